@@ -1,0 +1,1 @@
+//! Penstock, a software switch on DPDK.

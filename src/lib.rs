@@ -1,1 +1,8 @@
 //! Penstock, a software switch on DPDK.
+#![deny(unsafe_code)]
+pub mod dpif;
+pub mod flow;
+pub mod netdev;
+pub mod openflow;
+pub mod packet;
+pub mod sync;

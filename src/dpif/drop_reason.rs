@@ -1,0 +1,115 @@
+//! Every way a packet can die in the switch.
+
+/// Why a packet died. Each reason is a counter per port, a metric label and a paragraph of `docs/drops.md`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum DropReason {
+    /// A rule says so: its actions send the packet nowhere.
+    Rule,
+    /// No rule of the table matches, and the table has no table-miss rule.
+    TableMiss,
+    /// The port belongs to no bridge.
+    NoBridge,
+    /// The frame's VLAN is not one that its port carries.
+    VlanNotAllowed,
+    /// NORMAL learned that the destination is on the port that the frame came from.
+    SamePort,
+    /// NORMAL had no other port to send it to.
+    NoDestination,
+    /// The destination is a group address that bridges don't forward (IEEE 802.1Q table 8-1).
+    ReservedMulticast,
+    /// The rules resubmit deeper or oftener than is allowed.
+    ResubmitLimit,
+    /// The rules ask for more actions than a megaflow can hold.
+    TooManyActions,
+    /// The TTL or hop limit ran out.
+    TtlExpired,
+    /// Shorter than an Ethernet header.
+    Malformed,
+    /// No room before the frame for another header.
+    NoHeadroom,
+    /// The upcall ring was full: the control thread did not keep up with new flows.
+    UpcallRingFull,
+    /// The control thread met more than it may keep for packets that wait.
+    UpcallBacklog,
+    /// The output port's transmit queue was full.
+    TxQueueFull,
+    /// No packet buffer for a copy.
+    NoBuffer,
+    /// The output port is gone, or never was.
+    PortGone,
+}
+
+impl DropReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Every reason, in the order of [`DropReason::index`].
+    pub const ALL: [DropReason; 17] = [
+        DropReason::Rule,
+        DropReason::TableMiss,
+        DropReason::NoBridge,
+        DropReason::VlanNotAllowed,
+        DropReason::SamePort,
+        DropReason::NoDestination,
+        DropReason::ReservedMulticast,
+        DropReason::ResubmitLimit,
+        DropReason::TooManyActions,
+        DropReason::TtlExpired,
+        DropReason::Malformed,
+        DropReason::NoHeadroom,
+        DropReason::UpcallRingFull,
+        DropReason::UpcallBacklog,
+        DropReason::TxQueueFull,
+        DropReason::NoBuffer,
+        DropReason::PortGone,
+    ];
+
+    /// The reason's place in arrays of counters.
+    #[inline]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Whether it counts on the port that the packet was to leave by.
+    pub fn is_output(self) -> bool {
+        matches!(self, DropReason::TxQueueFull | DropReason::NoBuffer | DropReason::PortGone)
+    }
+
+    /// The reason's name in metrics, commands and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            DropReason::Rule => "rule",
+            DropReason::TableMiss => "table_miss",
+            DropReason::NoBridge => "no_bridge",
+            DropReason::VlanNotAllowed => "vlan_not_allowed",
+            DropReason::SamePort => "same_port",
+            DropReason::NoDestination => "no_destination",
+            DropReason::ReservedMulticast => "reserved_multicast",
+            DropReason::ResubmitLimit => "resubmit_limit",
+            DropReason::TooManyActions => "too_many_actions",
+            DropReason::TtlExpired => "ttl_expired",
+            DropReason::Malformed => "malformed",
+            DropReason::NoHeadroom => "no_headroom",
+            DropReason::UpcallRingFull => "upcall_ring_full",
+            DropReason::UpcallBacklog => "upcall_backlog",
+            DropReason::TxQueueFull => "tx_queue_full",
+            DropReason::NoBuffer => "no_buffer",
+            DropReason::PortGone => "port_gone",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_lists_every_reason_at_its_index() {
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+        }
+        let names: std::collections::HashSet<_> = DropReason::ALL.map(DropReason::name).into();
+        assert_eq!(names.len(), DropReason::COUNT);
+    }
+}

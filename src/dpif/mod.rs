@@ -1,0 +1,309 @@
+//! The datapath's contract: ports, megaflows, actions, upcalls, execution, metering.
+//!
+//! `ofproto` decides what happens to packets; a datapath does it, fast. Between them stands [`Dpif`], in the
+//! words of Open vSwitch's `dpif`: the datapath receives packets on its ports, looks for a *megaflow* that
+//! agrees with the packet's key on the megaflow's mask, and carries out that megaflow's [`Action`]s; a packet
+//! that no megaflow covers becomes an [`Upcall`]. Two implementations stand: [`crate::datapath`], the real one
+//! with its workers and caches, and [`model`], a linear search in one thread that is easy to believe and serves
+//! as the oracle.
+//!
+//! # Threads
+//! Every method of [`Dpif`] is called from the control thread. Nothing here waits for a worker except
+//! [`Dpif::synchronize`], which says so.
+//!
+//! # Non-overlap
+//! Whoever installs megaflows keeps this promise: if two installed megaflows of one worker both cover some
+//! packet, they have the same actions. So the first match is the match, and there are no priorities.
+
+pub mod actions;
+pub mod drop_reason;
+pub mod metering;
+pub mod model;
+
+pub use actions::{Action, Actions, ControllerReason, SlowPathReason, UserspaceCookie};
+pub use drop_reason::DropReason;
+pub use metering::{ExporterId, FlowEndReason, FlowRecord, MeteringConfig, ObservationDirection};
+
+use crate::flow::{DpPort, FlowKey, FlowMask};
+use crate::netdev::{Netdev, NetdevError};
+use crate::packet::Packet;
+use crate::sync::Nanos;
+use arrayvec::ArrayVec;
+use std::fmt;
+
+/// Packets that share one upcall: those of a burst that missed with one and the same key. Eight keep a ring
+/// slot within four cache lines; a longer run of them takes another slot.
+pub const UPCALL_PACKETS_MAX: usize = 8;
+
+/// Ports that one datapath can have. Counters and transmit buffers of a worker are arrays of this length.
+pub const PORT_COUNT_MAX: usize = 1024;
+
+/// A poll-mode worker, counted from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct WorkerId(pub u16);
+
+/// An installed megaflow; never used again for another while the switch runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct MegaflowId(pub u64);
+
+/// A packet that the datapath hands to the control thread.
+#[derive(Debug)]
+pub struct Upcall {
+    /// The worker that met it, and that any answer goes to: so packets of one flow keep their order.
+    pub worker: WorkerId,
+    /// Why.
+    pub kind: UpcallKind,
+    /// The packets' key, as extracted on this pass.
+    pub key: FlowKey,
+    /// The packets, in the order they arrived; at least one. For [`UpcallKind::Userspace`], as the actions
+    /// before had left them.
+    pub packets: ArrayVec<Packet, UPCALL_PACKETS_MAX>,
+}
+
+/// Why a packet was handed up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UpcallKind {
+    /// No megaflow covers it.
+    Miss,
+    /// A `userspace` action said so; the cookie tells what for.
+    Userspace(UserspaceCookie),
+}
+
+/// A megaflow to install.
+#[derive(Debug)]
+pub struct FlowPut {
+    /// On which worker.
+    pub worker: WorkerId,
+    /// Any packet's key that it covers; the bits outside `mask` are ignored.
+    pub key: FlowKey,
+    /// The bits that its packets agree on. Word 0 must be matched in full.
+    pub mask: FlowMask,
+    /// What to do with its packets.
+    pub actions: Actions,
+    /// Packets that wait for it: carried out by the worker right after the install, in order, counted in its
+    /// statistics.
+    pub packets: Vec<(FlowKey, Packet)>,
+}
+
+/// Packets to carry actions out on, without a megaflow: packet-outs, and packets whose flow is not to be
+/// cached.
+#[derive(Debug)]
+pub struct Execute {
+    /// By which worker.
+    pub worker: WorkerId,
+    /// The packets and their keys.
+    pub packets: Vec<(FlowKey, Packet)>,
+    /// What to do with them.
+    pub actions: Actions,
+}
+
+/// A megaflow's counters.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct MegaflowStats {
+    /// Packets it was applied to.
+    pub packets: u64,
+    /// Bytes in them, from the first of the Ethernet header as received.
+    pub bytes: u64,
+    /// When it was last applied; when it was installed, if never.
+    pub last_used: Nanos,
+    /// All TCP flags seen, or-ed.
+    pub tcp_flags: u16,
+}
+
+/// A megaflow that has left its worker: its counters move no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RetiredMegaflow {
+    /// Which.
+    pub id: MegaflowId,
+    /// Its last word.
+    pub stats: MegaflowStats,
+}
+
+/// What an installed megaflow is, for dumps.
+#[derive(Clone, Debug)]
+pub struct MegaflowInfo {
+    /// Which.
+    pub id: MegaflowId,
+    /// Where.
+    pub worker: WorkerId,
+    /// Key, cleared outside the mask.
+    pub key: FlowKey,
+    /// Mask.
+    pub mask: FlowMask,
+    /// Actions.
+    pub actions: Actions,
+    /// Counters at the time of the dump.
+    pub stats: MegaflowStats,
+}
+
+/// What the datapath counted on one port, over all workers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortStats {
+    /// Packets received from it.
+    pub rx_packets: u64,
+    /// Bytes in them.
+    pub rx_bytes: u64,
+    /// Packets that its device took for transmission.
+    pub tx_packets: u64,
+    /// Bytes in them.
+    pub tx_bytes: u64,
+    /// Packets that were received from it, and handed to the control thread for good.
+    pub consumed: u64,
+    /// Copies made of packets received from it, beyond the first output.
+    pub copies: u64,
+    /// Packets that died, by [`DropReason::index`]: on the port they came in by, except those that died at the
+    /// output ([`DropReason::is_output`]), which count on the port they were to leave by.
+    pub drops: [u64; DropReason::COUNT],
+}
+
+/// A worker's counters since it started.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkerStats {
+    /// Which.
+    pub worker: WorkerId,
+    /// Core it is pinned to; none in simulation.
+    pub core: Option<u16>,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Receive bursts that were not empty, by size: 1, 2, 3-4, 5-8, 9-16, 17-31, 32.
+    pub rx_bursts: [u64; 7],
+    /// Packets found in the exact-match cache.
+    pub emc_hits: u64,
+    /// Packets found in the megaflow classifier.
+    pub megaflow_hits: u64,
+    /// Packets that no megaflow covered.
+    pub misses: u64,
+    /// Mask classes probed by the classifier, over all its look-ups.
+    pub megaflow_probes: u64,
+    /// Upcall messages put on the ring.
+    pub upcalls: u64,
+    /// Packets that died because the upcall ring was full.
+    pub upcalls_lost: u64,
+    /// Megaflows installed now.
+    pub megaflows: u64,
+    /// Mask classes of those.
+    pub megaflow_masks: u64,
+    /// Exact-match entries in use.
+    pub emc_entries: u64,
+    /// Packets metered.
+    pub metered_packets: u64,
+    /// Metering flow records in the cache.
+    pub metering_records: u64,
+    /// Cycles of the time stamp counter spent in turns that found work.
+    pub busy_cycles: u64,
+    /// Cycles spent in turns that found none, asleep or not.
+    pub idle_cycles: u64,
+    /// Receive queues that it polls.
+    pub rx_queues: Vec<(DpPort, u16)>,
+}
+
+/// Why a port could not be added or removed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DpifError {
+    /// All port numbers are taken.
+    #[error("the datapath has {PORT_COUNT_MAX} ports and can have no more")]
+    TooManyPorts,
+    /// There is no such port.
+    #[error("the datapath has no port {0}")]
+    NoSuchPort(DpPort),
+    /// The device said no.
+    #[error(transparent)]
+    Netdev(#[from] NetdevError),
+    /// There is no such megaflow: it may just have been removed.
+    #[error("the datapath has no megaflow {}", .0.0)]
+    NoSuchMegaflow(MegaflowId),
+    /// Every place for a megaflow is taken.
+    #[error("worker {} has {limit} megaflows and can have no more", .worker.0)]
+    TooManyMegaflows {
+        /// On which worker.
+        worker: WorkerId,
+        /// How many it can have.
+        limit: usize,
+    },
+}
+
+/// A datapath, as the control thread sees it. See the module for the rules.
+pub trait Dpif: fmt::Debug {
+    /// Adds a started device and begins to poll it. The number is the lowest free one.
+    ///
+    /// # Errors
+    /// [`DpifError::TooManyPorts`], or what the device says when its queues are taken.
+    fn port_add(&mut self, netdev: Box<dyn Netdev>) -> Result<DpPort, DpifError>;
+
+    /// Removes a port: when this returns no worker touches it, packets on their way to it are counted under
+    /// [`DropReason::PortGone`], and its device is closed. Waits for workers as [`Dpif::synchronize`] does.
+    ///
+    /// # Errors
+    /// [`DpifError::NoSuchPort`], or what closing the device says.
+    fn port_del(&mut self, port: DpPort) -> Result<(), DpifError>;
+
+    /// The device of a port.
+    fn port(&self, port: DpPort) -> Option<&dyn Netdev>;
+
+    /// The ports there are, in order.
+    fn ports(&self) -> Vec<DpPort>;
+
+    /// What was counted on a port.
+    fn port_stats(&self, port: DpPort) -> Option<PortStats>;
+
+    /// Installs a megaflow and lets its waiting packets through. Takes effect when the worker next looks;
+    /// commands to one worker take effect in order.
+    ///
+    /// # Errors
+    /// [`DpifError::TooManyMegaflows`]; the waiting packets are then executed all the same, uncached.
+    fn flow_put(&mut self, put: FlowPut) -> Result<MegaflowId, DpifError>;
+
+    /// Replaces a megaflow's actions; its counters go on.
+    ///
+    /// # Errors
+    /// [`DpifError::NoSuchMegaflow`].
+    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<(), DpifError>;
+
+    /// Removes a megaflow. Its last counters come by [`Dpif::recv_retired`].
+    ///
+    /// # Errors
+    /// [`DpifError::NoSuchMegaflow`].
+    fn flow_del(&mut self, id: MegaflowId) -> Result<(), DpifError>;
+
+    /// A megaflow's counters now.
+    fn flow_stats(&self, id: MegaflowId) -> Option<MegaflowStats>;
+
+    /// All installed megaflows, in the order of their ids.
+    fn flow_dump(&self) -> Vec<MegaflowInfo>;
+
+    /// Has a worker carry out actions on packets.
+    fn execute(&mut self, execute: Execute);
+
+    /// Takes up to `max` upcalls that wait, fairly from all workers, and appends them to `into`.
+    fn recv_upcalls(&mut self, into: &mut Vec<Upcall>, max: usize) -> usize;
+
+    /// Takes up to `max` megaflows that have left their workers.
+    fn recv_retired(&mut self, into: &mut Vec<RetiredMegaflow>, max: usize) -> usize;
+
+    /// Takes up to `max` finished flow records.
+    fn recv_flow_records(&mut self, into: &mut Vec<FlowRecord>, max: usize) -> usize;
+
+    /// Whether this datapath meters `sample` actions whose target is IPFIX by itself. If not, it hands every
+    /// sampled packet up with [`UserspaceCookie::Ipfix`].
+    fn can_meter(&self) -> bool;
+
+    /// Sets what every exporter meters, from now on. Records under way of an exporter that is gone or changed
+    /// are finished with [`FlowEndReason::ForcedEnd`].
+    fn set_metering(&mut self, configs: Vec<MeteringConfig>);
+
+    /// Does on the control thread's side what is due: hands on commands that waited for room in a ring, and
+    /// in a datapath without threads of its own polls the ports once. Call it every turn of the loop.
+    ///
+    /// Returns whether anything was done.
+    fn run(&mut self, now: Nanos) -> bool;
+
+    /// Returns when every worker has carried out every command given before: what is received afterwards is
+    /// handled by them.
+    fn synchronize(&mut self);
+
+    /// Counters of every worker.
+    fn worker_stats(&self) -> Vec<WorkerStats>;
+
+    /// The workers there are.
+    fn workers(&self) -> Vec<WorkerId>;
+}

@@ -1,0 +1,1 @@
+//! From packet to key.

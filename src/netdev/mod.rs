@@ -1,0 +1,253 @@
+//! Network devices: what the datapath polls and transmits through.
+//!
+//! A [`Netdev`] is a device under the control thread's care: it is opened, configured, started, asked for
+//! statistics, stopped. Its queues are values that are handed out once, to the worker that will poll them,
+//! and come back before the device stops: that a queue is polled by one thread only is a matter of ownership,
+//! not of a lock. Two providers implement the contract: DPDK's ports (`dpdk`, kinds `tap`, `null`, `pcap`,
+//! `dpdk`, `internal`) and [`dummy`], in memory, for tests and simulation.
+//!
+//! # Threads
+//! `Netdev` is called from the control thread only. [`RxQueue`] and [`TxQueue`] belong to one worker at a
+//! time; they are `Send` so that they can move to it, and need no `Sync`.
+//!
+//! # What may fail
+//! Opening and configuring fail with a [`NetdevError`] that names the device and says what to do. Bursts do
+//! not fail: a receive burst may be empty, and a transmit burst leaves with the caller what the device did not
+//! take. A device that has vanished shows in [`Netdev::link`], not in the bursts.
+
+pub mod dummy;
+
+use crate::packet::PacketBatch;
+use std::fmt;
+
+/// A device's six-byte hardware address, in wire order.
+pub type MacAddress = [u8; 6];
+
+/// What kind of device a port is: the `type:` of a port in the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NetdevKind {
+    /// A kernel tap interface (DPDK's `net_tap`); `interface` is its name on the host.
+    Tap {
+        /// Name of the kernel's interface, 1 to 15 bytes.
+        interface: String,
+    },
+    /// The bridge's own interface on the host (OpenFlow port LOCAL): a tap that may carry an address.
+    Internal {
+        /// Name of the kernel's interface, 1 to 15 bytes: the bridge's name.
+        interface: String,
+    },
+    /// A source of zeroed packets and a sink for all others (DPDK's `net_null`).
+    Null {
+        /// Bytes in each packet it makes up, 64 to 9 000.
+        packet_size: u16,
+        /// Whether it makes up packets at all; otherwise it only swallows them.
+        receive: bool,
+    },
+    /// Packets from a capture file, and into one (DPDK's `net_pcap`).
+    Pcap {
+        /// File to read packets from; none: nothing is received.
+        rx_file: Option<String>,
+        /// File to write packets to; none: what is transmitted is thrown away.
+        tx_file: Option<String>,
+        /// Whether to start `rx_file` again when it ends, for ever.
+        infinite_rx: bool,
+    },
+    /// Whatever DPDK can probe: a PCI address or the devargs of a virtual device.
+    Dpdk {
+        /// As DPDK's `--allow` or `--vdev` takes it, for example `0000:03:00.0` or `net_ring0`.
+        devargs: String,
+    },
+    /// In memory: tests and simulation.
+    Dummy,
+}
+
+impl NetdevKind {
+    /// The word for it in the configuration, in commands and in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            NetdevKind::Tap { .. } => "tap",
+            NetdevKind::Internal { .. } => "internal",
+            NetdevKind::Null { .. } => "null",
+            NetdevKind::Pcap { .. } => "pcap",
+            NetdevKind::Dpdk { .. } => "dpdk",
+            NetdevKind::Dummy => "dummy",
+        }
+    }
+}
+
+/// What the configuration asks of a device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NetdevConfig {
+    /// The port's name, unique in the switch.
+    pub name: String,
+    /// What it is.
+    pub kind: NetdevKind,
+    /// Largest layer 3 packet in bytes, without Ethernet header and tags; 68 to 9 000.
+    pub mtu: u16,
+    /// Receive queues wanted, at least 1.
+    pub rx_queue_count: u16,
+    /// Descriptors in each receive queue.
+    pub rx_queue_len: u16,
+    /// Transmit queues wanted: one for each worker, so that none is shared.
+    pub tx_queue_count: u16,
+    /// Descriptors in each transmit queue.
+    pub tx_queue_len: u16,
+    /// Address to give the device; none: it keeps its own, or a made-up one that stays the same for a name.
+    pub mac: Option<MacAddress>,
+}
+
+/// The state of a device's link.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Link {
+    /// Whether packets can pass.
+    pub is_up: bool,
+    /// Speed in megabits a second; 0 if it is not known.
+    pub speed_mbps: u32,
+    /// Whether both directions can be used at once.
+    pub full_duplex: bool,
+}
+
+/// A device's own counters since it was started.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct NetdevStats {
+    /// Packets that the device handed to us.
+    pub rx_packets: u64,
+    /// Bytes in them.
+    pub rx_bytes: u64,
+    /// Packets that the device lost because no worker took them in time, or no buffer was free.
+    pub rx_missed: u64,
+    /// Packets that the device received broken.
+    pub rx_errors: u64,
+    /// Packets that the device took from us.
+    pub tx_packets: u64,
+    /// Bytes in them.
+    pub tx_bytes: u64,
+    /// Packets that the device took and could not send.
+    pub tx_errors: u64,
+}
+
+/// A device under the control thread's care.
+///
+/// The life of a device: opened with its configuration ([`open`]), queues taken, started; statistics and link
+/// asked for at any time; queues put back, stopped by being dropped. All calls are on the control thread.
+pub trait Netdev: Send + fmt::Debug {
+    /// The configuration it was opened with.
+    fn config(&self) -> &NetdevConfig;
+
+    /// Receive queues that it really has, which may be fewer or more than asked for: every one of them must
+    /// be polled, or the packets that the device spreads to it are never seen.
+    fn rx_queue_count(&self) -> u16;
+
+    /// Transmit queues that it really has. If there are fewer than workers, the datapath shares them.
+    fn tx_queue_count(&self) -> u16;
+
+    /// Hands out a receive queue; none if it is out already or does not exist.
+    fn take_rx_queue(&mut self, index: u16) -> Option<Box<dyn RxQueue>>;
+
+    /// Hands out a transmit queue; none if it is out already or does not exist.
+    fn take_tx_queue(&mut self, index: u16) -> Option<Box<dyn TxQueue>>;
+
+    /// Starts receiving and transmitting. Queues may be taken before or after.
+    ///
+    /// # Errors
+    /// What the device says of it.
+    fn start(&mut self) -> Result<(), NetdevError>;
+
+    /// The address that the device has now.
+    fn mac(&self) -> MacAddress;
+
+    /// The MTU that is in force, in bytes.
+    fn mtu(&self) -> u16;
+
+    /// The link's state, without waiting for a negotiation to finish.
+    fn link(&self) -> Link;
+
+    /// The device's counters.
+    fn stats(&self) -> NetdevStats;
+
+    /// Every further counter that the driver has, by the driver's names.
+    fn extended_stats(&self) -> Vec<(String, u64)>;
+
+    /// The driver's name, for people: `net_tap`, `mlx5_pci`, `dummy`.
+    fn driver(&self) -> String;
+
+    /// Stops the device and gives back what it holds on the host (interfaces, sockets, files). All queues
+    /// must have been dropped before: their drop is what puts them back.
+    ///
+    /// # Errors
+    /// [`NetdevError::QueuesInUse`] if a queue is still out; the device then still runs.
+    fn close(self: Box<Self>) -> Result<(), NetdevError>;
+}
+
+/// One receive queue, in the hands of the worker that polls it. Dropping it gives it back to the device.
+pub trait RxQueue: Send + fmt::Debug {
+    /// Takes up to `batch.remaining_capacity()` packets that have arrived, appends them in order and returns
+    /// how many. Never blocks, never allocates.
+    fn rx_burst(&mut self, batch: &mut PacketBatch) -> usize;
+
+    /// Whether a call might make a system call even when nothing has arrived (a kernel tap may, a NIC's
+    /// queue never does): a hint for how often an idle worker looks.
+    fn polling_is_a_syscall(&self) -> bool {
+        false
+    }
+}
+
+/// One transmit queue, in the hands of the worker that fills it. Dropping it gives it back to the device.
+pub trait TxQueue: Send + fmt::Debug {
+    /// Transmits from the front of `batch`, removes what the device took and returns how many; the others stay
+    /// in `batch`, in order. Never blocks, never allocates.
+    fn tx_burst(&mut self, batch: &mut PacketBatch) -> usize;
+
+    /// A copy of `packet` in memory that this device can transmit from; none if no buffer is free. This is
+    /// how a packet that leaves by several ports is multiplied. Never allocates outside the device's pool.
+    fn copy_packet(&mut self, packet: &crate::packet::Packet) -> Option<crate::packet::Packet>;
+}
+
+/// Why a device could not be opened, configured or closed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NetdevError {
+    /// The provider refused the device.
+    #[error("port {name}: cannot open {kind} device: {reason}")]
+    Open {
+        /// The port.
+        name: String,
+        /// The word for its kind.
+        kind: &'static str,
+        /// What went wrong and what to do.
+        reason: String,
+    },
+    /// The device would not take a setting.
+    #[error("port {name}: cannot set {setting}: {reason}")]
+    Configure {
+        /// The port.
+        name: String,
+        /// Which setting.
+        setting: &'static str,
+        /// What went wrong and what to do.
+        reason: String,
+    },
+    /// The device would not start.
+    #[error("port {name}: cannot start: {reason}")]
+    Start {
+        /// The port.
+        name: String,
+        /// What went wrong and what to do.
+        reason: String,
+    },
+    /// A queue is still out.
+    #[error("port {name}: {count} of its queues are still in use by workers")]
+    QueuesInUse {
+        /// The port.
+        name: String,
+        /// Queues that are out.
+        count: usize,
+    },
+    /// The build has no such provider.
+    #[error("port {name}: this build has no {kind} devices: build with the feature `dpdk`")]
+    NotBuiltIn {
+        /// The port.
+        name: String,
+        /// The word for its kind.
+        kind: &'static str,
+    },
+}

@@ -1,0 +1,95 @@
+//! Actions and instructions, as one list in the order that they are carried out.
+//!
+//! As in Open vSwitch's `ofpacts`, an instruction is an element of the same list: `clear_actions`,
+//! `write_actions`, `write_metadata`, `meter` and `goto_table` stand after the applied actions, in the order of
+//! OpenFlow 1.5.1 section 5.5. A list that breaks that order is refused by the codec, not here.
+
+use crate::flow::{Field, OfPort};
+
+/// Some adjacent bits of a field, as `NXM_OF_VLAN_TCI[0..11]` names them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Subfield {
+    /// The field.
+    pub field: Field,
+    /// Its lowest bit that is meant, counted from the least significant.
+    pub first_bit: u16,
+    /// How many bits, at least 1; `first_bit + bits` is at most the field's width.
+    pub bits: u16,
+}
+
+impl Subfield {
+    /// All bits of a field.
+    pub fn whole(field: Field) -> Subfield {
+        Subfield { field, first_bit: 0, bits: field.info().bits }
+    }
+
+    /// The bits, in place.
+    pub fn mask(self) -> u128 {
+        (u128::MAX >> (128 - u32::from(self.bits))) << self.first_bit
+    }
+}
+
+/// One action or instruction.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Action {
+    /// Out of a port, which may be a reserved one (`NORMAL`, `FLOOD`, `ALL`, `IN_PORT`, `LOCAL`).
+    /// `CONTROLLER` is [`Action::Controller`].
+    Output(OfPort),
+    /// Out of the port whose number a field holds.
+    OutputReg(Subfield),
+    /// To a controller.
+    Controller {
+        /// Bytes of the packet to send at most; 65 535 for all.
+        max_len: u16,
+        /// Which controllers; 0 is the default.
+        controller_id: u16,
+    },
+    /// Write bits of a field (`set_field`, `load`, `mod_*`). `value` has no bit outside `mask`.
+    SetField {
+        /// The field.
+        field: Field,
+        /// The value, in place.
+        value: u128,
+        /// The bits to write.
+        mask: u128,
+    },
+    /// Copy bits of one field to another (`move`).
+    Move {
+        /// From.
+        source: Subfield,
+        /// To; as wide as `source`.
+        destination: Subfield,
+    },
+    /// OpenFlow 1.0's `mod_vlan_vid`: sets the VLAN id, and adds a tag if there is none.
+    SetVlanVid(u16),
+    /// OpenFlow 1.0's `mod_vlan_pcp`: sets the priority, and adds a tag if there is none.
+    SetVlanPcp(u8),
+    /// Add an outer VLAN tag with id 0 (or a copy of the tag before it) and this TPID.
+    PushVlan(u16),
+    /// Take the outer VLAN tag off, if there is one (`pop_vlan`, `strip_vlan`).
+    PopVlan,
+    /// Take one off TTL or hop limit.
+    DecTtl,
+    /// Look the packet up again, here and now, and then go on (`resubmit`).
+    Resubmit {
+        /// Ingress port for the look-up; none: as it is.
+        in_port: Option<OfPort>,
+        /// Table; none: this one.
+        table: Option<u8>,
+    },
+    /// Carries bytes and does nothing (`note`).
+    Note(Vec<u8>),
+    /// Empty the action set.
+    ClearActions,
+    /// Merge into the action set.
+    WriteActions(Vec<Action>),
+    /// Write the bits of the metadata that are set in `mask`.
+    WriteMetadata {
+        /// The value, without bits outside `mask`.
+        value: u64,
+        /// The bits to write.
+        mask: u64,
+    },
+    /// Go on in a later table, after all else here.
+    GotoTable(u8),
+}

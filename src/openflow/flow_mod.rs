@@ -1,0 +1,149 @@
+//! Flow-mods and flow statistics, version-neutral (OpenFlow 1.5.1 sections 7.3.4.2 and 7.3.5.2).
+
+use super::action::Action;
+use super::matching::Match;
+use crate::flow::OfPort;
+
+/// A flow table's number.
+pub type TableId = u8;
+
+/// `OFPTT_ALL`: every table, where a request allows it.
+pub const TABLE_ALL: TableId = 0xff;
+
+/// What a flow-mod does (`ofp_flow_mod_command`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlowModCommand {
+    /// Add a rule, replacing one with the same match and priority.
+    Add,
+    /// Change the actions of all rules within the match; OpenFlow 1.0 adds one if there is none.
+    Modify,
+    /// Change the actions of the rule with just this match and priority.
+    ModifyStrict,
+    /// Delete all rules within the match.
+    Delete,
+    /// Delete the rule with just this match and priority.
+    DeleteStrict,
+}
+
+/// `ofp_flow_mod_flags`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FlowModFlags {
+    /// Tell the controller when the rule goes.
+    pub send_flow_removed: bool,
+    /// Refuse a rule that overlaps another of the same priority.
+    pub check_overlap: bool,
+    /// Set the counters back.
+    pub reset_counts: bool,
+    /// The controller does not care for packet counts.
+    pub no_packet_counts: bool,
+    /// The controller does not care for byte counts.
+    pub no_byte_counts: bool,
+}
+
+/// A change of the rules.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FlowMod {
+    /// What to do.
+    pub command: FlowModCommand,
+    /// Where; [`TABLE_ALL`] for a delete from every table.
+    pub table: TableId,
+    /// Highest wins; adds and strict commands only.
+    pub priority: u16,
+    /// Which flows.
+    pub matching: Match,
+    /// The rule's cookie.
+    pub cookie: u64,
+    /// Non-strict modify and delete: only rules that agree with `cookie` on these bits.
+    pub cookie_mask: u64,
+    /// Seconds without a packet after which the rule goes; 0: never.
+    pub idle_timeout_s: u16,
+    /// Seconds after which the rule goes; 0: never.
+    pub hard_timeout_s: u16,
+    /// For eviction: lowest goes first.
+    pub importance: u16,
+    /// Flags.
+    pub flags: FlowModFlags,
+    /// Delete: only rules with an output action to this port; [`OfPort::NONE`] for any.
+    pub out_port: OfPort,
+    /// What to do with the packets; empty: drop.
+    pub actions: Vec<Action>,
+}
+
+impl FlowMod {
+    /// An add to table 0 at the default priority 32 768, that matches everything and drops it.
+    pub fn add() -> FlowMod {
+        FlowMod {
+            command: FlowModCommand::Add,
+            table: 0,
+            priority: 32_768,
+            matching: Match::any(),
+            cookie: 0,
+            cookie_mask: 0,
+            idle_timeout_s: 0,
+            hard_timeout_s: 0,
+            importance: 0,
+            flags: FlowModFlags::default(),
+            out_port: OfPort::NONE,
+            actions: Vec::new(),
+        }
+    }
+}
+
+/// Which rules to tell of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FlowStatsRequest {
+    /// Where; [`TABLE_ALL`] for every table.
+    pub table: TableId,
+    /// Rules within this match.
+    pub matching: Match,
+    /// Rules that agree with this on `cookie_mask`.
+    pub cookie: u64,
+    /// Bits of the cookie to compare.
+    pub cookie_mask: u64,
+    /// Rules with an output to this port; [`OfPort::NONE`] for any.
+    pub out_port: OfPort,
+}
+
+impl FlowStatsRequest {
+    /// Every rule of every table.
+    pub fn all() -> FlowStatsRequest {
+        FlowStatsRequest {
+            table: TABLE_ALL,
+            matching: Match::any(),
+            cookie: 0,
+            cookie_mask: 0,
+            out_port: OfPort::NONE,
+        }
+    }
+}
+
+/// What a switch tells of a rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FlowStats {
+    /// Its table.
+    pub table: TableId,
+    /// Its priority.
+    pub priority: u16,
+    /// Its match.
+    pub matching: Match,
+    /// Its cookie.
+    pub cookie: u64,
+    /// Seconds without a packet after which it goes.
+    pub idle_timeout_s: u16,
+    /// Seconds after which it goes.
+    pub hard_timeout_s: u16,
+    /// For eviction.
+    pub importance: u16,
+    /// Its flags.
+    pub flags: FlowModFlags,
+    /// How long it has been there, in nanoseconds.
+    pub duration_ns: u64,
+    /// Since it was last used, in nanoseconds.
+    pub idle_ns: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Its actions.
+    pub actions: Vec<Action>,
+}

@@ -1,0 +1,1 @@
+//! Writing the flow syntax of `ovs-ofctl(8)`.

@@ -1,0 +1,18 @@
+//! OpenFlow's own language, without a switch behind it: matches, actions, flow-mods, and how they are written.
+//!
+//! There is one internal form, neutral between protocol versions; it is that of OpenFlow 1.5 with the Nicira
+//! extensions that Open vSwitch's tools speak. Today it is read from and written as the flow syntax of
+//! `ovs-ofctl(8)` ([`parse`], [`format`]); the wire codecs of each version read and write the same types. This
+//! layer knows the shape of what is asked, never what a switch does about it: that is `ofproto`'s.
+
+pub mod action;
+pub mod error;
+pub mod flow_mod;
+pub mod format;
+pub mod matching;
+pub mod parse;
+
+pub use action::{Action, Subfield};
+pub use error::OfError;
+pub use flow_mod::{FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest, TableId};
+pub use matching::Match;

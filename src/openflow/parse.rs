@@ -1,0 +1,1 @@
+//! Reading the flow syntax of `ovs-ofctl(8)`.

@@ -1,0 +1,141 @@
+//! One packet, wherever its bytes live.
+//!
+//! [`Packet`] is the only packet type of the switch. In production its bytes are a DPDK mbuf that the PMD
+//! filled; in tests, in simulation and for packets that the control thread makes, they are on the heap. Code
+//! above `netdev` cannot tell and need not care. A packet is owned by one thread at a time, frees its memory
+//! when dropped, and moves between threads through the rings of [`crate::sync`].
+//!
+//! What it leaves out: parsed headers. Extraction ([`crate::flow::extract`]) keeps those beside the packet,
+//! in arrays of the batch, because a packet that only crosses the exact-match cache never needs them.
+
+pub mod checksum;
+
+use arrayvec::ArrayVec;
+
+/// Packets in a burst: what one receive call returns at most, and what every stage works on at a time. 32 is
+/// DPDK's own burst size: enough to hide a DRAM access behind the other packets' work, little enough that keys
+/// and packets' first lines (32 x (120 + 128) bytes) stay in a 32 KiB L1 cache.
+pub const BURST_LEN_MAX: usize = 32;
+
+/// A burst of packets, in the order they were received.
+pub type PacketBatch = ArrayVec<Packet, BURST_LEN_MAX>;
+
+/// Bytes kept free before the data of a heap packet: as DPDK's `RTE_PKTMBUF_HEADROOM`.
+pub const HEADROOM_SIZE: usize = 128;
+
+/// A packet: a run of bytes with room to grow at the front.
+#[derive(Debug)]
+pub struct Packet {
+    buf: Buf,
+}
+
+#[derive(Debug)]
+enum Buf {
+    Heap(Box<HeapBuf>),
+}
+
+/// A packet outside DPDK's pools. `bytes[start..]` is the data.
+#[derive(Debug)]
+struct HeapBuf {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+/// A header could not be added: the packet has too little headroom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the packet has {headroom} bytes of headroom, and {wanted} are needed")]
+pub struct NoHeadroom {
+    /// Bytes that are free before the data.
+    pub headroom: usize,
+    /// Bytes asked for.
+    pub wanted: usize,
+}
+
+impl Packet {
+    /// A packet on the heap with these bytes and [`HEADROOM_SIZE`] bytes of headroom. Allocates: not for the
+    /// worker's loop.
+    pub fn from_bytes(data: &[u8]) -> Packet {
+        let mut bytes = Vec::with_capacity(HEADROOM_SIZE + data.len());
+        bytes.resize(HEADROOM_SIZE, 0);
+        bytes.extend_from_slice(data);
+        Packet { buf: Buf::Heap(Box::new(HeapBuf { bytes, start: HEADROOM_SIZE })) }
+    }
+
+    /// The packet's bytes, from the first of the Ethernet header, without the frame check sequence.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        match &self.buf {
+            Buf::Heap(heap) => &heap.bytes[heap.start..],
+        }
+    }
+
+    /// The packet's bytes, to write.
+    #[inline]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        match &mut self.buf {
+            Buf::Heap(heap) => &mut heap.bytes[heap.start..],
+        }
+    }
+
+    /// Bytes in the packet.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.data().len()
+    }
+
+    /// Grows the packet by `size` bytes at the front, whose content is unspecified.
+    ///
+    /// # Errors
+    /// [`NoHeadroom`] if there is too little room; the packet is then as it was.
+    #[inline]
+    pub fn push_front(&mut self, size: usize) -> Result<(), NoHeadroom> {
+        match &mut self.buf {
+            Buf::Heap(heap) => {
+                let start = heap.start.checked_sub(size);
+                heap.start = start.ok_or(NoHeadroom { headroom: heap.start, wanted: size })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts `size` bytes off the front.
+    ///
+    /// # Panics
+    /// If the packet is shorter: the caller has just parsed those bytes.
+    #[inline]
+    pub fn pull_front(&mut self, size: usize) {
+        assert!(size <= self.size(), "cut {size} bytes off a packet of {}", self.size());
+        match &mut self.buf {
+            Buf::Heap(heap) => heap.start += size,
+        }
+    }
+
+    /// A second packet with the same bytes, on the heap. Allocates: for the control thread and for tests;
+    /// workers copy through their ports' pools.
+    pub fn to_heap(&self) -> Packet {
+        Packet::from_bytes(self.data())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_moves_with_its_front() {
+        let mut packet = Packet::from_bytes(&[1, 2, 3, 4]);
+        packet.pull_front(2);
+        assert_eq!(packet.data(), [3, 4]);
+        packet.push_front(3).expect("there is headroom");
+        packet.data_mut()[..3].copy_from_slice(&[7, 8, 9]);
+        assert_eq!(packet.data(), [7, 8, 9, 3, 4]);
+    }
+
+    #[test]
+    fn headroom_ends_and_the_packet_stays_whole() {
+        let mut packet = Packet::from_bytes(&[1]);
+        let error = packet.push_front(HEADROOM_SIZE + 1).expect_err("too much");
+        assert_eq!(error, NoHeadroom { headroom: HEADROOM_SIZE, wanted: HEADROOM_SIZE + 1 });
+        assert_eq!(packet.data(), [1]);
+    }
+}

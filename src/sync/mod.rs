@@ -1,0 +1,8 @@
+//! Time and the rings between threads.
+//!
+//! Time is an argument: the switch reads a [`Clock`] at the top of a loop and hands the reading down, so that
+//! a simulation can run years in a second and a failing seed replays exactly.
+
+pub mod clock;
+
+pub use clock::{Clock, ManualClock, Nanos, SystemClock};

@@ -9,6 +9,7 @@
 //! in arrays of the batch, because a packet that only crosses the exact-match cache never needs them.
 
 pub mod checksum;
+pub mod edit;
 
 use arrayvec::ArrayVec;
 

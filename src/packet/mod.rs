@@ -111,6 +111,14 @@ impl Packet {
         }
     }
 
+    /// A second packet with the same bytes, from the pool that this one came from; none if that is empty. A
+    /// packet on the heap is copied on the heap.
+    pub fn try_clone(&self) -> Option<Packet> {
+        match &self.buf {
+            Buf::Heap(_) => Some(self.to_heap()),
+        }
+    }
+
     /// A second packet with the same bytes, on the heap. Allocates: for the control thread and for tests;
     /// workers copy through their ports' pools.
     pub fn to_heap(&self) -> Packet {

@@ -4,5 +4,7 @@
 //! a simulation can run years in a second and a failing seed replays exactly.
 
 pub mod clock;
+mod doorbell;
 
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
+pub use doorbell::Doorbell;

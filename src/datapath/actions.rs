@@ -1,0 +1,362 @@
+//! Carrying programs out: what happens to a packet once its megaflow is known.
+//!
+//! Hot. An [`Executor`] holds all that a program may touch: transmit buffers, flow caches, upcalls that wait to
+//! be sent, a random generator for samples. Every way out of [`Executor::run`] accounts for the packet: it is
+//! transmitted, handed up, or counted under a [`DropReason`]; so are copies, each of which is counted when made.
+
+use super::link::{Garbage, Link, bump};
+use super::metering::{FlowCache, Observation};
+use super::program::{Op, Program};
+use super::tx::TxPorts;
+use crate::dpif::{
+    DropReason, ExporterId, FlowEndReason, ObservationDirection, UPCALL_PACKETS_MAX, Upcall, UpcallKind,
+    UserspaceCookie, WorkerId,
+};
+use crate::flow::extract::{PacketLayout, extract, ip_payload_octets};
+use crate::flow::{DpPort, FlowKey};
+use crate::packet::{BURST_LEN_MAX, Packet, edit};
+use crate::sync::Nanos;
+use arrayvec::ArrayVec;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Upcalls that may wait for the end of a burst: each of its packets once as a miss, and once more by a
+/// `userspace` action. When more come, those that wait are sent first.
+const UPCALLS_WAITING_MAX: usize = 2 * BURST_LEN_MAX;
+
+/// Exporters that one datapath can meter for, and changes of them that may be under way.
+pub const EXPORTER_COUNT_MAX: usize = 64;
+
+/// Time between two looks for records that time out. With [`EXPIRY_BUDGET`] it makes a full round through a
+/// cache of 65 536 records in a tenth of a second.
+const EXPIRY_INTERVAL: Nanos = Nanos(100_000);
+
+/// Records looked at each time.
+const EXPIRY_BUDGET: usize = 64;
+
+/// What programs run on.
+#[derive(Debug)]
+pub(super) struct Executor {
+    id: WorkerId,
+    link: Arc<Link>,
+    pub(super) tx: TxPorts,
+    upcalls: ArrayVec<Upcall, UPCALLS_WAITING_MAX>,
+    metering: ArrayVec<FlowCache, EXPORTER_COUNT_MAX>,
+    /// Caches of exporters that are gone or changed, until all their records are out.
+    finishing: ArrayVec<FlowCache, EXPORTER_COUNT_MAX>,
+    next_expiry: Nanos,
+    seed: u64,
+    random: u64,
+}
+
+/// A packet on its way through a program.
+struct Run<'a> {
+    key: &'a FlowKey,
+    layout: PacketLayout,
+    now: Nanos,
+    /// Whether the packet still is as its key says.
+    is_unchanged: bool,
+}
+
+impl Executor {
+    pub(super) fn new(id: WorkerId, link: Arc<Link>, seed: u64) -> Executor {
+        Executor {
+            id,
+            link,
+            tx: TxPorts::new(),
+            upcalls: ArrayVec::new(),
+            metering: ArrayVec::new(),
+            finishing: ArrayVec::new(),
+            next_expiry: Nanos(0),
+            seed,
+            // A xorshift generator must not start at zero.
+            random: seed | 1,
+        }
+    }
+
+    /// The worker's secret.
+    #[inline(always)]
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Runs a program on a packet. `key` is the packet's as extracted, `layout` where its headers are.
+    #[inline]
+    pub(super) fn run(
+        &mut self,
+        program: &Program,
+        packet: Packet,
+        key: &FlowKey,
+        layout: PacketLayout,
+        now: Nanos,
+    ) {
+        // By far the commonest program needs no state at all.
+        if let [Op::Output(port)] = *program.ops {
+            return self.output(port, packet);
+        }
+        let mut run = Run { key, layout, now, is_unchanged: true };
+        self.run_ops(&program.ops, packet, &mut run);
+    }
+
+    fn run_ops(&mut self, ops: &[Op], mut packet: Packet, run: &mut Run<'_>) {
+        let in_port = run.key.in_port;
+        for op in ops {
+            match op {
+                Op::Output(port) => return self.output(*port, packet),
+                Op::OutputCopy(port) => self.output_copy(*port, &packet, in_port),
+                Op::Drop(reason) => return self.drop_packet(in_port, *reason),
+                Op::Set { field, value, mask } => {
+                    edit::set_field(&mut packet, &run.layout, *field, *value, *mask);
+                    run.is_unchanged = false;
+                }
+                Op::PushVlan { tpid, tci } => {
+                    if edit::push_vlan(&mut packet, &mut run.layout, *tpid, *tci).is_err() {
+                        return self.drop_packet(in_port, DropReason::NoHeadroom);
+                    }
+                    run.is_unchanged = false;
+                }
+                Op::PopVlan => {
+                    edit::pop_vlan(&mut packet, &mut run.layout);
+                    run.is_unchanged = false;
+                }
+                Op::DecTtl { to_controller } => {
+                    if edit::dec_ttl(&mut packet, &run.layout).is_err() {
+                        return match to_controller {
+                            Some(cookie) => self.hand_up(*cookie, packet, run),
+                            None => self.drop_packet(in_port, DropReason::TtlExpired),
+                        };
+                    }
+                    run.is_unchanged = false;
+                }
+                Op::Meter { exporter, direction, egress } => {
+                    self.meter(*exporter, *direction, *egress, &packet, run);
+                }
+                Op::Sample { probability, ops } => self.sample(*probability, ops, &packet, run),
+                Op::Userspace(cookie) => return self.hand_up(*cookie, packet, run),
+                Op::UserspaceCopy(cookie) => {
+                    if let Some(copy) = self.copy(&packet, in_port) {
+                        self.hand_up(*cookie, copy, run);
+                    }
+                }
+            }
+        }
+        // Compilation ends every program with an operation that takes the packet.
+        debug_assert!(false, "a program let its packet fall");
+        self.drop_packet(in_port, DropReason::Rule);
+    }
+
+    #[inline(always)]
+    fn output(&mut self, port: DpPort, packet: Packet) {
+        if self.tx.send(port, packet, &self.link).is_err() {
+            self.drop_packet(port, DropReason::PortGone);
+        }
+    }
+
+    fn output_copy(&mut self, port: DpPort, packet: &Packet, in_port: DpPort) {
+        bump(&self.link.port(in_port).copies, 1);
+        let Some(tx) = self.tx.get_mut(port) else { return self.drop_packet(port, DropReason::PortGone) };
+        match tx.queue.copy_packet(packet) {
+            Some(copy) => self.output(port, copy),
+            None => self.drop_packet(port, DropReason::NoBuffer),
+        }
+    }
+
+    #[inline]
+    fn drop_packet(&self, port: DpPort, reason: DropReason) {
+        self.link.port(port).count_drop(reason);
+    }
+
+    /// A copy for the control thread or for a sample; counted, and as a drop where there is no buffer.
+    fn copy(&self, packet: &Packet, in_port: DpPort) -> Option<Packet> {
+        bump(&self.link.port(in_port).copies, 1);
+        let copy = packet.try_clone();
+        if copy.is_none() {
+            self.drop_packet(in_port, DropReason::NoBuffer);
+        }
+        copy
+    }
+
+    fn sample(&mut self, probability: u32, ops: &[Op], packet: &Packet, run: &Run<'_>) {
+        // Xorshift64 (Marsaglia 2003): good enough to thin out, and one register.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        if (self.random >> 32) as u32 > probability {
+            return;
+        }
+        let mut nested = Run { is_unchanged: run.is_unchanged, ..*run };
+        if let [Op::Meter { exporter, direction, egress }] = ops {
+            return self.meter(*exporter, *direction, *egress, packet, &nested);
+        }
+        if let Some(copy) = self.copy(packet, run.key.in_port) {
+            self.run_ops(ops, copy, &mut nested);
+        }
+    }
+
+    fn meter(
+        &mut self,
+        exporter: ExporterId,
+        direction: ObservationDirection,
+        egress: Option<DpPort>,
+        packet: &Packet,
+        run: &Run<'_>,
+    ) {
+        let Some(metering) = self.metering.iter_mut().find(|cache| cache.exporter() == exporter) else {
+            return;
+        };
+        let frame_size = packet.size() as u32;
+        let octets = ip_payload_octets(packet.data(), &run.layout).unwrap_or(frame_size);
+        let mut changed = FlowKey::ZERO;
+        let key = if run.is_unchanged {
+            run.key
+        } else {
+            extract(packet.data(), run.key.in_port, &mut changed);
+            &changed
+        };
+        let observation = Observation { direction, egress, octets, frame_size, tcp_flags: key.tcp_flags };
+        let link = &self.link;
+        metering.observe(key, observation, run.now, &mut |record| link.records.push(record));
+        bump(&self.link.counters.metered_packets, 1);
+    }
+
+    /// Hands a packet up for good, or for a slow path that sends it back.
+    fn hand_up(&mut self, cookie: UserspaceCookie, packet: Packet, run: &Run<'_>) {
+        let kind = UpcallKind::Userspace(cookie);
+        if run.is_unchanged {
+            return self.upcall(kind, run.key, packet);
+        }
+        let mut key = FlowKey::ZERO;
+        extract(packet.data(), run.key.in_port, &mut key);
+        self.upcall(kind, &key, packet);
+    }
+
+    /// Lets a packet wait for the end of the burst; those with the same key and reason share a message.
+    pub(super) fn upcall(&mut self, kind: UpcallKind, key: &FlowKey, packet: Packet) {
+        let same = self.upcalls.iter_mut().rev().find(|upcall| upcall.key == *key && upcall.kind == kind);
+        let packet = match same {
+            Some(upcall) => match upcall.packets.try_push(packet) {
+                Ok(()) => return,
+                Err(full) => full.element(),
+            },
+            None => packet,
+        };
+        if self.upcalls.is_full() {
+            self.send_upcalls();
+        }
+        let mut packets: ArrayVec<Packet, UPCALL_PACKETS_MAX> = ArrayVec::new();
+        packets.push(packet);
+        self.upcalls.push(Upcall { worker: self.id, kind, key: *key, packets });
+    }
+
+    /// Puts the upcalls that wait on the ring: the end of a burst.
+    #[inline]
+    pub(super) fn send_upcalls(&mut self) {
+        if !self.upcalls.is_empty() {
+            self.send_waiting_upcalls();
+        }
+    }
+
+    fn send_waiting_upcalls(&mut self) {
+        let (mut sent, mut lost) = (0, 0);
+        for upcall in self.upcalls.drain(..) {
+            let counters = self.link.port(upcall.key.in_port);
+            let count = upcall.packets.len() as u64;
+            let is_for_good = match upcall.kind {
+                UpcallKind::Miss | UpcallKind::Userspace(UserspaceCookie::SlowPath(_)) => false,
+                UpcallKind::Userspace(_) => true,
+            };
+            match self.link.upcalls.push(upcall) {
+                Ok(()) => {
+                    sent += 1;
+                    if is_for_good {
+                        bump(&counters.consumed, count);
+                    }
+                }
+                Err(_) => {
+                    lost += count;
+                    bump(&counters.drops[DropReason::UpcallRingFull.index()], count);
+                }
+            }
+        }
+        bump(&self.link.counters.upcalls, sent);
+        bump(&self.link.counters.upcalls_lost, lost);
+        self.link.doorbell.ring();
+    }
+
+    /// The end of a turn: transmit what waits, look for flow records that are due.
+    #[inline]
+    pub(super) fn finish_turn(&mut self, now: Nanos) {
+        self.tx.flush(&self.link);
+        if now >= self.next_expiry && !(self.metering.is_empty() && self.finishing.is_empty()) {
+            self.expire_records(now);
+        }
+    }
+
+    fn expire_records(&mut self, now: Nanos) {
+        self.next_expiry = now.plus(EXPIRY_INTERVAL);
+        let link = &self.link;
+        let mut sink = |record| link.records.push(record);
+        let mut len = 0;
+        for metering in &mut self.metering {
+            metering.expire(now, EXPIRY_BUDGET, &mut sink);
+            len += metering.len() as u64;
+        }
+        self.finish_one_cache(EXPIRY_BUDGET);
+        self.link.counters.metering_records.store(len, Ordering::Relaxed);
+        if !self.link.records.is_empty() {
+            self.link.doorbell.ring();
+        }
+    }
+
+    /// Writes out the records of the oldest cache that is to go. Returns whether none is left.
+    fn finish_one_cache(&mut self, budget: usize) -> bool {
+        let Some(metering) = self.finishing.first_mut() else { return true };
+        let link = &self.link;
+        let mut sink = |record| link.records.push(record);
+        if metering.finish_all(FlowEndReason::ForcedEnd, budget, &mut sink) {
+            let done = self.finishing.remove(0);
+            self.link.discard(Garbage::FlowCache(done));
+        }
+        self.finishing.is_empty()
+    }
+
+    /// Takes exporters out, whose records are then finished, and puts others in.
+    pub(super) fn set_metering(&mut self, remove: Vec<ExporterId>, mut add: Vec<FlowCache>) {
+        for exporter in &remove {
+            let at = self.metering.iter().position(|cache| cache.exporter() == *exporter);
+            let Some(at) = at else { continue };
+            // The control thread waits for the caches of one change before it makes the next, so that there
+            // is room.
+            if let Err(full) = self.finishing.try_push(self.metering.remove(at)) {
+                self.link.discard(Garbage::FlowCache(full.element()));
+            }
+        }
+        for metering in add.drain(..) {
+            if let Err(full) = self.metering.try_push(metering) {
+                self.link.discard(Garbage::FlowCache(full.element()));
+            }
+        }
+        self.next_expiry = Nanos(0);
+        self.link.discard(Garbage::Exporters(remove));
+        self.link.discard(Garbage::Metering(add));
+    }
+
+    /// Writes out every record there is. Returns whether none is left: the ring may be full for a while.
+    pub(super) fn finish_metering(&mut self) -> bool {
+        while let Some(metering) = self.metering.pop() {
+            if let Err(full) = self.finishing.try_push(metering) {
+                self.metering.push(full.element());
+                break;
+            }
+        }
+        while !self.finishing.is_empty() {
+            let before = self.finishing.len();
+            self.finish_one_cache(usize::MAX);
+            if self.finishing.len() == before {
+                self.link.doorbell.ring();
+                return false;
+            }
+        }
+        self.metering.is_empty()
+    }
+}

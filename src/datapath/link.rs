@@ -1,0 +1,209 @@
+//! What lies between the control thread and one worker: four rings, and the counters.
+//!
+//! ```text
+//!   control --- commands ---> worker        install, remove, execute, ports, metering
+//!   control <-- upcalls  ---- worker        packets that need a decision
+//!   control <-- records  ---- worker        finished flow records
+//!   control <-- garbage  ---- worker        memory to be freed where freeing is cheap
+//! ```
+//! All are bounded and lock-free. Commands are carried out in order, and `commands_done` counts them: whoever
+//! has seen it reach the number of a command knows that the command has taken effect, and, by the
+//! acquire-release pair on it, sees all counters as they were then.
+
+use super::megaflow::Megaflow;
+use super::metering::FlowCache;
+use super::program::Program;
+use super::tx::TxPort;
+use crate::dpif::{DropReason, ExporterId, FlowRecord, PORT_COUNT_MAX, PortStats, Upcall};
+use crate::flow::{DpPort, FlowKey, FlowMask};
+use crate::netdev::RxQueue;
+use crate::packet::Packet;
+use crate::sync::Doorbell;
+use crossbeam_queue::ArrayQueue;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Commands that may wait for one worker. Beyond it they wait on the control thread's side.
+pub(super) const COMMAND_RING_LEN: usize = 1024;
+
+/// Things to free that may wait. Beyond it the worker frees them itself: slower, never wrong.
+const GARBAGE_RING_LEN: usize = 4096;
+
+/// Flow records that may wait; records of a full ring stay open in their cache.
+const RECORD_RING_LEN: usize = 8192;
+
+/// Keys and packets on their way to be executed.
+pub(super) type Packets = Vec<(FlowKey, Packet)>;
+
+/// What the control thread asks of a worker.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Poll this queue from now on.
+    AddRxQueue { port: DpPort, queue: Box<dyn RxQueue> },
+    /// Transmit to this port through this queue.
+    AddTxQueue { port: DpPort, tx: Box<TxPort> },
+    /// Forget a port; its queues come back as garbage, and are put back to the device when that is freed.
+    RemovePort(DpPort),
+    /// Install a megaflow in an empty slot, then run it on the packets that waited for it.
+    Install(Box<Install>),
+    /// Give a megaflow another program.
+    Modify { slot: u32, program: Box<Program> },
+    /// Remove a megaflow.
+    Remove { slot: u32 },
+    /// Run a program on packets.
+    Execute { program: Box<Program>, packets: Packets },
+    /// Finish the records of the exporters in `remove`, and meter for those in `add` from now on.
+    SetMetering { remove: Vec<ExporterId>, add: Vec<FlowCache> },
+}
+
+/// See [`Command::Install`].
+#[derive(Debug)]
+pub(super) struct Install {
+    pub(super) slot: u32,
+    /// Taken out when it is installed, so that the box itself can go back to be freed.
+    pub(super) megaflow: Option<Megaflow>,
+    pub(super) mask: FlowMask,
+    pub(super) packets: Packets,
+}
+
+/// Memory on its way back to the thread that allocated it. Never looked into.
+#[derive(Debug)]
+#[allow(dead_code, reason = "the content is only ever dropped")]
+pub(super) enum Garbage {
+    Megaflow(Megaflow),
+    Install(Box<Install>),
+    Program(Box<Program>),
+    Packets(Packets),
+    RxQueue(Box<dyn RxQueue>),
+    TxPort(Box<TxPort>),
+    Exporters(Vec<ExporterId>),
+    Metering(Vec<FlowCache>),
+    FlowCache(FlowCache),
+}
+
+/// The rings and counters of one worker. One side is the control thread's, the other the worker's.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Control thread in, worker out.
+    pub(super) commands: ArrayQueue<Command>,
+    /// Commands carried out. The worker stores with release after each; the control thread loads with acquire.
+    pub(super) commands_done: AtomicU64,
+    /// Worker in, control thread out.
+    pub(super) upcalls: ArrayQueue<Upcall>,
+    /// Worker in, control thread out.
+    pub(super) records: ArrayQueue<FlowRecord>,
+    /// Worker in, control thread out.
+    pub(super) garbage: ArrayQueue<Garbage>,
+    /// Wakes the control thread.
+    pub(super) doorbell: Arc<Doorbell>,
+    /// Written by the worker, read by the control thread.
+    pub(super) counters: WorkerCounters,
+    /// Likewise: what the worker counted on each port, by number, and last on no port ([`DpPort::NONE`]).
+    pub(super) ports: Box<[PortCounters]>,
+}
+
+impl Link {
+    pub(super) fn new(upcall_ring_len: usize, doorbell: Arc<Doorbell>) -> Link {
+        Link {
+            commands: ArrayQueue::new(COMMAND_RING_LEN),
+            commands_done: AtomicU64::new(0),
+            upcalls: ArrayQueue::new(upcall_ring_len),
+            records: ArrayQueue::new(RECORD_RING_LEN),
+            garbage: ArrayQueue::new(GARBAGE_RING_LEN),
+            doorbell,
+            counters: WorkerCounters::default(),
+            ports: (0..=PORT_COUNT_MAX).map(|_| PortCounters::default()).collect(),
+        }
+    }
+
+    /// The worker's counters of a port; a number that no port can have counts as none.
+    #[inline(always)]
+    pub(super) fn port(&self, port: DpPort) -> &PortCounters {
+        &self.ports[port.index().min(PORT_COUNT_MAX)]
+    }
+
+    /// The worker's side: has something freed by the control thread.
+    pub(super) fn discard(&self, garbage: Garbage) {
+        // A full ring hands it back, and it is freed here.
+        drop(self.garbage.push(garbage));
+    }
+}
+
+/// Adds to a counter whose only writer is the calling thread: a load and a store, no locked instruction.
+#[inline(always)]
+pub(super) fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}
+
+/// Receive bursts are counted by size in this many classes: 1, 2, 3-4, 5-8, 9-16, 17-31, 32.
+pub(super) const BURST_CLASS_COUNT: usize = 7;
+
+/// The size class of a burst that is not empty.
+#[inline]
+pub(super) fn burst_class(len: usize) -> usize {
+    match len {
+        0..=1 => 0,
+        2 => 1,
+        3..=4 => 2,
+        5..=8 => 3,
+        9..=16 => 4,
+        17..=31 => 5,
+        _ => 6,
+    }
+}
+
+/// A worker's own counters; see [`crate::dpif::WorkerStats`] for what each means. The worker is the only
+/// writer; relaxed, each stands for itself.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct WorkerCounters {
+    pub(super) rx_packets: AtomicU64,
+    pub(super) rx_bursts: [AtomicU64; BURST_CLASS_COUNT],
+    pub(super) emc_hits: AtomicU64,
+    pub(super) megaflow_hits: AtomicU64,
+    pub(super) misses: AtomicU64,
+    pub(super) megaflow_probes: AtomicU64,
+    pub(super) upcalls: AtomicU64,
+    pub(super) upcalls_lost: AtomicU64,
+    pub(super) installs_failed: AtomicU64,
+    pub(super) megaflows: AtomicU64,
+    pub(super) megaflow_masks: AtomicU64,
+    pub(super) emc_entries: AtomicU64,
+    pub(super) metered_packets: AtomicU64,
+    pub(super) metering_records: AtomicU64,
+    pub(super) busy_cycles: AtomicU64,
+    pub(super) idle_cycles: AtomicU64,
+}
+
+/// What one worker counted on one port. The worker is the only writer; relaxed, each stands for itself.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct PortCounters {
+    pub(super) rx_packets: AtomicU64,
+    pub(super) rx_bytes: AtomicU64,
+    pub(super) tx_packets: AtomicU64,
+    pub(super) tx_bytes: AtomicU64,
+    pub(super) consumed: AtomicU64,
+    pub(super) copies: AtomicU64,
+    pub(super) drops: [AtomicU64; DropReason::COUNT],
+}
+
+impl PortCounters {
+    #[inline]
+    pub(super) fn count_drop(&self, reason: DropReason) {
+        bump(&self.drops[reason.index()], 1);
+    }
+
+    pub(super) fn add_to(&self, sum: &mut PortStats) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        sum.rx_packets += read(&self.rx_packets);
+        sum.rx_bytes += read(&self.rx_bytes);
+        sum.tx_packets += read(&self.tx_packets);
+        sum.tx_bytes += read(&self.tx_bytes);
+        sum.consumed += read(&self.consumed);
+        sum.copies += read(&self.copies);
+        for (sum, drops) in sum.drops.iter_mut().zip(&self.drops) {
+            *sum += read(drops);
+        }
+    }
+}

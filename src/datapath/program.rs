@@ -1,0 +1,180 @@
+//! Actions compiled: a flat list of operations, settled once at install.
+//!
+//! Compilation decides everything that does not depend on the packet: which output is the last use of the
+//! packet and so may take it instead of a copy, which `sample` actions the worker can meter by itself and in
+//! which flow cache, whether anything is changed at all. The worker then runs down the list.
+
+use crate::dpif::{Action, DropReason, ExporterId, ObservationDirection, UserspaceCookie};
+use crate::flow::{DpPort, Field};
+
+/// What the worker does for one action.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Op {
+    /// Send a copy out of a port.
+    OutputCopy(DpPort),
+    /// Send the packet itself out of a port; nothing follows that needs it.
+    Output(DpPort),
+    /// The packet dies.
+    Drop(DropReason),
+    /// Write bits of a field.
+    Set { field: Field, value: u128, mask: u128 },
+    /// Add an outer tag.
+    PushVlan { tpid: u16, tci: u16 },
+    /// Take the outer tag off.
+    PopVlan,
+    /// Count the TTL down; the packet leaves the program here if it runs out.
+    DecTtl { to_controller: Option<UserspaceCookie> },
+    /// Count the packet in a flow cache of this worker.
+    Meter { exporter: ExporterId, direction: ObservationDirection, egress: Option<DpPort> },
+    /// Run other operations on a copy, by chance.
+    Sample { probability: u32, ops: Box<[Op]> },
+    /// Hand a copy up.
+    UserspaceCopy(UserspaceCookie),
+    /// Hand the packet itself up.
+    Userspace(UserspaceCookie),
+}
+
+/// A megaflow's actions, ready to run. Made by the control thread, read by one worker, freed by the control
+/// thread.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Program {
+    pub(super) ops: Box<[Op]>,
+}
+
+impl Program {
+    /// Compiles a list of actions. `can_meter` is false in tests that look at upcalls of sampled packets.
+    pub(super) fn compile(actions: &[Action], can_meter: bool) -> Program {
+        let egress = sole_output(actions);
+        Program { ops: compile_list(actions, egress, can_meter, DropReason::Rule) }
+    }
+}
+
+/// The port that a packet leaves by, if it is only one: what an ingress record tells as its egress interface.
+fn sole_output(actions: &[Action]) -> Option<DpPort> {
+    let mut outputs = actions.iter().filter_map(|action| match action {
+        Action::Output(port) => Some(*port),
+        _ => None,
+    });
+    match (outputs.next(), outputs.next()) {
+        (Some(port), None) => Some(port),
+        _ => None,
+    }
+}
+
+fn compile_list(
+    actions: &[Action],
+    egress: Option<DpPort>,
+    can_meter: bool,
+    at_end: DropReason,
+) -> Box<[Op]> {
+    // Everything after the last action that needs the packet only prepares for what never comes.
+    let last_use = actions.iter().rposition(|action| {
+        matches!(action, Action::Output(_) | Action::Userspace(_) | Action::Drop(_) | Action::Sample { .. })
+    });
+    let Some(last_use) = last_use else { return Box::new([Op::Drop(at_end)]) };
+    let mut ops = Vec::with_capacity(last_use + 2);
+    for (index, action) in actions[..=last_use].iter().enumerate() {
+        let is_last = index == last_use;
+        match action {
+            Action::Output(port) if is_last => ops.push(Op::Output(*port)),
+            Action::Output(port) => ops.push(Op::OutputCopy(*port)),
+            Action::Userspace(cookie) if is_last => ops.push(Op::Userspace(*cookie)),
+            Action::Userspace(cookie) => ops.push(Op::UserspaceCopy(*cookie)),
+            Action::Drop(reason) => {
+                // A drop is the last action by contract; what would follow is unreachable.
+                ops.push(Op::Drop(*reason));
+                break;
+            }
+            Action::Set { field, value, mask } => {
+                ops.push(Op::Set { field: *field, value: *value, mask: *mask });
+            }
+            Action::PushVlan { tpid, tci } => ops.push(Op::PushVlan { tpid: *tpid, tci: *tci }),
+            Action::PopVlan => ops.push(Op::PopVlan),
+            Action::DecTtl { to_controller } => ops.push(Op::DecTtl { to_controller: *to_controller }),
+            Action::Sample { probability, actions } => {
+                ops.extend(compile_sample(*probability, actions, egress, can_meter));
+            }
+        }
+    }
+    if let Some(Action::Sample { .. }) = actions.get(last_use) {
+        ops.push(Op::Drop(at_end));
+    }
+    ops.into_boxed_slice()
+}
+
+/// A `sample` becomes a metering operation where it only hands the packet to IPFIX.
+fn compile_sample(
+    probability: u32,
+    actions: &[Action],
+    packet_egress: Option<DpPort>,
+    can_meter: bool,
+) -> Option<Op> {
+    if probability == 0 || actions.is_empty() {
+        return None;
+    }
+    if let [Action::Userspace(UserspaceCookie::Ipfix { exporter, direction, output })] = actions
+        && can_meter
+    {
+        let egress = match direction {
+            ObservationDirection::Ingress => packet_egress,
+            ObservationDirection::Egress => *output,
+        };
+        let meter = Op::Meter { exporter: *exporter, direction: *direction, egress };
+        return Some(match probability {
+            u32::MAX => meter,
+            _ => Op::Sample { probability, ops: Box::new([meter]) },
+        });
+    }
+    // The sample's own packet is a copy, whose end is not a drop: it was never one of the packets received.
+    let ops = compile_list(actions, None, can_meter, DropReason::Rule);
+    Some(Op::Sample { probability, ops })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPORTER: ExporterId = ExporterId(3);
+
+    fn ipfix(direction: ObservationDirection, output: Option<DpPort>) -> Action {
+        let cookie = UserspaceCookie::Ipfix { exporter: EXPORTER, direction, output };
+        Action::Sample { probability: u32::MAX, actions: vec![Action::Userspace(cookie)] }
+    }
+
+    #[test]
+    fn only_the_last_output_takes_the_packet() {
+        let actions =
+            [Action::Output(DpPort(1)), Action::PopVlan, Action::Output(DpPort(2)), Action::PopVlan];
+        let program = Program::compile(&actions, true);
+        assert_eq!(*program.ops, [Op::OutputCopy(DpPort(1)), Op::PopVlan, Op::Output(DpPort(2))]);
+    }
+
+    #[test]
+    fn a_full_sample_to_ipfix_is_metered_here_and_knows_where_the_packet_goes() {
+        let actions = [ipfix(ObservationDirection::Ingress, None), Action::Output(DpPort(9))];
+        let meter = Op::Meter {
+            exporter: EXPORTER,
+            direction: ObservationDirection::Ingress,
+            egress: Some(DpPort(9)),
+        };
+        assert_eq!(*Program::compile(&actions, true).ops, [meter, Op::Output(DpPort(9))]);
+    }
+
+    #[test]
+    fn a_datapath_that_cannot_meter_hands_the_sample_up() {
+        let actions = [ipfix(ObservationDirection::Ingress, None), Action::Output(DpPort(9))];
+        assert!(matches!(&Program::compile(&actions, false).ops[0], Op::Sample { .. }));
+    }
+
+    #[test]
+    fn nothing_to_do_is_a_drop() {
+        assert_eq!(*Program::compile(&[], true).ops, [Op::Drop(DropReason::Rule)]);
+        assert_eq!(*Program::compile(&[Action::PopVlan], true).ops, [Op::Drop(DropReason::Rule)]);
+    }
+
+    #[test]
+    fn a_sample_at_the_end_still_accounts_for_the_packet() {
+        let program = Program::compile(&[ipfix(ObservationDirection::Ingress, None)], true);
+        assert_eq!(program.ops.last(), Some(&Op::Drop(DropReason::Rule)));
+    }
+}

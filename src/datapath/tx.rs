@@ -1,0 +1,107 @@
+//! Transmit buffers: packets wait here, by port, for a burst worth sending.
+//!
+//! Hot. A worker that forwards a burst of 32 packets to one port makes one transmit call, not 32. What waits
+//! is sent when the buffer is full and at the end of every turn, so a packet waits for the rest of its own
+//! turn at most. What the device does not take after a second try dies as [`DropReason::TxQueueFull`]: holding
+//! it back would let one slow port stop all others.
+
+use super::link::{Link, PortCounters, bump};
+use crate::dpif::{DropReason, PORT_COUNT_MAX};
+use crate::flow::DpPort;
+use crate::netdev::TxQueue;
+use crate::packet::{Packet, PacketBatch};
+use arrayvec::ArrayVec;
+
+/// One port, as one worker sends to it.
+#[derive(Debug)]
+pub(super) struct TxPort {
+    pub(super) queue: Box<dyn TxQueue>,
+    waiting: PacketBatch,
+    waiting_bytes: u64,
+    is_dirty: bool,
+}
+
+/// All ports that a worker can send to.
+#[derive(Debug)]
+pub(super) struct TxPorts {
+    ports: Box<[Option<Box<TxPort>>]>,
+    /// Ports with something waiting.
+    dirty: ArrayVec<DpPort, PORT_COUNT_MAX>,
+}
+
+impl TxPort {
+    pub(super) fn new(queue: Box<dyn TxQueue>) -> TxPort {
+        TxPort { queue, waiting: PacketBatch::new(), waiting_bytes: 0, is_dirty: false }
+    }
+
+    fn flush(&mut self, counters: &PortCounters) {
+        let len = self.waiting.len();
+        let mut sent = self.queue.tx_burst(&mut self.waiting);
+        if sent < len {
+            sent += self.queue.tx_burst(&mut self.waiting);
+        }
+        for packet in self.waiting.drain(..) {
+            self.waiting_bytes -= packet.size() as u64;
+            counters.count_drop(DropReason::TxQueueFull);
+        }
+        bump(&counters.tx_packets, sent as u64);
+        bump(&counters.tx_bytes, self.waiting_bytes);
+        self.waiting_bytes = 0;
+    }
+}
+
+impl TxPorts {
+    pub(super) fn new() -> TxPorts {
+        TxPorts { ports: (0..PORT_COUNT_MAX).map(|_| None).collect(), dirty: ArrayVec::new() }
+    }
+
+    pub(super) fn add(&mut self, port: DpPort, tx: Box<TxPort>) {
+        self.ports[port.index()] = Some(tx);
+    }
+
+    /// Sends what waits and takes the port out.
+    pub(super) fn remove(&mut self, port: DpPort, link: &Link) -> Option<Box<TxPort>> {
+        self.dirty.retain(|&mut dirty| dirty != port);
+        let mut tx = self.ports.get_mut(port.index())?.take()?;
+        tx.flush(link.port(port));
+        Some(tx)
+    }
+
+    #[inline(always)]
+    pub(super) fn get_mut(&mut self, port: DpPort) -> Option<&mut TxPort> {
+        self.ports.get_mut(port.index())?.as_deref_mut()
+    }
+
+    /// Puts a packet into a port's buffer.
+    ///
+    /// # Errors
+    /// Gives the packet back if there is no such port.
+    #[inline]
+    pub(super) fn send(&mut self, port: DpPort, packet: Packet, link: &Link) -> Result<(), Packet> {
+        let Some(Some(tx)) = self.ports.get_mut(port.index()) else { return Err(packet) };
+        if !tx.is_dirty {
+            tx.is_dirty = true;
+            // There are as many places as ports, and a port is listed once.
+            self.dirty.push(port);
+        }
+        tx.waiting_bytes += packet.size() as u64;
+        tx.waiting.push(packet);
+        if tx.waiting.is_full() {
+            tx.flush(link.port(port));
+        }
+        Ok(())
+    }
+
+    /// Sends all that waits: the end of a turn.
+    #[inline]
+    pub(super) fn flush(&mut self, link: &Link) {
+        while let Some(port) = self.dirty.pop() {
+            if let Some(Some(tx)) = self.ports.get_mut(port.index()) {
+                tx.is_dirty = false;
+                if !tx.waiting.is_empty() {
+                    tx.flush(link.port(port));
+                }
+            }
+        }
+    }
+}

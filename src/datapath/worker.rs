@@ -1,0 +1,339 @@
+//! The way of a packet: receive, extract, exact-match cache, classifier, actions, transmit; and on a miss, up.
+//!
+//! Hot: everything here runs for every packet, on a pinned thread that owns all it touches. A [`Worker`] is a
+//! plain value: a thread calls [`Worker::turn`] for ever, a simulation calls it when it likes.
+//!
+//! Each stage works on the whole burst before the next begins, so that the cache lines that a stage will need
+//! are asked for while another packet's work goes on. Packets are carried out in the order of their arrival,
+//! whatever stage found their megaflow, so order within a flow is kept by construction.
+//!
+//! # Budget
+//! At a full burst and a warm cache: one key (120 bytes), one bucket line, one or two megaflow lines and the
+//! packet's first line. `perf/` has the cycles.
+//!
+//! # Never here
+//! Allocation, locks, system calls (but for the doorbell, once a burst, and only if the control thread sleeps;
+//! and those that a kernel device makes), logging, a clock. `tests/no_alloc.rs` holds it to that.
+
+use super::actions::Executor;
+use super::buckets::{NO_SLOT, Slot};
+use super::classifier::Classifier;
+use super::emc::Emc;
+use super::link::{Command, Garbage, Install, Link, Packets, bump, burst_class};
+use super::megaflow::NOT_IN_BURST;
+use super::program::Program;
+use crate::dpif::{DropReason, UpcallKind, WorkerId};
+use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract, extract_batch};
+use crate::flow::{DpPort, FlowKey};
+use crate::netdev::RxQueue;
+use crate::packet::{BURST_LEN_MAX, PacketBatch};
+use crate::sync::Nanos;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Commands carried out in one turn, so that the ports are looked at again soon: an install with its waiting
+/// packets takes about a microsecond, so this is well below the millisecond that a worker may be kept.
+const COMMANDS_PER_TURN_MAX: usize = 64;
+
+/// Exact sizes of one worker's memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WorkerSizes {
+    pub(super) emc_entries: usize,
+    pub(super) megaflows_max: usize,
+}
+
+/// One poll-mode worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    link: Arc<Link>,
+    rx_queues: Vec<(DpPort, Box<dyn RxQueue>)>,
+    emc: Emc,
+    classifier: Classifier,
+    executor: Executor,
+    scratch: Box<Scratch>,
+}
+
+/// What is known of the packets of the burst under way, by their place in it.
+#[derive(Debug)]
+struct Scratch {
+    keys: [FlowKey; BURST_LEN_MAX],
+    layouts: [PacketLayout; BURST_LEN_MAX],
+    hashes: [u64; BURST_LEN_MAX],
+    slots: [Slot; BURST_LEN_MAX],
+    /// The megaflows that the burst has met, and what it adds to each.
+    met: arrayvec::ArrayVec<Met, BURST_LEN_MAX>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Met {
+    slot: Slot,
+    packets: u32,
+    bytes: u32,
+    tcp_flags: u16,
+}
+
+impl Worker {
+    /// A worker with all memory that it will ever use. `seed` is secret and makes its hashes unpredictable.
+    pub(super) fn new(id: WorkerId, link: Arc<Link>, sizes: WorkerSizes, seed: u64) -> Worker {
+        Worker {
+            rx_queues: Vec::with_capacity(crate::dpif::PORT_COUNT_MAX),
+            emc: Emc::new(sizes.emc_entries),
+            classifier: Classifier::new(sizes.megaflows_max, seed),
+            executor: Executor::new(id, Arc::clone(&link), seed),
+            scratch: Box::new(Scratch {
+                keys: [FlowKey::ZERO; BURST_LEN_MAX],
+                layouts: [PacketLayout::NONE; BURST_LEN_MAX],
+                hashes: [0; BURST_LEN_MAX],
+                slots: [NO_SLOT; BURST_LEN_MAX],
+                met: arrayvec::ArrayVec::new(),
+            }),
+            link,
+        }
+    }
+
+    /// One turn: commands, one burst from each receive queue, transmit, metering. Returns whether there was
+    /// anything to do.
+    pub(super) fn turn(&mut self, now: Nanos) -> bool {
+        let mut worked = self.run_commands(now);
+        for index in 0..self.rx_queues.len() {
+            let mut burst = PacketBatch::new();
+            let (port, queue) = &mut self.rx_queues[index];
+            let port = *port;
+            if queue.rx_burst(&mut burst) > 0 {
+                worked = true;
+                self.count_rx(port, &burst);
+                self.process(port, &mut burst, now);
+            }
+        }
+        self.executor.finish_turn(now);
+        worked
+    }
+
+    fn count_rx(&self, port: DpPort, burst: &PacketBatch) {
+        let counters = self.link.port(port);
+        bump(&counters.rx_packets, burst.len() as u64);
+        bump(&counters.rx_bytes, burst.iter().map(|packet| packet.size() as u64).sum());
+        bump(&self.link.counters.rx_packets, burst.len() as u64);
+        bump(&self.link.counters.rx_bursts[burst_class(burst.len())], 1);
+    }
+
+    /// Takes a burst from one port all the way.
+    fn process(&mut self, port: DpPort, burst: &mut PacketBatch, now: Nanos) {
+        if burst.iter().any(|packet| packet.size() < FRAME_SIZE_MIN) {
+            self.drop_malformed(port, burst);
+        }
+        let len = burst.len();
+        let Scratch { keys, layouts, .. } = &mut *self.scratch;
+        extract_batch(burst, port, &mut keys[..len], &mut layouts[..len]);
+        let found_by_emc = self.probe_emc(len);
+        if found_by_emc < len {
+            self.probe_classifier(len);
+        }
+        bump(&self.link.counters.emc_hits, found_by_emc as u64);
+        self.carry_out(burst, now);
+        self.credit(now);
+    }
+
+    #[cold]
+    fn drop_malformed(&self, port: DpPort, burst: &mut PacketBatch) {
+        burst.retain(|packet| {
+            let is_frame = packet.size() >= FRAME_SIZE_MIN;
+            if !is_frame {
+                self.link.port(port).count_drop(DropReason::Malformed);
+            }
+            is_frame
+        });
+    }
+
+    /// Probes the exact-match cache for a whole burst and returns how many packets it knew.
+    ///
+    /// ```text
+    /// for each packet:  hash the bits that any megaflow looks at; ask for the bucket
+    /// for each packet:  ask for the megaflow that the bucket names
+    /// for each packet:  compare it with the megaflow
+    /// ```
+    #[inline]
+    fn probe_emc(&mut self, len: usize) -> usize {
+        let Scratch { keys, hashes, slots, .. } = &mut *self.scratch;
+        let seed = self.executor.seed();
+        for (key, hash) in keys[..len].iter().zip(&mut hashes[..len]) {
+            *hash = self.classifier.union().hash(key.words(), seed);
+            self.emc.prefetch(*hash);
+        }
+        for (hash, slot) in hashes[..len].iter().zip(&mut slots[..len]) {
+            *slot = self.emc.candidates(*hash).next().unwrap_or(NO_SLOT);
+            if *slot != NO_SLOT {
+                self.classifier.prefetch(*slot);
+            }
+        }
+        let mut found = 0;
+        for ((key, slot), hash) in keys[..len].iter().zip(&mut slots[..len]).zip(&hashes[..len]) {
+            if *slot == NO_SLOT {
+                continue;
+            }
+            if !self.classifier.covers(*slot, key.words()) {
+                // A chance collision, or a slot that another megaflow has now: try what else has the signature.
+                let mut others = self.emc.candidates(*hash).skip(1);
+                *slot = others.find(|&other| self.classifier.covers(other, key.words())).unwrap_or(NO_SLOT);
+            }
+            found += usize::from(*slot != NO_SLOT);
+        }
+        found
+    }
+
+    /// Looks up in the classifier what the exact-match cache did not know, and remembers what is found.
+    fn probe_classifier(&mut self, len: usize) {
+        let (mut hits, mut misses, mut probes) = (0, 0, 0);
+        for index in 0..len {
+            if self.scratch.slots[index] != NO_SLOT {
+                continue;
+            }
+            let lookup = self.classifier.lookup(self.scratch.keys[index].words());
+            probes += u64::from(lookup.probes);
+            if let Some(slot) = lookup.slot {
+                hits += 1;
+                self.scratch.slots[index] = slot;
+                self.emc.insert(self.scratch.hashes[index], slot);
+            } else {
+                misses += 1;
+            }
+        }
+        let counters = &self.link.counters;
+        bump(&counters.megaflow_hits, hits);
+        bump(&counters.misses, misses);
+        bump(&counters.megaflow_probes, probes);
+        counters.emc_entries.store(self.emc.len(), Ordering::Relaxed);
+    }
+
+    /// Runs each packet's program, in the order of arrival; hands up those that have none.
+    #[inline]
+    fn carry_out(&mut self, burst: &mut PacketBatch, now: Nanos) {
+        let Scratch { keys, layouts, slots, met, .. } = &mut *self.scratch;
+        for (index, packet) in burst.drain(..).enumerate() {
+            let key = &keys[index];
+            let Some(megaflow) = self.classifier.get_mut(slots[index]) else {
+                self.executor.upcall(UpcallKind::Miss, key, packet);
+                continue;
+            };
+            if megaflow.burst_index == NOT_IN_BURST {
+                megaflow.burst_index = met.len() as u8;
+                met.push(Met { slot: slots[index], packets: 0, bytes: 0, tcp_flags: 0 });
+            }
+            let met = &mut met[usize::from(megaflow.burst_index)];
+            met.packets += 1;
+            met.bytes += packet.size() as u32;
+            met.tcp_flags |= key.tcp_flags;
+            self.executor.run(&megaflow.program, packet, key, layouts[index], now);
+        }
+        self.executor.send_upcalls();
+    }
+
+    /// Adds what the burst did to each megaflow's counters, once.
+    #[inline]
+    fn credit(&mut self, now: Nanos) {
+        for met in self.scratch.met.drain(..) {
+            if let Some(megaflow) = self.classifier.get_mut(met.slot) {
+                megaflow.burst_index = NOT_IN_BURST;
+                megaflow.counters.add(met.packets.into(), met.bytes.into(), met.tcp_flags, now);
+            }
+        }
+    }
+
+    /// Carries out what the control thread asks, in order.
+    pub(super) fn run_commands(&mut self, now: Nanos) -> bool {
+        if self.link.commands.is_empty() {
+            return false;
+        }
+        for _ in 0..COMMANDS_PER_TURN_MAX {
+            let Some(command) = self.link.commands.pop() else { break };
+            self.run_command(command, now);
+            let done = self.link.commands_done.load(Ordering::Relaxed) + 1;
+            // Release: pairs with the acquire of `Datapath::acknowledged`, which then reads counters.
+            self.link.commands_done.store(done, Ordering::Release);
+        }
+        let counters = &self.link.counters;
+        counters.megaflows.store(self.classifier.len(), Ordering::Relaxed);
+        counters.megaflow_masks.store(self.classifier.class_count(), Ordering::Relaxed);
+        true
+    }
+
+    #[cold]
+    fn run_command(&mut self, command: Command, now: Nanos) {
+        match command {
+            Command::AddRxQueue { port, queue } => self.rx_queues.push((port, queue)),
+            Command::AddTxQueue { port, tx } => self.executor.tx.add(port, tx),
+            Command::RemovePort(port) => self.remove_port(port),
+            Command::Install(install) => self.install(install, now),
+            Command::Modify { slot, program } => {
+                if let Some(megaflow) = self.classifier.get_mut(slot) {
+                    let old = std::mem::replace(&mut megaflow.program, program);
+                    self.link.discard(Garbage::Program(old));
+                }
+            }
+            Command::Remove { slot } => {
+                if let Some(megaflow) = self.classifier.remove(slot) {
+                    self.link.discard(Garbage::Megaflow(megaflow));
+                }
+            }
+            Command::Execute { program, packets } => {
+                self.execute(&program, packets, now);
+                self.link.discard(Garbage::Program(program));
+            }
+            Command::SetMetering { remove, add } => self.executor.set_metering(remove, add),
+        }
+    }
+
+    fn remove_port(&mut self, port: DpPort) {
+        while let Some(index) = self.rx_queues.iter().position(|(of, _)| *of == port) {
+            let (_, queue) = self.rx_queues.remove(index);
+            self.link.discard(Garbage::RxQueue(queue));
+        }
+        if let Some(tx) = self.executor.tx.remove(port, &self.link) {
+            self.link.discard(Garbage::TxPort(tx));
+        }
+    }
+
+    fn install(&mut self, mut install: Box<Install>, now: Nanos) {
+        let packets = std::mem::take(&mut install.packets);
+        let Some(megaflow) = install.megaflow.take() else { return };
+        let slot = install.slot;
+        match self.classifier.install(slot, megaflow, &install.mask) {
+            Ok(()) => self.run_waiting(slot, packets, now),
+            Err(megaflow) => {
+                bump(&self.link.counters.installs_failed, 1);
+                self.execute(&megaflow.program, packets, now);
+                self.link.discard(Garbage::Megaflow(megaflow));
+            }
+        }
+        self.link.discard(Garbage::Install(install));
+    }
+
+    /// Runs a megaflow that was just installed on the packets that waited for it, as if it had been found.
+    fn run_waiting(&mut self, slot: Slot, mut packets: Packets, now: Nanos) {
+        let Some(megaflow) = self.classifier.get_mut(slot) else { return };
+        for (key, packet) in packets.drain(..) {
+            megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, now);
+            let layout = extract(packet.data(), key.in_port, &mut FlowKey::default());
+            self.executor.run(&megaflow.program, packet, &key, layout, now);
+        }
+        self.executor.send_upcalls();
+        self.link.discard(Garbage::Packets(packets));
+    }
+
+    fn execute(&mut self, program: &Program, mut packets: Packets, now: Nanos) {
+        for (key, packet) in packets.drain(..) {
+            let layout = extract(packet.data(), key.in_port, &mut FlowKey::default());
+            self.executor.run(program, packet, &key, layout, now);
+        }
+        self.executor.send_upcalls();
+        self.link.discard(Garbage::Packets(packets));
+    }
+
+    /// Finishes every flow record, for a stop: the control thread drains the ring meanwhile. Returns whether
+    /// all are out.
+    pub(super) fn finish_metering(&mut self) -> bool {
+        self.executor.finish_metering()
+    }
+}
+
+const _: () = assert!(BURST_LEN_MAX < NOT_IN_BURST as usize);

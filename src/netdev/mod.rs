@@ -179,6 +179,16 @@ pub trait Netdev: Send + fmt::Debug {
     fn close(self: Box<Self>) -> Result<(), NetdevError>;
 }
 
+/// Opens devices: a provider of the contract. DPDK's is `dpdk::DpdkProvider` (it holds the EAL and makes a packet
+/// pool for each MTU that is asked for); `dummy` has one for tests. Called on the control thread.
+pub trait NetdevProvider: fmt::Debug {
+    /// Opens, configures and starts a device. When it fails nothing is left behind on the host.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    fn open(&mut self, config: NetdevConfig) -> Result<Box<dyn Netdev>, NetdevError>;
+}
+
 /// One receive queue, in the hands of the worker that polls it. Dropping it gives it back to the device.
 pub trait RxQueue: Send + fmt::Debug {
     /// Takes up to `batch.remaining_capacity()` packets that have arrived, appends them in order and returns

@@ -296,16 +296,19 @@ impl Executor {
         self.next_expiry = now.plus(EXPIRY_INTERVAL);
         let link = &self.link;
         let mut sink = |record| link.records.push(record);
-        let mut len = 0;
-        for metering in &mut self.metering {
-            metering.expire(now, EXPIRY_BUDGET, &mut sink);
-            len += metering.len() as u64;
+        for cache in &mut self.metering {
+            cache.expire(now, EXPIRY_BUDGET, &mut sink);
         }
         self.finish_one_cache(EXPIRY_BUDGET);
-        self.link.counters.metering_records.store(len, Ordering::Relaxed);
+        self.publish_open_records();
         if !self.link.records.is_empty() {
             self.link.doorbell.ring();
         }
+    }
+
+    fn publish_open_records(&self) {
+        let open = self.metering.iter().chain(&self.finishing).map(|cache| cache.len() as u64).sum();
+        self.link.counters.metering_records.store(open, Ordering::Relaxed);
     }
 
     /// Writes out the records of the oldest cache that is to go. Returns whether none is left.
@@ -337,6 +340,7 @@ impl Executor {
             }
         }
         self.next_expiry = Nanos(0);
+        self.publish_open_records();
         self.link.discard(Garbage::Exporters(remove));
         self.link.discard(Garbage::Metering(add));
     }

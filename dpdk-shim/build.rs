@@ -219,7 +219,7 @@ fn generate_bindings(cflags: &[String]) -> Result<(), Missing> {
         .opaque_type("rte_bus")
         .opaque_type("rte_mbuf_ext_shared_info")
         .allowlist_type("rte_mbuf")
-        .allowlist_type("rte_mempool_objsz")
+        .allowlist_type("rte_mempool_cache")
         .allowlist_var("SHIM_.*")
         .allowlist_var("RTE_LOG_(EMERG|ALERT|CRIT|ERR|WARNING|NOTICE|INFO|DEBUG)")
         .allowlist_var("RTE_ETH_(MQ_RX_NONE|MQ_RX_RSS|LINK_.*|NAME_MAX_LEN|SPEED_NUM_.*)")

@@ -4,7 +4,7 @@
 
 use std::mem::{align_of, offset_of, size_of};
 
-use dpdk_sys::{rte_mbuf, rte_mempool_objsz};
+use dpdk_sys::{rte_mbuf, rte_mempool_cache};
 
 /// The cache line of x86-64, and of the arm64 builds of Debian as far as `rte_mbuf` is concerned.
 const CACHE_LINE: usize = 64;
@@ -40,7 +40,7 @@ fn the_chain_and_the_transmit_offloads_are_in_the_second_cache_line_of_an_mbuf()
 }
 
 #[test]
-fn an_object_size_is_four_words() {
-    assert_eq!(size_of::<rte_mempool_objsz>(), 16);
-    assert_eq!(offset_of!(rte_mempool_objsz, total_size), 12);
+fn a_mempool_cache_holds_twice_its_largest_length() {
+    let pointers_size = 2 * dpdk_sys::SHIM_MEMPOOL_CACHE_MAX_SIZE as usize * size_of::<usize>();
+    assert_eq!(size_of::<rte_mempool_cache>(), CACHE_LINE + pointers_size);
 }

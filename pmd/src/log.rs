@@ -1,0 +1,121 @@
+//! DPDK's log, routed into `tracing` (target `dpdk`), and captured for errors.
+//!
+//! DPDK returns an errno and logs the reason. The reason is what an operator needs, so a call that may fail
+//! runs inside [`capture`], and what DPDK logs meanwhile on the calling thread, at warning level or worse,
+//! becomes part of the typed error.
+//!
+//! Thread safety: DPDK logs from any thread; each message arrives whole, in one call, on the thread that
+//! logged it. Bounds: a capture keeps the first [`LINES_MAX`] lines.
+//!
+//! Levels are one lower than DPDK's: what it calls a notice is the start of a device, our `info`; what it calls
+//! info is our `debug`.
+
+use std::cell::RefCell;
+use std::ffi::c_char;
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+use std::slice;
+
+/// Lines that one capture keeps. A failing probe logs three to five.
+const LINES_MAX: usize = 8;
+
+thread_local! {
+    /// The lines of the capture under way on this thread, if one is.
+    static CAPTURED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// What DPDK logged at warning level or worse while a call failed. `Display` puts it behind a dash on one
+/// line, and writes nothing where DPDK logged nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DpdkLog(Vec<String>);
+
+impl DpdkLog {
+    /// The lines, in order.
+    #[must_use]
+    pub fn lines(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for DpdkLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " - DPDK says: {}", self.0.join("; ")) }
+    }
+}
+
+/// Runs `call`, and returns its result with what DPDK logged on this thread meanwhile.
+pub(crate) fn capture<T>(call: impl FnOnce() -> T) -> (T, DpdkLog) {
+    CAPTURED.set(Some(Vec::new()));
+    let result = call();
+    (result, DpdkLog(CAPTURED.take().unwrap_or_default()))
+}
+
+/// Makes DPDK log to `tracing`. Called before `rte_eal_init()`, once.
+pub(crate) fn route_to_tracing() {
+    // SAFETY: the callback does not unwind and lives as long as the process.
+    let stream = unsafe { dpdk_sys::dpdk_shim_log_stream(Some(on_message)) };
+    if stream.is_null() {
+        tracing::warn!("no memory for a log stream: DPDK keeps logging to stderr and syslog");
+        return;
+    }
+    // SAFETY: the stream is open and is never closed, so DPDK can log until the process ends.
+    let code = unsafe { dpdk_sys::rte_openlog_stream(stream) };
+    assert_eq!(code, 0, "rte_openlog_stream() only stores the stream");
+}
+
+/// Receives one message from the shim.
+extern "C" fn on_message(level: u32, bytes: *const c_char, size: usize) {
+    // SAFETY: the shim passes `size` readable bytes, which nothing changes during this call.
+    let bytes = unsafe { slice::from_raw_parts(bytes.cast::<u8>(), size) };
+    // A subscriber that panics must not unwind into C: its message is lost, the process is not.
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| forward(level, &String::from_utf8_lossy(bytes))));
+}
+
+fn forward(level: u32, message: &str) {
+    for line in message.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+        if level <= dpdk_sys::RTE_LOG_WARNING {
+            keep(line);
+        }
+        match level {
+            0..=dpdk_sys::RTE_LOG_ERR => tracing::error!(target: "dpdk", "{line}"),
+            dpdk_sys::RTE_LOG_WARNING => tracing::warn!(target: "dpdk", "{line}"),
+            dpdk_sys::RTE_LOG_NOTICE => tracing::info!(target: "dpdk", "{line}"),
+            dpdk_sys::RTE_LOG_INFO => tracing::debug!(target: "dpdk", "{line}"),
+            _ => tracing::trace!(target: "dpdk", "{line}"),
+        }
+    }
+}
+
+fn keep(line: &str) {
+    CAPTURED.with_borrow_mut(|captured| {
+        if let Some(lines) = captured
+            && lines.len() < LINES_MAX
+        {
+            lines.push(line.to_owned());
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_keeps_warnings_and_errors_of_this_thread_only() {
+        let ((), log) = capture(|| {
+            forward(dpdk_sys::RTE_LOG_ERR, "EAL: no\n");
+            forward(dpdk_sys::RTE_LOG_INFO, "EAL: by the way\n");
+            forward(dpdk_sys::RTE_LOG_WARNING, "tap: careful\n\n");
+        });
+        assert_eq!(log.lines(), ["EAL: no", "tap: careful"]);
+        assert_eq!(log.to_string(), " - DPDK says: EAL: no; tap: careful");
+        forward(dpdk_sys::RTE_LOG_ERR, "outside");
+        assert_eq!(capture(|| ()).1.to_string(), "");
+    }
+
+    #[test]
+    fn a_capture_is_bounded() {
+        let ((), log) = capture(|| (0..100).for_each(|_| forward(dpdk_sys::RTE_LOG_ERR, "again")));
+        assert_eq!(log.lines().len(), LINES_MAX);
+    }
+}

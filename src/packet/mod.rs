@@ -8,6 +8,7 @@
 //! What it leaves out: parsed headers. Extraction ([`crate::flow::extract`]) keeps those beside the packet,
 //! in arrays of the batch, because a packet that only crosses the exact-match cache never needs them.
 
+pub mod build;
 pub mod checksum;
 pub mod edit;
 

@@ -52,6 +52,10 @@ pub const FRAME_SIZE_MIN: usize = 14;
 /// at 8; twice that is beyond anything that is sent in good faith, and still bounds the work per packet.
 pub const IPV6_EXTENSIONS_MAX: usize = 16;
 
+// Every offset fits a layout: two tags, SNAP, the fixed IPv6 header, and the longest chain.
+const _: () =
+    assert!(14 + 2 * 4 + 8 + IPV6_SIZE + IPV6_EXTENSIONS_MAX * 2048 < PacketLayout::NONE_AT as usize);
+
 /// Ethernet type of IPv4.
 pub(crate) const ETH_TYPE_IPV4: u16 = 0x0800;
 /// Ethernet type of ARP.
@@ -434,8 +438,9 @@ fn extract_transport(datagram: &[u8], at: usize, l3: usize, key: &mut FlowKey) -
         ip_proto::ICMPV6 => key.eth_type == ETH_TYPE_IPV6 && segment.len() >= 8,
         _ => false,
     };
-    // An offset that does not fit is beyond any frame that a port takes: it counts as absent.
-    let Some(l4) = u16::try_from(l3 + at).ok().filter(|_| is_there) else { return PacketLayout::NONE_AT };
+    if !is_there {
+        return PacketLayout::NONE_AT;
+    }
     match key.nw_proto {
         ip_proto::ICMP => (key.tp_src, key.tp_dst) = (segment[0].into(), segment[1].into()),
         ip_proto::ICMPV6 => extract_icmpv6(segment, key),
@@ -444,7 +449,7 @@ fn extract_transport(datagram: &[u8], at: usize, l3: usize, key: &mut FlowKey) -
     if key.nw_proto == ip_proto::TCP {
         key.tcp_flags = be16(segment, 12) & 0x0fff;
     }
-    l4
+    (l3 + at) as u16
 }
 
 /// ICMPv6; `message` has at least 8 bytes.

@@ -8,6 +8,7 @@
 //! What it leaves out: parsed headers. Extraction ([`crate::flow::extract`]) keeps those beside the packet,
 //! in arrays of the batch, because a packet that only crosses the exact-match cache never needs them.
 
+pub mod build;
 pub mod checksum;
 pub mod edit;
 
@@ -60,6 +61,31 @@ impl Packet {
         bytes.resize(HEADROOM_SIZE, 0);
         bytes.extend_from_slice(data);
         Packet { buf: Buf::Heap(Box::new(HeapBuf { bytes, start: HEADROOM_SIZE })) }
+    }
+
+    /// An empty packet on the heap with room for `size` bytes behind [`HEADROOM_SIZE`], for pools of buffers
+    /// that are taken at start. Allocates.
+    pub fn with_capacity(size: usize) -> Packet {
+        let mut bytes = Vec::with_capacity(HEADROOM_SIZE + size);
+        bytes.resize(HEADROOM_SIZE, 0);
+        Packet { buf: Buf::Heap(Box::new(HeapBuf { bytes, start: HEADROOM_SIZE })) }
+    }
+
+    /// Makes these the packet's bytes, with [`HEADROOM_SIZE`] bytes of headroom, in the memory that it has.
+    /// False, and nothing changed, if they don't fit. Never allocates.
+    #[inline]
+    pub fn reset(&mut self, data: &[u8]) -> bool {
+        match &mut self.buf {
+            Buf::Heap(heap) => {
+                if HEADROOM_SIZE + data.len() > heap.bytes.capacity() {
+                    return false;
+                }
+                heap.start = HEADROOM_SIZE;
+                heap.bytes.truncate(HEADROOM_SIZE);
+                heap.bytes.extend_from_slice(data);
+            }
+        }
+        true
     }
 
     /// The packet's bytes, from the first of the Ethernet header, without the frame check sequence.
@@ -138,6 +164,19 @@ mod tests {
         packet.push_front(3).expect("there is headroom");
         packet.data_mut()[..3].copy_from_slice(&[7, 8, 9]);
         assert_eq!(packet.data(), [7, 8, 9, 3, 4]);
+    }
+
+    #[test]
+    fn a_packet_is_refilled_in_the_memory_it_has() {
+        let mut packet = Packet::with_capacity(4);
+        assert_eq!(packet.size(), 0);
+        assert!(packet.reset(&[1, 2, 3, 4]));
+        packet.pull_front(3);
+        assert!(!packet.reset(&[0; 400]), "does not fit");
+        assert_eq!(packet.data(), [4]);
+        assert!(packet.reset(&[5, 6]));
+        packet.push_front(HEADROOM_SIZE).expect("the headroom is whole again");
+        assert_eq!(packet.data()[HEADROOM_SIZE..], [5, 6]);
     }
 
     #[test]

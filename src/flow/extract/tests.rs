@@ -1,1 +1,354 @@
-//! Tests.
+//! Extraction against a parser that was written from the table in the module's essay, the slow and plain way:
+//! it takes bytes off the front of a list and gives up where the table says so.
+
+use super::*;
+use crate::packet::build::{FrameBuilder, samples};
+
+const PORT: DpPort = DpPort(3);
+
+fn extracted(frame: &[u8]) -> (FlowKey, PacketLayout) {
+    // What was in the key must not show.
+    let mut key = FlowKey::ZERO;
+    key.words_mut().fill(0xa5a5_a5a5_a5a5_a5a5);
+    let layout = extract(frame, PORT, &mut key);
+    (key, layout)
+}
+
+/// Bytes still to be read, and where they are in the frame.
+#[derive(Clone)]
+struct Reader {
+    rest: Vec<u8>,
+    at: usize,
+}
+
+impl Reader {
+    fn take(&mut self, size: usize) -> Option<Vec<u8>> {
+        if self.rest.len() < size {
+            return None;
+        }
+        self.at += size;
+        Some(self.rest.drain(..size).collect())
+    }
+
+    fn number(&mut self, size: usize) -> Option<usize> {
+        Some(self.take(size)?.into_iter().fold(0, |number, byte| number * 256 + usize::from(byte)))
+    }
+}
+
+fn naive(frame: &[u8]) -> (FlowKey, PacketLayout) {
+    let mut key = FlowKey { in_port: PORT, ..FlowKey::ZERO };
+    let mut layout = PacketLayout::NONE;
+    if frame.len() >= 14 {
+        let mut reader = Reader { rest: frame.to_vec(), at: 0 };
+        key.eth_dst = array(&reader.take(6).expect("14 bytes"));
+        key.eth_src = array(&reader.take(6).expect("14 bytes"));
+        naive_tags(&mut reader, &mut key);
+        let start = reader.at as u16;
+        let before = key;
+        let found = match key.eth_type {
+            0x0800 => naive_ipv4(&mut reader, &mut key, &mut layout),
+            0x86dd => naive_ipv6(&mut reader, &mut key, &mut layout),
+            0x0806 | 0x8035 => naive_arp(&mut reader, &mut key),
+            _ => None,
+        };
+        match found {
+            Some(()) => layout.l3 = start,
+            None => key = before,
+        }
+    }
+    (key, layout)
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("as many as were taken")
+}
+
+fn naive_tags(reader: &mut Reader, key: &mut FlowKey) {
+    let mut tags = Vec::new();
+    let mut eth_type = reader.number(2).expect("14 bytes");
+    while tags.len() < 2 && (eth_type == 0x8100 || eth_type == 0x88a8) && reader.rest.len() >= 4 {
+        tags.push((eth_type as u16, reader.number(2).expect("4 bytes") as u16 | 0x1000));
+        eth_type = reader.number(2).expect("4 bytes");
+    }
+    tags.resize(2, (0, 0));
+    (key.vlan_tpid, key.vlan_tci) = tags[0];
+    (key.inner_vlan_tpid, key.inner_vlan_tci) = tags[1];
+    if eth_type < 0x600 {
+        let mut snap = reader.clone();
+        eth_type = 0x5ff;
+        if snap.take(6) == Some(vec![0xaa, 0xaa, 3, 0, 0, 0])
+            && let Some(inner) = snap.number(2)
+            && inner >= 0x600
+        {
+            eth_type = inner;
+            *reader = snap;
+        }
+    }
+    key.eth_type = eth_type as u16;
+}
+
+fn naive_arp(reader: &mut Reader, key: &mut FlowKey) -> Option<()> {
+    let form = reader.take(6)?;
+    let op = reader.number(2)?;
+    let (sha, spa) = (reader.take(6)?, reader.number(4)?);
+    let (tha, tpa) = (reader.take(6)?, reader.number(4)?);
+    if form != [0, 1, 8, 0, 6, 4] {
+        return None;
+    }
+    key.nw_proto = if op > 255 { 0 } else { op as u8 };
+    (key.arp_sha, key.arp_tha) = (array(&sha), array(&tha));
+    (key.nw_src, key.nw_dst) = (spa as u32, tpa as u32);
+    Some(())
+}
+
+fn naive_ipv4(reader: &mut Reader, key: &mut FlowKey, layout: &mut PacketLayout) -> Option<()> {
+    let available = reader.rest.len();
+    let header_size = reader.number(1)? % 16 * 4;
+    let tos = reader.number(1)?;
+    let total_size = reader.number(2)?;
+    reader.take(2)?;
+    let fragment = reader.number(2)?;
+    let (ttl, protocol) = (reader.number(1)?, reader.number(1)?);
+    reader.take(2)?;
+    let (src, dst) = (reader.number(4)?, reader.number(4)?);
+    if header_size < 20 || total_size < header_size || available < total_size {
+        return None;
+    }
+    reader.rest.truncate(total_size - 20);
+    reader.take(header_size - 20)?;
+    (key.nw_tos, key.nw_ttl, key.nw_proto) = (tos as u8, ttl as u8, protocol as u8);
+    (key.nw_src, key.nw_dst) = (src as u32, dst as u32);
+    let (offset, more) = (fragment % 0x2000, fragment & 0x2000 != 0);
+    key.nw_frag = if offset > 0 { 3 } else { u8::from(more) };
+    naive_transport(reader, key, layout);
+    Some(())
+}
+
+fn naive_ipv6(reader: &mut Reader, key: &mut FlowKey, layout: &mut PacketLayout) -> Option<()> {
+    let first = reader.number(4)?;
+    let payload_size = reader.number(2)?;
+    let (next, hops) = (reader.number(1)?, reader.number(1)?);
+    let (src, dst) = (reader.take(16)?, reader.take(16)?);
+    if reader.rest.len() < payload_size {
+        return None;
+    }
+    reader.rest.truncate(payload_size);
+    (key.nw_tos, key.ipv6_label, key.nw_ttl) =
+        ((first >> 20 & 0xff) as u8, (first & 0xfffff) as u32, hops as u8);
+    (key.ipv6_src, key.ipv6_dst) = (array(&src), array(&dst));
+    if let Some((protocol, fragment)) = naive_chain(reader, next as u8) {
+        (key.nw_proto, key.nw_frag) = (protocol, fragment);
+        naive_transport(reader, key, layout);
+    }
+    Some(())
+}
+
+fn naive_chain(reader: &mut Reader, mut next: u8) -> Option<(u8, u8)> {
+    let mut fragment = 0;
+    for count in 0.. {
+        if ![0, 43, 44, 51, 60].contains(&next) {
+            break;
+        }
+        if count == 16 {
+            return None;
+        }
+        let head = reader.take(8)?;
+        let size = match next {
+            44 => 8,
+            51 => 4 * (usize::from(head[1]) + 2),
+            _ => 8 * (usize::from(head[1]) + 1),
+        };
+        reader.take(size - 8)?;
+        if next == 44 {
+            let word = usize::from(head[2]) * 256 + usize::from(head[3]);
+            if word / 8 > 0 {
+                return Some((44, 3));
+            }
+            fragment |= (word % 2) as u8;
+        }
+        next = head[0];
+    }
+    Some((next, fragment))
+}
+
+fn naive_transport(reader: &mut Reader, key: &mut FlowKey, layout: &mut PacketLayout) {
+    let available = reader.rest.len();
+    let is_there = key.nw_frag < 2
+        && match (key.nw_proto, key.eth_type) {
+            (6, _) => {
+                available >= 20 && {
+                    let words = usize::from(reader.rest[12] / 16);
+                    words >= 5 && words * 4 <= available
+                }
+            }
+            (17, _) | (1, 0x0800) | (58, 0x86dd) => available >= 8,
+            (132, _) => available >= 12,
+            _ => false,
+        };
+    if !is_there {
+        return;
+    }
+    layout.l4 = reader.at as u16;
+    let bytes = reader.rest.clone();
+    let pair = |at: usize| u16::from(bytes[at]) * 256 + u16::from(bytes[at + 1]);
+    if [1, 58].contains(&key.nw_proto) {
+        (key.tp_src, key.tp_dst) = (bytes[0].into(), bytes[1].into());
+    } else {
+        (key.tp_src, key.tp_dst) = (pair(0), pair(2));
+    }
+    if key.nw_proto == 6 {
+        key.tcp_flags = pair(12) % 4096;
+    }
+    if key.nw_proto == 58 && [(135, 0), (136, 0)].contains(&(key.tp_src, key.tp_dst)) && available >= 24 {
+        reader.take(24).expect("just checked");
+        let (mut sll, mut tll) = (Vec::new(), Vec::new());
+        while reader.rest.len() >= 8 && reader.rest[1] > 0 {
+            let Some(option) = reader.take(usize::from(reader.rest[1]) * 8) else { break };
+            match option[..2] {
+                [1, 1] => sll.push(array(&option[2..])),
+                [2, 1] => tll.push(array(&option[2..])),
+                _ => {}
+            }
+        }
+        if sll.len() < 2 && tll.len() < 2 {
+            key.nd_target = array(&bytes[8..24]);
+            key.arp_sha = sll.pop().unwrap_or_default();
+            key.arp_tha = tll.pop().unwrap_or_default();
+        }
+    }
+}
+
+/// Checks one frame, and all that must hold of any.
+fn check(frame: &[u8], what: &str) {
+    let (key, layout) = extracted(frame);
+    assert_eq!((key, layout), naive(frame), "{what}: {frame:02x?}");
+    assert_eq!((key.pad0, key.pad1, key.pad2, key.recirc_id, key.pkt_mark), (0, 0, 0, 0, 0));
+}
+
+#[test]
+fn extraction_equals_the_naive_parser_on_every_sample_cut_at_every_byte() {
+    for (index, frame) in samples().iter().enumerate() {
+        for size in 0..=frame.len() {
+            check(&frame[..size], &format!("sample {index} cut to {size}"));
+        }
+    }
+}
+
+#[test]
+fn extraction_equals_the_naive_parser_on_mutated_samples() {
+    let samples = samples();
+    for seed in 0..60_000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut frame = rng.choice(&samples).expect("not empty").clone();
+        for _ in 0..rng.usize(1..4) {
+            // The headers are where it matters, and small numbers and ends of ranges are.
+            let at = rng.usize(..frame.len().min(110));
+            frame[at] = *rng
+                .choice(&[0, 1, 2, 6, 8, 17, 43, 44, 45, 60, 0x45, 0x81, 0xff, frame[at] ^ 1 << (seed % 8)])
+                .expect("not empty");
+        }
+        frame.truncate(if rng.bool() { frame.len() } else { rng.usize(..=frame.len()) });
+        check(&frame, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn extraction_equals_the_naive_parser_on_random_bytes_after_a_likely_type() {
+    for seed in 0..60_000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let size = rng.usize(..200);
+        let mut frame: Vec<u8> = (0..size).map(|_| if rng.bool() { 0 } else { rng.u8(..) }).collect();
+        let eth_type = *rng.choice(&[0x0800u16, 0x86dd, 0x0806, 0x8100, 0x88a8, 0x0100]).expect("not empty");
+        if let Some(place) = frame.get_mut(12..14) {
+            place.copy_from_slice(&eth_type.to_be_bytes());
+        }
+        check(&frame, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn the_straight_path_and_the_general_path_agree() {
+    for frame in samples() {
+        for size in 14..=frame.len() {
+            let (key, layout) = extracted(&frame[..size]);
+            let mut general = FlowKey::ZERO;
+            assert_eq!((extract_general(&frame[..size], PORT, &mut general), general), (layout, key));
+        }
+    }
+    let tcp = FrameBuilder::new().ipv4([1, 2, 3, 4], [5, 6, 7, 8]).tcp(9, 10).build();
+    let mut key = FlowKey::ZERO;
+    let head = tcp.first_chunk().expect("54 bytes");
+    assert!(extract_straight(head, tcp.len(), PORT, &mut key), "the commonest frame goes straight");
+}
+
+#[test]
+fn padding_of_any_size_changes_nothing() {
+    let build = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2);
+    let plain = extracted(&build.build());
+    for size in [60, 64, 297, 298, 299, 1514, 9018] {
+        // CVE-2020-35498: from 256 bytes of padding on, a switch took the packet for one without layer 3.
+        assert_eq!(extracted(&build.clone().pad_to(size).build()), plain, "frame of {size}");
+    }
+    let short_tcp = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).protocol(6).payload_size(19).pad();
+    let (key, layout) = extracted(&short_tcp.build());
+    assert_eq!((key.nw_proto, key.tp_src, layout.l4), (6, 0, PacketLayout::NONE_AT), "padding is no header");
+}
+
+#[test]
+fn protocol_0_is_ip_all_the_same() {
+    let (key, layout) =
+        extracted(&FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).protocol(0).build());
+    // CVE-2023-1668: protocol 0 was taken for "not IP".
+    assert!(key.is_ip() && key.nw_ttl == 64 && key.nw_src == 0x0a00_0001 && layout.l3 == 14);
+}
+
+#[test]
+fn an_endless_chain_of_extension_headers_ends() {
+    let mut build = FrameBuilder::new().ipv6([1; 16], [2; 16]).udp(1, 2);
+    for _ in 0..IPV6_EXTENSIONS_MAX {
+        build = build.extension(60, &[]);
+    }
+    assert_eq!(extracted(&build.build()).0.nw_proto, 17);
+    let (key, layout) = extracted(&build.extension(60, &[]).build());
+    assert_eq!((key.nw_proto, key.nw_ttl, key.tp_dst), (0, 64, 0));
+    assert_eq!(layout, PacketLayout { l3: 14, l4: PacketLayout::NONE_AT });
+}
+
+#[test]
+fn the_longest_chain_of_extension_headers_is_followed_to_its_end() {
+    let mut build = FrameBuilder::new().vlan(0x88a8, 1).vlan(0x8100, 2).ipv6([1; 16], [2; 16]).udp(1, 2);
+    for _ in 0..IPV6_EXTENSIONS_MAX {
+        build = build.extension(60, &[0; 2046]);
+    }
+    let (key, layout) = extracted(&build.build());
+    assert_eq!((key.nw_proto, usize::from(layout.l4)), (17, 22 + 40 + 16 * 2048));
+}
+
+#[test]
+fn a_batch_gives_each_packet_its_own_key() {
+    let packets: Vec<_> = samples().iter().map(|frame| Packet::from_bytes(frame)).collect();
+    let mut keys = vec![FlowKey::ZERO; packets.len() + 1];
+    let mut layouts = vec![PacketLayout::NONE; packets.len()];
+    extract_batch(&packets, PORT, &mut keys, &mut layouts);
+    for (index, packet) in packets.iter().enumerate() {
+        assert_eq!((keys[index], layouts[index]), extracted(packet.data()));
+    }
+    assert_eq!(keys[packets.len()], FlowKey::ZERO);
+}
+
+#[test]
+fn octets_are_the_datagrams_without_padding() {
+    let octets = |build: FrameBuilder| {
+        let frame = build.build();
+        ip_payload_octets(&frame, &extracted(&frame).1)
+    };
+    let v4 = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).payload_size(3);
+    assert_eq!(octets(v4.clone().pad()), Some(31));
+    assert_eq!(octets(v4.vlan(0x8100, 5).pad_to(500)), Some(31));
+    assert_eq!(
+        octets(FrameBuilder::new().ipv6([1; 16], [2; 16]).extension(0, &[]).udp(1, 2).pad_to(500)),
+        Some(56)
+    );
+    assert_eq!(octets(FrameBuilder::new().arp(1, [0; 6], [0; 4], [0; 6], [0; 4])), None);
+    assert_eq!(octets(FrameBuilder::new().pad()), None);
+}

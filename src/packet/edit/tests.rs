@@ -1,1 +1,318 @@
-//! Tests.
+//! Edits seen from outside: what an edited frame says when it is extracted again, and whether every checksum,
+//! computed in full, is right.
+
+use super::*;
+use crate::flow::extract::extract;
+use crate::flow::fields::FIELDS;
+use crate::flow::{DpPort, Flow, FlowKey, OfPort, Prerequisite};
+use crate::packet::build::{FrameBuilder, samples};
+use crate::packet::checksum::{Sum, checksum, pseudo_header_v4, pseudo_header_v6};
+
+fn extracted(data: &[u8]) -> (FlowKey, PacketLayout) {
+    let mut key = FlowKey::ZERO;
+    let layout = extract(data, DpPort(1), &mut key);
+    (key, layout)
+}
+
+/// Where every checksum of the frame is wrong: computed in full. `final_dst` replaces the IPv6 destination.
+fn wrong_checksums(data: &[u8], final_dst: Option<[u8; 16]>) -> Vec<&'static str> {
+    let (key, layout) = extracted(data);
+    let mut wrong = Vec::new();
+    let Some(l3) = layout.l3_at() else { return wrong };
+    let size_at = |at: usize| usize::from(u16::from_be_bytes([data[at], data[at + 1]]));
+    let end = match key.eth_type {
+        0x0800 => {
+            let header_size = usize::from(data[l3] & 15) * 4;
+            if checksum(&data[l3..l3 + header_size]) != 0 {
+                wrong.push("IPv4");
+            }
+            l3 + size_at(l3 + 2)
+        }
+        0x86dd => l3 + 40 + size_at(l3 + 4),
+        _ => return wrong,
+    };
+    let Some(l4) = layout.l4_at() else { return wrong };
+    let segment = &data[l4..end];
+    let pseudo = match key.eth_type {
+        0x0800 => pseudo_header_v4(key.nw_src, key.nw_dst, key.nw_proto, segment.len() as u16),
+        _ => {
+            let dst = final_dst.unwrap_or(key.ipv6_dst);
+            pseudo_header_v6(&key.ipv6_src, &dst, key.nw_proto, segment.len() as u32)
+        }
+    };
+    let is_right = match key.nw_proto {
+        17 if segment[6..8] == [0, 0] => true,
+        1 => Sum::ZERO.add_bytes(segment).finish() == 0,
+        132 => {
+            sctp_crc32c(segment)
+                == Some(u32::from_le_bytes([segment[8], segment[9], segment[10], segment[11]]))
+        }
+        _ => pseudo.add_bytes(segment).finish() == 0,
+    };
+    if !is_right {
+        wrong.push("transport");
+    }
+    wrong
+}
+
+/// Whether the frame has the field, told by what extraction shows.
+fn has_field(field: Field, key: &FlowKey, layout: &PacketLayout) -> bool {
+    let info = field.info();
+    let flow = Flow::new(*key, OfPort(1));
+    // Either message may carry either option, though rules may ask for one of them only.
+    let prerequisite =
+        if matches!(field, Field::NdSll | Field::NdTll) { Prerequisite::Nd } else { info.prerequisite };
+    if !info.writable || !flow.meets(prerequisite) {
+        return false;
+    }
+    match field {
+        Field::EthDst | Field::EthSrc => true,
+        Field::VlanTci | Field::VlanVid | Field::VlanPcp => key.has_vlan(),
+        // No sample has the all-zero address.
+        Field::NdTarget => key.nd_target != [0; 16],
+        Field::NdSll => key.arp_sha != [0; 6],
+        Field::NdTll => key.arp_tha != [0; 6],
+        _ => match info.prerequisite {
+            Prerequisite::None => false,
+            Prerequisite::Arp | Prerequisite::Ip | Prerequisite::Ipv4 | Prerequisite::Ipv6 => {
+                layout.l3_at().is_some()
+            }
+            _ => layout.l4_at().is_some(),
+        },
+    }
+}
+
+fn packet_fields() -> impl Iterator<Item = Field> {
+    FIELDS.iter().map(|info| info.field)
+}
+
+/// Wide numbers with many equal bytes, masks with none, all and some bits.
+fn random_write(rng: &mut fastrand::Rng, field: Field) -> (u128, u128) {
+    let (value, mask) = (rng.u128(..), rng.u128(..));
+    let value = *rng.choice(&[0, u128::MAX, value]).expect("not empty");
+    let mask = *rng.choice(&[u128::MAX, u128::MAX, 0, mask]).expect("not empty");
+    let mask = mask & field.full_mask();
+    (value & mask, mask)
+}
+
+#[test]
+fn an_edited_frame_says_what_was_written_and_all_its_checksums_are_right() {
+    let mut rng = fastrand::Rng::with_seed(11);
+    let mut written = std::collections::HashSet::new();
+    for (index, frame) in samples().iter().enumerate() {
+        // The samples with a routing header say their final destination: it is the source of the others.
+        let final_dst = is_source_routed(frame).then(|| extracted(frame).0.ipv6_src);
+        assert_eq!(wrong_checksums(frame, final_dst), Vec::<&str>::new(), "sample {index}");
+        for field in packet_fields() {
+            for _ in 0..6 {
+                let what = format!("sample {index}, {field:?}, state {:x}", rng.get_seed());
+                let (value, mask) = random_write(&mut rng, field);
+                let (key, layout) = extracted(frame);
+                let mut packet = Packet::from_bytes(frame);
+                let was_written = set_field(&mut packet, &layout, field, value, mask);
+                assert_eq!(was_written, has_field(field, &key, &layout), "{what}");
+                if !was_written {
+                    assert_eq!(packet.data(), frame, "{what}");
+                    continue;
+                }
+                written.insert(field);
+                check_written(&packet, (key, layout), (field, value, mask), &what);
+                // The final destination was the source address, which does not move with an edit.
+                assert_eq!(wrong_checksums(packet.data(), final_dst), Vec::<&str>::new(), "{what}");
+            }
+        }
+    }
+    let writable = FIELDS.iter().filter(|info| info.writable).count();
+    // In_port, pkt_mark and metadata are not in packets.
+    assert_eq!(written.len(), writable - 3, "each field was really written somewhere");
+}
+
+fn is_source_routed(frame: &[u8]) -> bool {
+    let (key, layout) = extracted(frame);
+    key.eth_type == 0x86dd && layout.l3_at().is_some_and(|l3| frame[l3 + 6] == 43)
+}
+
+fn check_written(
+    packet: &Packet,
+    (key, layout): (FlowKey, PacketLayout),
+    (field, value, mask): (Field, u128, u128),
+    what: &str,
+) {
+    let mut expected = Flow::new(key, OfPort(1));
+    let mask = if matches!(field, Field::VlanTci | Field::VlanVid) { mask & !0x1000 } else { mask };
+    expected.set_masked(field, value, mask);
+    let (mut after, layout_after) = extracted(packet.data());
+    if matches!(field, Field::Icmpv6Type | Field::Icmpv6Code) {
+        // A message of another type may or may not be neighbour discovery.
+        (after.nd_target, after.arp_sha, after.arp_tha) = (key.nd_target, key.arp_sha, key.arp_tha);
+    }
+    assert_eq!((after, layout_after), (expected.key, layout), "{what}");
+}
+
+#[test]
+fn an_edit_undone_leaves_every_byte_as_it_was_even_of_broken_frames() {
+    let samples = samples();
+    for seed in 0..40_000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut frame = rng.choice(&samples).expect("not empty").clone();
+        for _ in 0..rng.usize(..3) {
+            let at = rng.usize(..frame.len());
+            frame[at] = rng.u8(..);
+        }
+        let (key, layout) = extracted(&frame);
+        let field = FIELDS[rng.usize(..FIELDS.len())].field;
+        let mut packet = Packet::from_bytes(&frame);
+        // An ARP operation beyond 255 is not in the key; a message's type decides whether ND fields are there.
+        if field == Field::ArpOp || !set_field(&mut packet, &layout, field, rng.u128(..), u128::MAX) {
+            continue;
+        }
+        let old = Flow::new(key, OfPort(1)).get(field);
+        assert!(set_field(&mut packet, &layout, field, old, u128::MAX), "seed {seed}");
+        assert_eq!(packet.data(), frame, "seed {seed}: {field:?}");
+    }
+}
+
+#[test]
+fn nothing_panics_whatever_bytes_and_layout_say() {
+    let samples = samples();
+    for seed in 0..60_000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut frame = rng.choice(&samples).expect("not empty").clone();
+        frame.truncate(rng.usize(..=frame.len()));
+        for _ in 0..rng.usize(..8) {
+            if let Some(index) = (!frame.is_empty()).then(|| rng.usize(..frame.len())) {
+                frame[index] = rng.u8(..);
+            }
+        }
+        let offset = |rng: &mut fastrand::Rng| {
+            *rng.choice(&[0, 1, 2, 14, 18, 34, 54, 70, u16::MAX - 1, u16::MAX]).expect("not empty")
+        };
+        let mut layout = PacketLayout { l3: offset(&mut rng), l4: offset(&mut rng) };
+        let mut packet = Packet::from_bytes(&frame);
+        for field in packet_fields() {
+            set_field(&mut packet, &layout, field, rng.u128(..), rng.u128(..));
+        }
+        let _ = dec_ttl(&mut packet, &layout);
+        pop_vlan(&mut packet, &mut layout);
+        push_vlan(&mut packet, &mut layout, 0x8100, rng.u16(..)).expect("there is headroom");
+    }
+}
+
+#[test]
+fn a_tag_pushed_is_seen_and_popped_leaves_the_frame_as_it_was() {
+    for frame in samples() {
+        let (key, layout) = extracted(&frame);
+        let (mut packet, mut moved) = (Packet::from_bytes(&frame), layout);
+        push_vlan(&mut packet, &mut moved, 0x88a8, 0xf123).expect("there is headroom");
+        let (after, layout_after) = extracted(packet.data());
+        assert_eq!((after.vlan_tpid, after.vlan_tci), (0x88a8, 0xf123), "the key's CFI bit is presence");
+        assert_eq!(packet.data()[14..16], [0xe1, 0x23], "the wire's is not written");
+        assert_eq!((after.inner_vlan_tpid, after.inner_vlan_tci), (key.vlan_tpid, key.vlan_tci));
+        if key.inner_vlan_tci == 0 {
+            assert_eq!((after.eth_type, layout_after), (key.eth_type, moved));
+        }
+        assert!(pop_vlan(&mut packet, &mut moved));
+        assert_eq!((packet.data(), moved), (&frame[..], layout));
+        assert_eq!(pop_vlan(&mut packet, &mut moved), key.has_vlan());
+    }
+}
+
+#[test]
+fn a_tag_without_room_leaves_packet_and_layout_as_they_were() {
+    let mut packet = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).tcp(1, 2).packet();
+    let (_, mut layout) = extracted(packet.data());
+    for _ in 0..crate::packet::HEADROOM_SIZE / 4 {
+        push_vlan(&mut packet, &mut layout, 0x8100, 1).expect("there is headroom");
+    }
+    let before = (packet.data().to_vec(), layout);
+    let error = push_vlan(&mut packet, &mut layout, 0x8100, 1).expect_err("no room");
+    assert_eq!(error, NoHeadroom { headroom: 0, wanted: 4 });
+    assert_eq!((packet.data().to_vec(), layout), before);
+}
+
+#[test]
+fn ttl_goes_down_to_1_and_no_further() {
+    for build in [
+        FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2),
+        FrameBuilder::new().vlan(0x8100, 3).ipv6([1; 16], [2; 16]).udp(1, 2),
+    ] {
+        let mut packet = build.clone().ttl(255).packet();
+        let (_, layout) = extracted(packet.data());
+        for ttl in (1..255).rev() {
+            assert_eq!(dec_ttl(&mut packet, &layout), Ok(()));
+            assert_eq!(extracted(packet.data()).0.nw_ttl, ttl);
+            assert_eq!(wrong_checksums(packet.data(), None), Vec::<&str>::new());
+        }
+        let before = packet.data().to_vec();
+        assert_eq!(dec_ttl(&mut packet, &layout), Err(TtlExpired));
+        assert_eq!(packet.data(), before);
+        assert_eq!(dec_ttl(&mut build.ttl(0).packet(), &layout), Err(TtlExpired));
+    }
+    let mut arp = FrameBuilder::new().arp(1, [0; 6], [0; 4], [0; 6], [0; 4]).packet();
+    let (_, layout) = extracted(arp.data());
+    assert_eq!(dec_ttl(&mut arp, &layout), Ok(()));
+}
+
+#[test]
+fn udp_never_gains_or_loses_its_checksum() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut came_to_zero = 0;
+    for build in
+        [FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]), FrameBuilder::new().ipv6([1; 16], [2; 16])]
+    {
+        let mut with = build.clone().udp(1, 2).packet();
+        let mut without = build.udp_without_checksum(1, 2).packet();
+        let (_, layout) = extracted(with.data());
+        let l4 = usize::from(layout.l4);
+        // Every port once: one of them makes the checksum come to zero.
+        let mut ports: Vec<u16> = (0..=u16::MAX).collect();
+        rng.shuffle(&mut ports);
+        for port in ports {
+            assert!(set_tp_src(&mut with, &layout, 17, port, u16::MAX));
+            assert_eq!(wrong_checksums(with.data(), None), Vec::<&str>::new(), "port {port}");
+            assert_ne!(with.data()[l4 + 6..l4 + 8], [0, 0], "port {port}");
+            came_to_zero += usize::from(with.data()[l4 + 6..l4 + 8] == [0xff, 0xff]);
+            assert!(set_tp_src(&mut without, &layout, 17, port, u16::MAX));
+            assert_eq!(without.data()[l4 + 6..l4 + 8], [0, 0]);
+        }
+    }
+    assert!(came_to_zero >= 2);
+}
+
+#[test]
+fn an_address_of_a_later_fragment_moves_the_header_checksum_alone() {
+    let mut packet = FrameBuilder::new()
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2])
+        .fragment(8, true)
+        .protocol(6)
+        .payload_size(64)
+        .packet();
+    let (_, layout) = extracted(packet.data());
+    let payload = packet.data()[34..].to_vec();
+    assert!(set_ipv4_src(&mut packet, &layout, 0x0102_0304, u32::MAX));
+    assert!(!set_tp_src(&mut packet, &layout, 6, 1, u16::MAX));
+    assert_eq!(packet.data()[34..], payload);
+    assert_eq!(wrong_checksums(packet.data(), None), Vec::<&str>::new());
+}
+
+/// A TCP segment over IPv4 cut into two fragments, rewritten, put together again: the checksum still holds.
+#[test]
+fn fragments_rewritten_one_by_one_make_a_right_whole() {
+    let base = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]);
+    let whole = base.clone().tcp(1, 2).payload_size(44).build();
+    let first = base.clone().fragment(0, true).protocol(6).payload(&whole[34..66]).packet();
+    let second = base.fragment(4, false).protocol(6).payload(&whole[66..]).packet();
+    let mut rewritten = whole[..34].to_vec();
+    for mut fragment in [first, second] {
+        let (_, layout) = extracted(fragment.data());
+        assert!(set_ipv4_dst(&mut fragment, &layout, 0xc0a8_0009, u32::MAX));
+        let has_ports = set_tp_dst(&mut fragment, &layout, 6, 8080, u16::MAX);
+        assert_eq!(has_ports, layout.l4_at().is_some());
+        rewritten.extend(&fragment.data()[34..]);
+    }
+    rewritten[30..34].copy_from_slice(&[0xc0, 0xa8, 0, 9]);
+    let sum = checksum(&[&rewritten[14..24], &[0, 0], &rewritten[26..34]].concat());
+    rewritten[24..26].copy_from_slice(&sum.to_be_bytes());
+    assert_eq!(wrong_checksums(&rewritten, None), Vec::<&str>::new());
+    assert_eq!(extracted(&rewritten).0.tp_dst, 8080);
+}

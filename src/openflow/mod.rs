@@ -10,9 +10,12 @@ pub mod error;
 pub mod flow_mod;
 pub mod format;
 pub mod matching;
+mod names;
 pub mod parse;
+pub mod ports;
 
 pub use action::{Action, Subfield};
 pub use error::OfError;
 pub use flow_mod::{FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest, TableId};
 pub use matching::Match;
+pub use ports::{NoNames, PortNames};

@@ -1,0 +1,105 @@
+//! Actions and instructions.
+
+use super::matching::{format_value, hexadecimal};
+use crate::flow::{Field, OfPort};
+use crate::openflow::action::{Action, Subfield};
+use crate::openflow::names::{set_field_name, subfield_name};
+use crate::openflow::ports::{PortNames, format_port, is_reserved};
+
+/// An action list as `ovs-ofctl` prints it; `drop` if it is empty.
+pub fn format_actions(actions: &[Action], ports: &dyn PortNames) -> String {
+    if actions.is_empty() {
+        return "drop".to_owned();
+    }
+    let texts: Vec<_> = actions.iter().map(|action| format_action(action, ports)).collect();
+    texts.join(",")
+}
+
+fn format_action(action: &Action, ports: &dyn PortNames) -> String {
+    match *action {
+        Action::Output(port) if is_reserved(port) => format_port(port, ports),
+        Action::Output(port) => format!("output:{}", format_port(port, ports)),
+        Action::OutputReg(subfield) => format!("output:{}", format_subfield(subfield)),
+        Action::Controller { max_len, controller_id: 0 } => format!("CONTROLLER:{max_len}"),
+        Action::Controller { max_len: u16::MAX, controller_id } => format!("controller(id={controller_id})"),
+        Action::Controller { max_len, controller_id } => {
+            format!("controller(max_len={max_len},id={controller_id})")
+        }
+        Action::SetField { field, value, mask } => format_set_field(field, value, mask, ports),
+        Action::Move { source, destination } => {
+            format!("move:{}->{}", format_subfield(source), format_subfield(destination))
+        }
+        Action::SetVlanVid(vid) => format!("mod_vlan_vid:{vid}"),
+        Action::SetVlanPcp(pcp) => format!("mod_vlan_pcp:{pcp}"),
+        Action::PushVlan(tpid) => format!("push_vlan:{tpid:#06x}"),
+        Action::PopVlan => "pop_vlan".to_owned(),
+        Action::DecTtl => "dec_ttl".to_owned(),
+        Action::Resubmit { in_port, table } => format_resubmit(in_port, table, ports),
+        Action::Note(ref bytes) => {
+            let texts: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("note:{}", texts.join("."))
+        }
+        Action::ClearActions => "clear_actions".to_owned(),
+        Action::WriteActions(ref actions) => format!("write_actions({})", format_actions(actions, ports)),
+        Action::WriteMetadata { value, mask: u64::MAX } => {
+            format!("write_metadata:{}", hexadecimal(value.into()))
+        }
+        Action::WriteMetadata { value, mask } => {
+            format!("write_metadata:{}/{}", hexadecimal(value.into()), hexadecimal(mask.into()))
+        }
+        Action::GotoTable(table) => format!("goto_table:{table}"),
+    }
+}
+
+fn format_set_field(field: Field, value: u128, mask: u128, ports: &dyn PortNames) -> String {
+    let name = set_field_name(field);
+    let value = match (field, mask) {
+        // All of DSCP and none of ECN is what nw_tos means without a mask, so all eight bits take one.
+        (Field::IpTos, 0xfc) => value.to_string(),
+        (Field::IpTos, _) => format!("{value}/{mask:#x}"),
+        // These take no mask, but their bits may be written one by one.
+        _ if mask != field.full_mask() && !field.info().maskable => return format_load(field, value, mask),
+        _ => format_value(field, value, mask, ports),
+    };
+    format!("set_field:{value}->{name}")
+}
+
+/// As many `load`s as there are runs of bits.
+fn format_load(field: Field, value: u128, mut mask: u128) -> String {
+    let mut loads = Vec::new();
+    while mask != 0 {
+        let first_bit = mask.trailing_zeros();
+        let bits = (mask >> first_bit).trailing_ones();
+        let subfield = Subfield { field, first_bit: first_bit as u16, bits: bits as u16 };
+        let run = subfield.mask();
+        loads.push(format!(
+            "load:{}->{}",
+            hexadecimal((value & run) >> first_bit),
+            format_subfield(subfield)
+        ));
+        mask &= !run;
+    }
+    loads.join(",")
+}
+
+fn format_resubmit(in_port: Option<OfPort>, table: Option<u8>, ports: &dyn PortNames) -> String {
+    let port = in_port.map(|port| format_port(port, ports));
+    match (port, table) {
+        (Some(port), Some(table)) => format!("resubmit({port},{table})"),
+        (Some(port), None) => format!("resubmit:{port}"),
+        (None, Some(table)) => format!("resubmit(,{table})"),
+        (None, None) => "resubmit:IN_PORT".to_owned(),
+    }
+}
+
+fn format_subfield(subfield: Subfield) -> String {
+    let name = subfield_name(subfield.field);
+    let (first, last) = (subfield.first_bit, subfield.first_bit + subfield.bits - 1);
+    if subfield == Subfield::whole(subfield.field) {
+        format!("{name}[]")
+    } else if first == last {
+        format!("{name}[{first}]")
+    } else {
+        format!("{name}[{first}..{last}]")
+    }
+}

@@ -1,0 +1,232 @@
+//! Matches, field by field in the order of `ovs-ofctl`.
+
+use crate::flow::fields::Format;
+use crate::flow::{Field, OfPort, VLAN_CFI};
+use crate::openflow::Match;
+use crate::openflow::format::DEFAULT_PRIORITY;
+use crate::openflow::names::{FRAGMENTS, PROTOCOLS, TCP_FLAGS};
+use crate::openflow::ports::{PortNames, format_port};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// A match as `ovs-ofctl` prints it; empty if it covers every packet.
+pub fn format_match(matching: &Match, ports: &dyn PortNames) -> String {
+    format_match_with_priority(matching, None, ports)
+}
+
+/// The same with `priority=` in front, unless the priority is none or the default.
+pub(super) fn format_match_with_priority(
+    matching: &Match,
+    priority: Option<u16>,
+    ports: &dyn PortNames,
+) -> String {
+    let mut writer = Writer { matching, ports, parts: Vec::new() };
+    if let Some(priority) = priority.filter(|&priority| priority != DEFAULT_PRIORITY) {
+        writer.parts.push(format!("priority={priority}"));
+    }
+    writer.fields();
+    writer.parts.join(",")
+}
+
+struct Writer<'a> {
+    matching: &'a Match,
+    ports: &'a dyn PortNames,
+    parts: Vec<String>,
+}
+
+impl Writer<'_> {
+    fn fields(&mut self) {
+        let (eth_type, _) = self.matching.get(Field::EthType);
+        let (nw_proto, _) = self.matching.get(Field::IpProto);
+        self.field("pkt_mark", Field::PktMark);
+        self.field("actset_output", Field::ActsetOutput);
+        let shorthand = self.protocol();
+        for register in 0..16 {
+            let field = Field::Reg(register);
+            self.field(field.info().name, field);
+        }
+        self.field("metadata", Field::Metadata);
+        self.field("in_port", Field::InPort);
+        self.vlan();
+        self.field("dl_src", Field::EthSrc);
+        self.field("dl_dst", Field::EthDst);
+        if !shorthand.says_eth_type {
+            self.field("dl_type", Field::EthType);
+        }
+        self.field("ipv6_src", Field::Ipv6Src);
+        self.field("ipv6_dst", Field::Ipv6Dst);
+        self.field("ipv6_label", Field::Ipv6Label);
+        let is_arp = matches!(eth_type, 0x0806 | 0x8035);
+        self.field(if is_arp { "arp_spa" } else { "nw_src" }, Field::Ipv4Src);
+        self.field(if is_arp { "arp_tpa" } else { "nw_dst" }, Field::Ipv4Dst);
+        if !shorthand.says_nw_proto {
+            self.field(if is_arp { "arp_op" } else { "nw_proto" }, Field::IpProto);
+        }
+        let is_icmp6 = eth_type == 0x86dd && nw_proto == 58;
+        if !is_icmp6 {
+            self.field("arp_sha", Field::ArpSha);
+            self.field("arp_tha", Field::ArpTha);
+        }
+        self.type_of_service();
+        self.field("nw_ttl", Field::IpTtl);
+        self.field("nw_frag", Field::IpFrag);
+        let is_icmp = is_icmp6 || (eth_type == 0x0800 && nw_proto == 1);
+        self.transport(if is_icmp { "icmp_type" } else { "tp_src" }, Field::TcpSrc, is_icmp);
+        self.transport(if is_icmp { "icmp_code" } else { "tp_dst" }, Field::TcpDst, is_icmp);
+        self.field("nd_target", Field::NdTarget);
+        if is_icmp6 {
+            self.field("nd_sll", Field::NdSll);
+            // The target address shares its place with ARP's.
+            self.field("nd_tll", Field::ArpTha);
+        }
+        self.field("tcp_flags", Field::TcpFlags);
+    }
+
+    /// The shorthand for Ethernet type and protocol, if there is one, and what it says.
+    fn protocol(&mut self) -> Shorthand {
+        let (eth_type, eth_type_mask) = self.matching.get(Field::EthType);
+        let (nw_proto, nw_proto_mask) = self.matching.get(Field::IpProto);
+        let nw_proto = (nw_proto_mask == 0xff).then_some(nw_proto);
+        let says_eth_type =
+            |row: &&(&str, u16, Option<u8>)| eth_type_mask == 0xffff && u128::from(row.1) == eth_type;
+        let of_type = || PROTOCOLS.iter().filter(says_eth_type);
+        let exact = of_type().find(|row| row.2.is_some() && row.2.map(u128::from) == nw_proto);
+        let Some(row) = exact.or_else(|| of_type().find(|row| row.2.is_none())) else {
+            return Shorthand { says_eth_type: false, says_nw_proto: false };
+        };
+        self.parts.push(row.0.to_owned());
+        Shorthand { says_eth_type: true, says_nw_proto: row.2.is_some() }
+    }
+
+    fn field(&mut self, name: &str, field: Field) {
+        let (value, mask) = self.matching.get(field);
+        if mask != 0 {
+            self.parts.push(format!("{name}={}", format_masked(field, value, mask, self.ports)));
+        }
+    }
+
+    /// `dl_vlan` and `dl_vlan_pcp` if those can say it, else the bits.
+    fn vlan(&mut self) {
+        let (tci, mask) = self.matching.get(Field::VlanTci);
+        let (vid_mask, pcp_mask) = (mask & 0xfff, mask & 0xe000);
+        let is_tagged = tci & mask & u128::from(VLAN_CFI) != 0;
+        let is_plain = matches!(vid_mask, 0 | 0xfff) && matches!(pcp_mask, 0 | 0xe000);
+        if is_tagged && is_plain && (vid_mask | pcp_mask) != 0 {
+            if vid_mask != 0 {
+                self.parts.push(format!("dl_vlan={}", tci & 0xfff));
+            }
+            if pcp_mask != 0 {
+                self.parts.push(format!("dl_vlan_pcp={}", tci >> 13));
+            }
+        } else if mask == 0xffff {
+            self.parts.push(format!("vlan_tci={tci:#06x}"));
+        } else if mask != 0 {
+            self.parts.push(format!("vlan_tci={tci:#06x}/{mask:#06x}"));
+        }
+    }
+
+    /// DSCP in place, as `nw_tos`, and ECN.
+    fn type_of_service(&mut self) {
+        let (tos, mask) = self.matching.get(Field::IpTos);
+        if mask & 0xfc == 0xfc {
+            self.parts.push(format!("nw_tos={}", tos & 0xfc));
+        } else if mask & 0xfc != 0 {
+            self.parts.push(format!("nw_tos={}/{:#x}", tos & 0xfc, mask & 0xfc));
+        }
+        self.field("nw_ecn", Field::IpEcn);
+    }
+
+    /// A transport port, or type or code of ICMP, which has eight bits.
+    fn transport(&mut self, name: &str, field: Field, is_icmp: bool) {
+        let (value, mask) = self.matching.get(field);
+        match mask {
+            0 => {}
+            0xffff => self.parts.push(format!("{name}={value}")),
+            0xff if is_icmp => self.parts.push(format!("{name}={value}")),
+            _ => self.parts.push(format!("{name}={value:#x}/{mask:#x}")),
+        }
+    }
+}
+
+/// What a shorthand has already said.
+struct Shorthand {
+    says_eth_type: bool,
+    says_nw_proto: bool,
+}
+
+/// A number as `printf("%#x")` writes it: zero has no prefix.
+pub(super) fn hexadecimal(value: u128) -> String {
+    if value == 0 { "0".to_owned() } else { format!("{value:#x}") }
+}
+
+/// The value and mask of a field in a match. `mask` is not 0.
+fn format_masked(field: Field, value: u128, mask: u128, ports: &dyn PortNames) -> String {
+    let is_exact = mask == field.full_mask();
+    match field {
+        Field::IpFrag => {
+            let row = FRAGMENTS.iter().find(|row| (row.1.into(), row.2.into()) == (value, mask));
+            return row.map_or_else(|| format!("{value:#x}/{mask:#x}"), |row| row.0.to_owned());
+        }
+        Field::TcpFlags if is_exact => return format_flags(value),
+        Field::TcpFlags => return format_masked_flags(value, mask),
+        Field::Ipv6Label if is_exact => return format!("{value:#07x}"),
+        Field::Ipv6Label => return format!("{value:#07x}/{mask:#07x}"),
+        Field::EthType if is_exact => return format!("{value:#06x}"),
+        _ => {}
+    }
+    format_value(field, value, mask, ports)
+}
+
+/// The value and mask of a field in an action, and in a match where that is no different.
+pub(super) fn format_value(field: Field, value: u128, mask: u128, ports: &dyn PortNames) -> String {
+    let info = field.info();
+    let is_exact = mask == field.full_mask();
+    let one = |number: u128| match info.format {
+        Format::Decimal => number.to_string(),
+        Format::Ethernet => format_mac(number),
+        Format::Ipv4 => Ipv4Addr::from(number as u32).to_string(),
+        Format::Ipv6 => Ipv6Addr::from(number).to_string(),
+        Format::OfPort => format_port(OfPort(number as u32), ports),
+        Format::Hexadecimal | Format::Frag | Format::TcpFlags => hexadecimal(number),
+    };
+    if is_exact {
+        return one(value);
+    }
+    let mask_text = match info.format {
+        Format::Ipv4 | Format::Ipv6 => match prefix_len(mask, info.bits) {
+            Some(len) => len.to_string(),
+            None => one(mask),
+        },
+        Format::Ethernet => one(mask),
+        _ => hexadecimal(mask),
+    };
+    format!("{}/{mask_text}", one(value))
+}
+
+/// A MAC address.
+pub(super) fn format_mac(address: u128) -> String {
+    let [.., a, b, c, d, e, f] = address.to_be_bytes();
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+/// How many leading bits of `bits` the mask has, if it has no others.
+fn prefix_len(mask: u128, bits: u16) -> Option<u32> {
+    let len = (mask << (128 - u32::from(bits))).leading_ones();
+    (mask.count_ones() == len).then_some(len)
+}
+
+/// All flags, `syn|ack`; none is `0`.
+fn format_flags(value: u128) -> String {
+    let names: Vec<_> = flags_in(value).collect();
+    if names.is_empty() { "0".to_owned() } else { names.join("|") }
+}
+
+/// The flags looked at, `+syn-ack`.
+fn format_masked_flags(value: u128, mask: u128) -> String {
+    let sign = |bit: usize| if value >> bit & 1 != 0 { '+' } else { '-' };
+    let bits = (0..TCP_FLAGS.len()).filter(|&bit| mask >> bit & 1 != 0);
+    bits.map(|bit| format!("{}{}", sign(bit), TCP_FLAGS[bit])).collect()
+}
+
+fn flags_in(value: u128) -> impl Iterator<Item = &'static str> {
+    TCP_FLAGS.into_iter().enumerate().filter(move |(bit, _)| value >> bit & 1 != 0).map(|(_, name)| name)
+}

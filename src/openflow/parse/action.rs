@@ -1,0 +1,488 @@
+//! Actions and instructions, in the context of a match: it says which protocol `mod_tp_src` means, and which
+//! headers there are to write. VLAN tags pushed and popped on the way change that context.
+
+use super::error::{Allowed, ParseError};
+use super::matching::resolve;
+use super::token::{Form, Item, Items, Token};
+use super::value::{self, bounded};
+use crate::flow::fields::Format;
+use crate::flow::{Field, Flow, OfPort, VLAN_CFI};
+use crate::openflow::action::{Action, Subfield};
+use crate::openflow::names::field_by_header_name;
+use crate::openflow::ports::{PortNames, parse_port};
+
+/// Actions of `ovs-actions(7)` for which there is no [`Action`].
+const UNSUPPORTED: &[&str] = &[
+    "bundle",
+    "bundle_load",
+    "check_pkt_larger",
+    "clone",
+    "conjunction",
+    "ct",
+    "ct_clear",
+    "debug_recirc",
+    "debug_slow",
+    "dec_mpls_ttl",
+    "dec_nsh_ttl",
+    "decap",
+    "delete_field",
+    "encap",
+    "enqueue",
+    "exit",
+    "fin_timeout",
+    "group",
+    "learn",
+    "meter",
+    "multipath",
+    "nat",
+    "output_trunc",
+    "pop",
+    "pop_mpls",
+    "pop_queue",
+    "push",
+    "push_mpls",
+    "sample",
+    "set_mpls_label",
+    "set_mpls_tc",
+    "set_mpls_ttl",
+    "set_queue",
+    "set_tunnel",
+    "set_tunnel64",
+    "unroll_xlate",
+];
+
+/// Reads an action list.
+pub(super) struct ActionParser<'a> {
+    ports: &'a dyn PortNames,
+    /// What is known of the packet at this point of the list; zero where nothing is.
+    flow: Flow,
+    /// Whether this is the inside of `write_actions`.
+    in_set: bool,
+}
+
+impl<'a> ActionParser<'a> {
+    /// For packets that meet the match whose value is `flow`.
+    pub(super) fn new(flow: Flow, ports: &'a dyn PortNames) -> ActionParser<'a> {
+        ActionParser { ports, flow, in_set: false }
+    }
+
+    /// Reads the whole of `text`.
+    pub(super) fn list(&mut self, text: Token<'_>) -> Result<Vec<Action>, ParseError> {
+        let mut items = Items::of(text);
+        let mut actions = Vec::new();
+        let mut drop_at = None;
+        while let Some(item) = items.next()? {
+            let is_drop = item.key.text.eq_ignore_ascii_case("drop");
+            if drop_at.is_some() || (is_drop && !actions.is_empty()) {
+                return Err(ParseError::DropNotAlone { offset: drop_at.unwrap_or(item.key.offset) });
+            }
+            if is_drop {
+                item.expect_bare()?;
+                drop_at = Some(item.key.offset);
+                continue;
+            }
+            let action = self.action(item)?;
+            self.check_place(&item, &action, &actions)?;
+            self.follow(&action);
+            actions.push(action);
+        }
+        Ok(actions)
+    }
+
+    /// OpenFlow 1.5.1 section 5.5: one instruction of a type, in a fixed order; section 5.6: what the action set
+    /// holds.
+    fn check_place(&self, item: &Item<'_>, action: &Action, before: &[Action]) -> Result<(), ParseError> {
+        let (offset, found) = (item.key.offset, item.name());
+        if self.in_set {
+            let is_refused = instruction(action).is_some()
+                || matches!(action, Action::Resubmit { .. } | Action::Note(_) | Action::OutputReg(_));
+            return if is_refused { Err(ParseError::NotInActionSet { offset, found }) } else { Ok(()) };
+        }
+        let Some((rank, after)) = before.last().and_then(instruction) else { return Ok(()) };
+        let own_rank = instruction(action).map_or(0, |(rank, _)| rank);
+        if own_rank == rank {
+            return Err(ParseError::Duplicate { offset, keyword: found });
+        }
+        if own_rank < rank {
+            return Err(ParseError::OutOfOrder { offset, found, after });
+        }
+        Ok(())
+    }
+
+    /// Takes note of what an action does to the VLAN tag.
+    fn follow(&mut self, action: &Action) {
+        match action {
+            Action::PushVlan(_) | Action::SetVlanVid(_) | Action::SetVlanPcp(_) => {
+                self.flow.key.vlan_tci |= VLAN_CFI;
+            }
+            Action::PopVlan => self.flow.key.vlan_tci = 0,
+            &Action::SetField { field: field @ (Field::VlanTci | Field::VlanVid), value, mask } => {
+                self.flow.set_masked(field, value, mask);
+            }
+            _ => {}
+        }
+    }
+
+    fn action(&mut self, item: Item<'_>) -> Result<Action, ParseError> {
+        let name = item.key.text.to_ascii_lowercase();
+        if let Some(action) = self.set_action(&name, item)? {
+            return Ok(action);
+        }
+        let (value, offset) = (item.value, item.key.offset);
+        let bare = |action| item.expect_bare().map(|()| action);
+        match name.as_str() {
+            "output" => self.output(item),
+            "controller" => controller(item),
+            "strip_vlan" | "pop_vlan" => bare(Action::PopVlan),
+            "push_vlan" => match value::number(value.text) {
+                Some(tpid @ (0x8100 | 0x88a8)) => Ok(Action::PushVlan(tpid as u16)),
+                _ => Err(value.bad_value(item.key.text, Allowed::Tpid)),
+            },
+            "dec_ttl" if !value.text.is_empty() => Err(ParseError::UnsupportedArgument {
+                offset: value.offset,
+                action: name,
+                argument: value.text.to_owned(),
+                allowed: "no list of controllers",
+            }),
+            "dec_ttl" => Ok(Action::DecTtl),
+            "resubmit" => self.resubmit(item),
+            "note" => note(item).map(Action::Note),
+            "clear_actions" => bare(Action::ClearActions),
+            "write_actions" => self.write_actions(item),
+            "write_metadata" => write_metadata(item),
+            "goto_table" => Ok(Action::GotoTable(bounded(value, "goto_table", 254)?)),
+            "apply_actions" => {
+                let allowed = "nothing of that name: write its actions into the list itself";
+                let (action, argument) = (name, value.text.to_owned());
+                Err(ParseError::UnsupportedArgument { offset, action, argument, allowed })
+            }
+            _ if UNSUPPORTED.contains(&name.as_str()) => {
+                Err(ParseError::UnsupportedAction { offset, action: name })
+            }
+            _ => self.bare_port(item),
+        }
+    }
+
+    /// Actions that set a field.
+    fn set_action(&mut self, name: &str, item: Item<'_>) -> Result<Option<Action>, ParseError> {
+        let value = item.value;
+        let vlan_vid = || bounded(value, name, 4095).map(Action::SetVlanVid);
+        let vlan_pcp = || bounded(value, name, 7).map(Action::SetVlanPcp);
+        let action = match name {
+            "set_field" => self.set_field(item)?,
+            "load" => self.load(item)?,
+            "move" => self.copy(item)?,
+            "mod_vlan_vid" | "set_vlan_vid" => vlan_vid()?,
+            "mod_vlan_pcp" | "set_vlan_pcp" => vlan_pcp()?,
+            "mod_dl_src" => self.modify(item, Field::EthSrc)?,
+            "mod_dl_dst" => self.modify(item, Field::EthDst)?,
+            "mod_nw_src" => self.modify(item, Field::Ipv4Src)?,
+            "mod_nw_dst" => self.modify(item, Field::Ipv4Dst)?,
+            "mod_nw_ecn" => self.modify(item, Field::IpEcn)?,
+            "mod_nw_ttl" | "set_nw_ttl" => self.modify(item, Field::IpTtl)?,
+            "mod_nw_tos" => {
+                self.check_writable(item.key, Field::IpDscp)?;
+                let tos = value::number(value.text).filter(|tos| *tos <= 252 && tos & 3 == 0);
+                let tos = tos.ok_or_else(|| value.bad_value(name, Allowed::Tos))?;
+                whole(Field::IpDscp, tos >> 2)
+            }
+            "mod_tp_src" => self.modify_port(item, [Field::TcpSrc, Field::UdpSrc, Field::SctpSrc])?,
+            "mod_tp_dst" => self.modify_port(item, [Field::TcpDst, Field::UdpDst, Field::SctpDst])?,
+            _ => return Ok(None),
+        };
+        Ok(Some(action))
+    }
+
+    /// `mod_*`: a whole field.
+    fn modify(&self, item: Item<'_>, field: Field) -> Result<Action, ParseError> {
+        self.check_writable(item.key, field)?;
+        let info = field.info();
+        let number = match info.format {
+            Format::Ethernet => value::mac(item.value.text),
+            Format::Ipv4 => value::ipv4(item.value.text),
+            _ => value::number(item.value.text).filter(|&number| number <= field.full_mask()),
+        };
+        let allowed = match value::allowed(&info) {
+            Allowed::MaskedNumber(max) => Allowed::Number(max),
+            other => other,
+        };
+        let number = number.ok_or_else(|| item.value.bad_value(item.key.text, allowed))?;
+        Ok(whole(field, number))
+    }
+
+    /// `mod_tp_*`: the port of whichever transport the match names.
+    fn modify_port(&self, item: Item<'_>, fields: [Field; 3]) -> Result<Action, ParseError> {
+        let field = fields.into_iter().find(|field| self.flow.meets(field.info().prerequisite));
+        let (offset, found) = (item.key.offset, item.name());
+        let protocols = "tcp, udp, sctp, or one of those with 6 at the end; and no ip_frag=later";
+        self.modify(item, field.ok_or(ParseError::Ambiguous { offset, found, protocols })?)
+    }
+
+    /// `set_field:value[/mask]->field`, and `set_field:value->field[bits]`.
+    fn set_field(&self, item: Item<'_>) -> Result<Action, ParseError> {
+        let bad = || item.value.bad_value(item.key.text, Allowed::Assignment);
+        let (value, target) = item.value.split_once("->").ok_or_else(bad)?;
+        if target.text.contains('[') {
+            return self.write_bits(value, target);
+        }
+        let field = self.field(target)?;
+        self.check_writable(target, field)?;
+        let info = field.info();
+        let (number, mut mask) = value::masked(value, target.text, &info, self.ports)?;
+        // ECN stays when the type of service is set, unless the mask says otherwise.
+        if field == Field::IpTos && !value.text.contains('/') {
+            mask = 0xfc;
+        }
+        if mask == 0 {
+            return Err(value.bad_value(target.text, value::allowed(&info)));
+        }
+        if number & !mask != 0 {
+            return Err(ParseError::BitsOutsideMask { offset: value.offset, found: value.text.to_owned() });
+        }
+        self.check_vlan_vid(value, field, number, mask)?;
+        Ok(Action::SetField { field, value: number, mask })
+    }
+
+    /// A VLAN id that is written in full has to say that there is a tag (OpenFlow 1.5.1 section 7.2.3.8).
+    fn check_vlan_vid(
+        &self,
+        value: Token<'_>,
+        field: Field,
+        number: u128,
+        mask: u128,
+    ) -> Result<(), ParseError> {
+        let cfi = u128::from(VLAN_CFI);
+        if field == Field::VlanVid && mask & cfi != 0 && number & cfi == 0 {
+            return Err(value.bad_value("vlan_vid", Allowed::VlanWithCfi));
+        }
+        Ok(())
+    }
+
+    /// `load:value->field[bits]`.
+    fn load(&self, item: Item<'_>) -> Result<Action, ParseError> {
+        let bad = || item.value.bad_value(item.key.text, Allowed::Assignment);
+        let (value, target) = item.value.split_once("->").ok_or_else(bad)?;
+        self.write_bits(value, target)
+    }
+
+    fn write_bits(&self, value: Token<'_>, target: Token<'_>) -> Result<Action, ParseError> {
+        let subfield = self.subfield(target)?;
+        self.check_writable(target, subfield.field)?;
+        let max = u128::MAX >> (128 - u32::from(subfield.bits));
+        let number: u128 = bounded(value, target.text, max)?;
+        let (number, mask) = (number << subfield.first_bit, subfield.mask());
+        self.check_vlan_vid(value, subfield.field, number, mask)?;
+        Ok(Action::SetField { field: subfield.field, value: number, mask })
+    }
+
+    /// `move:field[bits]->field[bits]`.
+    fn copy(&self, item: Item<'_>) -> Result<Action, ParseError> {
+        let bad = || item.value.bad_value(item.key.text, Allowed::Copy);
+        let (from, to) = item.value.split_once("->").ok_or_else(bad)?;
+        let (source, destination) = (self.subfield(from)?, self.subfield(to)?);
+        self.check_present(from, source.field)?;
+        self.check_writable(to, destination.field)?;
+        let (source_bits, destination_bits) = (source.bits, destination.bits);
+        if source_bits != destination_bits {
+            return Err(ParseError::WidthsDiffer { offset: from.offset, source_bits, destination_bits });
+        }
+        Ok(Action::Move { source, destination })
+    }
+
+    /// `output:port` and `output:field[bits]`.
+    fn output(&self, item: Item<'_>) -> Result<Action, ParseError> {
+        let value = item.value;
+        if item.form == Form::Parentheses {
+            let (action, argument) = ("output".to_owned(), value.text.to_owned());
+            let allowed = "one port or subfield, as in output:1";
+            return Err(ParseError::UnsupportedArgument { offset: value.offset, action, argument, allowed });
+        }
+        let is_subfield = !value.text.starts_with('"') && value.text.contains('[');
+        if !is_subfield && let Some(port) = parse_port(value.text, self.ports) {
+            return output_to(port, value);
+        }
+        if value.text.is_empty() {
+            return Err(value.bad_value("output", Allowed::PortOrSubfield));
+        }
+        let bad = |error| match error {
+            ParseError::UnknownField { .. } => value.bad_value("output", Allowed::PortOrSubfield),
+            other => other,
+        };
+        let subfield = self.subfield(value).map_err(bad)?;
+        self.check_present(value, subfield.field)?;
+        Ok(Action::OutputReg(subfield))
+    }
+
+    /// A port by itself.
+    fn bare_port(&self, item: Item<'_>) -> Result<Action, ParseError> {
+        match parse_port(item.key.text, self.ports) {
+            Some(port) => {
+                item.expect_bare()?;
+                output_to(port, item.key)
+            }
+            None => Err(ParseError::UnknownAction { offset: item.key.offset, found: item.name() }),
+        }
+    }
+
+    /// `resubmit:port`, `resubmit(port,table)`, each of the two optional.
+    fn resubmit(&self, item: Item<'_>) -> Result<Action, ParseError> {
+        let value = item.value;
+        let bad = |token: Token<'_>, allowed| token.bad_value("resubmit", allowed);
+        let (port, table) = match value.split_once(",") {
+            Some((port, table)) if item.form == Form::Parentheses => (port.trim(), Some(table.trim())),
+            _ => (value.trim(), None),
+        };
+        let in_port = match port.text {
+            "" => None,
+            word => Some(parse_port(word, self.ports).ok_or_else(|| bad(port, Allowed::Port))?),
+        };
+        let table = match table.filter(|table| !table.text.is_empty()) {
+            Some(table) => Some(bounded::<u8>(table, "resubmit", 255)?),
+            None => None,
+        };
+        if in_port.is_none() && table.is_none() {
+            return Err(bad(value, Allowed::ResubmitTarget));
+        }
+        // The port it came in by, and table 255, both say: as it is.
+        let in_port = in_port.filter(|&port| port != OfPort::IN_PORT);
+        Ok(Action::Resubmit { in_port, table: table.filter(|&table| table != 255) })
+    }
+
+    fn write_actions(&mut self, item: Item<'_>) -> Result<Action, ParseError> {
+        if self.in_set {
+            return Err(ParseError::NotInActionSet { offset: item.key.offset, found: item.name() });
+        }
+        // The list may use a tag that it pushes itself, and leaves none behind for what follows.
+        let mut inner = ActionParser { ports: self.ports, flow: self.flow, in_set: true };
+        inner.list(item.value).map(Action::WriteActions)
+    }
+
+    /// A field by any of its names.
+    fn field(&self, name: Token<'_>) -> Result<Field, ParseError> {
+        match field_by_header_name(name.text) {
+            Some(field) => Ok(field),
+            None => resolve(name, &self.flow),
+        }
+    }
+
+    /// `field`, `field[]`, `field[bit]` or `field[first..last]`.
+    fn subfield(&self, text: Token<'_>) -> Result<Subfield, ParseError> {
+        let Some((name, bits)) = text.split_once("[") else { return self.field(text).map(Subfield::whole) };
+        let field = self.field(name)?;
+        let last_bit = field.info().bits - 1;
+        let Some(range) = bits.text.strip_suffix(']') else {
+            return Err(text.bad_value(name.text, Allowed::Subfield));
+        };
+        if range.is_empty() {
+            return Ok(Subfield::whole(field));
+        }
+        let (first, last) = range.split_once("..").unwrap_or((range, range));
+        let bit = |text| value::number(text).filter(|&bit| bit <= u128::from(last_bit));
+        match (bit(first), bit(last)) {
+            (Some(first), Some(last)) if first <= last => {
+                Ok(Subfield { field, first_bit: first as u16, bits: (last - first + 1) as u16 })
+            }
+            _ => Err(ParseError::BadBits { offset: bits.offset, found: range.to_owned(), last_bit }),
+        }
+    }
+
+    /// Whether the packets have the field.
+    fn check_present(&self, name: Token<'_>, field: Field) -> Result<(), ParseError> {
+        let needs = field.info().prerequisite;
+        if self.flow.meets(needs) {
+            return Ok(());
+        }
+        Err(ParseError::Prerequisite { offset: name.offset, found: name.text.to_owned(), needs })
+    }
+
+    fn check_writable(&self, name: Token<'_>, field: Field) -> Result<(), ParseError> {
+        if !field.info().writable {
+            return Err(ParseError::ReadOnly { offset: name.offset, found: name.text.to_owned() });
+        }
+        self.check_present(name, field)
+    }
+}
+
+/// The place of an instruction in the order of OpenFlow 1.5.1 section 5.5, and its name; none for an action.
+fn instruction(action: &Action) -> Option<(u8, &'static str)> {
+    match action {
+        Action::ClearActions => Some((1, "clear_actions")),
+        Action::WriteActions(_) => Some((2, "write_actions")),
+        Action::WriteMetadata { .. } => Some((3, "write_metadata")),
+        Action::GotoTable(_) => Some((4, "goto_table")),
+        _ => None,
+    }
+}
+
+fn whole(field: Field, value: u128) -> Action {
+    Action::SetField { field, value, mask: field.full_mask() }
+}
+
+/// The action that sends to `port`, written as `text`.
+fn output_to(port: OfPort, text: Token<'_>) -> Result<Action, ParseError> {
+    match port {
+        OfPort::CONTROLLER => Ok(Action::Controller { max_len: u16::MAX, controller_id: 0 }),
+        OfPort::NONE | OfPort::UNSET => {
+            Err(ParseError::NotAnOutput { offset: text.offset, found: text.text.to_owned() })
+        }
+        _ => Ok(Action::Output(port)),
+    }
+}
+
+/// `CONTROLLER`, `CONTROLLER:max_len`, `controller(max_len=..,id=..)`.
+fn controller(item: Item<'_>) -> Result<Action, ParseError> {
+    let (mut max_len, mut controller_id) = (None, None);
+    match item.form {
+        Form::Bare => {}
+        Form::Equals | Form::Colon => max_len = Some(bounded(item.value, "controller", 0xffff)?),
+        Form::Parentheses => {
+            let mut arguments = Items::of(item.value);
+            while let Some(argument) = arguments.next()? {
+                let (place, name) = match argument.key.text {
+                    "max_len" => (&mut max_len, "max_len"),
+                    "id" => (&mut controller_id, "id"),
+                    _ => {
+                        let (action, offset) = ("controller".to_owned(), argument.key.offset);
+                        let allowed = "max_len=BYTES and id=CONTROLLER";
+                        let argument = argument.name();
+                        return Err(ParseError::UnsupportedArgument { offset, action, argument, allowed });
+                    }
+                };
+                if place.replace(bounded(argument.value, name, 0xffff)?).is_some() {
+                    let offset = argument.key.offset;
+                    return Err(ParseError::Duplicate { offset, keyword: argument.name() });
+                }
+            }
+        }
+    }
+    Ok(Action::Controller { max_len: max_len.unwrap_or(u16::MAX), controller_id: controller_id.unwrap_or(0) })
+}
+
+/// `write_metadata:value[/mask]`.
+fn write_metadata(item: Item<'_>) -> Result<Action, ParseError> {
+    let name = "write_metadata";
+    let (value, mask) = match item.value.split_once("/") {
+        Some((value, mask)) => (value, bounded(mask, name, u64::MAX.into())?),
+        None => (item.value, u64::MAX),
+    };
+    let number: u64 = bounded(value, name, u64::MAX.into())?;
+    if number & !mask != 0 {
+        return Err(ParseError::BitsOutsideMask { offset: value.offset, found: item.value.text.to_owned() });
+    }
+    Ok(Action::WriteMetadata { value: number, mask })
+}
+
+/// `note:01.ab`: pairs of hexadecimal digits, with dots between pairs or not.
+fn note(item: Item<'_>) -> Result<Vec<u8>, ParseError> {
+    let bad = || item.value.bad_value(item.key.text, Allowed::HexBytes);
+    let mut bytes = Vec::new();
+    let mut rest = item.value.text.as_bytes();
+    loop {
+        rest = rest.strip_prefix(b".").unwrap_or(rest);
+        let &[high, low, ref more @ ..] = rest else { break };
+        let digit = |digit: u8| char::from(digit).to_digit(16).ok_or_else(bad);
+        bytes.push((digit(high)? << 4 | digit(low)?) as u8);
+        rest = more;
+    }
+    if rest.is_empty() { Ok(bytes) } else { Err(bad()) }
+}

@@ -5,3 +5,5 @@
 //! scripting language speaks it and a person can type it into `socat`.
 
 pub mod api;
+pub mod control;
+pub mod ctl;

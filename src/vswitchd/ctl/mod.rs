@@ -1,0 +1,2 @@
+//! `penstockctl`: asking a switch, and showing the answer to a person.
+pub mod client;

@@ -7,3 +7,4 @@ pub mod netdev;
 pub mod openflow;
 pub mod packet;
 pub mod sync;
+pub mod vswitchd;

@@ -5,6 +5,8 @@
 
 pub mod clock;
 mod doorbell;
+mod rate_limit;
 
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
 pub use doorbell::Doorbell;
+pub use rate_limit::RateLimit;

@@ -31,6 +31,8 @@ pub mod metering;
 mod prefetch;
 mod program;
 mod shared_tx;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod tx;
 mod worker;

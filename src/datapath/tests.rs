@@ -1,0 +1,440 @@
+//! The whole datapath on devices in memory, driven by hand.
+
+use super::*;
+use crate::dpif::{
+    Action, ExporterId, FlowEndReason, ObservationDirection, UpcallKind, UserspaceCookie, metering::KeyMasks,
+};
+use crate::flow::Field;
+use crate::netdev::dummy::{DummyHandle, DummyNetdev};
+use crate::packet::build::FrameBuilder;
+use crate::sync::ManualClock;
+
+struct Bed {
+    datapath: Datapath,
+    clock: ManualClock,
+    ports: Vec<(DpPort, DummyHandle)>,
+}
+
+const A: usize = 0;
+const B: usize = 1;
+const C: usize = 2;
+
+fn config(worker_count: usize) -> DatapathConfig {
+    DatapathConfig {
+        cores: vec![None; worker_count],
+        emc_entries: 1024,
+        megaflows_max: 100,
+        upcall_ring_len: 64,
+        idle: IdlePolicy::Sleep,
+        seed: 7,
+    }
+}
+
+fn open(name: &str, queue_count: u16) -> (Box<dyn Netdev>, DummyHandle) {
+    let (mut netdev, handle) = DummyNetdev::new(DummyNetdev::test_config(name, queue_count));
+    netdev.start().expect("a dummy starts");
+    (Box::new(netdev), handle)
+}
+
+impl Bed {
+    fn new() -> Bed {
+        let clock = ManualClock::default();
+        let doorbell = Arc::new(Doorbell::new(|| {}));
+        let mut datapath = Datapath::manual(config(1), Arc::new(clock.clone()), doorbell);
+        let ports = ["a", "b", "c"].map(|name| {
+            let (netdev, handle) = open(name, 1);
+            (datapath.port_add(netdev).expect("there is room"), handle)
+        });
+        datapath.synchronize();
+        Bed { datapath, clock, ports: ports.into() }
+    }
+
+    fn port(&self, index: usize) -> DpPort {
+        self.ports[index].0
+    }
+
+    fn inject(&self, index: usize, frame: &[u8]) {
+        assert!(self.ports[index].1.inject_frame(0, frame), "the receive queue is full");
+    }
+
+    fn sent(&self, index: usize) -> Vec<Vec<u8>> {
+        self.ports[index].1.take_tx_frames()
+    }
+
+    fn run(&mut self) {
+        while self.datapath.run(self.clock.now()) {}
+    }
+
+    fn upcalls(&mut self) -> Vec<Upcall> {
+        let mut upcalls = Vec::new();
+        self.datapath.recv_upcalls(&mut upcalls, 1000);
+        upcalls
+    }
+
+    /// Runs, and answers every miss with a megaflow on `mask` with these actions.
+    fn run_installing(&mut self, mask: FlowMask, actions: &[Action]) -> Vec<MegaflowId> {
+        self.run();
+        let mut ids = Vec::new();
+        for upcall in self.upcalls() {
+            assert_eq!(upcall.kind, UpcallKind::Miss);
+            let packets = upcall.packets.into_iter().map(|packet| (upcall.key, packet)).collect();
+            let (worker, key, actions) = (upcall.worker, upcall.key, actions.to_vec());
+            ids.push(
+                self.datapath
+                    .flow_put(FlowPut { worker, key, mask, actions, packets })
+                    .expect("there is room"),
+            );
+        }
+        self.run();
+        ids
+    }
+
+    /// Packets that came in, and copies, are packets that went out, were consumed or dropped, or still wait.
+    fn assert_all_accounted(&self, in_flight: u64) {
+        let stats: Vec<_> =
+            self.ports.iter().filter_map(|(port, _)| self.datapath.port_stats(*port)).collect();
+        let sum = |count: fn(&PortStats) -> u64| stats.iter().map(count).sum::<u64>();
+        let came = sum(|port| port.rx_packets) + sum(|port| port.copies);
+        let went =
+            sum(|port| port.tx_packets) + sum(|port| port.consumed) + sum(|port| port.drops.iter().sum());
+        assert_eq!(came, went + in_flight, "{stats:#?}");
+    }
+
+    fn drops(&self, index: usize, reason: DropReason) -> u64 {
+        self.datapath.port_stats(self.port(index)).expect("the port is there").drops[reason.index()]
+    }
+}
+
+/// Port and Ethernet type, no more.
+fn coarse() -> FlowMask {
+    let mut mask = FlowMask::EMPTY;
+    mask.0.words_mut()[0] = u64::MAX;
+    mask
+}
+
+fn five_tuple() -> FlowMask {
+    let mut mask = coarse();
+    mask.0.nw_proto = u8::MAX;
+    (mask.0.nw_src, mask.0.nw_dst) = (u32::MAX, u32::MAX);
+    (mask.0.tp_src, mask.0.tp_dst) = (u16::MAX, u16::MAX);
+    mask
+}
+
+fn udp(src: u8, port: u16) -> FrameBuilder {
+    FrameBuilder::new().ipv4([10, 0, 0, src], [10, 0, 1, 1]).udp(port, 53).payload(&[0x55; 20])
+}
+
+#[test]
+fn a_miss_goes_up_once_and_the_rest_is_cached() {
+    let mut bed = Bed::new();
+    let out = Action::Output(bed.port(B));
+    let frame = udp(1, 1000).build();
+    for _ in 0..3 {
+        bed.inject(A, &frame);
+    }
+    let ids = bed.run_installing(coarse(), &[out]);
+    assert_eq!(ids.len(), 1, "packets of one flow in one burst share an upcall");
+    assert_eq!(bed.sent(B), vec![frame.clone(); 3]);
+    bed.inject(A, &udp(2, 2000).build());
+    bed.run();
+    bed.inject(A, &udp(3, 3000).build());
+    bed.run();
+    assert_eq!(bed.sent(B).len(), 2);
+    let stats = &bed.datapath.worker_stats()[0];
+    assert_eq!((stats.misses, stats.upcalls, stats.megaflow_hits, stats.emc_hits), (3, 1, 1, 1));
+    let flow = bed.datapath.flow_stats(ids[0]).expect("it is installed");
+    assert_eq!((flow.packets, flow.bytes), (5, 5 * frame.len() as u64));
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn packets_of_a_burst_leave_in_the_order_they_came() {
+    let mut bed = Bed::new();
+    let out = Action::Output(bed.port(B));
+    for src in [1, 2] {
+        bed.inject(A, &udp(src, 1).build());
+    }
+    bed.run_installing(five_tuple(), &[out]);
+    bed.sent(B);
+    // Hits of both caches and of two megaflows, mixed.
+    let frames: Vec<_> = (0..30).map(|n| udp(1 + n % 2, 1).payload(&[n]).build()).collect();
+    for frame in &frames {
+        bed.inject(A, frame);
+    }
+    bed.run();
+    assert_eq!(bed.sent(B), frames);
+}
+
+#[test]
+fn a_full_upcall_ring_costs_the_packets_that_miss_and_says_so() {
+    let mut bed = Bed::new();
+    for n in 0..100 {
+        bed.inject(A, &udp(1, n).build());
+    }
+    bed.run();
+    assert_eq!(bed.drops(A, DropReason::UpcallRingFull), 36);
+    assert_eq!(bed.datapath.worker_stats()[0].upcalls_lost, 36);
+    bed.assert_all_accounted(64);
+    assert_eq!(bed.upcalls().len(), 64);
+}
+
+#[test]
+fn several_outputs_are_copies_and_each_is_counted() {
+    let mut bed = Bed::new();
+    let actions = [
+        Action::Output(bed.port(B)),
+        Action::Set { field: Field::EthDst, value: 0x0200_0000_0099, mask: Field::EthDst.full_mask() },
+        Action::Output(bed.port(C)),
+    ];
+    let frame = udp(1, 1).build();
+    bed.inject(A, &frame);
+    bed.run_installing(coarse(), &actions);
+    assert_eq!(bed.sent(B), [frame.clone()]);
+    let rewritten = bed.sent(C);
+    assert_eq!((&rewritten[0][..6], &rewritten[0][6..]), (&[2, 0, 0, 0, 0, 0x99][..], &frame[6..]));
+    assert_eq!(bed.datapath.port_stats(bed.port(A)).map(|stats| stats.copies), Some(1));
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn every_way_to_die_has_its_reason() {
+    let mut bed = Bed::new();
+    bed.inject(A, &[0; 13]);
+    bed.run();
+    assert_eq!(bed.drops(A, DropReason::Malformed), 1);
+
+    bed.inject(A, &udp(1, 1).ttl(1).build());
+    bed.run_installing(five_tuple(), &[Action::DecTtl { to_controller: None }, Action::Output(bed.port(B))]);
+    assert_eq!(bed.drops(A, DropReason::TtlExpired), 1);
+
+    bed.inject(A, &udp(2, 1).build());
+    bed.run_installing(five_tuple(), &[Action::Drop(DropReason::TableMiss)]);
+    assert_eq!(bed.drops(A, DropReason::TableMiss), 1);
+
+    bed.inject(A, &udp(3, 1).build());
+    bed.ports[B].1.set_tx_capacity(0);
+    bed.run_installing(five_tuple(), &[Action::Output(bed.port(B))]);
+    assert_eq!(bed.drops(B, DropReason::TxQueueFull), 1);
+
+    bed.inject(A, &udp(4, 1).build());
+    let buffers = bed.ports[C].1.drain_pool();
+    bed.run_installing(five_tuple(), &[Action::Output(bed.port(C)), Action::Output(bed.port(C))]);
+    assert_eq!(bed.drops(C, DropReason::NoBuffer), 1);
+    drop(buffers);
+
+    bed.inject(A, &udp(5, 1).build());
+    let tags = vec![Action::PushVlan { tpid: 0x8100, tci: 5 }; 40];
+    bed.run_installing(five_tuple(), &[tags, vec![Action::Output(bed.port(C))]].concat());
+    assert_eq!(bed.drops(A, DropReason::NoHeadroom), 1);
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn a_port_that_goes_gives_its_device_back_and_packets_to_it_die_as_such() {
+    let mut bed = Bed::new();
+    let (a, b) = (bed.port(A), bed.port(B));
+    bed.inject(A, &udp(1, 1).build());
+    bed.run_installing(coarse(), &[Action::Output(b)]);
+    bed.datapath.port_del(b).expect("it is there");
+    assert!(bed.ports[B].1.is_closed());
+    assert_eq!(bed.datapath.port_del(b), Err(DpifError::NoSuchPort(b)));
+    bed.inject(A, &udp(1, 1).build());
+    bed.run();
+    assert_eq!(bed.datapath.counted(b).drops[DropReason::PortGone.index()], 1);
+    // The number is free again, and its new owner starts from zero.
+    let (netdev, _handle) = open("d", 1);
+    assert_eq!(bed.datapath.port_add(netdev), Ok(b));
+    let fresh = bed.datapath.port_stats(b).expect("it is there");
+    assert_eq!((fresh.tx_packets, fresh.drops), (0, [0; DropReason::COUNT]));
+    assert_eq!(bed.datapath.ports(), [a, b, bed.port(C)]);
+}
+
+#[test]
+fn a_removed_megaflow_gives_its_last_word_after_its_last_packet() {
+    let mut bed = Bed::new();
+    bed.inject(A, &udp(1, 1).build());
+    let id = bed.run_installing(coarse(), &[Action::Output(bed.port(B))])[0];
+    bed.inject(A, &udp(1, 1).build());
+    bed.datapath.flow_del(id).expect("it is there");
+    let mut retired = Vec::new();
+    bed.datapath.recv_retired(&mut retired, 10);
+    assert_eq!(retired, [], "the worker has not let go of it yet");
+    bed.run();
+    bed.datapath.recv_retired(&mut retired, 10);
+    assert_eq!(retired.len(), 1);
+    // The command came before the packet, which therefore missed.
+    assert_eq!((retired[0].id, retired[0].stats.packets), (id, 1));
+    assert_eq!(bed.upcalls().len(), 1);
+    assert_eq!(bed.datapath.flow_del(id), Err(DpifError::NoSuchMegaflow(id)));
+}
+
+#[test]
+fn a_changed_megaflow_keeps_its_counters() {
+    let mut bed = Bed::new();
+    bed.inject(A, &udp(1, 1).build());
+    let id = bed.run_installing(coarse(), &[Action::Output(bed.port(B))])[0];
+    bed.datapath.flow_modify(id, vec![Action::Output(bed.port(C))]).expect("it is there");
+    bed.inject(A, &udp(1, 1).build());
+    bed.run();
+    assert_eq!((bed.sent(B).len(), bed.sent(C).len()), (1, 1));
+    assert_eq!(bed.datapath.flow_stats(id).map(|stats| stats.packets), Some(2));
+}
+
+#[test]
+fn beyond_the_last_slot_packets_still_pass() {
+    let mut bed = Bed::new();
+    let out = vec![Action::Output(bed.port(B))];
+    for n in 0..101 {
+        bed.inject(A, &udp(1, n).build());
+        bed.run();
+        for upcall in bed.upcalls() {
+            let packets = upcall.packets.into_iter().map(|packet| (upcall.key, packet)).collect();
+            let put = FlowPut {
+                worker: upcall.worker,
+                key: upcall.key,
+                mask: five_tuple(),
+                actions: out.clone(),
+                packets,
+            };
+            assert_eq!(bed.datapath.flow_put(put).is_ok(), n < 100);
+        }
+        bed.run();
+    }
+    assert_eq!(bed.sent(B).len(), 101);
+    assert_eq!(bed.datapath.worker_stats()[0].megaflows, 100);
+    bed.assert_all_accounted(0);
+}
+
+/// Sets 200 different masks on one worker, whose classifier knows at most 128, and checks that every packet
+/// still finds actions of its own.
+#[test]
+fn more_masks_than_classes_are_widened_and_stay_right() {
+    let clock = ManualClock::default();
+    let doorbell = Arc::new(Doorbell::new(|| {}));
+    let sizes = DatapathConfig { megaflows_max: 1000, ..config(1) };
+    let mut datapath = Datapath::manual(sizes, Arc::new(clock.clone()), doorbell);
+    let (a, in_handle) = {
+        let (netdev, handle) = open("a", 1);
+        (datapath.port_add(netdev).expect("room"), handle)
+    };
+    let (b, out_handle) = {
+        let (netdev, handle) = open("b", 1);
+        (datapath.port_add(netdev).expect("room"), handle)
+    };
+    for n in 0..200_u32 {
+        let mut mask = coarse();
+        (mask.0.nw_proto, mask.0.nw_src) = (0xff, u32::MAX);
+        mask.0.tp_src = n as u16 + 1;
+        let frame = FrameBuilder::new().ipv4([10, 1, 0, n as u8], [10, 9, 9, 9]).udp(n as u16, 7).build();
+        let mut key = FlowKey::ZERO;
+        crate::flow::extract::extract(&frame, a, &mut key);
+        let tag = Action::PushVlan { tpid: 0x8100, tci: n as u16 + 1 };
+        let put = FlowPut {
+            worker: WorkerId(0),
+            key,
+            mask,
+            actions: vec![tag, Action::Output(b)],
+            packets: vec![],
+        };
+        datapath.flow_put(put).expect("there is room");
+    }
+    datapath.synchronize();
+    assert_eq!(datapath.worker_stats()[0].megaflow_masks, 128);
+    for n in 0..200_u32 {
+        let frame = FrameBuilder::new().ipv4([10, 1, 0, n as u8], [10, 9, 9, 9]).udp(n as u16, 7).build();
+        assert!(in_handle.inject_frame(0, &frame));
+        datapath.run(clock.now());
+        let sent = out_handle.take_tx_frames();
+        assert_eq!(sent.len(), 1, "packet {n} missed");
+        assert_eq!(u16::from_be_bytes([sent[0][14], sent[0][15]]), n as u16 + 1);
+    }
+}
+
+#[test]
+fn metering_counts_every_packet_and_tells_when_told_to_end() {
+    let mut bed = Bed::new();
+    let metering = MeteringConfig {
+        exporter: ExporterId(2),
+        key_masks: KeyMasks::from(five_tuple()),
+        active_timeout: Nanos::from_secs(60),
+        idle_timeout: Nanos::from_secs(15),
+        cache_len_max: 1024,
+    };
+    bed.datapath.set_metering(vec![metering]);
+    let cookie = UserspaceCookie::Ipfix {
+        exporter: ExporterId(2),
+        direction: ObservationDirection::Ingress,
+        output: None,
+    };
+    let sample = Action::Sample { probability: u32::MAX, actions: vec![Action::Userspace(cookie)] };
+    let actions = [sample, Action::Output(bed.port(B))];
+    bed.clock.advance(Nanos::from_secs(1));
+    // 20 bytes of payload: an IP datagram of 48 octets, padded to a frame of 62 and more.
+    for n in 0..5 {
+        bed.inject(A, &udp(1 + n % 2, 9).pad_to(90).build());
+    }
+    bed.run_installing(coarse(), &actions);
+    bed.inject(A, &udp(1, 9).pad_to(90).build());
+    bed.run();
+    assert_eq!(bed.datapath.worker_stats()[0].metered_packets, 6);
+    assert_eq!(bed.datapath.worker_stats()[0].metering_records, 0, "published when records are looked for");
+    let mut records = Vec::new();
+    assert_eq!(bed.datapath.recv_flow_records(&mut records, 10), 0);
+    bed.datapath.set_metering(Vec::new());
+    bed.datapath.synchronize();
+    assert_eq!(bed.datapath.worker_stats()[0].metering_records, 2);
+    bed.clock.advance(Nanos::from_millis(1));
+    bed.run();
+    bed.datapath.recv_flow_records(&mut records, 10);
+    assert_eq!(bed.datapath.worker_stats()[0].metering_records, 0);
+    records.sort_by_key(|record| record.key.nw_src);
+    let counts: Vec<_> = records
+        .iter()
+        .map(|record| (record.packets, record.octets, record.layer2_octets, record.egress))
+        .collect();
+    let b = Some(bed.port(B));
+    assert_eq!(counts, [(4, 4 * 48, 4 * 90, b), (2, 2 * 48, 2 * 90, b)]);
+    assert!(records.iter().all(|record| record.end_reason == FlowEndReason::ForcedEnd));
+}
+
+/// Real threads, several of them, one device with a queue for each and one that they share.
+#[test]
+fn threads_forward_and_stop() {
+    const FRAMES: usize = 2000;
+    let doorbell = Arc::new(Doorbell::new(|| {}));
+    let clock = Arc::new(crate::sync::SystemClock::start());
+    let mut datapath = Datapath::threaded(config(2), clock.clone(), doorbell, &mut PlainThreads)
+        .expect("threads can be started");
+    let (netdev, source) = open("source", 2);
+    let a = datapath.port_add(netdev).expect("there is room");
+    let (netdev, sink) = open("sink", 1);
+    let b = datapath.port_add(netdev).expect("there is room");
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let mut received = 0;
+    let mut injected = 0;
+    let mut upcalls = Vec::new();
+    while received < FRAMES {
+        assert!(std::time::Instant::now() < deadline, "{received} of {FRAMES} came through");
+        if injected < FRAMES
+            && source.inject_frame((injected % 2) as u16, &udp(1, injected as u16 % 16).build())
+        {
+            injected += 1;
+        }
+        datapath.run(clock.now());
+        datapath.recv_upcalls(&mut upcalls, 100);
+        for upcall in upcalls.drain(..) {
+            let packets = upcall.packets.into_iter().map(|packet| (upcall.key, packet)).collect();
+            let (worker, key, actions) = (upcall.worker, upcall.key, vec![Action::Output(b)]);
+            // A flow that missed twice before its megaflow came is installed twice: with the same actions.
+            drop(datapath.flow_put(FlowPut { worker, key, mask: five_tuple(), actions, packets }));
+        }
+        received += sink.take_tx().len();
+    }
+    datapath.synchronize();
+    let stats = datapath.worker_stats();
+    assert!(stats.iter().all(|worker| worker.rx_packets == FRAMES as u64 / 2), "{stats:#?}");
+    assert_eq!(datapath.port_stats(a).map(|stats| stats.rx_packets), Some(FRAMES as u64));
+    assert_eq!(datapath.port_stats(b).map(|stats| stats.tx_packets), Some(FRAMES as u64));
+    drop(datapath);
+    assert!(source.is_closed() && sink.is_closed());
+}

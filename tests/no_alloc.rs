@@ -1,0 +1,242 @@
+//! The packet loop allocates nothing and makes no system call, in its steady state.
+//!
+//! The workers run on devices in memory whose transmitted packets come in again, with rules that use every
+//! part of the fast path: both caches, rewriting, tagging, TTL, several outputs, metering. An allocator that
+//! aborts watches the calling thread while they run; a second test runs the same in a child process under a
+//! seccomp filter that kills it at the first system call.
+
+use penstock::datapath::{Datapath, DatapathConfig, IdlePolicy};
+use penstock::dpif::metering::KeyMasks;
+use penstock::dpif::{
+    Action, Dpif, ExporterId, FlowPut, MeteringConfig, ObservationDirection, UserspaceCookie, WorkerId,
+};
+use penstock::flow::extract::extract;
+use penstock::flow::{DpPort, Field, FlowKey, FlowMask};
+use penstock::netdev::Netdev;
+use penstock::netdev::dummy::{DummyHandle, DummyNetdev, DummyTxMode};
+use penstock::packet::build::FrameBuilder;
+use penstock::sync::{Doorbell, ManualClock, Nanos};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+struct Watched;
+
+thread_local! {
+    /// Whether the thread is in the packet loop, where it must neither allocate nor free.
+    static IN_LOOP: Cell<bool> = const { Cell::new(false) };
+}
+
+fn check(what: &str) {
+    if IN_LOOP.try_with(Cell::get).unwrap_or(false) {
+        IN_LOOP.set(false);
+        eprintln!("the packet loop must not {what}");
+        std::process::abort();
+    }
+}
+
+// SAFETY: it only passes calls on to the system's allocator, which keeps the contract.
+#[allow(
+    unsafe_code,
+    reason = "a global allocator is an unsafe trait by nature; this one only counts and forwards"
+)]
+unsafe impl GlobalAlloc for Watched {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        check("allocate");
+        // SAFETY: the caller's obligations are the callee's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        check("free");
+        // SAFETY: the caller's obligations are the callee's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Watched = Watched;
+
+const FLOW_COUNT: u16 = 200;
+const TURNS: usize = 2_000;
+
+struct Bed {
+    datapath: Datapath,
+    clock: ManualClock,
+    a: DpPort,
+    b: DpPort,
+    handles: [DummyHandle; 2],
+}
+
+fn frame(flow: u16) -> Vec<u8> {
+    FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).ttl(255).udp(flow, 53).payload(&[7; 30]).build()
+}
+
+fn actions(flow: u16, b: DpPort) -> Vec<Action> {
+    let cookie = UserspaceCookie::Ipfix {
+        exporter: ExporterId(0),
+        direction: ObservationDirection::Ingress,
+        output: None,
+    };
+    let meter = Action::Sample { probability: u32::MAX, actions: vec![Action::Userspace(cookie)] };
+    let set = Action::Set { field: Field::UdpDst, value: 53, mask: 0xffff };
+    let out = Action::Output(b);
+    match flow % 4 {
+        0 => vec![out],
+        1 => vec![meter, set, out],
+        2 => vec![meter, Action::PushVlan { tpid: 0x8100, tci: 5 }, Action::PopVlan, out],
+        _ => vec![
+            Action::Set { field: Field::IpTtl, value: 255, mask: 0xff },
+            Action::DecTtl { to_controller: None },
+            out,
+        ],
+    }
+}
+
+/// A worker with flows of every kind, warm, whose packets go round between two ports.
+fn bed() -> Bed {
+    let clock = ManualClock::default();
+    let config = DatapathConfig {
+        cores: vec![None],
+        emc_entries: 1024,
+        megaflows_max: 4096,
+        upcall_ring_len: 64,
+        idle: IdlePolicy::Spin,
+        seed: 1,
+    };
+    let doorbell = Arc::new(Doorbell::new(|| panic!("nothing here goes up")));
+    let mut datapath = Datapath::manual(config, Arc::new(clock.clone()), doorbell);
+    let mut add = |name| {
+        let (mut netdev, handle) = DummyNetdev::new(DummyNetdev::test_config(name, 1));
+        netdev.start().expect("a dummy starts");
+        handle.set_tx_mode(DummyTxMode::Loopback);
+        (datapath.port_add(Box::new(netdev)).expect("there is room"), handle)
+    };
+    let ((a, a_handle), (b, b_handle)) = (add("a"), add("b"));
+    let mut five_tuple = FlowMask::EMPTY;
+    five_tuple.0.words_mut()[0] = u64::MAX;
+    five_tuple.0.nw_proto = 0xff;
+    (five_tuple.0.nw_src, five_tuple.0.nw_dst) = (u32::MAX, u32::MAX);
+    (five_tuple.0.tp_src, five_tuple.0.tp_dst) = (0xffff, 0xffff);
+    datapath.set_metering(vec![MeteringConfig {
+        exporter: ExporterId(0),
+        key_masks: KeyMasks::from(five_tuple),
+        active_timeout: Nanos::from_secs(3600),
+        idle_timeout: Nanos::from_secs(3600),
+        cache_len_max: 1024,
+    }]);
+    for flow in 0..FLOW_COUNT {
+        for (port, other) in [(a, b), (b, a)] {
+            let mut key = FlowKey::ZERO;
+            extract(&frame(flow), port, &mut key);
+            let (worker, mask) = (WorkerId(0), five_tuple);
+            let put = FlowPut { worker, key, mask, actions: actions(flow, other), packets: Vec::new() };
+            datapath.flow_put(put).expect("there is room");
+        }
+    }
+    datapath.synchronize();
+    let handles = [a_handle, b_handle];
+    for flow in 0..FLOW_COUNT {
+        assert!(handles[usize::from(flow) % 2].inject_frame(0, &frame(flow)));
+    }
+    let mut bed = Bed { datapath, clock, a, b, handles };
+    bed.turn(20);
+    bed
+}
+
+impl Bed {
+    fn turn(&mut self, turns: usize) {
+        for _ in 0..turns {
+            self.clock.advance(Nanos(10_000));
+            let now = self.clock_now();
+            self.datapath.run(now);
+        }
+    }
+
+    fn clock_now(&self) -> Nanos {
+        penstock::sync::Clock::now(&self.clock)
+    }
+
+    fn assert_it_was_real(&self) {
+        let stats = &self.datapath.worker_stats()[0];
+        assert!(stats.rx_packets > TURNS as u64 * 32, "{} packets went round", stats.rx_packets);
+        assert!(stats.metered_packets > TURNS as u64 * 16 && stats.emc_hits > TURNS as u64 * 32);
+        assert_eq!(stats.misses, 0);
+        for port in [self.a, self.b] {
+            let drops = self.datapath.port_stats(port).expect("the port is there").drops;
+            assert!(drops.iter().all(|&count| count == 0), "{drops:?}");
+        }
+        let waiting: usize = self.handles.iter().map(DummyHandle::rx_waiting).sum();
+        assert_eq!(waiting, usize::from(FLOW_COUNT));
+    }
+}
+
+#[test]
+fn the_packet_loop_does_not_allocate() {
+    let mut bed = bed();
+    IN_LOOP.set(true);
+    bed.turn(TURNS);
+    IN_LOOP.set(false);
+    bed.assert_it_was_real();
+}
+
+#[test]
+fn the_watch_sees_an_allocation() {
+    let status = child("allocate").status().expect("the child ran");
+    assert!(!status.success());
+}
+
+#[test]
+fn the_packet_loop_makes_no_system_call() {
+    let output = child("loop").output().expect("the child ran");
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_filter_sees_a_system_call() {
+    let status = child("syscall").status().expect("the child ran");
+    assert!(!status.success());
+}
+
+/// This test binary again, running only [`child_process`].
+fn child(role: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("we are a file"));
+    command.args(["child_process", "--exact", "--ignored", "--nocapture"]).env("NO_ALLOC_ROLE", role);
+    command
+}
+
+#[test]
+#[ignore = "run by the tests above in a process of its own"]
+fn child_process() {
+    let Ok(role) = std::env::var("NO_ALLOC_ROLE") else { return };
+    let mut bed = bed();
+    match role.as_str() {
+        "allocate" => {
+            IN_LOOP.set(true);
+            drop(std::hint::black_box(vec![1_u8]));
+        }
+        "loop" => {
+            forbid_system_calls();
+            bed.turn(TURNS);
+            // Out again by the one call that is allowed.
+            std::process::exit(0);
+        }
+        "syscall" => {
+            forbid_system_calls();
+            std::thread::yield_now();
+            std::process::exit(0);
+        }
+        other => panic!("unknown role {other}"),
+    }
+}
+
+/// From here on the only system call that does not kill this process is its orderly end.
+fn forbid_system_calls() {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+    let allowed = [libc::SYS_exit_group, libc::SYS_sigaltstack, libc::SYS_munmap];
+    let rules = allowed.into_iter().map(|call| (call, Vec::new())).collect();
+    let arch = TargetArch::try_from(std::env::consts::ARCH).expect("seccomp knows this processor");
+    let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch);
+    let program: BpfProgram = filter.expect("a list of calls").try_into().expect("it compiles");
+    seccompiler::apply_filter(&program).expect("the kernel takes seccomp filters");
+}

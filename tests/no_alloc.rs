@@ -35,11 +35,11 @@ fn check(what: &str) {
     }
 }
 
-// SAFETY: it only passes calls on to the system's allocator, which keeps the contract.
 #[allow(
     unsafe_code,
     reason = "a global allocator is an unsafe trait by nature; this one only counts and forwards"
 )]
+// SAFETY: it only passes calls on to the system's allocator, which keeps the contract.
 unsafe impl GlobalAlloc for Watched {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         check("allocate");

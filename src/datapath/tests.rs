@@ -189,7 +189,7 @@ fn several_outputs_are_copies_and_each_is_counted() {
     let frame = udp(1, 1).build();
     bed.inject(A, &frame);
     bed.run_installing(coarse(), &actions);
-    assert_eq!(bed.sent(B), [frame.clone()]);
+    assert_eq!(bed.sent(B), std::slice::from_ref(&frame));
     let rewritten = bed.sent(C);
     assert_eq!((&rewritten[0][..6], &rewritten[0][6..]), (&[2, 0, 0, 0, 0, 0x99][..], &frame[6..]));
     assert_eq!(bed.datapath.port_stats(bed.port(A)).map(|stats| stats.copies), Some(1));

@@ -106,6 +106,8 @@ pub struct CloseError {
 /// A port's state, and what it keeps alive.
 #[derive(Debug)]
 struct Life {
+    /// False once the device has been detached: from then on the port's number may be another's.
+    is_attached: bool,
     state: PortState,
     settings: Option<PortSettings>,
     /// The pool that its receive queues take mbufs from.
@@ -138,7 +140,7 @@ impl Port {
         let (id, device) = the_port(&ports, devargs, log)?;
         ports_owned.push(id.0);
         drop(ports_owned);
-        let life = Life { state: PortState::Attached, settings: None, mempool: None };
+        let life = Life { is_attached: true, state: PortState::Attached, settings: None, mempool: None };
         let inner = PortInner { id, device, eal: eal.clone(), life: Mutex::new(life) };
         let info = read_info(id).map(|info| describe(id, &info));
         let info = info.map_err(|error| info_error(devargs, error))?;
@@ -208,6 +210,7 @@ impl Port {
         }
         let mut life = self.inner.life();
         *life = Life {
+            is_attached: true,
             state: PortState::Configured,
             settings: Some(settings),
             mempool: Some(Arc::clone(&config.mempool)),
@@ -467,8 +470,12 @@ impl PortInner {
     /// Stops, closes and detaches; does all of it, and returns the first error. A second call does nothing.
     fn detach(&self) -> Result<(), PortError> {
         let mut ports_owned = self.eal.ports_owned();
-        let Some(index) = ports_owned.iter().position(|&port| port == self.id.0) else { return Ok(()) };
-        let stopped = match self.life().state {
+        let mut life = self.life();
+        if !life.is_attached {
+            return Ok(());
+        }
+        life.is_attached = false;
+        let stopped = match life.state {
             PortState::Started => stop(self.id),
             PortState::Attached | PortState::Configured => Ok(()),
         };
@@ -478,8 +485,9 @@ impl PortInner {
         let removed = call(self.id, PortOperation::Detach, |_| unsafe {
             dpdk_sys::rte_dev_remove(self.device.as_ptr())
         });
-        ports_owned.swap_remove(index);
-        *self.life() = Life { state: PortState::Attached, settings: None, mempool: None };
+        ports_owned.retain(|&port| port != self.id.0);
+        life.state = PortState::Attached;
+        life.mempool = None;
         stopped.and(closed.map(|_| ())).and(removed.map(|_| ()))
     }
 }

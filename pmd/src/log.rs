@@ -19,6 +19,19 @@ use std::slice;
 /// Lines that one capture keeps. A failing probe logs three to five.
 const LINES_MAX: usize = 8;
 
+/// Alarms over nothing, shown at debug level. EAL misses hugetlbfs mounts, which memory that is shared with
+/// nobody does not need, and hugepages of sizes that were not asked for. net_tap misses `sch_multiq` in the
+/// kernel (it then goes without rte_flow, which we do not use) and DPDK's multi-process channel (we have none).
+const HARMLESS: [&str; 7] = [
+    "but no mounted hugetlbfs found for that size",
+    "kB hugepages reported on node",
+    "tap_nl_dump_ext_ack(): Specified qdisc kind is unknown",
+    "qdisc_create_multiq(): Could not add multiq qdisc",
+    "failed to create multiq qdisc",
+    "Disabling rte flow support",
+    "tap_mp_req_on_rxtx(): Failed to send start req to secondary",
+];
+
 thread_local! {
     /// The lines of the capture under way on this thread, if one is.
     static CAPTURED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
@@ -73,6 +86,10 @@ extern "C" fn on_message(level: u32, bytes: *const c_char, size: usize) {
 
 fn forward(level: u32, message: &str) {
     for line in message.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+        if HARMLESS.iter().any(|harmless| line.contains(harmless)) {
+            tracing::debug!(target: "dpdk", "{line}");
+            continue;
+        }
         if level <= dpdk_sys::RTE_LOG_WARNING {
             keep(line);
         }
@@ -105,6 +122,7 @@ mod tests {
         let ((), log) = capture(|| {
             forward(dpdk_sys::RTE_LOG_ERR, "EAL: no\n");
             forward(dpdk_sys::RTE_LOG_INFO, "EAL: by the way\n");
+            forward(dpdk_sys::RTE_LOG_ERR, "eth_dev_tap_create():  Disabling rte flow support: 2\n");
             forward(dpdk_sys::RTE_LOG_WARNING, "tap: careful\n\n");
         });
         assert_eq!(log.lines(), ["EAL: no", "tap: careful"]);

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrayvec::ArrayVec;
 
-use crate::eal::Eal;
+use crate::eal::{Eal, MemoryMode};
 use crate::errno::Errno;
 use crate::log::{self, DpdkLog};
 use crate::mbuf::Mbuf;
@@ -199,7 +199,15 @@ impl Mempool {
         if let Some(RetiredPool { pool, config }) = reuse(eal, config) {
             return Ok(Arc::new(Self { pool, config, eal: eal.clone() }));
         }
-        let (pool, log) = log::capture(|| create_pool(config));
+        // Without hugepages what was taken at start is all there is. Trying would take it all for a moment, and
+        // let others fail meanwhile.
+        let is_hopeless =
+            eal.memory_mode() != MemoryMode::Hugepages && config.memory_size() > eal.memory_size();
+        let (pool, log) = if is_hopeless {
+            (Err(nix::errno::Errno::ENOMEM.into()), DpdkLog::default())
+        } else {
+            log::capture(|| create_pool(config))
+        };
         match pool {
             Ok(pool) => Ok(Arc::new(Self { pool, config: *config, eal: eal.clone() })),
             Err(errno) if errno.is(nix::errno::Errno::EINVAL) => {

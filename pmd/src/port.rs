@@ -17,11 +17,17 @@
 //! # Drivers' peculiarities dealt with here
 //! - `net_tap` demands as many receive as transmit queues: both counts become the larger one.
 //! - `net_tap` keeps an MTU given at configuration to itself; it is set on the interface, too.
+//! - `net_tap` joins a tap of that name that exists already, and the two take each other's packets: refused.
+//! - `net_tap` cuts names that are too long: refused.
+//! - `net_tap` lets programs that the process starts inherit its descriptors: they are closed there.
+//! - `net_tap` says that the link is down where the interface has moved to another network namespace: what
+//!   the kernel shows of its descriptor is believed instead.
 
 mod config;
 mod error;
 mod queue;
 mod stats;
+mod tap;
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_int};
@@ -31,6 +37,8 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nix::net::if_::if_nametoindex;
+
 pub use config::{
     DescriptorLimits, DeviceInfo, Duplex, Link, MacAddress, MacAddressError, PortConfig, PortSettings,
     RxOffloads, TxOffloads,
@@ -39,11 +47,15 @@ pub use error::{AttachError, PortError, PortOperation, PortState, RefusedReason}
 pub use queue::{QueueId, Queues, RxQueue, TxQueue};
 pub use stats::{PortStats, Xstat};
 
+use self::tap::TapDescriptor;
 use crate::eal::Eal;
 use crate::errno::Errno;
-use crate::log;
+use crate::log::{self, DpdkLog};
 use crate::mempool::{self, Mempool};
 use crate::text;
+
+/// Bytes in the name of a kernel interface (IFNAMSIZ, less the zero byte).
+const INTERFACE_NAME_LEN_MAX: usize = 15;
 
 /// DPDK's number for a port. Not an OpenFlow or datapath port number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +72,8 @@ impl fmt::Display for PortId {
 pub struct Port {
     inner: Arc<PortInner>,
     info: DeviceInfo,
+    /// Of a net_tap: what the kernel says of it.
+    tap: Option<TapDescriptor>,
     /// Control calls on one port must not run at the same time: not `Sync`.
     _not_sync: PhantomData<Cell<()>>,
 }
@@ -92,6 +106,8 @@ pub struct CloseError {
 /// A port's state, and what it keeps alive.
 #[derive(Debug)]
 struct Life {
+    /// False once the device has been detached: from then on the port's number may be another's.
+    is_attached: bool,
     state: PortState,
     settings: Option<PortSettings>,
     /// The pool that its receive queues take mbufs from.
@@ -110,24 +126,29 @@ impl Port {
         if !eal.pci() && is_pci_address(devargs) {
             return Err(AttachError::PciOff { devargs: devargs.to_owned() });
         }
+        check_interface(devargs)?;
         let mut ports_owned = eal.ports_owned();
         // A PCI device that was allowed at start has been probed then.
-        let (mut ports, _) = log::capture(|| matching_ports(&c_devargs));
+        let (mut ports, mut log) = log::capture(|| matching_ports(&c_devargs));
         if ports.is_empty() {
             probe(&c_devargs, devargs)?;
-            ports = matching_ports(&c_devargs);
+            (ports, log) = log::capture(|| matching_ports(&c_devargs));
         }
         if ports.iter().any(|port| ports_owned.contains(&port.0)) {
             return Err(AttachError::AlreadyAttached { devargs: devargs.to_owned() });
         }
-        let (id, device) = the_port(&ports, devargs)?;
+        let (id, device) = the_port(&ports, devargs, log)?;
         ports_owned.push(id.0);
         drop(ports_owned);
-        let life = Life { state: PortState::Attached, settings: None, mempool: None };
+        let life = Life { is_attached: true, state: PortState::Attached, settings: None, mempool: None };
         let inner = PortInner { id, device, eal: eal.clone(), life: Mutex::new(life) };
         let info = read_info(id).map(|info| describe(id, &info));
-        let info = info.map_err(|_| AttachError::NoPort { devargs: devargs.to_owned() })?;
-        Ok(Self { inner: Arc::new(inner), info, _not_sync: PhantomData })
+        let info = info.map_err(|error| info_error(devargs, error))?;
+        let tap = find_tap(&info);
+        if tap.is_some() {
+            tap::close_taps_on_exec();
+        }
+        Ok(Self { inner: Arc::new(inner), info, tap, _not_sync: PhantomData })
     }
 
     /// DPDK's number for it.
@@ -181,11 +202,15 @@ impl Port {
         }
         configure_device(id, &raw_info, &mut settings)?;
         set_up_queues(id, self.info.socket, &raw_info, &settings, &config.mempool)?;
-        if self.info.driver == "net_tap" && config.mtu.is_some() {
-            set_mtu(id, settings.mtu)?;
+        if self.info.driver == "net_tap" {
+            tap::close_taps_on_exec();
+            if config.mtu.is_some() {
+                set_mtu(id, settings.mtu)?;
+            }
         }
         let mut life = self.inner.life();
         *life = Life {
+            is_attached: true,
             state: PortState::Configured,
             settings: Some(settings),
             mempool: Some(Arc::clone(&config.mempool)),
@@ -304,7 +329,8 @@ impl Port {
         Ok(())
     }
 
-    /// The state of the link, as the driver knows it now, without waiting for it to settle.
+    /// The state of the link, as the driver knows it now, without waiting for it to settle. A tap whose interface
+    /// is in another network namespace is up as long as the interface exists: nobody here sees more.
     ///
     /// # Errors
     /// [`PortError`] of the driver.
@@ -316,8 +342,9 @@ impl Port {
         })?;
         let is_known = link.link_speed != dpdk_sys::RTE_ETH_SPEED_NUM_NONE
             && link.link_speed != dpdk_sys::RTE_ETH_SPEED_NUM_UNKNOWN;
+        let is_up = u32::from(link.link_status()) == dpdk_sys::RTE_ETH_LINK_UP;
         Ok(Link {
-            is_up: u32::from(link.link_status()) == dpdk_sys::RTE_ETH_LINK_UP,
+            is_up: is_up || self.is_tap_elsewhere(),
             speed_mbps: is_known.then_some(link.link_speed),
             duplex: if u32::from(link.link_duplex()) == dpdk_sys::RTE_ETH_LINK_FULL_DUPLEX {
                 Duplex::Full
@@ -370,6 +397,12 @@ impl Port {
             settings.mtu = mtu;
         }
         Ok(())
+    }
+
+    /// Whether this is a tap whose interface exists, but not in this network namespace.
+    fn is_tap_elsewhere(&self) -> bool {
+        let is_here = self.info.interface_index.and_then(tap::interface_name).is_some();
+        !is_here && self.tap.as_ref().is_some_and(TapDescriptor::is_attached)
     }
 
     fn check_queues_back(&mut self, operation: PortOperation) -> Result<(), PortError> {
@@ -437,8 +470,12 @@ impl PortInner {
     /// Stops, closes and detaches; does all of it, and returns the first error. A second call does nothing.
     fn detach(&self) -> Result<(), PortError> {
         let mut ports_owned = self.eal.ports_owned();
-        let Some(index) = ports_owned.iter().position(|&port| port == self.id.0) else { return Ok(()) };
-        let stopped = match self.life().state {
+        let mut life = self.life();
+        if !life.is_attached {
+            return Ok(());
+        }
+        life.is_attached = false;
+        let stopped = match life.state {
             PortState::Started => stop(self.id),
             PortState::Attached | PortState::Configured => Ok(()),
         };
@@ -448,8 +485,9 @@ impl PortInner {
         let removed = call(self.id, PortOperation::Detach, |_| unsafe {
             dpdk_sys::rte_dev_remove(self.device.as_ptr())
         });
-        ports_owned.swap_remove(index);
-        *self.life() = Life { state: PortState::Attached, settings: None, mempool: None };
+        ports_owned.retain(|&port| port != self.id.0);
+        life.state = PortState::Attached;
+        life.mempool = None;
         stopped.and(closed.map(|_| ())).and(removed.map(|_| ()))
     }
 }
@@ -469,6 +507,23 @@ fn call(id: PortId, operation: PortOperation, call: impl FnOnce(u16) -> c_int) -
         Ok(()) => Ok(code),
         Err(errno) => Err(PortError::of_call(id, operation, errno, log)),
     }
+}
+
+/// Refuses what net_tap would take and get wrong.
+fn check_interface(devargs: &str) -> Result<(), AttachError> {
+    let Some(interface) = tap::interface_of(devargs) else { return Ok(()) };
+    if !(1..=INTERFACE_NAME_LEN_MAX).contains(&interface.len()) {
+        return Err(AttachError::InterfaceName { interface: interface.to_owned() });
+    }
+    match if_nametoindex(interface) {
+        Ok(_) => Err(AttachError::InterfaceExists { interface: interface.to_owned() }),
+        Err(_) => Ok(()),
+    }
+}
+
+fn find_tap(info: &DeviceInfo) -> Option<TapDescriptor> {
+    let index = info.interface_index.filter(|_| info.driver == "net_tap")?;
+    TapDescriptor::find(&tap::interface_name(index)?)
 }
 
 fn probe(c_devargs: &CStr, devargs: &str) -> Result<(), AttachError> {
@@ -505,11 +560,15 @@ fn matching_ports(devargs: &CStr) -> Vec<PortId> {
 }
 
 /// The one port that a probed device has, and the device. Where it has none or several it is detached again.
-fn the_port(ports: &[PortId], devargs: &str) -> Result<(PortId, NonNull<dpdk_sys::rte_device>), AttachError> {
-    let devargs = devargs.to_owned();
-    let Some(&first) = ports.first() else { return Err(AttachError::NoPort { devargs }) };
-    let device = read_info(first).ok().and_then(|info| NonNull::new(info.device));
-    let Some(device) = device else { return Err(AttachError::NoPort { devargs }) };
+fn the_port(
+    ports: &[PortId],
+    devargs: &str,
+    log: DpdkLog,
+) -> Result<(PortId, NonNull<dpdk_sys::rte_device>), AttachError> {
+    let no_port = || AttachError::NoPort { devargs: devargs.to_owned(), log };
+    let Some(&first) = ports.first() else { return Err(no_port()) };
+    let info = read_info(first).map_err(|error| info_error(devargs, error))?;
+    let Some(device) = NonNull::new(info.device) else { return Err(no_port()) };
     if ports.len() == 1 {
         return Ok((first, device));
     }
@@ -518,7 +577,11 @@ fn the_port(ports: &[PortId], devargs: &str) -> Result<(PortId, NonNull<dpdk_sys
     if let Err(errno) = Errno::check(code) {
         tracing::error!("cannot detach `{devargs}` again: {errno}");
     }
-    Err(AttachError::SeveralPorts { devargs, count: ports.len() })
+    Err(AttachError::SeveralPorts { devargs: devargs.to_owned(), count: ports.len() })
+}
+
+fn info_error(devargs: &str, error: PortError) -> AttachError {
+    AttachError::Info { devargs: devargs.to_owned(), error: Box::new(error) }
 }
 
 fn read_info(id: PortId) -> Result<dpdk_sys::rte_eth_dev_info, PortError> {

@@ -177,6 +177,25 @@ fn a_port_is_not_stopped_while_a_queue_is_out() {
 }
 
 #[test]
+fn closing_one_port_leaves_alone_another_that_gets_its_number() {
+    let eal = eal();
+    let pool = pool(&eal, 511);
+    let churn = |thread: u8| {
+        let (eal, pool) = (eal.clone(), Arc::clone(&pool));
+        thread::spawn(move || {
+            for _ in 0..400 {
+                let (port, mut rx, tx) = started(&eal, &format!("net_null_churn_{thread}"), &pool);
+                assert_eq!(rx.rx_burst(&mut Burst::new()), 32);
+                drop((rx, tx));
+                port.close().expect("all queues are back");
+            }
+        })
+    };
+    let threads: Vec<_> = (0..8).map(churn).collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+}
+
+#[test]
 fn a_queue_that_outlives_its_port_still_works_and_then_closes_it() {
     let eal = eal();
     let pool = pool(&eal, 511);

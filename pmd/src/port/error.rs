@@ -23,6 +23,20 @@ pub enum AttachError {
         /// What was to be attached.
         devargs: String,
     },
+    /// The interface that net_tap is to make exists.
+    #[error(
+        "there is an interface `{interface}` already: choose another name, or remove it (ip link del {interface})"
+    )]
+    InterfaceExists {
+        /// Its name.
+        interface: String,
+    },
+    /// The interface that net_tap is to make cannot have that name.
+    #[error("an interface cannot be named `{interface}`: 1 to 15 bytes")]
+    InterfaceName {
+        /// Its name.
+        interface: String,
+    },
     /// Another port has it.
     #[error("`{devargs}` is attached already: each device can be one port")]
     AlreadyAttached {
@@ -51,10 +65,20 @@ pub enum AttachError {
         log: DpdkLog,
     },
     /// The device is there, but it is no network device.
-    #[error("`{devargs}` is no network device")]
+    #[error("`{devargs}` is no network device{log}")]
     NoPort {
-        /// What was attached, and is detached again.
+        /// What was attached.
         devargs: String,
+        /// What DPDK logged.
+        log: DpdkLog,
+    },
+    /// The device does not say what it is.
+    #[error("`{devargs}` does not describe itself: {error}")]
+    Info {
+        /// What was attached, and is detached again if possible.
+        devargs: String,
+        /// What the driver says.
+        error: Box<PortError>,
     },
     /// The device has several ports.
     #[error("`{devargs}` has {count} ports: devices with several ports (representors) are not supported")]
@@ -251,7 +275,9 @@ pub enum PortError {
         log: DpdkLog,
     },
     /// The device is gone.
-    #[error("port {port} cannot {operation}: the device is gone: detach it{log}")]
+    #[error(
+        "port {port} cannot {operation}: the device is gone, or its interface is in another network namespace{log}"
+    )]
     Gone {
         /// The port.
         port: PortId,

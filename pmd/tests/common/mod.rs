@@ -1,6 +1,8 @@
 //! What the tests share. EAL starts once in a process, so each test file is a process with one EAL.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod packet_socket;
+
 use std::sync::{Arc, Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,1 +1,635 @@
-//! The datapath oracle.
+//! The datapath oracle: a linear search in one thread, easy to believe.
+//!
+//! [`ModelDpif`] keeps the contract of [`Dpif`] with the plainest means: it polls its ports when [`Dpif::run`] is
+//! called, compares each packet's key with one megaflow after another, and interprets the actions on a copy of
+//! the bytes, computing every checksum in full ([`mod@edit`]); no caches, no compilation, no batching of actions. A
+//! random run of the real datapath must come out as it does here, packet by packet and counter by counter.
+//!
+//! # What a list of actions does
+//! The packet is one; each of output, `userspace`, drop and running out of TTL is a use of it. The first use is
+//! of the packet itself, every further one of a copy, and so is all of a `sample` that is taken. A list that
+//! comes to its end without a use drops the packet under [`DropReason::Rule`]. After the last action that could
+//! be a use nothing is carried out: it could not be seen. Of those, `dec_ttl` is one only if it would hand the
+//! packet up.
+//!
+//! # Accounts
+//! Over all ports there ever were, and packets of no port ([`ModelDpif::accounts`]):
+//! `received + given + copies = transmitted + consumed + sum(drops) + handed up to come back`,
+//! where *given* are packets in [`FlowPut`] and [`Execute`], and *handed up to come back* are misses and
+//! [`UserspaceCookie::SlowPath`]. What comes back is given again. `copies`, `consumed` and most drops count on the
+//! port a packet came in by; transmission and the drops of [`DropReason::is_output`] on the one it leaves by.
+//!
+//! Thread safety: one thread. Bounds: megaflows and waiting upcalls as configured ([`ModelConfig`]).
+//!
+//! What it leaves out: metering ([`Dpif::can_meter`] is false: sampled packets come up with
+//! [`UserspaceCookie::Ipfix`]), pools that run empty ([`DropReason::NoBuffer`] never happens), and rings between
+//! threads: what the control thread asks for is done when the call returns.
+
+mod edit;
+
+use super::{
+    Action, Actions, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, MegaflowId, MegaflowInfo,
+    MegaflowStats, MeteringConfig, PORT_COUNT_MAX, PortStats, RetiredMegaflow, UPCALL_PACKETS_MAX, Upcall,
+    UpcallKind, UserspaceCookie, WorkerId, WorkerStats,
+};
+use crate::flow::extract::{FRAME_SIZE_MIN, extract};
+use crate::flow::{DpPort, FlowKey, FlowMask};
+use crate::netdev::{Netdev, NetdevError, RxQueue, TxQueue};
+use crate::packet::{HEADROOM_SIZE, Packet, PacketBatch};
+use crate::sync::Nanos;
+use arrayvec::ArrayVec;
+use edit::Frame;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a model is made with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ModelConfig {
+    /// Worker ids there are, at least 1: each has its own megaflows and the receive queues that fall to it, the
+    /// next one always to the worker that has the fewest.
+    pub worker_count: u16,
+    /// Megaflows that one worker can have.
+    pub megaflows_max: usize,
+    /// Upcalls that may wait, of each worker.
+    pub upcalls_max: usize,
+    /// What [`Action::Sample`] draws from, where its probability is neither 0 nor 1.
+    pub seed: u64,
+}
+
+impl Default for ModelConfig {
+    fn default() -> ModelConfig {
+        ModelConfig { worker_count: 1, megaflows_max: 65_536, upcalls_max: 4096, seed: 1 }
+    }
+}
+
+/// What came and what became of it, since the model was made, over all ports there ever were.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ModelAccounts {
+    /// Packets received from ports.
+    pub received: u64,
+    /// Packets given by the control thread to be carried out.
+    pub given: u64,
+    /// Copies made.
+    pub copies: u64,
+    /// Packets that a device took.
+    pub transmitted: u64,
+    /// Packets handed up for good.
+    pub consumed: u64,
+    /// Packets handed up that are to come back: misses and the slow path.
+    pub to_come_back: u64,
+    /// Packets that died.
+    pub dropped: u64,
+}
+
+impl ModelAccounts {
+    /// Whether every packet is accounted for.
+    pub fn balance(&self) -> bool {
+        self.received + self.given + self.copies
+            == self.transmitted + self.consumed + self.to_come_back + self.dropped
+    }
+}
+
+#[derive(Debug)]
+struct ModelPort {
+    netdev: Box<dyn Netdev>,
+    rx_queues: Vec<(WorkerId, Box<dyn RxQueue>)>,
+    tx_queue: Box<dyn TxQueue>,
+    /// Packets to transmit at the end of the turn.
+    waiting: Vec<Packet>,
+    stats: PortStats,
+}
+
+#[derive(Debug)]
+struct ModelWorker {
+    upcalls: VecDeque<Upcall>,
+    stats: WorkerStats,
+}
+
+/// The datapath oracle. See the module.
+#[derive(Debug)]
+pub struct ModelDpif {
+    config: ModelConfig,
+    ports: BTreeMap<DpPort, ModelPort>,
+    workers: Vec<ModelWorker>,
+    megaflows: BTreeMap<MegaflowId, MegaflowInfo>,
+    next_megaflow: u64,
+    retired: VecDeque<RetiredMegaflow>,
+    /// Upcalls of the burst under way.
+    burst_upcalls: Vec<Upcall>,
+    /// Counters of packets that belong to no port.
+    portless: PortStats,
+    accounts: ModelAccounts,
+    random: u64,
+    now: Nanos,
+    next_worker: usize,
+}
+
+const NO_STATS: PortStats = PortStats {
+    rx_packets: 0,
+    rx_bytes: 0,
+    tx_packets: 0,
+    tx_bytes: 0,
+    consumed: 0,
+    copies: 0,
+    drops: [0; DropReason::COUNT],
+};
+
+fn no_worker_stats(worker: WorkerId) -> WorkerStats {
+    WorkerStats {
+        worker,
+        core: None,
+        rx_packets: 0,
+        rx_bursts: [0; 7],
+        emc_hits: 0,
+        megaflow_hits: 0,
+        misses: 0,
+        megaflow_probes: 0,
+        upcalls: 0,
+        upcalls_lost: 0,
+        megaflows: 0,
+        megaflow_masks: 0,
+        emc_entries: 0,
+        metered_packets: 0,
+        metering_records: 0,
+        busy_cycles: 0,
+        idle_cycles: 0,
+        rx_queues: Vec::new(),
+    }
+}
+
+/// A packet on its way through a list of actions.
+struct Run {
+    worker: WorkerId,
+    frame: Frame,
+    /// The key that an upcall tells: of the packet as it is.
+    key: FlowKey,
+    is_unchanged: bool,
+    /// Whether the packet itself has been used.
+    is_used: bool,
+}
+
+/// How a list of actions ended.
+#[derive(PartialEq)]
+enum End {
+    Reached,
+    TtlExpired,
+}
+
+impl ModelDpif {
+    /// A model without ports.
+    ///
+    /// # Panics
+    /// If it is to have no worker.
+    pub fn new(config: ModelConfig) -> ModelDpif {
+        assert!(config.worker_count > 0, "a datapath has a worker");
+        let worker = |id| ModelWorker { upcalls: VecDeque::new(), stats: no_worker_stats(WorkerId(id)) };
+        ModelDpif {
+            ports: BTreeMap::new(),
+            workers: (0..config.worker_count).map(worker).collect(),
+            megaflows: BTreeMap::new(),
+            next_megaflow: 1,
+            retired: VecDeque::new(),
+            burst_upcalls: Vec::new(),
+            portless: NO_STATS,
+            accounts: ModelAccounts::default(),
+            random: config.seed,
+            now: Nanos(0),
+            next_worker: 0,
+            config,
+        }
+    }
+
+    /// What came and what became of it.
+    pub fn accounts(&self) -> ModelAccounts {
+        self.accounts
+    }
+
+    /// What was counted for packets that came from no port ([`DpPort::NONE`]) or one that is gone, and for
+    /// outputs to ports that are not there.
+    pub fn portless_stats(&self) -> &PortStats {
+        &self.portless
+    }
+
+    fn stats_of(&mut self, port: DpPort) -> &mut PortStats {
+        self.ports.get_mut(&port).map_or(&mut self.portless, |port| &mut port.stats)
+    }
+
+    fn drop_packet(&mut self, port: DpPort, reason: DropReason) {
+        self.stats_of(port).drops[reason.index()] += 1;
+        self.accounts.dropped += 1;
+    }
+
+    fn copied(&mut self, in_port: DpPort) {
+        self.stats_of(in_port).copies += 1;
+        self.accounts.copies += 1;
+    }
+
+    /// The next number of SplitMix64 (Steele et al. 2014), its upper half.
+    fn random_u32(&mut self) -> u32 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 32) as u32
+    }
+
+    /// Receives one burst from one queue; returns how many packets there were.
+    fn poll(&mut self, port: DpPort, index: usize) -> usize {
+        let Some(entry) = self.ports.get_mut(&port) else { return 0 };
+        let (worker, queue) = &mut entry.rx_queues[index];
+        let (worker, mut burst) = (*worker, PacketBatch::new());
+        let count = queue.rx_burst(&mut burst);
+        if count == 0 {
+            return 0;
+        }
+        entry.stats.rx_packets += count as u64;
+        entry.stats.rx_bytes += burst.iter().map(|packet| packet.size() as u64).sum::<u64>();
+        self.accounts.received += count as u64;
+        let stats = &mut self.workers[usize::from(worker.0)].stats;
+        stats.rx_packets += count as u64;
+        let class = [1, 2, 4, 8, 16, 31].iter().filter(|&&largest| count > largest).count();
+        stats.rx_bursts[class] += 1;
+        for packet in burst {
+            self.receive(worker, port, packet);
+        }
+        self.send_upcalls();
+        count
+    }
+
+    fn receive(&mut self, worker: WorkerId, port: DpPort, packet: Packet) {
+        if packet.size() < FRAME_SIZE_MIN {
+            return self.drop_packet(port, DropReason::Malformed);
+        }
+        let mut key = FlowKey::ZERO;
+        extract(packet.data(), port, &mut key);
+        let id = self.lookup(worker, &key);
+        match id {
+            Some(id) => self.apply(id, &key, packet),
+            None => self.upcall(worker, UpcallKind::Miss, &key, packet.data()),
+        }
+    }
+
+    /// One megaflow after another.
+    fn lookup(&mut self, worker: WorkerId, key: &FlowKey) -> Option<MegaflowId> {
+        let stats = &mut self.workers[usize::from(worker.0)].stats;
+        for megaflow in self.megaflows.values().filter(|megaflow| megaflow.worker == worker) {
+            stats.megaflow_probes += 1;
+            if megaflow.mask.agree(&megaflow.key, key) {
+                stats.megaflow_hits += 1;
+                return Some(megaflow.id);
+            }
+        }
+        stats.misses += 1;
+        None
+    }
+
+    /// Carries a megaflow's actions out on a packet and counts it.
+    fn apply(&mut self, id: MegaflowId, key: &FlowKey, packet: Packet) {
+        let Some(megaflow) = self.megaflows.get_mut(&id) else { return };
+        megaflow.stats.packets += 1;
+        megaflow.stats.bytes += packet.size() as u64;
+        megaflow.stats.last_used = self.now;
+        megaflow.stats.tcp_flags |= key.tcp_flags;
+        let (worker, actions) = (megaflow.worker, megaflow.actions.clone());
+        self.carry_out(worker, &actions, key, &packet);
+    }
+
+    fn carry_out(&mut self, worker: WorkerId, actions: &[Action], key: &FlowKey, packet: &Packet) {
+        let mut extracted = FlowKey::ZERO;
+        let layout = extract(packet.data(), key.in_port, &mut extracted);
+        let bytes = packet.data().to_vec();
+        let frame = Frame { bytes, key: extracted, layout, headroom: HEADROOM_SIZE };
+        self.carry_out_list(actions, Run { worker, frame, key: *key, is_unchanged: true, is_used: false });
+    }
+
+    /// Carries a list out on a packet of its own.
+    fn carry_out_list(&mut self, actions: &[Action], mut run: Run) {
+        let last_use = actions.iter().rposition(|action| match action {
+            Action::Output(_) | Action::Drop(_) | Action::Sample { .. } | Action::Userspace(_) => true,
+            Action::DecTtl { to_controller } => to_controller.is_some(),
+            Action::Set { .. } | Action::PushVlan { .. } | Action::PopVlan => false,
+        });
+        for action in &actions[..last_use.map_or(0, |index| index + 1)] {
+            if !self.carry_out_one(action, &mut run) {
+                return;
+            }
+        }
+        if !run.is_used {
+            self.drop_packet(run.key.in_port, DropReason::Rule);
+        }
+    }
+
+    /// Carries one action out; false if the list ends here.
+    fn carry_out_one(&mut self, action: &Action, run: &mut Run) -> bool {
+        let in_port = run.key.in_port;
+        match action {
+            Action::Output(port) => {
+                self.use_packet(run);
+                self.output(*port, &run.frame.bytes);
+            }
+            Action::Drop(reason) => {
+                self.use_packet(run);
+                self.drop_packet(in_port, *reason);
+                return false;
+            }
+            Action::Set { field, value, mask } => {
+                run.frame.set(*field, *value, *mask);
+                run.is_unchanged = false;
+            }
+            Action::PushVlan { tpid, tci } => {
+                if !run.frame.push_vlan(*tpid, *tci) {
+                    self.use_packet(run);
+                    self.drop_packet(in_port, DropReason::NoHeadroom);
+                    return false;
+                }
+                run.is_unchanged = false;
+            }
+            Action::PopVlan => {
+                run.frame.pop_vlan();
+                run.is_unchanged = false;
+            }
+            Action::DecTtl { to_controller } => return self.dec_ttl(*to_controller, run) == End::Reached,
+            Action::Sample { probability, actions } => {
+                let is_taken = match *probability {
+                    0 => false,
+                    u32::MAX => true,
+                    probability => self.random_u32() < probability,
+                };
+                if is_taken && !actions.is_empty() {
+                    self.copied(in_port);
+                    self.carry_out_list(actions, Run { frame: run.frame.clone(), is_used: false, ..*run });
+                }
+            }
+            Action::Userspace(cookie) => self.hand_up(*cookie, run),
+        }
+        true
+    }
+
+    fn dec_ttl(&mut self, to_controller: Option<UserspaceCookie>, run: &mut Run) -> End {
+        if run.frame.dec_ttl() {
+            run.is_unchanged = false;
+            return End::Reached;
+        }
+        match to_controller {
+            Some(cookie) => self.hand_up(cookie, run),
+            None => {
+                self.use_packet(run);
+                self.drop_packet(run.key.in_port, DropReason::TtlExpired);
+            }
+        }
+        End::TtlExpired
+    }
+
+    /// The packet is used: itself the first time, a copy after that.
+    fn use_packet(&mut self, run: &mut Run) {
+        if run.is_used {
+            self.copied(run.key.in_port);
+        }
+        run.is_used = true;
+    }
+
+    fn output(&mut self, port: DpPort, bytes: &[u8]) {
+        match self.ports.get_mut(&port) {
+            Some(entry) => entry.waiting.push(Packet::from_bytes(bytes)),
+            None => self.drop_packet(port, DropReason::PortGone),
+        }
+    }
+
+    fn hand_up(&mut self, cookie: UserspaceCookie, run: &mut Run) {
+        self.use_packet(run);
+        let mut key = run.key;
+        if !run.is_unchanged {
+            extract(&run.frame.bytes, run.key.in_port, &mut key);
+        }
+        self.upcall(run.worker, UpcallKind::Userspace(cookie), &key, &run.frame.bytes);
+    }
+
+    /// Lets a packet wait for the end of the burst, with others of the same key and kind.
+    fn upcall(&mut self, worker: WorkerId, kind: UpcallKind, key: &FlowKey, bytes: &[u8]) {
+        let packet = Packet::from_bytes(bytes);
+        let mut waiting = self.burst_upcalls.iter_mut().rev();
+        let same = waiting.find(|upcall| (upcall.worker, upcall.kind, upcall.key) == (worker, kind, *key));
+        match same {
+            Some(same) if !same.packets.is_full() => same.packets.push(packet),
+            _ => {
+                let mut packets = ArrayVec::<Packet, UPCALL_PACKETS_MAX>::new();
+                packets.push(packet);
+                self.burst_upcalls.push(Upcall { worker, kind, key: *key, packets });
+            }
+        }
+    }
+
+    fn send_upcalls(&mut self) {
+        for upcall in std::mem::take(&mut self.burst_upcalls) {
+            let (count, in_port) = (upcall.packets.len() as u64, upcall.key.in_port);
+            let worker = &mut self.workers[usize::from(upcall.worker.0)];
+            if worker.upcalls.len() >= self.config.upcalls_max {
+                worker.stats.upcalls_lost += count;
+                for _ in 0..count {
+                    self.drop_packet(in_port, DropReason::UpcallRingFull);
+                }
+                continue;
+            }
+            worker.stats.upcalls += 1;
+            match upcall.kind {
+                UpcallKind::Miss | UpcallKind::Userspace(UserspaceCookie::SlowPath(_)) => {
+                    self.accounts.to_come_back += count;
+                }
+                UpcallKind::Userspace(_) => {
+                    self.accounts.consumed += count;
+                    self.stats_of(in_port).consumed += count;
+                }
+            }
+            self.workers[usize::from(upcall.worker.0)].upcalls.push_back(upcall);
+        }
+    }
+
+    /// Transmits what waits, the end of a turn or of a call that carried actions out.
+    fn flush(&mut self) {
+        self.send_upcalls();
+        let ports: Vec<DpPort> = self.ports.keys().copied().collect();
+        for port in ports {
+            let Some(entry) = self.ports.get_mut(&port) else { continue };
+            let mut waiting = std::mem::take(&mut entry.waiting).into_iter().peekable();
+            let mut lost = 0;
+            while waiting.peek().is_some() {
+                let mut burst: PacketBatch = waiting.by_ref().take(crate::packet::BURST_LEN_MAX).collect();
+                let offered: u64 = burst.iter().map(|packet| packet.size() as u64).sum();
+                let sent = entry.tx_queue.tx_burst(&mut burst) as u64;
+                entry.stats.tx_packets += sent;
+                entry.stats.tx_bytes +=
+                    offered - burst.iter().map(|packet| packet.size() as u64).sum::<u64>();
+                self.accounts.transmitted += sent;
+                lost += burst.len();
+            }
+            for _ in 0..lost {
+                self.drop_packet(port, DropReason::TxQueueFull);
+            }
+        }
+    }
+
+    fn least_loaded_worker(&self) -> WorkerId {
+        let load = |id: &u16| self.workers[usize::from(*id)].stats.rx_queues.len();
+        WorkerId((0..self.config.worker_count).min_by_key(load).expect("there is a worker"))
+    }
+
+    fn give(&mut self, worker: WorkerId, actions: &Actions, packets: Vec<(FlowKey, Packet)>) {
+        for (key, packet) in packets {
+            self.accounts.given += 1;
+            self.carry_out(worker, actions, &key, &packet);
+        }
+        self.flush();
+    }
+
+    fn megaflows_of(&self, worker: WorkerId) -> impl Iterator<Item = &MegaflowInfo> {
+        self.megaflows.values().filter(move |megaflow| megaflow.worker == worker)
+    }
+}
+
+impl Dpif for ModelDpif {
+    fn port_add(&mut self, mut netdev: Box<dyn Netdev>) -> Result<DpPort, DpifError> {
+        let mut numbers = (0..PORT_COUNT_MAX as u16).map(DpPort);
+        let port = numbers.find(|port| !self.ports.contains_key(port)).ok_or(DpifError::TooManyPorts)?;
+        let in_use = NetdevError::QueuesInUse { name: netdev.config().name.clone(), count: 1 };
+        let tx_queue = netdev.take_tx_queue(0).ok_or_else(|| in_use.clone())?;
+        let mut rx_queues = Vec::new();
+        for index in 0..netdev.rx_queue_count() {
+            rx_queues.push(netdev.take_rx_queue(index).ok_or_else(|| in_use.clone())?);
+        }
+        let mut assigned = Vec::new();
+        for (index, queue) in rx_queues.into_iter().enumerate() {
+            let worker = self.least_loaded_worker();
+            self.workers[usize::from(worker.0)].stats.rx_queues.push((port, index as u16));
+            assigned.push((worker, queue));
+        }
+        let entry = ModelPort { netdev, rx_queues: assigned, tx_queue, waiting: Vec::new(), stats: NO_STATS };
+        self.ports.insert(port, entry);
+        Ok(port)
+    }
+
+    fn port_del(&mut self, port: DpPort) -> Result<(), DpifError> {
+        self.flush();
+        let ModelPort { netdev, rx_queues, tx_queue, .. } =
+            self.ports.remove(&port).ok_or(DpifError::NoSuchPort(port))?;
+        drop((rx_queues, tx_queue));
+        for worker in &mut self.workers {
+            worker.stats.rx_queues.retain(|(of, _)| *of != port);
+        }
+        Ok(netdev.close()?)
+    }
+
+    fn port(&self, port: DpPort) -> Option<&dyn Netdev> {
+        self.ports.get(&port).map(|entry| &*entry.netdev)
+    }
+
+    fn ports(&self) -> Vec<DpPort> {
+        self.ports.keys().copied().collect()
+    }
+
+    fn port_stats(&self, port: DpPort) -> Option<PortStats> {
+        self.ports.get(&port).map(|entry| entry.stats.clone())
+    }
+
+    fn flow_put(&mut self, put: FlowPut) -> Result<MegaflowId, DpifError> {
+        let FlowPut { worker, key, mask, actions, packets } = put;
+        if self.megaflows_of(worker).count() >= self.config.megaflows_max {
+            self.give(worker, &actions, packets);
+            return Err(DpifError::TooManyMegaflows { worker, limit: self.config.megaflows_max });
+        }
+        let id = MegaflowId(self.next_megaflow);
+        self.next_megaflow += 1;
+        let stats = MegaflowStats { last_used: self.now, ..MegaflowStats::default() };
+        let key = mask.apply(&key);
+        self.megaflows.insert(id, MegaflowInfo { id, worker, key, mask, actions, stats });
+        for (key, packet) in packets {
+            self.accounts.given += 1;
+            self.apply(id, &key, packet);
+        }
+        self.flush();
+        Ok(id)
+    }
+
+    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<(), DpifError> {
+        self.megaflows.get_mut(&id).ok_or(DpifError::NoSuchMegaflow(id))?.actions = actions;
+        Ok(())
+    }
+
+    fn flow_del(&mut self, id: MegaflowId) -> Result<(), DpifError> {
+        let megaflow = self.megaflows.remove(&id).ok_or(DpifError::NoSuchMegaflow(id))?;
+        self.retired.push_back(RetiredMegaflow { id, stats: megaflow.stats });
+        Ok(())
+    }
+
+    fn flow_stats(&self, id: MegaflowId) -> Option<MegaflowStats> {
+        self.megaflows.get(&id).map(|megaflow| megaflow.stats)
+    }
+
+    fn flow_dump(&self) -> Vec<MegaflowInfo> {
+        self.megaflows.values().cloned().collect()
+    }
+
+    fn execute(&mut self, execute: Execute) {
+        let Execute { worker, packets, actions } = execute;
+        self.give(worker, &actions, packets);
+    }
+
+    fn recv_upcalls(&mut self, into: &mut Vec<Upcall>, max: usize) -> usize {
+        // One from each worker in turn, going on where the last call ended.
+        let (before, count) = (into.len(), self.workers.len());
+        let mut empty_in_a_row = 0;
+        while into.len() - before < max && empty_in_a_row < count {
+            let upcall = self.workers[self.next_worker].upcalls.pop_front();
+            self.next_worker = (self.next_worker + 1) % count;
+            empty_in_a_row = if upcall.is_some() { 0 } else { empty_in_a_row + 1 };
+            into.extend(upcall);
+        }
+        into.len() - before
+    }
+
+    fn recv_retired(&mut self, into: &mut Vec<RetiredMegaflow>, max: usize) -> usize {
+        let count = self.retired.len().min(max);
+        into.extend(self.retired.drain(..count));
+        count
+    }
+
+    fn recv_flow_records(&mut self, _into: &mut Vec<FlowRecord>, _max: usize) -> usize {
+        0
+    }
+
+    fn can_meter(&self) -> bool {
+        false
+    }
+
+    fn set_metering(&mut self, _configs: Vec<MeteringConfig>) {}
+
+    fn run(&mut self, now: Nanos) -> bool {
+        self.now = now;
+        let mut received = 0;
+        for port in self.ports() {
+            for index in 0..self.ports[&port].rx_queues.len() {
+                received += self.poll(port, index);
+            }
+        }
+        self.flush();
+        received > 0
+    }
+
+    fn synchronize(&mut self) {}
+
+    fn worker_stats(&self) -> Vec<WorkerStats> {
+        let mut all: Vec<_> = self.workers.iter().map(|worker| worker.stats.clone()).collect();
+        for stats in &mut all {
+            let masks: std::collections::HashSet<FlowMask> =
+                self.megaflows_of(stats.worker).map(|megaflow| megaflow.mask).collect();
+            stats.megaflows = self.megaflows_of(stats.worker).count() as u64;
+            stats.megaflow_masks = masks.len() as u64;
+        }
+        all
+    }
+
+    fn workers(&self) -> Vec<WorkerId> {
+        (0..self.config.worker_count).map(WorkerId).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -446,16 +446,18 @@ fn wire<const N: usize>(value: u128) -> [u8; N] {
 ///
 /// The functions above do the same for the commonest fields without looking the field up.
 pub fn set_field(packet: &mut Packet, layout: &PacketLayout, field: Field, value: u128, mask: u128) -> bool {
-    let mask = mask & field.full_mask();
+    // Each arm keeps to its field's width: looking the width up would cost more than the write.
     let (low8, mask8) = (value as u8, mask as u8);
     let (low16, mask16) = (value as u16, mask as u16);
     let (low32, mask32) = (value as u32, mask as u32);
     match field {
         Field::EthDst => set_eth_dst(packet, wire(value), wire(mask)),
         Field::EthSrc => set_eth_src(packet, wire(value), wire(mask)),
-        Field::VlanTci | Field::VlanVid => set_vlan_tci(packet, low16, mask16),
+        Field::VlanTci => set_vlan_tci(packet, low16, mask16),
+        Field::VlanVid => set_vlan_tci(packet, low16, mask16 & 0x0fff),
         Field::VlanPcp => set_vlan_tci(packet, low16 << 13, mask16 << 13),
-        Field::IpTos | Field::IpEcn => set_ip_tos(packet, layout, low8, mask8),
+        Field::IpTos => set_ip_tos(packet, layout, low8, mask8),
+        Field::IpEcn => set_ip_tos(packet, layout, low8, mask8 & 0x03),
         Field::IpDscp => set_ip_tos(packet, layout, low8 << 2, mask8 << 2),
         Field::IpTtl => set_ip_ttl(packet, layout, low8, mask8),
         Field::Ipv4Src => set_ipv4_src(packet, layout, low32, mask32),
@@ -470,9 +472,9 @@ pub fn set_field(packet: &mut Packet, layout: &PacketLayout, field: Field, value
         Field::SctpSrc => set_tp_src(packet, layout, ip_proto::SCTP, low16, mask16),
         Field::SctpDst => set_tp_dst(packet, layout, ip_proto::SCTP, low16, mask16),
         Field::Icmpv4Type => write_icmp(packet, layout, ip_proto::ICMP, low16 << 8, mask16 << 8),
-        Field::Icmpv4Code => write_icmp(packet, layout, ip_proto::ICMP, low16, mask16),
+        Field::Icmpv4Code => write_icmp(packet, layout, ip_proto::ICMP, low16, mask16 & 0xff),
         Field::Icmpv6Type => write_icmp(packet, layout, ip_proto::ICMPV6, low16 << 8, mask16 << 8),
-        Field::Icmpv6Code => write_icmp(packet, layout, ip_proto::ICMPV6, low16, mask16),
+        Field::Icmpv6Code => write_icmp(packet, layout, ip_proto::ICMPV6, low16, mask16 & 0xff),
         Field::ArpOp | Field::ArpSpa | Field::ArpTpa | Field::ArpSha | Field::ArpTha => {
             write_arp(packet, layout, field, value, mask).is_some()
         }
@@ -509,7 +511,7 @@ fn write_arp(
             // An operation beyond the field's eight bits shows as 0 in the key, and a write starts from that.
             let shown = read_u16(data, at + 6).map(|op| u8::try_from(op).unwrap_or(0))?;
             let op = u16::from((shown & !(mask as u8)) | (value as u8 & mask as u8));
-            let whole = if mask == 0 { 0 } else { u16::MAX };
+            let whole = if mask as u8 == 0 { 0 } else { u16::MAX };
             write(data, at + 6, op.to_be_bytes(), whole.to_be_bytes())
         }
         Field::ArpSha => write::<6>(data, at + 8, wire(value), wire(mask)),

@@ -1,0 +1,50 @@
+//! Claim: edits panic on no frame; one that says it wrote shows in the frame's key, one that says it did not has
+//! changed nothing; a tag pushed and popped leaves the frame as it was.
+
+use penstock::flow::extract::{PacketLayout, extract};
+use penstock::flow::fields::FIELDS;
+use penstock::flow::{DpPort, Field, Flow, FlowKey, OfPort};
+use penstock::packet::{Packet, edit};
+
+fn extracted(packet: &Packet) -> (Flow, PacketLayout) {
+    let mut key = FlowKey::ZERO;
+    let layout = extract(packet.data(), DpPort(0), &mut key);
+    (Flow::new(key, OfPort(1)), layout)
+}
+
+/// The input is a count of edits (its low three bits), three bytes for each (what; a byte that fills the value; one
+/// that fills the mask), and a frame.
+pub(crate) fn run(input: &[u8]) {
+    let Some((&count, rest)) = input.split_first() else { return };
+    let edits = usize::from(count & 7) * 3;
+    let Some((edits, frame)) = rest.split_at_checked(edits) else { return };
+    let mut packet = Packet::from_bytes(frame);
+    for edit in edits.as_chunks::<3>().0 {
+        edit_once(&mut packet, *edit);
+    }
+}
+
+fn edit_once(packet: &mut Packet, [what, value, mask]: [u8; 3]) {
+    let before = packet.data().to_vec();
+    let (_, mut layout) = extracted(packet);
+    let Some(info) = FIELDS.get(usize::from(what)) else {
+        let expired = edit::dec_ttl(packet, &layout).is_err();
+        assert!(!expired || packet.data() == before);
+        let before = (packet.data().to_vec(), layout);
+        edit::push_vlan(packet, &mut layout, 0x88a8, 5).expect("there is headroom");
+        assert_eq!(edit::pop_vlan(packet, &mut layout), before.0.len() >= 14);
+        assert_eq!((packet.data(), layout), (&before.0[..], before.1));
+        edit::pop_vlan(packet, &mut layout);
+        return;
+    };
+    let (value, mask) = (u128::from_ne_bytes([value; 16]), u128::from_ne_bytes([mask; 16]));
+    if !edit::set_field(packet, &layout, info.field, value, mask) {
+        assert_eq!(packet.data(), before, "{:?} said that it wrote nothing", info.field);
+        return;
+    }
+    // The key's CFI bit says that there is a tag: it is not written.
+    let is_vlan = matches!(info.field, Field::VlanTci | Field::VlanVid);
+    let mask = mask & info.field.full_mask() & if is_vlan { !0x1000 } else { u128::MAX };
+    let shown = extracted(packet).0.get(info.field);
+    assert_eq!(shown & mask, value & mask, "{:?} was written", info.field);
+}

@@ -4,6 +4,7 @@ pub mod datapath;
 pub mod dpif;
 pub mod flow;
 pub mod netdev;
+pub mod ofproto;
 pub mod openflow;
 pub mod packet;
 pub mod sync;

@@ -1,0 +1,373 @@
+//! The OpenFlow classifier: the rule of highest priority that covers a flow, and which bits it took to know.
+//!
+//! Tuple space search: rules with the same mask share a *subtable*, a hash table keyed on the masked flow.
+//! Subtables are searched in the order of their highest priority, and the search ends when what is left can't
+//! win. Every bit that a search looks at must go into the megaflow's mask, so the art is to look at few:
+//!
+//! * **Stages.** A subtable's mask is cut into four stages: what the switch itself knows (metadata, registers,
+//!   ports, Ethernet type), layer 2, layer 3, layer 4. A search goes stage by stage and leaves as soon as no
+//!   rule agrees so far; the later stages' bits are then not looked at. So an ACL on TCP ports of one port's
+//!   traffic does not split other ports' megaflows by TCP port.
+//! * **Prefix tries.** For each IPv4 and IPv6 address field a trie of all rules' prefixes tells, from a few
+//!   leading bits, that no rule with the subtable's prefix length can match ([`super::prefix_trie`]).
+//!
+//! The invariant, held by a test: any flow that agrees with the one looked up on the bits reported finds the
+//! same rule and reports the same bits. It holds because the search decides by nothing but those bits.
+//!
+//! Rules of one priority that overlap without being equal are undefined by OpenFlow; here the one in the
+//! subtable that is searched first wins, always the same for the same rules added in the same order.
+//!
+//! # Threads
+//! Changed by the control thread; look-ups are `&self` and run in parallel.
+//!
+//! # Bounds
+//! A look-up visits each subtable at most once; there are at most as many as masks among the rules.
+
+use super::prefix_trie::{PrefixTrie, Prefixes, leading_ones};
+use super::rules::RuleId;
+use crate::flow::{FLOW_WORDS, Flow, FlowKey};
+use crate::openflow::Match;
+use ahash::RandomState;
+use arrayvec::ArrayVec;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::LazyLock;
+
+const STAGE_COUNT: usize = 4;
+/// The stage that holds IP addresses.
+const ADDRESS_STAGE: usize = 2;
+const TRIE_COUNT: usize = 4;
+/// Words in a masked key at most: each word of a flow lies in one stage, but words 1 and 5 and 10 in two.
+const KEY_WORDS_MAX: usize = FLOW_WORDS + 3;
+
+/// Which bits belong to which stage. Every bit of a flow is in exactly one.
+static STAGES: LazyLock<[Flow; STAGE_COUNT]> = LazyLock::new(|| {
+    let mut everything = Flow::default();
+    *everything.words_mut() = [u64::MAX; FLOW_WORDS];
+    let Flow { key, metadata, regs, in_port, actset_output } = everything;
+    #[rustfmt::skip]
+    let FlowKey {
+        in_port: dp_port, eth_type, recirc_id, nw_frag, nw_proto, nw_tos, nw_ttl, tp_src, tp_dst, nw_src,
+        nw_dst, eth_dst, vlan_tci, eth_src, inner_vlan_tci, vlan_tpid, inner_vlan_tpid, tcp_flags, pad0,
+        ipv6_src, ipv6_dst, ipv6_label, pkt_mark, nd_target, arp_sha, pad1, arp_tha, pad2,
+    } = key;
+    let stage = |key| Flow { key, ..Flow::default() };
+    let known = FlowKey { in_port: dp_port, eth_type, recirc_id, pkt_mark, ..FlowKey::ZERO };
+    let layer_2 = FlowKey {
+        eth_dst,
+        eth_src,
+        vlan_tci,
+        inner_vlan_tci,
+        vlan_tpid,
+        inner_vlan_tpid,
+        pad0,
+        ..FlowKey::ZERO
+    };
+    let layer_3 = FlowKey {
+        nw_frag,
+        nw_proto,
+        nw_tos,
+        nw_ttl,
+        nw_src,
+        nw_dst,
+        ipv6_src,
+        ipv6_dst,
+        ipv6_label,
+        ..FlowKey::ZERO
+    };
+    let layer_4 =
+        FlowKey { tp_src, tp_dst, tcp_flags, nd_target, arp_sha, arp_tha, pad1, pad2, ..FlowKey::ZERO };
+    let known = Flow { key: known, metadata, regs, in_port, actset_output };
+    [known, stage(layer_2), stage(layer_3), stage(layer_4)]
+});
+
+/// Rules of one table, to look up.
+#[derive(Debug, Default)]
+pub struct Classifier {
+    /// In falling order of `max_priority`, older before younger.
+    subtables: Vec<Subtable>,
+    /// Of `nw_src`, `nw_dst`, `ipv6_src` and `ipv6_dst`.
+    tries: [PrefixTrie; TRIE_COUNT],
+    rule_count: usize,
+}
+
+/// Rules with one and the same mask.
+#[derive(Debug)]
+struct Subtable {
+    mask: Flow,
+    stages: [Stage; STAGE_COUNT],
+    /// The last stage with a bit in the mask; 0 for the mask that is empty.
+    last_stage: usize,
+    /// Length of the mask's prefix in each trie's field; 0 if it has none, or is no prefix.
+    prefix_lens: [u8; TRIE_COUNT],
+    /// Rules by masked words, highest priority first.
+    rules: HashMap<Box<[u64]>, Vec<(u16, RuleId)>, RandomState>,
+    /// How many rules have each priority.
+    priorities: BTreeMap<u16, usize>,
+    max_priority: u16,
+    /// Keyed with secrets, since packets choose what is hashed.
+    hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Stage {
+    /// Words of the flow with a bit in this stage, and those bits.
+    words: Vec<(usize, u64)>,
+    /// Hashes of the rules' words up to here, with how many rules have them. Two with one hash send a search
+    /// on to the next stage for nothing, which is harmless. Not kept for the last stage.
+    hashes: HashMap<u64, u32, RandomState>,
+}
+
+impl Classifier {
+    /// Takes a rule in. The caller has made sure that none has the same match and priority.
+    pub fn insert(&mut self, matching: &Match, priority: u16, rule: RuleId) {
+        let position = self.subtables.iter().position(|subtable| subtable.mask == *matching.mask());
+        let index = position.unwrap_or_else(|| {
+            self.subtables.push(Subtable::new(matching.mask()));
+            self.subtables.len() - 1
+        });
+        let subtable = &mut self.subtables[index];
+        subtable.insert(matching.value(), priority, rule);
+        for (field, trie) in self.tries.iter_mut().enumerate() {
+            if subtable.prefix_lens[field] > 0 {
+                trie.insert(address(matching.value(), field), subtable.prefix_lens[field]);
+            }
+        }
+        self.rule_count += 1;
+        self.sort();
+    }
+
+    /// Gives a rule up; returns whether it was there.
+    pub fn remove(&mut self, matching: &Match, priority: u16) -> bool {
+        let Some(index) = self.subtables.iter().position(|subtable| subtable.mask == *matching.mask()) else {
+            return false;
+        };
+        let subtable = &mut self.subtables[index];
+        if !subtable.remove(matching.value(), priority) {
+            return false;
+        }
+        for (field, trie) in self.tries.iter_mut().enumerate() {
+            if subtable.prefix_lens[field] > 0 {
+                trie.remove(address(matching.value(), field), subtable.prefix_lens[field]);
+            }
+        }
+        self.rule_count -= 1;
+        if subtable.rules.is_empty() {
+            self.subtables.remove(index);
+        }
+        self.sort();
+        true
+    }
+
+    /// A stable sort of a list that is all but sorted: linear in the number of masks.
+    fn sort(&mut self) {
+        self.subtables.sort_by_key(|subtable| std::cmp::Reverse(subtable.max_priority));
+    }
+
+    /// The rule with just this match and priority.
+    pub fn find_exact(&self, matching: &Match, priority: u16) -> Option<RuleId> {
+        let subtable = self.subtables.iter().find(|subtable| subtable.mask == *matching.mask())?;
+        let rules = subtable.rules.get(&subtable.key(matching.value())[..])?;
+        rules.iter().find(|(other, _)| *other == priority).map(|&(_, rule)| rule)
+    }
+
+    /// Rules in it.
+    pub fn len(&self) -> usize {
+        self.rule_count
+    }
+
+    /// Whether it has no rule.
+    pub fn is_empty(&self) -> bool {
+        self.rule_count == 0
+    }
+
+    /// Different masks among its rules: what a look-up visits at most.
+    pub fn mask_count(&self) -> usize {
+        self.subtables.len()
+    }
+
+    /// The rule of highest priority that covers `flow`; adds the bits that it took to know to `looked`.
+    pub fn lookup(&self, flow: &Flow, looked: &mut Flow) -> Option<RuleId> {
+        let mut best: Option<(u16, RuleId)> = None;
+        let mut prefixes = [None; TRIE_COUNT];
+        for subtable in &self.subtables {
+            if best.is_some_and(|(priority, _)| priority >= subtable.max_priority) {
+                break;
+            }
+            let hit = self.lookup_in(subtable, flow, looked, &mut prefixes);
+            best = hit.filter(|hit| best.is_none_or(|best| hit.0 > best.0)).or(best);
+        }
+        best.map(|(_, rule)| rule)
+    }
+
+    /// For each stage: leave if the tries say that no rule can match; leave if no rule has the flow's words so
+    /// far; at the last stage, take the rule that has them all.
+    fn lookup_in(
+        &self,
+        subtable: &Subtable,
+        flow: &Flow,
+        looked: &mut Flow,
+        prefixes: &mut [Option<Prefixes>; TRIE_COUNT],
+    ) -> Option<(u16, RuleId)> {
+        let mut key = ArrayVec::<u64, KEY_WORDS_MAX>::new();
+        let mut hasher = subtable.hasher.build_hasher();
+        for (number, stage) in subtable.stages[..=subtable.last_stage].iter().enumerate() {
+            if number == ADDRESS_STAGE && self.is_ruled_out(subtable, flow, looked, prefixes) {
+                return None;
+            }
+            for &(word, mask) in &stage.words {
+                looked.words_mut()[word] |= mask;
+                key.push(flow.words()[word] & mask);
+                hasher.write_u64(flow.words()[word] & mask);
+            }
+            let is_last = number == subtable.last_stage;
+            if !is_last && !stage.words.is_empty() && !stage.hashes.contains_key(&hasher.finish()) {
+                return None;
+            }
+        }
+        subtable.rules.get(&key[..]).map(|rules| rules[0])
+    }
+
+    /// Whether a trie says that no rule of `subtable` covers `flow`; if so, adds the bits that say so.
+    ///
+    /// If it does not say so, the decision hung on no more than the leading `prefix_lens` bits, which the
+    /// address stage then looks at anyway.
+    fn is_ruled_out(
+        &self,
+        subtable: &Subtable,
+        flow: &Flow,
+        looked: &mut Flow,
+        prefixes: &mut [Option<Prefixes>; TRIE_COUNT],
+    ) -> bool {
+        for field in 0..TRIE_COUNT {
+            let len = subtable.prefix_lens[field];
+            if len == 0 {
+                continue;
+            }
+            let found = prefixes[field].get_or_insert_with(|| self.tries[field].lookup(address(flow, field)));
+            if !found.contains(len) {
+                look_at_address(looked, field, found.checked_bits.min(len));
+                // That the fields before this one did not decide it hung on their prefixes. The result is the
+                // same without them, but the mask would not be: translation relies on that too.
+                (0..field).for_each(|before| look_at_address(looked, before, subtable.prefix_lens[before]));
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Subtable {
+    fn new(mask: &Flow) -> Subtable {
+        let hasher = RandomState::new();
+        let mut stages: [Stage; STAGE_COUNT] = Default::default();
+        let mut last_stage = 0;
+        for (number, stage) in stages.iter_mut().enumerate() {
+            let in_stage = STAGES[number].words();
+            let words = mask.words().iter().zip(in_stage).enumerate();
+            stage.words = words.map(|(i, (mask, bits))| (i, mask & bits)).filter(|w| w.1 != 0).collect();
+            stage.hashes = HashMap::with_hasher(hasher.clone());
+            if !stage.words.is_empty() {
+                last_stage = number;
+            }
+        }
+        let prefix_lens = std::array::from_fn(|field| {
+            let bits = address(mask, field);
+            let len = bits.leading_ones() as u8;
+            if bits == leading_ones(len) { len } else { 0 }
+        });
+        Subtable {
+            mask: *mask,
+            stages,
+            last_stage,
+            prefix_lens,
+            rules: HashMap::with_hasher(hasher.clone()),
+            priorities: BTreeMap::new(),
+            max_priority: 0,
+            hasher,
+        }
+    }
+
+    /// The words of `flow` that rules here are kept by.
+    fn key(&self, flow: &Flow) -> ArrayVec<u64, KEY_WORDS_MAX> {
+        let stages = self.stages[..=self.last_stage].iter();
+        stages.flat_map(|stage| &stage.words).map(|&(word, mask)| flow.words()[word] & mask).collect()
+    }
+
+    /// The hash of `flow`'s words up to each stage before the last.
+    fn stage_hashes(&self, flow: &Flow) -> ArrayVec<u64, STAGE_COUNT> {
+        let mut hasher = self.hasher.build_hasher();
+        let stages = self.stages[..self.last_stage].iter();
+        let hash = |stage: &Stage| {
+            for &(word, mask) in &stage.words {
+                hasher.write_u64(flow.words()[word] & mask);
+            }
+            hasher.finish()
+        };
+        stages.map(hash).collect()
+    }
+
+    fn insert(&mut self, value: &Flow, priority: u16, rule: RuleId) {
+        for (stage, hash) in self.stage_hashes(value).into_iter().enumerate() {
+            *self.stages[stage].hashes.entry(hash).or_insert(0) += 1;
+        }
+        let rules = self.rules.entry(self.key(value)[..].into()).or_default();
+        let at = rules.partition_point(|&(other, _)| other > priority);
+        rules.insert(at, (priority, rule));
+        *self.priorities.entry(priority).or_insert(0) += 1;
+        self.max_priority = self.max_priority.max(priority);
+    }
+
+    fn remove(&mut self, value: &Flow, priority: u16) -> bool {
+        let key = self.key(value);
+        let Some(rules) = self.rules.get_mut(&key[..]) else { return false };
+        let Some(at) = rules.iter().position(|&(other, _)| other == priority) else { return false };
+        rules.remove(at);
+        if rules.is_empty() {
+            self.rules.remove(&key[..]);
+        }
+        for (stage, hash) in self.stage_hashes(value).into_iter().enumerate() {
+            uncount(&mut self.stages[stage].hashes, hash);
+        }
+        let count = self.priorities.get_mut(&priority).expect("each rule's priority is counted");
+        *count -= 1;
+        if *count == 0 {
+            self.priorities.remove(&priority);
+        }
+        self.max_priority = self.priorities.last_key_value().map_or(0, |(&priority, _)| priority);
+        true
+    }
+}
+
+fn uncount(hashes: &mut HashMap<u64, u32, RandomState>, hash: u64) {
+    let count = hashes.get_mut(&hash).expect("each rule's stages are counted");
+    *count -= 1;
+    if *count == 0 {
+        hashes.remove(&hash);
+    }
+}
+
+/// The address field of a trie, left-aligned.
+fn address(flow: &Flow, field: usize) -> u128 {
+    match field {
+        0 => u128::from(flow.key.nw_src) << 96,
+        1 => u128::from(flow.key.nw_dst) << 96,
+        2 => u128::from_be_bytes(flow.key.ipv6_src),
+        _ => u128::from_be_bytes(flow.key.ipv6_dst),
+    }
+}
+
+/// Adds the leading `bits` of a trie's field.
+fn look_at_address(looked: &mut Flow, field: usize, bits: u8) {
+    let mask = leading_ones(bits);
+    let key = &mut looked.key;
+    match field {
+        0 => key.nw_src |= (mask >> 96) as u32,
+        1 => key.nw_dst |= (mask >> 96) as u32,
+        2 => key.ipv6_src = (u128::from_be_bytes(key.ipv6_src) | mask).to_be_bytes(),
+        _ => key.ipv6_dst = (u128::from_be_bytes(key.ipv6_dst) | mask).to_be_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! Rules: what a flow-mod leaves behind, and where it is kept.
+//!
+//! A rule lives in a slot of its bridge's [`RuleStore`] and is named by a [`RuleId`]: the slot and how often it
+//! was used. Whoever holds an id after its rule is gone finds nothing, not another rule; so translations may
+//! carry ids around as plain data.
+//!
+//! # Threads
+//! Changed by the control thread only; read by translations on a shared borrow.
+//!
+//! # Bounds
+//! As many rules as the tables let in ([`super::tables::RULE_COUNT_MAX`] each), plus those that were removed
+//! within the last revalidation and still collect their last counts.
+
+use crate::flow::OfPort;
+use crate::openflow::flow_mod::{FlowModFlags, TableId};
+use crate::openflow::{Action, FlowMod, FlowStats, Match};
+use crate::sync::Nanos;
+
+/// A rule of one bridge.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RuleId {
+    index: u32,
+    generation: u32,
+}
+
+/// One flow entry (OpenFlow 1.5.1 section 5.2).
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its table.
+    pub table: TableId,
+    /// Highest wins.
+    pub priority: u16,
+    /// Which flows.
+    pub matching: Match,
+    /// The controller's own mark.
+    pub cookie: u64,
+    /// Seconds without a packet after which it goes; 0: never.
+    pub idle_timeout_s: u16,
+    /// Seconds after which it goes; 0: never.
+    pub hard_timeout_s: u16,
+    /// For eviction.
+    pub importance: u16,
+    /// Flags of the flow-mod that made it.
+    pub flags: FlowModFlags,
+    /// What to do.
+    pub actions: Vec<Action>,
+    /// When it was added.
+    pub created: Nanos,
+    /// When a packet last used it; when it was added, if none did.
+    pub last_used: Nanos,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Whether it is in its table. A rule that left it stays in the store until its last packets are counted.
+    pub is_listed: bool,
+}
+
+impl Rule {
+    /// The rule that `flow_mod` describes, added at `now`.
+    pub fn new(flow_mod: &FlowMod, now: Nanos) -> Rule {
+        Rule {
+            table: flow_mod.table,
+            priority: flow_mod.priority,
+            matching: flow_mod.matching,
+            cookie: flow_mod.cookie,
+            idle_timeout_s: flow_mod.idle_timeout_s,
+            hard_timeout_s: flow_mod.hard_timeout_s,
+            importance: flow_mod.importance,
+            flags: flow_mod.flags,
+            actions: flow_mod.actions.clone(),
+            created: now,
+            last_used: now,
+            packets: 0,
+            bytes: 0,
+            is_listed: true,
+        }
+    }
+
+    /// Whether it catches what no other rule of its table does: priority 0 and every field wild
+    /// (OpenFlow 1.5.1 section 5.4).
+    pub fn is_table_miss(&self) -> bool {
+        self.priority == 0 && *self.matching.mask() == crate::flow::Flow::default()
+    }
+
+    /// Whether it has an output to `port`, in its actions or in what it writes to the action set: the filter
+    /// `out_port` of OpenFlow 1.5.1 section 6.4.
+    pub fn outputs_to(&self, port: OfPort) -> bool {
+        fn any(actions: &[Action], port: OfPort) -> bool {
+            actions.iter().any(|action| match action {
+                Action::Output(to) => *to == port,
+                Action::Controller { .. } => port == OfPort::CONTROLLER,
+                Action::WriteActions(set) => any(set, port),
+                _ => false,
+            })
+        }
+        any(&self.actions, port)
+    }
+
+    /// What a switch tells of it at `now`.
+    pub fn stats(&self, now: Nanos) -> FlowStats {
+        FlowStats {
+            table: self.table,
+            priority: self.priority,
+            matching: self.matching,
+            cookie: self.cookie,
+            idle_timeout_s: self.idle_timeout_s,
+            hard_timeout_s: self.hard_timeout_s,
+            importance: self.importance,
+            flags: self.flags,
+            duration_ns: now.since(self.created).0,
+            idle_ns: now.since(self.last_used).0,
+            packets: self.packets,
+            bytes: self.bytes,
+            actions: self.actions.clone(),
+        }
+    }
+
+    /// Adds what a packet or a megaflow counted.
+    pub fn credit(&mut self, packets: u64, bytes: u64, last_used: Nanos) {
+        self.packets += packets;
+        self.bytes += bytes;
+        self.last_used = self.last_used.max(last_used);
+    }
+}
+
+/// The rules of one bridge, by id.
+#[derive(Debug, Default)]
+pub struct RuleStore {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    rule: Option<Box<Rule>>,
+}
+
+impl RuleStore {
+    /// Takes a rule in.
+    pub fn insert(&mut self, rule: Rule) -> RuleId {
+        let rule = Some(Box::new(rule));
+        if let Some(index) = self.free.pop() {
+            let slot = &mut self.slots[index as usize];
+            slot.rule = rule;
+            return RuleId { index, generation: slot.generation };
+        }
+        let index = u32::try_from(self.slots.len()).expect("tables hold far fewer rules than 2^32");
+        self.slots.push(Slot { generation: 0, rule });
+        RuleId { index, generation: 0 }
+    }
+
+    /// Gives a rule up; its id means nothing from now on.
+    pub fn remove(&mut self, id: RuleId) -> Option<Rule> {
+        let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?;
+        let rule = slot.rule.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.index);
+        Some(*rule)
+    }
+
+    /// The rule, if it is still there.
+    pub fn get(&self, id: RuleId) -> Option<&Rule> {
+        let slot = self.slots.get(id.index as usize).filter(|slot| slot.generation == id.generation)?;
+        slot.rule.as_deref()
+    }
+
+    /// The rule, to change, if it is still there.
+    pub fn get_mut(&mut self, id: RuleId) -> Option<&mut Rule> {
+        let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?;
+        slot.rule.as_deref_mut()
+    }
+
+    /// Rules in the store.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_a_removed_rule_names_no_other() {
+        let mut store = RuleStore::default();
+        let first = store.insert(Rule::new(&FlowMod::add(), Nanos(0)));
+        assert!(store.remove(first).is_some() && store.remove(first).is_none());
+        let second = store.insert(Rule::new(&FlowMod::add(), Nanos(0)));
+        assert_ne!(first, second);
+        assert!(store.get(first).is_none() && store.get_mut(second).is_some());
+        assert_eq!(store.len(), 1);
+    }
+
+    #[test]
+    fn out_port_finds_outputs_in_written_actions_too() {
+        let mut flow_mod = FlowMod::add();
+        flow_mod.actions = vec![Action::WriteActions(vec![Action::Output(OfPort(7))])];
+        let rule = Rule::new(&flow_mod, Nanos(0));
+        assert!(rule.outputs_to(OfPort(7)) && !rule.outputs_to(OfPort(8)));
+        assert!(rule.is_table_miss() == (flow_mod.priority == 0));
+    }
+}

@@ -67,7 +67,7 @@ fn finds_what_a_linear_search_finds() {
             .collect();
         match classifier.lookup(probe.words()).slot {
             Some(found) => assert!(expected.contains(&found), "found {found}, expected one of {expected:?}"),
-            None => assert_eq!(expected, [], "nothing was found"),
+            None => assert!(expected.is_empty(), "nothing was found, but {expected:?} match"),
         }
     }
     assert_eq!(classifier.len(), installed.iter().flatten().count() as u64);

@@ -4,6 +4,7 @@ pub mod config;
 pub mod datapath;
 pub mod dpif;
 pub mod flow;
+pub mod metrics;
 pub mod netdev;
 pub mod ofproto;
 pub mod openflow;

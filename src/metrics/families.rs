@@ -1,0 +1,457 @@
+//! Every metric: one table of names, types, labels and meanings, and how a snapshot fills it.
+//!
+//! # Why so
+//! Names follow Prometheus' rules: the prefix of the switch, base units, `_total` for counters. A metric that
+//! is not in the table can't be written, since writing takes its entry.
+//!
+//! # Bounds
+//! As [`super`] says. Values are 64-bit floats: counters beyond 2^53 lose their last bits, as in any Prometheus.
+//!
+//! # Threads
+//! Pure.
+
+use super::snapshot::{ExporterMetrics, MetricsSnapshot, PortMetrics};
+use crate::dpif::{DropReason, WorkerStats};
+use prometheus::TextEncoder;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+/// What kind of metric.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+impl Kind {
+    /// The word for it in the exposition and in the documentation.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// A metric: all samples of one name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Names of its labels; every sample has all of them.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($($id:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(const $id: Family =
+            Family { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
+
+        /// Every metric.
+        pub const FAMILIES: &[Family] = &[$($id),*];
+    };
+}
+
+families! {
+    BUILD_INFO: Gauge "penstock_build_info" ["name", "version", "dpdk_version"]
+        "Always 1: which switch this is, and of which versions.";
+    START_TIME: Gauge "penstock_start_time_seconds" []
+        "When the switch started, in seconds since 1970.";
+    HUGEPAGES: Gauge "penstock_hugepages" []
+        "Whether packet memory is in hugepages (1) or not (0).";
+    POOL_BUFFERS: Gauge "penstock_pool_buffers" ["pool"]
+        "Packet buffers in a pool.";
+    POOL_BUFFERS_IN_USE: Gauge "penstock_pool_buffers_in_use" ["pool"]
+        "Packet buffers of a pool that are in use.";
+    TSC_FREQUENCY: Gauge "penstock_tsc_frequency_hertz" []
+        "Cycles of the time stamp counter in a second.";
+
+    BRIDGE_RULES: Gauge "penstock_bridge_rules" ["bridge"]
+        "OpenFlow rules in a bridge's tables.";
+    BRIDGE_FDB_ENTRIES: Gauge "penstock_bridge_fdb_entries" ["bridge"]
+        "Addresses that a bridge has learned.";
+    BRIDGE_FDB_ENTRIES_MAX: Gauge "penstock_bridge_fdb_entries_max" ["bridge"]
+        "Addresses that a bridge can learn.";
+
+    PORT_INFO: Gauge "penstock_port_info" ["bridge", "port", "type"]
+        "Always 1: a port's type.";
+    PORT_UP: Gauge "penstock_port_up" ["bridge", "port"]
+        "Whether packets can pass a port's link (1) or not (0).";
+    PORT_SPEED: Gauge "penstock_port_speed_bytes_per_second" ["bridge", "port"]
+        "Speed of a port's link; 0 if it is not known.";
+    PORT_MTU: Gauge "penstock_port_mtu_bytes" ["bridge", "port"]
+        "Largest layer 3 packet that a port takes.";
+    PORT_RX_PACKETS: Counter "penstock_port_rx_packets_total" ["bridge", "port"]
+        "Packets received.";
+    PORT_RX_BYTES: Counter "penstock_port_rx_bytes_total" ["bridge", "port"]
+        "Bytes received, from the Ethernet header on.";
+    PORT_TX_PACKETS: Counter "penstock_port_tx_packets_total" ["bridge", "port"]
+        "Packets transmitted.";
+    PORT_TX_BYTES: Counter "penstock_port_tx_bytes_total" ["bridge", "port"]
+        "Bytes transmitted, from the Ethernet header on.";
+    PORT_CONSUMED: Counter "penstock_port_consumed_packets_total" ["bridge", "port"]
+        "Packets received and handed to the control thread for good.";
+    PORT_COPIES: Counter "penstock_port_copied_packets_total" ["bridge", "port"]
+        "Copies made of packets received, beyond the first output.";
+    PORT_DROPS: Counter "penstock_port_dropped_packets_total" ["bridge", "port", "reason"]
+        "Packets that died, by reason; on the port they were to leave by if they died at the output.";
+    PORT_RX_MISSED: Counter "penstock_port_device_rx_missed_packets_total" ["bridge", "port"]
+        "Packets that the device lost because nobody took them in time, or no buffer was free.";
+    PORT_RX_ERRORS: Counter "penstock_port_device_rx_errors_total" ["bridge", "port"]
+        "Packets that the device received broken.";
+    PORT_TX_ERRORS: Counter "penstock_port_device_tx_errors_total" ["bridge", "port"]
+        "Packets that the device took and could not send.";
+
+    WORKER_RX_QUEUES: Gauge "penstock_worker_rx_queues" ["worker"]
+        "Receive queues that a worker polls.";
+    WORKER_RX_BURST: Histogram "penstock_worker_rx_burst_packets" ["worker"]
+        "Packets in each receive burst that was not empty.";
+    WORKER_LOOKUPS: Counter "penstock_worker_lookups_total" ["worker", "result"]
+        "Packets looked up, by where they were found: emc, megaflow, or miss.";
+    WORKER_PROBES: Counter "penstock_worker_megaflow_probes_total" ["worker"]
+        "Mask classes probed by the megaflow classifier.";
+    WORKER_UPCALLS: Counter "penstock_worker_upcalls_total" ["worker"]
+        "Upcall messages put on the ring.";
+    WORKER_UPCALLS_LOST: Counter "penstock_worker_upcalls_lost_packets_total" ["worker"]
+        "Packets that died because the upcall ring was full.";
+    WORKER_MEGAFLOWS: Gauge "penstock_worker_megaflows" ["worker"]
+        "Megaflows installed.";
+    WORKER_MASKS: Gauge "penstock_worker_megaflow_masks" ["worker"]
+        "Mask classes of the megaflows installed.";
+    WORKER_EMC_ENTRIES: Gauge "penstock_worker_emc_entries" ["worker"]
+        "Exact-match cache entries in use.";
+    WORKER_METERED: Counter "penstock_worker_metered_packets_total" ["worker"]
+        "Packets metered for IPFIX.";
+    WORKER_METERING_RECORDS: Gauge "penstock_worker_metering_records" ["worker"]
+        "Flow records open in the metering cache.";
+    WORKER_CYCLES: Counter "penstock_worker_cycles_total" ["worker", "state"]
+        "Cycles spent in turns that found work (busy) and in turns that found none (idle).";
+
+    UPCALLS: Counter "penstock_upcalls_total" ["kind"]
+        "Upcalls handled by the control thread, by kind.";
+    UPCALL_PACKETS: Counter "penstock_upcall_packets_total" []
+        "Packets in the upcalls handled.";
+    TRANSLATIONS: Counter "penstock_translations_total" []
+        "Translations of a packet through the OpenFlow tables.";
+    MEGAFLOW_INSTALLS: Counter "penstock_megaflow_installs_total" []
+        "Megaflows installed.";
+    MEGAFLOW_INSTALL_FAILURES: Counter "penstock_megaflow_install_failures_total" []
+        "Megaflows that could not be installed; their packets were handled uncached.";
+    MEGAFLOW_REMOVALS: Counter "penstock_megaflow_removals_total" ["reason"]
+        "Megaflows removed by the revalidator: idle, over the limit, or made from rules that changed.";
+    MEGAFLOW_MODIFICATIONS: Counter "penstock_megaflow_modifications_total" []
+        "Megaflows whose actions the revalidator replaced.";
+    MEGAFLOW_LIMIT: Gauge "penstock_megaflow_limit" []
+        "Megaflows that may be installed.";
+    REVALIDATOR_ROUNDS: Counter "penstock_revalidator_rounds_total" []
+        "Rounds of the revalidator.";
+    REVALIDATOR_CHECKED: Counter "penstock_revalidator_checked_megaflows_total" []
+        "Megaflows that the revalidator looked at.";
+    REVALIDATOR_SECONDS: Counter "penstock_revalidator_busy_seconds_total" []
+        "Time that the revalidator's rounds took.";
+
+    IPFIX_UP: Gauge "penstock_ipfix_up" ["bridge", "collector"]
+        "Whether nothing speaks against reaching the collector (1), or messages do not arrive (0).";
+    IPFIX_MESSAGES: Counter "penstock_ipfix_messages_total" ["bridge", "collector"]
+        "IPFIX messages sent.";
+    IPFIX_MESSAGE_BYTES: Counter "penstock_ipfix_message_bytes_total" ["bridge", "collector"]
+        "Bytes of the IPFIX messages sent.";
+    IPFIX_RECORDS: Counter "penstock_ipfix_records_total" ["bridge", "collector"]
+        "Flow records sent.";
+    IPFIX_PACKETS: Counter "penstock_ipfix_metered_packets_total" ["bridge", "collector"]
+        "Packets that the flow records sent count.";
+    IPFIX_BYTES: Counter "penstock_ipfix_metered_bytes_total" ["bridge", "collector"]
+        "Bytes (layer 3) that the flow records sent count.";
+    IPFIX_TEMPLATES: Counter "penstock_ipfix_templates_total" ["bridge", "collector"]
+        "Template records sent, every repetition counted.";
+    IPFIX_SEND_ERRORS: Counter "penstock_ipfix_send_errors_total" ["bridge", "collector"]
+        "Times that sending to the collector failed.";
+    IPFIX_RECORDS_LOST: Counter "penstock_ipfix_lost_records_total" ["bridge", "collector"]
+        "Flow records that were never sent.";
+    IPFIX_CACHE_RECORDS: Gauge "penstock_ipfix_cache_records" ["bridge", "collector"]
+        "Flows in the workers' metering caches.";
+    IPFIX_CACHE_RECORDS_MAX: Gauge "penstock_ipfix_cache_records_max" ["bridge", "collector"]
+        "Flows that the workers' metering caches can hold.";
+
+    CONTROL_CONNECTIONS: Gauge "penstock_control_connections" []
+        "Connections open on the control socket.";
+    CONTROL_REQUESTS: Counter "penstock_control_requests_total" []
+        "Requests on the control socket.";
+    CONTROL_ERRORS: Counter "penstock_control_errors_total" []
+        "Requests on the control socket that were answered with an error.";
+    CONTROL_DROPPED: Counter "penstock_control_dropped_connections_total" []
+        "Control connections turned away, or dropped because their client did not read or was silent.";
+    HTTP_CONNECTIONS: Gauge "penstock_metrics_http_connections" []
+        "Connections open on the metrics port.";
+    HTTP_SCRAPES: Counter "penstock_metrics_scrapes_total" []
+        "Scrapes answered, this one not counted.";
+    HTTP_ERRORS: Counter "penstock_metrics_http_errors_total" []
+        "Requests on the metrics port that were answered with an error.";
+    HTTP_DROPPED: Counter "penstock_metrics_http_dropped_connections_total" []
+        "Metrics connections turned away, or dropped because their client was too slow.";
+}
+
+/// The largest bursts that each bucket of the histogram counts; the last class of
+/// [`WorkerStats::rx_bursts`] is all that is larger.
+const RX_BURST_BOUNDS: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 31.0];
+
+/// The snapshot in Prometheus' text format, version 0.0.4.
+pub fn exposition(snapshot: &MetricsSnapshot) -> String {
+    TextEncoder::new()
+        .encode_to_string(&collect(snapshot))
+        .expect("families without samples are left out, and the text is our own")
+}
+
+/// The snapshot as families; those without a sample are left out.
+pub fn collect(snapshot: &MetricsSnapshot) -> Vec<MetricFamily> {
+    let mut families = Collected(Vec::new());
+    collect_process(&mut families, snapshot);
+    collect_bridges(&mut families, snapshot);
+    collect_ports(&mut families, &snapshot.ports);
+    collect_workers(&mut families, &snapshot.workers);
+    collect_upcalls(&mut families, snapshot);
+    collect_exporters(&mut families, &snapshot.exporters);
+    collect_servers(&mut families, snapshot);
+    families.0
+}
+
+struct Collected(Vec<MetricFamily>);
+
+impl Collected {
+    /// Adds a family with its samples: label values and value.
+    fn add<'a, const N: usize>(
+        &mut self,
+        family: &Family,
+        samples: impl IntoIterator<Item = ([&'a str; N], f64)>,
+    ) {
+        let metrics = samples.into_iter().map(|(values, value)| {
+            let mut metric = Metric::from_label(labels(family, &values));
+            if family.kind == Kind::Counter {
+                let mut counter = Counter::default();
+                counter.set_value(value);
+                metric.set_counter(counter);
+            } else {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value);
+                metric.set_gauge(gauge);
+            }
+            metric
+        });
+        self.push(family, metrics.collect());
+    }
+
+    /// Adds a family of one sample without labels.
+    fn one(&mut self, family: &Family, value: f64) {
+        self.add(family, [([], value)]);
+    }
+
+    fn push(&mut self, family: &Family, metrics: Vec<Metric>) {
+        if metrics.is_empty() {
+            return;
+        }
+        let mut collected = MetricFamily::default();
+        collected.set_name(family.name.to_owned());
+        collected.set_help(family.help.to_owned());
+        collected.set_field_type(match family.kind {
+            Kind::Counter => MetricType::COUNTER,
+            Kind::Gauge => MetricType::GAUGE,
+            Kind::Histogram => MetricType::HISTOGRAM,
+        });
+        collected.set_metric(metrics);
+        self.0.push(collected);
+    }
+}
+
+fn labels(family: &Family, values: &[&str]) -> Vec<LabelPair> {
+    assert_eq!(family.labels.len(), values.len(), "{} has a value for each label", family.name);
+    let pairs = family.labels.iter().zip(values).map(|(&name, &value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    });
+    pairs.collect()
+}
+
+fn flag(is_set: bool) -> f64 {
+    f64::from(u8::from(is_set))
+}
+
+fn collect_process(families: &mut Collected, snapshot: &MetricsSnapshot) {
+    let info = [snapshot.name.as_str(), &snapshot.version, &snapshot.dpdk_version];
+    families.add(&BUILD_INFO, [(info, 1.0)]);
+    families.one(&START_TIME, snapshot.start_time_unix_s);
+    families.one(&HUGEPAGES, flag(snapshot.memory.has_hugepages));
+    let pools = &snapshot.memory.pools;
+    families.add(&POOL_BUFFERS, pools.iter().map(|pool| ([pool.name.as_str()], pool.buffers as f64)));
+    families.add(
+        &POOL_BUFFERS_IN_USE,
+        pools.iter().map(|pool| ([pool.name.as_str()], pool.buffers_in_use as f64)),
+    );
+    if snapshot.tsc_hz > 0 {
+        families.one(&TSC_FREQUENCY, snapshot.tsc_hz as f64);
+    }
+}
+
+fn collect_bridges(families: &mut Collected, snapshot: &MetricsSnapshot) {
+    let bridges = &snapshot.bridges;
+    families.add(&BRIDGE_RULES, bridges.iter().map(|bridge| ([bridge.name.as_str()], bridge.rules as f64)));
+    families.add(
+        &BRIDGE_FDB_ENTRIES,
+        bridges.iter().map(|bridge| ([bridge.name.as_str()], bridge.fdb_entries as f64)),
+    );
+    families.add(
+        &BRIDGE_FDB_ENTRIES_MAX,
+        bridges.iter().map(|bridge| ([bridge.name.as_str()], bridge.fdb_entry_count_max as f64)),
+    );
+}
+
+fn collect_ports(families: &mut Collected, ports: &[PortMetrics]) {
+    families.add(&PORT_INFO, ports.iter().map(|port| ([port.bridge.as_str(), &port.name, &port.kind], 1.0)));
+    let mut add = |family: &Family, value: fn(&PortMetrics) -> f64| {
+        families.add(family, ports.iter().map(|port| ([port.bridge.as_str(), &port.name], value(port))));
+    };
+    add(&PORT_UP, |port| flag(port.link.is_up));
+    add(&PORT_SPEED, |port| f64::from(port.link.speed_mbps) * 1e6 / 8.0);
+    add(&PORT_MTU, |port| f64::from(port.mtu_bytes));
+    add(&PORT_RX_PACKETS, |port| port.stats.rx_packets as f64);
+    add(&PORT_RX_BYTES, |port| port.stats.rx_bytes as f64);
+    add(&PORT_TX_PACKETS, |port| port.stats.tx_packets as f64);
+    add(&PORT_TX_BYTES, |port| port.stats.tx_bytes as f64);
+    add(&PORT_CONSUMED, |port| port.stats.consumed as f64);
+    add(&PORT_COPIES, |port| port.stats.copies as f64);
+    add(&PORT_RX_MISSED, |port| port.device.rx_missed as f64);
+    add(&PORT_RX_ERRORS, |port| port.device.rx_errors as f64);
+    add(&PORT_TX_ERRORS, |port| port.device.tx_errors as f64);
+    families.add(
+        &PORT_DROPS,
+        ports.iter().flat_map(|port| {
+            DropReason::ALL.into_iter().map(move |reason| {
+                let count = port.stats.drops[reason.index()] as f64;
+                ([port.bridge.as_str(), &port.name, reason.name()], count)
+            })
+        }),
+    );
+}
+
+fn collect_workers(families: &mut Collected, workers: &[WorkerStats]) {
+    let names: Vec<String> = workers.iter().map(|worker| worker.worker.0.to_string()).collect();
+    let named = || names.iter().map(String::as_str).zip(workers);
+    let bursts = named().map(|(name, worker)| rx_bursts(name, worker)).collect();
+    families.push(&WORKER_RX_BURST, bursts);
+    families.add(
+        &WORKER_LOOKUPS,
+        named().flat_map(|(name, worker)| {
+            [("emc", worker.emc_hits), ("megaflow", worker.megaflow_hits), ("miss", worker.misses)]
+                .map(|(result, count)| ([name, result], count as f64))
+        }),
+    );
+    families.add(
+        &WORKER_CYCLES,
+        named().flat_map(|(name, worker)| {
+            [("busy", worker.busy_cycles), ("idle", worker.idle_cycles)]
+                .map(|(state, count)| ([name, state], count as f64))
+        }),
+    );
+    let mut add = |family: &Family, value: fn(&WorkerStats) -> u64| {
+        families.add(family, named().map(|(name, worker)| ([name], value(worker) as f64)));
+    };
+    add(&WORKER_RX_QUEUES, |worker| worker.rx_queues.len() as u64);
+    add(&WORKER_PROBES, |worker| worker.megaflow_probes);
+    add(&WORKER_UPCALLS, |worker| worker.upcalls);
+    add(&WORKER_UPCALLS_LOST, |worker| worker.upcalls_lost);
+    add(&WORKER_MEGAFLOWS, |worker| worker.megaflows);
+    add(&WORKER_MASKS, |worker| worker.megaflow_masks);
+    add(&WORKER_EMC_ENTRIES, |worker| worker.emc_entries);
+    add(&WORKER_METERED, |worker| worker.metered_packets);
+    add(&WORKER_METERING_RECORDS, |worker| worker.metering_records);
+}
+
+/// A worker's bursts as a cumulative histogram.
+fn rx_bursts(name: &str, worker: &WorkerStats) -> Metric {
+    let mut histogram = Histogram::default();
+    let mut cumulative = 0_u64;
+    let buckets = RX_BURST_BOUNDS.into_iter().zip(worker.rx_bursts).map(|(bound, count)| {
+        cumulative = cumulative.saturating_add(count);
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(cumulative);
+        bucket
+    });
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(worker.rx_bursts.iter().fold(0, |sum: u64, &count| sum.saturating_add(count)));
+    histogram.set_sample_sum(worker.rx_packets as f64);
+    let mut metric = Metric::from_label(labels(&WORKER_RX_BURST, &[name]));
+    metric.set_histogram(histogram);
+    metric
+}
+
+fn collect_upcalls(families: &mut Collected, snapshot: &MetricsSnapshot) {
+    let upcalls = &snapshot.upcalls;
+    let kinds = [
+        ("miss", upcalls.miss),
+        ("slow_path", upcalls.slow_path),
+        ("controller", upcalls.controller),
+        ("flow_sample", upcalls.flow_sample),
+        ("ipfix", upcalls.ipfix),
+        ("sflow", upcalls.sflow),
+    ];
+    families.add(&UPCALLS, kinds.map(|(kind, count)| ([kind], count as f64)));
+    families.one(&UPCALL_PACKETS, upcalls.packets as f64);
+    families.one(&TRANSLATIONS, upcalls.translations as f64);
+    families.one(&MEGAFLOW_INSTALLS, upcalls.installs as f64);
+    families.one(&MEGAFLOW_INSTALL_FAILURES, upcalls.install_failures as f64);
+    let revalidator = &snapshot.revalidator;
+    let removals = [
+        ("idle", revalidator.removed_idle),
+        ("limit", revalidator.removed_limit),
+        ("changed", revalidator.removed_changed),
+    ];
+    families.add(&MEGAFLOW_REMOVALS, removals.map(|(reason, count)| ([reason], count as f64)));
+    families.one(&MEGAFLOW_MODIFICATIONS, revalidator.modified as f64);
+    families.one(&MEGAFLOW_LIMIT, revalidator.megaflow_limit as f64);
+    families.one(&REVALIDATOR_ROUNDS, revalidator.rounds as f64);
+    families.one(&REVALIDATOR_CHECKED, revalidator.checked as f64);
+    families.one(&REVALIDATOR_SECONDS, revalidator.busy_ns as f64 / 1e9);
+}
+
+fn collect_exporters(families: &mut Collected, exporters: &[ExporterMetrics]) {
+    families.add(&IPFIX_UP, exporters.iter().map(|e| ([e.bridge.as_str(), &e.collector], flag(e.is_up))));
+    let mut add = |family: &Family, value: fn(&ExporterMetrics) -> u64| {
+        families.add(family, exporters.iter().map(|e| ([e.bridge.as_str(), &e.collector], value(e) as f64)));
+    };
+    add(&IPFIX_MESSAGES, |exporter| exporter.messages);
+    add(&IPFIX_MESSAGE_BYTES, |exporter| exporter.message_octets);
+    add(&IPFIX_RECORDS, |exporter| exporter.records);
+    add(&IPFIX_PACKETS, |exporter| exporter.packets);
+    add(&IPFIX_BYTES, |exporter| exporter.octets);
+    add(&IPFIX_TEMPLATES, |exporter| exporter.templates);
+    add(&IPFIX_SEND_ERRORS, |exporter| exporter.send_errors);
+    add(&IPFIX_RECORDS_LOST, |exporter| exporter.records_lost);
+    add(&IPFIX_CACHE_RECORDS, |exporter| exporter.cache_records);
+    add(&IPFIX_CACHE_RECORDS_MAX, |exporter| exporter.cache_record_count_max);
+}
+
+fn collect_servers(families: &mut Collected, snapshot: &MetricsSnapshot) {
+    let control = &snapshot.control;
+    families.one(&CONTROL_CONNECTIONS, control.connections as f64);
+    families.one(&CONTROL_REQUESTS, control.requests as f64);
+    families.one(&CONTROL_ERRORS, control.errors as f64);
+    families.one(&CONTROL_DROPPED, control.dropped as f64);
+    let http = &snapshot.http;
+    families.one(&HTTP_CONNECTIONS, http.connections as f64);
+    families.one(&HTTP_SCRAPES, http.scrapes as f64);
+    families.one(&HTTP_ERRORS, http.errors as f64);
+    families.one(&HTTP_DROPPED, http.dropped as f64);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Everything that a scrape shows, gathered at one time by whoever knows it.
+//!
+//! Plain values in the datapath's own types where it has them, in plain numbers where a layer beside this one
+//! does. Counters only grow while the switch runs.
+
+use crate::dpif::{PortStats, WorkerStats};
+use crate::netdev::{Link, NetdevStats};
+
+/// What the switch counts, at one time.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct MetricsSnapshot {
+    /// Penstock's version.
+    pub version: String,
+    /// DPDK's version; empty in a build without it.
+    pub dpdk_version: String,
+    /// The switch's name.
+    pub name: String,
+    /// When the switch started, in seconds since 1970-01-01T00:00:00Z.
+    pub start_time_unix_s: f64,
+    /// Cycles of the time stamp counter in a second; 0 if it is not known.
+    pub tsc_hz: u64,
+    /// Packet memory.
+    pub memory: MemoryMetrics,
+    /// Bridges.
+    pub bridges: Vec<BridgeMetrics>,
+    /// Ports, each name once.
+    pub ports: Vec<PortMetrics>,
+    /// Workers.
+    pub workers: Vec<WorkerStats>,
+    /// What became of upcalls on the control thread.
+    pub upcalls: UpcallMetrics,
+    /// The revalidator.
+    pub revalidator: RevalidatorMetrics,
+    /// IPFIX exporters.
+    pub exporters: Vec<ExporterMetrics>,
+    /// The control socket.
+    pub control: ControlMetrics,
+    /// Scrapes and other requests that this port has answered.
+    pub http: HttpMetrics,
+}
+
+/// Packet memory.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MemoryMetrics {
+    /// Whether it is in hugepages.
+    pub has_hugepages: bool,
+    /// Packet pools.
+    pub pools: Vec<PoolMetrics>,
+}
+
+/// A pool of packet buffers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PoolMetrics {
+    /// Its name.
+    pub name: String,
+    /// Buffers it has.
+    pub buffers: u64,
+    /// Of those, in use.
+    pub buffers_in_use: u64,
+}
+
+/// A bridge.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BridgeMetrics {
+    /// Its name.
+    pub name: String,
+    /// OpenFlow rules.
+    pub rules: u64,
+    /// Learned addresses.
+    pub fdb_entries: u64,
+    /// Learned addresses that it can have.
+    pub fdb_entry_count_max: u64,
+}
+
+/// A port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortMetrics {
+    /// Its name.
+    pub name: String,
+    /// Its bridge; empty for none.
+    pub bridge: String,
+    /// The word for its kind.
+    pub kind: String,
+    /// What the datapath counts.
+    pub stats: PortStats,
+    /// What the device counts.
+    pub device: NetdevStats,
+    /// Its link.
+    pub link: Link,
+    /// Largest layer 3 packet.
+    pub mtu_bytes: u16,
+}
+
+/// What became of upcalls on the control thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct UpcallMetrics {
+    /// Upcalls of packets that no megaflow covers.
+    pub miss: u64,
+    /// Upcalls of packets that the datapath can't handle.
+    pub slow_path: u64,
+    /// Upcalls for a controller.
+    pub controller: u64,
+    /// Upcalls of sampled flows.
+    pub flow_sample: u64,
+    /// Upcalls for IPFIX, from a datapath that does not meter.
+    pub ipfix: u64,
+    /// Upcalls for sFlow.
+    pub sflow: u64,
+    /// Packets in all of them.
+    pub packets: u64,
+    /// Translations of a packet through the OpenFlow tables.
+    pub translations: u64,
+    /// Megaflows installed.
+    pub installs: u64,
+    /// Megaflows that could not be installed: their packets were handled, uncached.
+    pub install_failures: u64,
+}
+
+/// The revalidator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RevalidatorMetrics {
+    /// Rounds done.
+    pub rounds: u64,
+    /// Time spent in them, in nanoseconds.
+    pub busy_ns: u64,
+    /// Megaflows looked at.
+    pub checked: u64,
+    /// Megaflows removed because no packet used them.
+    pub removed_idle: u64,
+    /// Megaflows removed because they were too many.
+    pub removed_limit: u64,
+    /// Megaflows removed because what they were made from has changed.
+    pub removed_changed: u64,
+    /// Megaflows whose actions were replaced.
+    pub modified: u64,
+    /// Megaflows that may be installed.
+    pub megaflow_limit: u64,
+}
+
+/// An IPFIX exporter towards one collector.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ExporterMetrics {
+    /// The bridge it observes.
+    pub bridge: String,
+    /// Where it sends to: `udp:192.0.2.1:4739`.
+    pub collector: String,
+    /// Whether nothing speaks against its reaching the collector.
+    pub is_up: bool,
+    /// Messages sent.
+    pub messages: u64,
+    /// Octets of those.
+    pub message_octets: u64,
+    /// Flow records sent.
+    pub records: u64,
+    /// Packets that those count.
+    pub packets: u64,
+    /// Octets that those count.
+    pub octets: u64,
+    /// Template records sent.
+    pub templates: u64,
+    /// Times that sending failed.
+    pub send_errors: u64,
+    /// Flow records that were never sent.
+    pub records_lost: u64,
+    /// Flows in the caches now, over all workers.
+    pub cache_records: u64,
+    /// Flows that the caches can hold, over all workers.
+    pub cache_record_count_max: u64,
+}
+
+/// The control socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ControlMetrics {
+    /// Connections open now.
+    pub connections: u64,
+    /// Requests carried out.
+    pub requests: u64,
+    /// Answers that were errors.
+    pub errors: u64,
+    /// Connections turned away, or dropped because their client did not read or was silent.
+    pub dropped: u64,
+}
+
+/// The metrics port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HttpMetrics {
+    /// Connections open now.
+    pub connections: u64,
+    /// Scrapes answered.
+    pub scrapes: u64,
+    /// Requests answered with an error.
+    pub errors: u64,
+    /// Connections turned away, or dropped because their client was too slow.
+    pub dropped: u64,
+}

@@ -33,16 +33,21 @@
 
 pub mod bridge;
 pub mod classifier;
+pub mod dpif;
 pub mod mac_learning;
+mod megaflows;
 mod prefix_trie;
+pub mod revalidate;
 pub mod rules;
 pub mod tables;
 #[cfg(test)]
 mod testing;
+pub mod upcall;
 pub mod validate;
 pub mod xlate;
 
 pub use bridge::{BridgeConfig, BridgeId, BridgeIpfix, PortConfig, VlanMode, VlanSet};
+pub use dpif::{OfprotoCounters, OfprotoDpif, OfprotoDpifConfig};
 
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, UserspaceCookie};
 use crate::flow::{DpPort, FlowKey, OfPort};

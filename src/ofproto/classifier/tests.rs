@@ -147,7 +147,7 @@ fn an_address_far_from_every_prefix_is_told_by_its_first_bits() {
         matching.set_masked(Field::Ipv4Dst, prefix.into(), (u32::MAX << (32 - len)).into());
         classifier.insert(&matching, len as u16, rule(&mut store));
     }
-    let mut look = |address: u32| {
+    let look = |address: u32| {
         let key = FlowKey { eth_type: 0x0800, nw_dst: address, ..FlowKey::ZERO };
         let mut looked = Flow::default();
         (classifier.lookup(&Flow::new(key, OfPort(1)), &mut looked).is_some(), looked.key.nw_dst)

@@ -1,0 +1,431 @@
+//! `ofproto-dpif`: the switch that translates, caches and revalidates, over any datapath.
+//!
+//! [`OfprotoDpif`] owns the datapath and the bridges. This file has its state and the calls of the contract;
+//! [`super::upcall`] answers the datapath and [`super::revalidate`] keeps the caches true.
+//!
+//! # Threads
+//! The control thread. With [`OfprotoDpifConfig::is_parallel`], batches of translations fan out over `rayon`'s
+//! pool; without it everything happens on the caller, in an order that depends on nothing but the input.
+//!
+//! # Bounds
+//! Megaflows: [`OfprotoDpifConfig::flow_limit`] a worker. Queues towards controllers and collectors: as
+//! configured; what finds them full is dropped and counted. Notices of removed rules are as many as the rules
+//! that a flow-mod or a timeout removed, and wait until they are taken.
+
+use super::bridge::{Bridge, Bridges, Port};
+use super::megaflows::{Delta, Megaflows};
+use super::revalidate::{Dying, apply_credits};
+use super::validate::check_packet_out;
+use super::xlate::{Origin, XlateIn, XlateOut, xlate};
+use super::{
+    BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowModError, FlowRemoved, FlowRemovedReason, IpfixStats,
+    Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PortConfig, PortInfo, SampledPacket,
+    TableStats,
+};
+use crate::dpif::{Dpif, Execute, ExporterId, FlowRecord, MeteringConfig, WorkerId};
+use crate::flow::extract::extract;
+use crate::flow::{DpPort, FlowKey, OfPort};
+use crate::netdev::Netdev;
+use crate::openflow::{FlowMod, FlowStats, FlowStatsRequest};
+use crate::sync::Nanos;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Translations in a batch from which on they are worth handing to other threads: one takes some microseconds,
+/// as does waking a thread.
+pub(super) const PARALLEL_LEN_MIN: usize = 16;
+
+/// How the switch caches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OfprotoDpifConfig {
+    /// Megaflows of one worker at most.
+    pub flow_limit: usize,
+    /// Time without a packet after which a megaflow goes.
+    pub max_idle: Nanos,
+    /// Whether batches of translations run on several threads.
+    pub is_parallel: bool,
+    /// Packets that wait for controllers at most.
+    pub packet_in_len_max: usize,
+    /// Sampled packets that wait for collectors at most.
+    pub sample_len_max: usize,
+}
+
+impl Default for OfprotoDpifConfig {
+    fn default() -> OfprotoDpifConfig {
+        OfprotoDpifConfig {
+            flow_limit: 200_000,
+            max_idle: Nanos::from_secs(10),
+            is_parallel: true,
+            packet_in_len_max: 1_024,
+            sample_len_max: 4_096,
+        }
+    }
+}
+
+/// What the switch has done since it started.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct OfprotoCounters {
+    /// Packets that came up because no megaflow covered them.
+    pub missed_packets: u64,
+    /// Of those, packets carried out without a megaflow, because the limit was reached.
+    pub uncached_packets: u64,
+    /// Packets carried out one by one, because their actions are too many for a megaflow.
+    pub slow_path_packets: u64,
+    /// Packets for controllers that were lost because too many waited.
+    pub packet_ins_lost: u64,
+    /// Sampled packets that were lost because too many waited.
+    pub samples_lost: u64,
+    /// Megaflows translated again.
+    pub revalidated: u64,
+    /// Revalidation passes.
+    pub passes: u64,
+    /// Megaflows that are installed now.
+    pub megaflows: u64,
+}
+
+/// The switch over a datapath. See the module.
+#[derive(Debug)]
+pub struct OfprotoDpif {
+    pub(super) dpif: Box<dyn Dpif>,
+    pub(super) bridges: Bridges,
+    pub(super) config: OfprotoDpifConfig,
+    pub(super) megaflows: Megaflows,
+    pub(super) now: Nanos,
+    pub(super) last_pass: Nanos,
+    /// Revalidations so far.
+    pub(super) pass: u64,
+    /// Whether rules, ports or settings have changed since the last revalidation.
+    pub(super) config_changed: bool,
+    /// Whether addresses have moved since the last revalidation.
+    pub(super) macs_changed: bool,
+    pub(super) dying: Vec<Dying>,
+    pub(super) counters: OfprotoCounters,
+    pub(super) packet_ins: VecDeque<PacketIn>,
+    pub(super) flow_removed: VecDeque<FlowRemoved>,
+    pub(super) samples: VecDeque<SampledPacket>,
+    pub(super) ipfix_stats: BTreeMap<ExporterId, IpfixStats>,
+}
+
+impl OfprotoDpif {
+    /// A switch without bridges over a datapath without ports.
+    pub fn new(dpif: Box<dyn Dpif>, config: OfprotoDpifConfig) -> OfprotoDpif {
+        OfprotoDpif {
+            dpif,
+            bridges: Bridges::default(),
+            config,
+            megaflows: Megaflows::default(),
+            now: Nanos(0),
+            last_pass: Nanos(0),
+            pass: 0,
+            config_changed: false,
+            macs_changed: false,
+            dying: Vec::new(),
+            counters: OfprotoCounters::default(),
+            packet_ins: VecDeque::new(),
+            flow_removed: VecDeque::new(),
+            samples: VecDeque::new(),
+            ipfix_stats: BTreeMap::new(),
+        }
+    }
+
+    /// The datapath, to ask.
+    pub fn dpif(&self) -> &dyn Dpif {
+        &*self.dpif
+    }
+
+    /// The bridges, as translations see them.
+    pub fn snapshot(&self) -> &Bridges {
+        &self.bridges
+    }
+
+    /// What the switch has done.
+    pub fn counters(&self) -> OfprotoCounters {
+        OfprotoCounters { passes: self.pass, megaflows: self.megaflows.len() as u64, ..self.counters }
+    }
+
+    fn bridge_mut(&mut self, bridge: BridgeId) -> Result<&mut Bridge, OfprotoError> {
+        self.bridges.get_mut(bridge).ok_or(OfprotoError::NoSuchBridge(bridge))
+    }
+
+    /// Tells the datapath what all bridges meter.
+    fn set_metering(&mut self) {
+        let ipfix = self.bridges.iter().filter_map(|(_, bridge)| bridge.config.ipfix.as_ref());
+        let configs: Vec<MeteringConfig> = ipfix.map(|ipfix| ipfix.metering.clone()).collect();
+        self.ipfix_stats.retain(|exporter, _| configs.iter().any(|config| config.exporter == *exporter));
+        for config in &configs {
+            self.ipfix_stats.entry(config.exporter).or_default();
+        }
+        self.dpif.set_metering(configs);
+    }
+
+    /// The number that a new port gets.
+    fn number_for(&self, bridge: BridgeId, config: &PortConfig) -> Result<OfPort, OfprotoError> {
+        let bridge = self.bridges.get(bridge).ok_or(OfprotoError::NoSuchBridge(bridge))?;
+        let number = match config.number {
+            Some(number) => number,
+            None => bridge.free_port_number().ok_or(OfprotoError::BadPortNumber(OfPort::MAX))?,
+        };
+        if number != OfPort::LOCAL && !(1..=OfPort::MAX.0).contains(&number.0) {
+            return Err(OfprotoError::BadPortNumber(number));
+        }
+        let names = self.bridges.iter().flat_map(|(_, bridge)| bridge.ports.values());
+        let is_name_taken = names.map(|port| &port.config.name).any(|name| *name == config.name);
+        if is_name_taken || bridge.ports.contains_key(&number) {
+            let (bridge, name) = (bridge.config.name.clone(), config.name.clone());
+            return Err(OfprotoError::PortExists { bridge, name, number });
+        }
+        Ok(number)
+    }
+
+    fn no_such_port(&self, bridge: BridgeId, number: OfPort) -> OfprotoError {
+        match self.bridges.get(bridge) {
+            Some(bridge) => OfprotoError::NoSuchPort { bridge: bridge.config.name.clone(), number },
+            None => OfprotoError::NoSuchBridge(bridge),
+        }
+    }
+
+    /// A packet-out's key, and the worker that will carry it out.
+    fn key_of(&self, bridge: BridgeId, packet_out: &PacketOut) -> FlowKey {
+        let ports = self.bridges.get(bridge).map(|bridge| &bridge.ports);
+        let port = ports.and_then(|ports| ports.get(&packet_out.in_port));
+        let mut key = FlowKey::ZERO;
+        extract(packet_out.packet.data(), port.map_or(DpPort::NONE, |port| port.dp_port), &mut key);
+        key
+    }
+}
+
+/// Takes up to `max` from the front of a queue.
+fn take<T>(queue: &mut VecDeque<T>, into: &mut Vec<T>, max: usize) -> usize {
+    let count = queue.len().min(max);
+    into.extend(queue.drain(..count));
+    count
+}
+
+impl Ofproto for OfprotoDpif {
+    fn bridge_add(&mut self, config: BridgeConfig) -> Result<BridgeId, OfprotoError> {
+        if self.bridges.iter().any(|(_, bridge)| bridge.config.name == config.name) {
+            return Err(OfprotoError::BridgeExists { name: config.name });
+        }
+        let has_ipfix = config.ipfix.is_some();
+        let id = self.bridges.insert(Bridge::new(config));
+        if has_ipfix {
+            self.set_metering();
+        }
+        Ok(id)
+    }
+
+    fn bridge_set(&mut self, bridge: BridgeId, config: BridgeConfig) -> Result<(), OfprotoError> {
+        let entry = self.bridge_mut(bridge)?;
+        let config = BridgeConfig { name: entry.config.name.clone(), ..config };
+        let is_ipfix_changed = entry.config.ipfix != config.ipfix;
+        if entry.macs.set_limits(config.mac_table_len_max, config.mac_ageing) {
+            entry.mac_epoch += 1;
+        }
+        entry.config = config;
+        entry.config_epoch += 1;
+        self.config_changed = true;
+        if is_ipfix_changed {
+            self.set_metering();
+        }
+        Ok(())
+    }
+
+    fn bridge_del(&mut self, bridge: BridgeId) -> Result<(), OfprotoError> {
+        let numbers: Vec<OfPort> = self.bridge_mut(bridge)?.ports.keys().copied().collect();
+        let results: Vec<_> = numbers.into_iter().map(|number| self.port_del(bridge, number)).collect();
+        self.bridges.remove(bridge);
+        self.config_changed = true;
+        self.set_metering();
+        results.into_iter().collect()
+    }
+
+    fn bridges(&self) -> Vec<BridgeId> {
+        self.bridges.iter().map(|(id, _)| id).collect()
+    }
+
+    fn bridge(&self, bridge: BridgeId) -> Option<&BridgeConfig> {
+        self.bridges.get(bridge).map(|bridge| &bridge.config)
+    }
+
+    fn port_add(
+        &mut self,
+        bridge: BridgeId,
+        config: PortConfig,
+        netdev: Box<dyn Netdev>,
+    ) -> Result<OfPort, OfprotoError> {
+        let number = match self.number_for(bridge, &config) {
+            Ok(number) => number,
+            Err(error) => {
+                // What stands against the port is worth more to the caller than what closing says.
+                drop(netdev.close());
+                return Err(error);
+            }
+        };
+        let dp_port = self.dpif.port_add(netdev)?;
+        self.bridges.port_insert(bridge, number, Port { dp_port, config });
+        self.config_changed = true;
+        Ok(number)
+    }
+
+    fn port_set(&mut self, bridge: BridgeId, port: OfPort, config: PortConfig) -> Result<(), OfprotoError> {
+        let missing = self.no_such_port(bridge, port);
+        let entry = self.bridge_mut(bridge)?;
+        let slot = entry.ports.get_mut(&port).ok_or(missing)?;
+        slot.config = config;
+        entry.config_epoch += 1;
+        // What was learned there may lie in VLANs that the port no longer carries.
+        entry.mac_epoch += u64::from(entry.macs.forget_port(port));
+        self.config_changed = true;
+        Ok(())
+    }
+
+    fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<(), OfprotoError> {
+        let Some(entry) = self.bridges.port_remove(bridge, port) else {
+            return Err(self.no_such_port(bridge, port));
+        };
+        // Its number may be another port's next: nothing that names it stays.
+        self.push_stats();
+        self.megaflows.of_port(entry.dp_port).into_iter().for_each(|id| self.delete(id));
+        self.settle();
+        Ok(self.dpif.port_del(entry.dp_port)?)
+    }
+
+    fn ports(&self, bridge: BridgeId) -> Vec<PortInfo> {
+        let ports = self.bridges.get(bridge).into_iter().flat_map(|bridge| &bridge.ports);
+        let info = |(&number, port): (&OfPort, &Port)| PortInfo {
+            number,
+            dp_port: port.dp_port,
+            config: port.config.clone(),
+        };
+        ports.map(info).collect()
+    }
+
+    fn netdev(&self, port: DpPort) -> Option<&dyn Netdev> {
+        self.dpif.port(port)
+    }
+
+    fn flow_mod(&mut self, bridge: BridgeId, flow_mod: &FlowMod) -> Result<usize, FlowModError> {
+        if self.bridges.get(bridge).is_none() {
+            return Err(FlowModError::NoSuchBridge(bridge));
+        }
+        if flow_mod.flags.reset_counts {
+            // What was counted before now must not be credited after it.
+            self.push_stats();
+        }
+        let now = self.now;
+        let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
+        let change = entry.tables.flow_mod(flow_mod, now)?;
+        if change.touched > 0 {
+            entry.config_epoch += 1;
+            self.config_changed = true;
+        }
+        for rule in change.removed {
+            self.rule_removed(bridge, rule, FlowRemovedReason::Delete);
+        }
+        Ok(change.touched)
+    }
+
+    fn flow_stats(&mut self, bridge: BridgeId, request: &FlowStatsRequest) -> Vec<FlowStats> {
+        self.push_stats();
+        let bridge = self.bridges.get(bridge);
+        bridge.map_or_else(Vec::new, |bridge| bridge.tables.flow_stats(request, self.now))
+    }
+
+    fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats> {
+        self.push_stats();
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.tables.table_stats())
+    }
+
+    fn packet_xlate(&self, bridge: BridgeId, packet_out: PacketOut) -> Result<PacketXlate, FlowModError> {
+        if self.bridges.get(bridge).is_none() {
+            return Err(FlowModError::NoSuchBridge(bridge));
+        }
+        check_packet_out(&packet_out.actions)?;
+        let key = self.key_of(bridge, &packet_out);
+        let PacketOut { in_port, packet, actions } = packet_out;
+        let origin = Origin::PacketOut { bridge, in_port, actions: &actions };
+        let out = xlate(&self.bridges, XlateIn { key: &key, origin });
+        Ok(PacketXlate { bridge, key, packet, plan: PacketPlan::Datapath(Box::new(out)) })
+    }
+
+    fn packet_execute(&mut self, xlate: PacketXlate) {
+        let PacketXlate { key, packet, plan, .. } = xlate;
+        let PacketPlan::Datapath(out) = plan else { return };
+        let XlateOut { actions, credits, .. } = *out;
+        let delta = Delta { packets: 1, bytes: packet.size() as u64 };
+        self.macs_changed |= apply_credits(&mut self.bridges, &credits, delta, self.now);
+        let worker = self.dpif.workers().first().copied().unwrap_or(WorkerId(0));
+        self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions });
+    }
+
+    fn set_ipfix(&mut self, bridge: BridgeId, ipfix: Option<BridgeIpfix>) -> Result<(), OfprotoError> {
+        let entry = self.bridge_mut(bridge)?;
+        entry.config.ipfix = ipfix;
+        entry.config_epoch += 1;
+        self.config_changed = true;
+        self.set_metering();
+        Ok(())
+    }
+
+    fn ipfix_stats(&self, bridge: BridgeId) -> Option<IpfixStats> {
+        let exporter = self.bridges.get(bridge)?.config.ipfix.as_ref()?.exporter();
+        self.ipfix_stats.get(&exporter).copied()
+    }
+
+    fn fdb(&mut self, bridge: BridgeId) -> Vec<FdbEntry> {
+        self.push_stats();
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.macs.dump(self.now))
+    }
+
+    fn fdb_flush(&mut self, bridge: BridgeId) {
+        // What was counted before must not teach the bridge again after.
+        self.push_stats();
+        if let Some(bridge) = self.bridges.get_mut(bridge)
+            && bridge.macs.flush()
+        {
+            bridge.mac_epoch += 1;
+            self.config_changed = true;
+        }
+    }
+
+    fn run(&mut self, now: Nanos) -> bool {
+        self.now = self.now.max(now);
+        let mut is_busy = self.dpif.run(now);
+        is_busy |= self.revalidate_if_due();
+        is_busy |= self.handle_upcalls();
+        self.take_retired();
+        self.release_dying();
+        is_busy
+    }
+
+    fn settle(&mut self) {
+        self.revalidate();
+        self.dpif.synchronize();
+        // The workers have left everything that the pass deleted.
+        self.push_stats();
+        self.release_dying();
+    }
+
+    fn recv_packet_ins(&mut self, into: &mut Vec<PacketIn>, max: usize) -> usize {
+        take(&mut self.packet_ins, into, max)
+    }
+
+    fn recv_flow_removed(&mut self, into: &mut Vec<FlowRemoved>, max: usize) -> usize {
+        take(&mut self.flow_removed, into, max)
+    }
+
+    fn recv_samples(&mut self, into: &mut Vec<SampledPacket>, max: usize) -> usize {
+        take(&mut self.samples, into, max)
+    }
+
+    fn recv_flow_records(&mut self, into: &mut Vec<FlowRecord>, max: usize) -> usize {
+        let before = into.len();
+        let count = self.dpif.recv_flow_records(into, max);
+        for record in &into[before..] {
+            self.ipfix_stats.entry(record.exporter).or_default().records += 1;
+        }
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests;

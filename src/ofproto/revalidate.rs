@@ -1,0 +1,234 @@
+//! Revalidation: keeps counters and caches true.
+//!
+//! A pass goes over all megaflows. It credits what they counted to rules and MAC addresses, expires what is due
+//! for it, deletes megaflows that nobody uses, and translates again those made under a state that has changed:
+//! where the mask still holds the new actions are put in place, otherwise the megaflow goes, and its next
+//! packet misses.
+//!
+//! # When
+//! Before anything else after a change of rules, ports or settings; [`MAC_INTERVAL`] after an address moved;
+//! otherwise every [`INTERVAL`].
+//!
+//! # Removed rules
+//! A rule that left its table may still be used by megaflows until the next pass, and be counted by those that
+//! the pass deletes until the datapath has said its last word on them. Only then are the rule's counters final:
+//! [`OfprotoDpif::release_dying`].
+
+use super::bridge::{BridgeId, Bridges};
+use super::dpif::{OfprotoDpif, PARALLEL_LEN_MIN};
+use super::megaflows::{Delta, Epochs, Megaflow, advance};
+use super::rules::RuleId;
+use super::xlate::{Credit, Origin, XlateIn, XlateOut, xlate};
+use super::{FlowRemoved, FlowRemovedReason};
+use crate::dpif::{MegaflowId, RetiredMegaflow};
+use crate::flow::FlowKey;
+use crate::sync::Nanos;
+use rayon::prelude::*;
+
+/// Time between passes when nothing has changed: as Open vSwitch's revalidators.
+pub const INTERVAL: Nanos = Nanos::from_millis(500);
+/// Time between passes while addresses are being learned: a storm of new hosts costs at most 20 passes a second.
+pub const MAC_INTERVAL: Nanos = Nanos::from_millis(50);
+/// Retired megaflows taken from the datapath at a time.
+const RETIRED_BATCH_LEN: usize = 1024;
+
+/// A rule that left its table and is still counted.
+#[derive(Debug)]
+pub(super) struct Dying {
+    bridge: BridgeId,
+    rule: RuleId,
+    reason: FlowRemovedReason,
+    /// The last pass before it left.
+    pass: u64,
+}
+
+/// Credits packets of one translation. Returns whether an address moved.
+pub(super) fn apply_credits(
+    bridges: &mut Bridges,
+    credits: &[Credit],
+    delta: Delta,
+    last_used: Nanos,
+) -> bool {
+    let mut is_moved = false;
+    if delta.packets == 0 {
+        return false;
+    }
+    for credit in credits {
+        match *credit {
+            Credit::Rule { bridge, table, rule } => {
+                if let Some(bridge) = bridges.get_mut(bridge) {
+                    bridge.tables.credit(table, rule, delta.packets, delta.bytes, last_used);
+                }
+            }
+            Credit::Miss { bridge, table } => {
+                if let Some(bridge) = bridges.get_mut(bridge) {
+                    bridge.tables.count_lookups(table, delta.packets, 0);
+                }
+            }
+            Credit::Learn { .. } => is_moved |= apply_learn(bridges, credit, last_used),
+        }
+    }
+    is_moved
+}
+
+/// Learns an address, if that is what the credit is for. Returns whether it moved.
+pub(super) fn apply_learn(bridges: &mut Bridges, credit: &Credit, seen: Nanos) -> bool {
+    let Credit::Learn { bridge, vlan, mac, port } = *credit else { return false };
+    let Some(bridge) = bridges.get_mut(bridge).filter(|bridge| bridge.ports.contains_key(&port)) else {
+        return false;
+    };
+    let is_moved = bridge.macs.learn(vlan, mac, port, seen);
+    bridge.mac_epoch += u64::from(is_moved);
+    is_moved
+}
+
+/// Translates packets from the datapath, in parallel where that pays.
+pub(super) fn xlate_all(bridges: &Bridges, keys: &[FlowKey], is_parallel: bool) -> Vec<XlateOut> {
+    let one = |key| xlate(bridges, XlateIn { key, origin: Origin::Datapath });
+    if is_parallel && keys.len() >= PARALLEL_LEN_MIN {
+        keys.par_iter().map(one).collect()
+    } else {
+        keys.iter().map(one).collect()
+    }
+}
+
+impl OfprotoDpif {
+    /// Does a pass if one is due; returns whether it did.
+    pub(super) fn revalidate_if_due(&mut self) -> bool {
+        let since = self.now.since(self.last_pass);
+        let is_due = self.config_changed || since >= INTERVAL || (self.macs_changed && since >= MAC_INTERVAL);
+        if is_due {
+            self.revalidate();
+        }
+        is_due
+    }
+
+    /// One pass.
+    pub(super) fn revalidate(&mut self) {
+        self.pass += 1;
+        self.last_pass = self.now;
+        self.push_stats();
+        self.expire();
+        self.delete_idle();
+        (self.config_changed, self.macs_changed) = (false, false);
+        self.retranslate_stale();
+        self.release_dying();
+    }
+
+    /// Credits all that megaflows have counted since they were last asked.
+    pub(super) fn push_stats(&mut self) {
+        self.take_retired();
+        for (id, flow) in self.megaflows.iter_mut() {
+            let Some(stats) = self.dpif.flow_stats(id) else { continue };
+            let delta = advance(&mut flow.pushed, stats);
+            self.macs_changed |= apply_credits(&mut self.bridges, &flow.credits, delta, stats.last_used);
+        }
+    }
+
+    /// Credits the last counters of megaflows that left their workers.
+    pub(super) fn take_retired(&mut self) {
+        let mut retired: Vec<RetiredMegaflow> = Vec::new();
+        while self.dpif.recv_retired(&mut retired, RETIRED_BATCH_LEN) > 0 {
+            for RetiredMegaflow { id, stats } in retired.drain(..) {
+                let Some(mut flow) = self.megaflows.take_retired(id) else { continue };
+                let delta = advance(&mut flow.pushed, stats);
+                self.macs_changed |= apply_credits(&mut self.bridges, &flow.credits, delta, stats.last_used);
+            }
+        }
+    }
+
+    /// Expires addresses and rules. Their last use must be up to date.
+    fn expire(&mut self) {
+        let mut over = Vec::new();
+        for (id, bridge) in self.bridges.iter_mut() {
+            bridge.mac_epoch += u64::from(bridge.macs.expire(self.now));
+            let rules = bridge.tables.expire(self.now);
+            bridge.config_epoch += u64::from(!rules.is_empty());
+            over.extend(rules.into_iter().map(|(rule, reason)| (id, rule, reason)));
+        }
+        // This very pass takes them out of the caches.
+        let pass = self.pass - 1;
+        let dying = over.into_iter().map(|(bridge, rule, reason)| Dying { bridge, rule, reason, pass });
+        self.dying.extend(dying);
+    }
+
+    /// Notes that a rule left its table.
+    pub(super) fn rule_removed(&mut self, bridge: BridgeId, rule: RuleId, reason: FlowRemovedReason) {
+        self.dying.push(Dying { bridge, rule, reason, pass: self.pass });
+    }
+
+    fn delete_idle(&mut self) {
+        let (now, max_idle) = (self.now, self.config.max_idle);
+        let idle = self.megaflows.iter().filter(|(_, flow)| now.since(flow.pushed.last_used) >= max_idle);
+        let idle: Vec<MegaflowId> = idle.map(|(id, _)| id).collect();
+        idle.into_iter().for_each(|id| self.delete(id));
+    }
+
+    /// Deletes a megaflow; its last counters come later.
+    pub(super) fn delete(&mut self, id: MegaflowId) {
+        // It may be gone by itself, with its port; then no last word comes, and none is waited for.
+        let is_gone = self.dpif.flow_del(id).is_err();
+        self.megaflows.retire(id, self.pass);
+        if is_gone {
+            self.megaflows.take_retired(id);
+        }
+    }
+
+    /// Translates again what was translated under another state.
+    fn retranslate_stale(&mut self) {
+        let stale = self.megaflows.iter().filter(|(_, flow)| !flow.is_current(&self.bridges));
+        let (ids, keys): (Vec<MegaflowId>, Vec<FlowKey>) = stale.map(|(id, flow)| (id, flow.key)).unzip();
+        self.counters.revalidated += ids.len() as u64;
+        let outs = xlate_all(&self.bridges, &keys, self.config.is_parallel);
+        for (id, out) in ids.into_iter().zip(outs) {
+            self.refresh(id, out);
+        }
+    }
+
+    /// Makes a megaflow what its packet now translates to. Returns whether it is still there.
+    ///
+    /// If the new mask lies within the old one, all packets of the megaflow still go one way.
+    pub(super) fn refresh(&mut self, id: MegaflowId, out: XlateOut) -> bool {
+        let epochs = Epochs::of(&self.bridges, out.bridge, out.reads_macs);
+        let (actions, is_slow) = super::upcall::installed_actions(&out);
+        let Some(flow) = self.megaflows.get_mut(id) else { return false };
+        if !flow.mask.contains(&out.mask) {
+            self.delete(id);
+            return false;
+        }
+        if flow.credits != out.credits
+            && let Some(stats) = self.dpif.flow_stats(id)
+        {
+            // What it has counted up to now belongs to the rules that it had up to now.
+            let delta = advance(&mut flow.pushed, stats);
+            self.macs_changed |= apply_credits(&mut self.bridges, &flow.credits, delta, stats.last_used);
+        }
+        let is_changed = flow.actions != actions;
+        Megaflow::replace(flow, out, actions.clone(), is_slow, epochs);
+        if is_changed && self.dpif.flow_modify(id, actions).is_err() {
+            self.delete(id);
+            return false;
+        }
+        true
+    }
+
+    /// Gives up rules whose counters are final, and tells who wants to know.
+    pub(super) fn release_dying(&mut self) {
+        let oldest_retiring = self.megaflows.oldest_retiring_pass().unwrap_or(u64::MAX);
+        let pass = self.pass;
+        // The pass after a rule left its table takes it out of all megaflows; those deleted in that pass, or
+        // before, may still count for it.
+        let is_final = |dying: &Dying| pass > dying.pass && oldest_retiring > dying.pass + 1;
+        let (over, waiting) = std::mem::take(&mut self.dying).into_iter().partition(is_final);
+        self.dying = waiting;
+        let over: Vec<Dying> = over;
+        for Dying { bridge: id, rule, reason, .. } in over {
+            let Some(bridge) = self.bridges.get_mut(id) else { continue };
+            let Some(rule) = bridge.tables.release(rule) else { continue };
+            if rule.flags.send_flow_removed {
+                let removed = FlowRemoved { bridge: id, reason, stats: rule.stats(self.now) };
+                self.flow_removed.push_back(removed);
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Upcalls: what the datapath hands up, and what is answered.
+//!
+//! A batch is taken, sorted by what it is for, and its misses are grouped so that each flow is translated once.
+//! Translations run in parallel on the state as it is before the batch; their results are applied one after
+//! another in the order of arrival. Where a result read the MAC table and an earlier packet of the batch has
+//! changed it, the translation is done again: so the outcome is that of packets handled one by one.
+//!
+//! # Bounds
+//! [`UPCALL_BATCH_LEN`] upcalls at a time and [`UPCALLS_PER_RUN_MAX`] a turn of the loop; queues for controllers
+//! and collectors as configured. What finds them full is counted as lost.
+
+use super::PacketIn;
+use super::bridge::BridgeId;
+use super::dpif::OfprotoDpif;
+use super::megaflows::{Admission, Delta, Epochs, Megaflow};
+use super::revalidate::{apply_credits, apply_learn, xlate_all};
+use super::xlate::{Origin, XlateIn, XlateOut, xlate};
+use super::{IpfixStats, SampledPacket};
+use crate::dpif::{
+    Action, Actions, Execute, ExporterId, FlowPut, MegaflowId, MegaflowStats, SlowPathReason, Upcall,
+    UpcallKind, UserspaceCookie, WorkerId,
+};
+use crate::flow::{FlowKey, OfPort};
+use crate::packet::Packet;
+use std::collections::HashMap;
+
+/// Upcalls handled together: enough that translating in parallel pays.
+pub const UPCALL_BATCH_LEN: usize = 256;
+/// Upcalls handled in one turn of the control loop: at some microseconds each, a few milliseconds.
+pub const UPCALLS_PER_RUN_MAX: usize = 2_048;
+
+/// Packets of one flow that no megaflow covered when they came.
+#[derive(Debug)]
+struct Miss {
+    worker: WorkerId,
+    key: FlowKey,
+    packets: Vec<Packet>,
+}
+
+/// The actions to install for a translation, and whether its packets must come up one by one.
+pub(super) fn installed_actions(out: &XlateOut) -> (Actions, bool) {
+    if out.fits_megaflow() {
+        (out.actions.clone(), false)
+    } else {
+        let cookie = UserspaceCookie::SlowPath(SlowPathReason::TooManyActions);
+        (vec![Action::Userspace(cookie)], true)
+    }
+}
+
+impl OfprotoDpif {
+    /// Handles what waits; returns whether anything did.
+    pub(super) fn handle_upcalls(&mut self) -> bool {
+        let mut handled = 0;
+        let mut upcalls = Vec::new();
+        while handled < UPCALLS_PER_RUN_MAX {
+            let count = self.dpif.recv_upcalls(&mut upcalls, UPCALL_BATCH_LEN);
+            if count == 0 {
+                break;
+            }
+            handled += count;
+            let misses = self.sort(upcalls.drain(..));
+            self.handle_misses(misses);
+        }
+        handled > 0
+    }
+
+    /// Deals with all upcalls but misses; returns those, grouped by flow, in the order that flows appeared.
+    fn sort(&mut self, upcalls: impl Iterator<Item = Upcall>) -> Vec<Miss> {
+        let mut misses: Vec<Miss> = Vec::new();
+        let mut places: HashMap<(WorkerId, FlowKey), usize, ahash::RandomState> = HashMap::default();
+        for Upcall { worker, kind, key, packets } in upcalls {
+            match kind {
+                UpcallKind::Miss => {
+                    let place = *places.entry((worker, key)).or_insert(misses.len());
+                    if place == misses.len() {
+                        misses.push(Miss { worker, key, packets: Vec::new() });
+                    }
+                    misses[place].packets.extend(packets);
+                }
+                UpcallKind::Userspace(cookie) => {
+                    packets.into_iter().for_each(|packet| self.dispatch(worker, cookie, key, packet));
+                }
+            }
+        }
+        misses
+    }
+
+    /// Does with one packet what its cookie says.
+    fn dispatch(&mut self, worker: WorkerId, cookie: UserspaceCookie, key: FlowKey, packet: Packet) {
+        match cookie {
+            UserspaceCookie::SlowPath(_) => {
+                self.counters.slow_path_packets += 1;
+                // The megaflow that sent it up counts it for its rules.
+                let out = xlate(&self.bridges, XlateIn { key: &key, origin: Origin::Datapath });
+                self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions: out.actions });
+            }
+            UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id } => {
+                let owner = self.bridges.owner(key.in_port);
+                let bridge = owner.map(|(bridge, _)| bridge).or_else(|| self.only_bridge());
+                let is_full = self.packet_ins.len() >= self.config.packet_in_len_max;
+                let Some(bridge) = bridge.filter(|_| !is_full) else {
+                    self.counters.packet_ins_lost += 1;
+                    return;
+                };
+                let in_port = owner.map_or(OfPort::NONE, |(_, port)| port);
+                self.packet_ins.push_back(PacketIn {
+                    bridge,
+                    in_port,
+                    reason,
+                    table,
+                    cookie,
+                    max_len,
+                    controller_id,
+                    packet,
+                });
+            }
+            UserspaceCookie::Ipfix { .. }
+            | UserspaceCookie::FlowSample { .. }
+            | UserspaceCookie::Sflow { .. } => self.sampled(cookie, key, packet),
+        }
+    }
+
+    /// The bridge of a packet that has no port: clear only where there is one.
+    fn only_bridge(&self) -> Option<BridgeId> {
+        let mut bridges = self.bridges.iter().map(|(id, _)| id);
+        bridges.next().filter(|_| bridges.next().is_none())
+    }
+
+    fn sampled(&mut self, cookie: UserspaceCookie, key: FlowKey, packet: Packet) {
+        let is_full = self.samples.len() >= self.config.sample_len_max;
+        self.counters.samples_lost += u64::from(is_full);
+        if let UserspaceCookie::Ipfix { exporter, .. } = cookie {
+            let stats = self.ipfix_stats_of(exporter);
+            stats.sampled_packets += 1;
+            stats.lost_packets += u64::from(is_full);
+        }
+        if !is_full {
+            self.samples.push_back(SampledPacket { cookie, key, packet });
+        }
+    }
+
+    pub(super) fn ipfix_stats_of(&mut self, exporter: ExporterId) -> &mut IpfixStats {
+        self.ipfix_stats.entry(exporter).or_default()
+    }
+
+    fn handle_misses(&mut self, misses: Vec<Miss>) {
+        let is_covered = |miss: &Miss| self.current_megaflow(miss.worker, &miss.key).is_some();
+        let open: Vec<bool> = misses.iter().map(|miss| !is_covered(miss)).collect();
+        let wanted = misses.iter().zip(&open).filter(|(_, open)| **open);
+        let keys: Vec<FlowKey> = wanted.map(|(miss, _)| miss.key).collect();
+        let mut outs = xlate_all(&self.bridges, &keys, self.config.is_parallel).into_iter();
+        let before: Vec<(BridgeId, u64)> = self.bridges.iter().map(|(id, b)| (id, b.mac_epoch)).collect();
+        for (miss, open) in misses.into_iter().zip(open) {
+            let out = if open { outs.next() } else { None };
+            // An earlier packet of the batch may have taught the bridge where a host is.
+            let out = out.filter(|out| {
+                let bridge = out.bridge.filter(|_| out.reads_macs).and_then(|id| self.bridges.get(id));
+                let was = before.iter().find(|(id, _)| Some(*id) == out.bridge);
+                bridge.is_none_or(|bridge| was.is_some_and(|&(_, epoch)| epoch == bridge.mac_epoch))
+            });
+            self.handle_miss(miss, out);
+        }
+    }
+
+    /// The megaflow that covers a packet, if it is up to date.
+    fn current_megaflow(&self, worker: WorkerId, key: &FlowKey) -> Option<MegaflowId> {
+        let id = self.megaflows.find(worker, key)?;
+        self.megaflows.get(id).filter(|flow| flow.is_current(&self.bridges)).map(|_| id)
+    }
+
+    /// Sends the packets of one flow on their way, and installs a megaflow for those to come.
+    fn handle_miss(&mut self, miss: Miss, out: Option<XlateOut>) {
+        self.counters.missed_packets += miss.packets.len() as u64;
+        let covering = self.current_megaflow(miss.worker, &miss.key).and_then(|id| self.megaflows.get(id));
+        if let Some(flow) = covering.filter(|flow| !flow.is_slow) {
+            // Its install was on the way when they missed: do what it does.
+            let (actions, credits) = (flow.actions.clone(), flow.credits.clone());
+            return self.execute_and_credit(miss, actions, &credits);
+        }
+        let input = XlateIn { key: &miss.key, origin: Origin::Datapath };
+        let out = out.unwrap_or_else(|| xlate(&self.bridges, input));
+        let epochs = Epochs::of(&self.bridges, out.bridge, out.reads_macs);
+        for credit in &out.credits {
+            self.macs_changed |= apply_learn(&mut self.bridges, credit, self.now);
+        }
+        // A megaflow that covers the packet here is out of date.
+        if let Some(stale) = self.megaflows.find(miss.worker, &miss.key)
+            && self.refresh(stale, out.clone())
+        {
+            return self.execute_and_credit(miss, out.actions, &out.credits);
+        }
+        self.install(miss, out, epochs);
+    }
+
+    fn install(&mut self, miss: Miss, out: XlateOut, epochs: Epochs) {
+        let limit = self.config.flow_limit;
+        match self.megaflows.admit(miss.worker, miss.key.in_port, limit) {
+            Admission::Free => {}
+            Admission::InPlaceOf(id) => self.delete(id),
+            Admission::Refused => {
+                self.counters.uncached_packets += miss.packets.len() as u64;
+                return self.execute_and_credit(miss, out.actions, &out.credits);
+            }
+        }
+        let (actions, is_slow) = installed_actions(&out);
+        let (worker, key, delta) = (miss.worker, miss.key, count(&miss.packets));
+        let mut put = FlowPut { worker, key, mask: out.mask, actions: actions.clone(), packets: Vec::new() };
+        if is_slow {
+            self.execute_and_credit(miss, out.actions.clone(), &out.credits);
+        } else {
+            put.packets = with_key(key, miss.packets);
+        }
+        let result = self.dpif.flow_put(put);
+        match result {
+            Ok(id) => {
+                let pushed = MegaflowStats { last_used: self.now, ..MegaflowStats::default() };
+                let XlateOut { mask, credits, bridge, reads_macs, .. } = out;
+                let flow = Megaflow {
+                    worker,
+                    key,
+                    mask,
+                    actions,
+                    credits,
+                    bridge,
+                    reads_macs,
+                    epochs,
+                    is_slow,
+                    pushed,
+                };
+                self.megaflows.insert(id, flow);
+            }
+            Err(_) if is_slow => {}
+            Err(_) => {
+                // The datapath has let the packets through all the same, and no megaflow counts them.
+                self.counters.uncached_packets += delta.packets;
+                self.macs_changed |= apply_credits(&mut self.bridges, &out.credits, delta, self.now);
+            }
+        }
+    }
+
+    /// Sends packets on their way without a megaflow to count them.
+    fn execute_and_credit(&mut self, miss: Miss, actions: Actions, credits: &[super::xlate::Credit]) {
+        let Miss { worker, key, packets } = miss;
+        self.macs_changed |= apply_credits(&mut self.bridges, credits, count(&packets), self.now);
+        self.dpif.execute(Execute { worker, packets: with_key(key, packets), actions });
+    }
+}
+
+fn with_key(key: FlowKey, packets: Vec<Packet>) -> Vec<(FlowKey, Packet)> {
+    packets.into_iter().map(|packet| (key, packet)).collect()
+}
+
+/// What packets count for.
+fn count(packets: &[Packet]) -> Delta {
+    let bytes = packets.iter().map(|packet| packet.size() as u64).sum();
+    Delta { packets: packets.len() as u64, bytes }
+}

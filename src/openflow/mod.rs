@@ -9,10 +9,14 @@ pub mod action;
 pub mod error;
 pub mod flow_mod;
 pub mod format;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod matching;
 mod names;
 pub mod parse;
 pub mod ports;
+#[cfg(test)]
+pub(crate) mod random;
 
 pub use action::{Action, Subfield};
 pub use error::OfError;

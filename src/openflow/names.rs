@@ -3,6 +3,7 @@
 //!
 //! Names of fields as match keys are in [`crate::flow::fields`]; here is only what that table does not carry.
 
+use super::action::Subfield;
 use crate::flow::{Field, NW_FRAG_ANY, NW_FRAG_LATER};
 
 /// The name of each field in `move`, `load` and `output`, as Open vSwitch's tools print it, and its other name in
@@ -77,6 +78,12 @@ pub(super) fn field_by_header_name(name: &str) -> Option<Field> {
         .iter()
         .zip(short_names)
         .find_map(|(prefix, short)| Field::by_name(&format!("{short}{}", name.strip_prefix(prefix)?)))
+}
+
+/// What `field[]` means: all bits, but of `vlan_vid` the id without the bit that says that there is a tag.
+pub(super) fn all_bits(field: Field) -> Subfield {
+    let whole = Subfield::whole(field);
+    if field == Field::VlanVid { Subfield { bits: 12, ..whole } } else { whole }
 }
 
 /// A field's name in `set_field`, as Open vSwitch's tools print it.

@@ -1,6 +1,7 @@
 //! Actions and instructions.
 
-use super::matching::{format_value, hexadecimal};
+use super::matching::format_value;
+use crate::flow::format::format_hexadecimal as hexadecimal;
 use crate::flow::{Field, OfPort};
 use crate::openflow::action::{Action, Subfield};
 use crate::openflow::names::{all_bits, set_field_name, subfield_name};

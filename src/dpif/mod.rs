@@ -17,6 +17,7 @@
 
 pub mod actions;
 pub mod drop_reason;
+pub mod format;
 pub mod metering;
 pub mod model;
 

@@ -9,6 +9,7 @@
 
 pub mod extract;
 pub mod fields;
+pub mod format;
 mod key;
 pub mod mask;
 

@@ -1,9 +1,10 @@
-//! Words that reading and writing the flow syntax share: NXM and OXM names, protocol shorthands, TCP flags,
-//! kinds of fragments.
+//! Words that reading and writing the flow syntax share: NXM and OXM names, protocol shorthands.
 //!
-//! Names of fields as match keys are in [`crate::flow::fields`]; here is only what that table does not carry.
+//! Names of fields as match keys are in [`crate::flow::fields`], of flags and fragments in
+//! [`crate::flow::format`]; here is only what those do not carry.
 
-use crate::flow::{Field, NW_FRAG_ANY, NW_FRAG_LATER};
+use super::action::Subfield;
+use crate::flow::Field;
 
 /// The name of each field in `move`, `load` and `output`, as Open vSwitch's tools print it, and its other name in
 /// the other class, if it has one. Registers follow a rule instead: see [`subfield_name`].
@@ -79,6 +80,12 @@ pub(super) fn field_by_header_name(name: &str) -> Option<Field> {
         .find_map(|(prefix, short)| Field::by_name(&format!("{short}{}", name.strip_prefix(prefix)?)))
 }
 
+/// What `field[]` means: all bits, but of `vlan_vid` the id without the bit that says that there is a tag.
+pub(super) fn all_bits(field: Field) -> Subfield {
+    let whole = Subfield::whole(field);
+    if field == Field::VlanVid { Subfield { bits: 12, ..whole } } else { whole }
+}
+
 /// A field's name in `set_field`, as Open vSwitch's tools print it.
 pub(super) fn set_field_name(field: Field) -> &'static str {
     match field {
@@ -107,20 +114,6 @@ pub(super) const PROTOCOLS: &[(&str, u16, Option<u8>)] = &[
     ("rarp", 0x8035, None),
     ("mpls", 0x8847, None),
     ("mplsm", 0x8848, None),
-];
-
-/// Names of the twelve TCP flag bits, from the least significant. Those that RFC 9293 keeps in reserve go by
-/// their number.
-pub(super) const TCP_FLAGS: [&str; 12] =
-    ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns", "[200]", "[400]", "[800]"];
-
-/// Kinds of fragments, each a value and a mask of the two bits of `ip_frag`.
-pub(super) const FRAGMENTS: [(&str, u8, u8); 5] = [
-    ("no", 0, NW_FRAG_ANY | NW_FRAG_LATER),
-    ("yes", NW_FRAG_ANY, NW_FRAG_ANY),
-    ("first", NW_FRAG_ANY, NW_FRAG_ANY | NW_FRAG_LATER),
-    ("later", NW_FRAG_ANY | NW_FRAG_LATER, NW_FRAG_ANY | NW_FRAG_LATER),
-    ("not_later", 0, NW_FRAG_LATER),
 ];
 
 #[cfg(test)]

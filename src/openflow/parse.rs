@@ -30,7 +30,6 @@ use super::matching::Match;
 use super::ports::{PortNames, parse_port};
 use super::{Action, TableId};
 use action::ActionParser;
-use error::ParseError as Error;
 use matching::MatchBuilder;
 use token::{Form, Item, Items, Token};
 use value::bounded;
@@ -73,13 +72,13 @@ pub fn parse_flow_mod(
     match actions {
         Some((keyword, _)) if !takes_actions => {
             let (offset, keyword) = (keyword.offset, keyword.text.to_owned());
-            return Err(Error::KeywordNotAllowed { offset, keyword, here });
+            return Err(ParseError::KeywordNotAllowed { offset, keyword, here });
         }
         Some((_, actions)) => {
             flow_mod.actions = ActionParser::new(*flow_mod.matching.value(), ports).list(actions)?;
             check_goto(&flow_mod, actions)?;
         }
-        None if takes_actions => return Err(Error::NoActions { offset: text.len() }),
+        None if takes_actions => return Err(ParseError::NoActions { offset: text.len() }),
         None => {}
     }
     Ok(flow_mod)
@@ -145,7 +144,7 @@ fn split_actions(text: Token<'_>) -> Result<SplitFlow<'_>, ParseError> {
 }
 
 fn unknown(item: &Item<'_>) -> ParseError {
-    Error::UnknownKeyword { offset: item.key.offset, found: item.name() }
+    ParseError::UnknownKeyword { offset: item.key.offset, found: item.name() }
 }
 
 /// Refuses a `goto_table` that does not lead on (OpenFlow 1.5.1 section 5.5).
@@ -153,7 +152,7 @@ fn check_goto(flow_mod: &FlowMod, actions: Token<'_>) -> Result<(), ParseError> 
     let table = flow_mod.table;
     match flow_mod.actions.last() {
         Some(&Action::GotoTable(next)) if table != TABLE_ALL && next <= table => {
-            Err(Error::GotoNotForward { offset: actions.offset, table })
+            Err(ParseError::GotoNotForward { offset: actions.offset, table })
         }
         _ => Ok(()),
     }
@@ -210,7 +209,6 @@ impl<'a> FlowReader<'a> {
 
     fn keyword(&mut self, item: Item<'a>) -> Result<(), ParseError> {
         let (name, value) = (item.key.text, item.value);
-        // Adds are the only ones to have all of these.
         let is_known = matches!(
             name,
             "table" | "priority" | "cookie" | "idle_timeout" | "hard_timeout" | "importance" | "out_port"
@@ -220,10 +218,10 @@ impl<'a> FlowReader<'a> {
         }
         let (offset, keyword) = (item.key.offset, item.name());
         if !self.purpose.takes(name) {
-            return Err(Error::KeywordNotAllowed { offset, keyword, here: self.here });
+            return Err(ParseError::KeywordNotAllowed { offset, keyword, here: self.here });
         }
         if self.seen.contains(&name) {
-            return Err(Error::Duplicate { offset, keyword });
+            return Err(ParseError::Duplicate { offset, keyword });
         }
         self.seen.push(name);
         if let Some(flag) = self.flag(name) {
@@ -276,7 +274,7 @@ impl<'a> FlowReader<'a> {
         let Some((value, mask)) = item.value.split_once("/") else {
             if !gives {
                 let here = "without a mask here: write cookie=value/-1, or another mask";
-                return Err(Error::KeywordNotAllowed {
+                return Err(ParseError::KeywordNotAllowed {
                     offset: item.value.offset,
                     keyword: item.name(),
                     here,
@@ -287,7 +285,7 @@ impl<'a> FlowReader<'a> {
         };
         if self.purpose == Purpose::FlowMod(FlowModCommand::Add) {
             let (keyword, found) = (item.name(), mask.text.to_owned());
-            return Err(Error::MaskNotAllowed { offset: mask.offset, keyword, found });
+            return Err(ParseError::MaskNotAllowed { offset: mask.offset, keyword, found });
         }
         let (value, mask) = (all(value)?, all(mask)?);
         self.flow_mod.cookie = value & mask;

@@ -1,9 +1,10 @@
 //! Actions and instructions.
 
-use super::matching::{format_value, hexadecimal};
+use super::matching::format_value;
+use crate::flow::format::format_hexadecimal as hexadecimal;
 use crate::flow::{Field, OfPort};
 use crate::openflow::action::{Action, Subfield};
-use crate::openflow::names::{set_field_name, subfield_name};
+use crate::openflow::names::{all_bits, set_field_name, subfield_name};
 use crate::openflow::ports::{PortNames, format_port, is_reserved};
 
 /// An action list as `ovs-ofctl` prints it; `drop` if it is empty.
@@ -95,7 +96,7 @@ fn format_resubmit(in_port: Option<OfPort>, table: Option<u8>, ports: &dyn PortN
 fn format_subfield(subfield: Subfield) -> String {
     let name = subfield_name(subfield.field);
     let (first, last) = (subfield.first_bit, subfield.first_bit + subfield.bits - 1);
-    if subfield == Subfield::whole(subfield.field) {
+    if subfield == all_bits(subfield.field) {
         format!("{name}[]")
     } else if first == last {
         format!("{name}[{first}]")

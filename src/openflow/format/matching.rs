@@ -1,12 +1,12 @@
 //! Matches, field by field in the order of `ovs-ofctl`.
 
 use crate::flow::fields::Format;
+use crate::flow::format::{format_field_value, format_fragment, format_tcp_flags};
 use crate::flow::{Field, OfPort, VLAN_CFI};
 use crate::openflow::Match;
 use crate::openflow::format::DEFAULT_PRIORITY;
-use crate::openflow::names::{FRAGMENTS, PROTOCOLS, TCP_FLAGS};
+use crate::openflow::names::PROTOCOLS;
 use crate::openflow::ports::{PortNames, format_port};
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A match as `ovs-ofctl` prints it; empty if it covers every packet.
 pub fn format_match(matching: &Match, ports: &dyn PortNames) -> String {
@@ -153,21 +153,12 @@ struct Shorthand {
     says_nw_proto: bool,
 }
 
-/// A number as `printf("%#x")` writes it: zero has no prefix.
-pub(super) fn hexadecimal(value: u128) -> String {
-    if value == 0 { "0".to_owned() } else { format!("{value:#x}") }
-}
-
 /// The value and mask of a field in a match. `mask` is not 0.
 fn format_masked(field: Field, value: u128, mask: u128, ports: &dyn PortNames) -> String {
     let is_exact = mask == field.full_mask();
     match field {
-        Field::IpFrag => {
-            let row = FRAGMENTS.iter().find(|row| (row.1.into(), row.2.into()) == (value, mask));
-            return row.map_or_else(|| format!("{value:#x}/{mask:#x}"), |row| row.0.to_owned());
-        }
-        Field::TcpFlags if is_exact => return format_flags(value),
-        Field::TcpFlags => return format_masked_flags(value, mask),
+        Field::IpFrag => return format_fragment(value, mask),
+        Field::TcpFlags => return format_tcp_flags(value, mask),
         Field::Ipv6Label if is_exact => return format!("{value:#07x}"),
         Field::Ipv6Label => return format!("{value:#07x}/{mask:#07x}"),
         Field::EthType if is_exact => return format!("{value:#06x}"),
@@ -178,55 +169,8 @@ fn format_masked(field: Field, value: u128, mask: u128, ports: &dyn PortNames) -
 
 /// The value and mask of a field in an action, and in a match where that is no different.
 pub(super) fn format_value(field: Field, value: u128, mask: u128, ports: &dyn PortNames) -> String {
-    let info = field.info();
-    let is_exact = mask == field.full_mask();
-    let one = |number: u128| match info.format {
-        Format::Decimal => number.to_string(),
-        Format::Ethernet => format_mac(number),
-        Format::Ipv4 => Ipv4Addr::from(number as u32).to_string(),
-        Format::Ipv6 => Ipv6Addr::from(number).to_string(),
-        Format::OfPort => format_port(OfPort(number as u32), ports),
-        Format::Hexadecimal | Format::Frag | Format::TcpFlags => hexadecimal(number),
-    };
-    if is_exact {
-        return one(value);
+    match field.info().format {
+        Format::OfPort if mask == field.full_mask() => format_port(OfPort(value as u32), ports),
+        _ => format_field_value(field, value, mask),
     }
-    let mask_text = match info.format {
-        Format::Ipv4 | Format::Ipv6 => match prefix_len(mask, info.bits) {
-            Some(len) => len.to_string(),
-            None => one(mask),
-        },
-        Format::Ethernet => one(mask),
-        _ => hexadecimal(mask),
-    };
-    format!("{}/{mask_text}", one(value))
-}
-
-/// A MAC address.
-pub(super) fn format_mac(address: u128) -> String {
-    let [.., a, b, c, d, e, f] = address.to_be_bytes();
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-}
-
-/// How many leading bits of `bits` the mask has, if it has no others.
-fn prefix_len(mask: u128, bits: u16) -> Option<u32> {
-    let len = (mask << (128 - u32::from(bits))).leading_ones();
-    (mask.count_ones() == len).then_some(len)
-}
-
-/// All flags, `syn|ack`; none is `0`.
-fn format_flags(value: u128) -> String {
-    let names: Vec<_> = flags_in(value).collect();
-    if names.is_empty() { "0".to_owned() } else { names.join("|") }
-}
-
-/// The flags looked at, `+syn-ack`.
-fn format_masked_flags(value: u128, mask: u128) -> String {
-    let sign = |bit: usize| if value >> bit & 1 != 0 { '+' } else { '-' };
-    let bits = (0..TCP_FLAGS.len()).filter(|&bit| mask >> bit & 1 != 0);
-    bits.map(|bit| format!("{}{}", sign(bit), TCP_FLAGS[bit])).collect()
-}
-
-fn flags_in(value: u128) -> impl Iterator<Item = &'static str> {
-    TCP_FLAGS.into_iter().enumerate().filter(move |(bit, _)| value >> bit & 1 != 0).map(|(_, name)| name)
 }

@@ -8,7 +8,7 @@ use super::value::{self, bounded};
 use crate::flow::fields::Format;
 use crate::flow::{Field, Flow, OfPort, VLAN_CFI};
 use crate::openflow::action::{Action, Subfield};
-use crate::openflow::names::field_by_header_name;
+use crate::openflow::names::{all_bits, field_by_header_name};
 use crate::openflow::ports::{PortNames, parse_port};
 
 /// Actions of `ovs-actions(7)` for which there is no [`Action`].
@@ -328,7 +328,7 @@ impl<'a> ActionParser<'a> {
     fn resubmit(&self, item: Item<'_>) -> Result<Action, ParseError> {
         let value = item.value;
         let bad = |token: Token<'_>, allowed| token.bad_value("resubmit", allowed);
-        let (port, table) = match value.split_once(",") {
+        let (port, table) = match value.split_unquoted(',') {
             Some((port, table)) if item.form == Form::Parentheses => (port.trim(), Some(table.trim())),
             _ => (value.trim(), None),
         };
@@ -367,14 +367,14 @@ impl<'a> ActionParser<'a> {
 
     /// `field`, `field[]`, `field[bit]` or `field[first..last]`.
     fn subfield(&self, text: Token<'_>) -> Result<Subfield, ParseError> {
-        let Some((name, bits)) = text.split_once("[") else { return self.field(text).map(Subfield::whole) };
+        let Some((name, bits)) = text.split_once("[") else { return self.field(text).map(all_bits) };
         let field = self.field(name)?;
         let last_bit = field.info().bits - 1;
         let Some(range) = bits.text.strip_suffix(']') else {
             return Err(text.bad_value(name.text, Allowed::Subfield));
         };
         if range.is_empty() {
-            return Ok(Subfield::whole(field));
+            return Ok(all_bits(field));
         }
         let (first, last) = range.split_once("..").unwrap_or((range, range));
         let bit = |text| value::number(text).filter(|&bit| bit <= u128::from(last_bit));

@@ -23,6 +23,23 @@ impl<'a> Token<'a> {
         Some((self.head(at), self.tail(at + separator.len())))
     }
 
+    /// What stands before and after the first `separator` that is not between double quotes.
+    pub(super) fn split_unquoted(self, separator: char) -> Option<(Token<'a>, Token<'a>)> {
+        let (mut is_quoted, mut is_escaped) = (false, false);
+        for (at, found) in self.text.char_indices() {
+            match found {
+                _ if is_escaped => is_escaped = false,
+                '\\' if is_quoted => is_escaped = true,
+                '"' => is_quoted = !is_quoted,
+                _ if found == separator && !is_quoted => {
+                    return Some((self.head(at), self.tail(at + separator.len_utf8())));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// The first `len` bytes; `len` is on a character's edge.
     fn head(self, len: usize) -> Token<'a> {
         Token { text: &self.text[..len], ..self }

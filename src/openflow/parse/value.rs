@@ -3,7 +3,7 @@
 use super::error::{Allowed, ParseError};
 use super::token::Token;
 use crate::flow::fields::{FieldInfo, Format};
-use crate::openflow::names::{FRAGMENTS, TCP_FLAGS};
+use crate::flow::format::{FRAGMENT_NAMES, TCP_FLAG_NAMES};
 use crate::openflow::ports::{PortNames, parse_port};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -79,7 +79,7 @@ pub(super) fn masked(
     {
         return Ok(flags);
     }
-    if let Some(&(_, value, mask)) = FRAGMENTS.iter().find(|row| row.0 == token.text)
+    if let Some(&(_, value, mask)) = FRAGMENT_NAMES.iter().find(|row| row.0 == token.text)
         && info.format == Format::Frag
     {
         return Ok((value.into(), mask.into()));
@@ -134,7 +134,8 @@ pub(super) fn allowed(info: &FieldInfo) -> Allowed {
 
 /// Flags by name: `+syn-ack` looks at those named, `syn|ack` at all of them. None for anything else, as a number.
 fn tcp_flags(text: &str) -> Option<(u128, u128)> {
-    let bit = |name: &str| TCP_FLAGS.iter().position(|&flag| flag == name).map(|position| 1_u128 << position);
+    let bit =
+        |name: &str| TCP_FLAG_NAMES.iter().position(|&flag| flag == name).map(|position| 1_u128 << position);
     if !text.starts_with(['+', '-']) {
         let mut value = 0;
         for name in text.split('|') {

@@ -1,0 +1,166 @@
+use super::*;
+use crate::dpif::{DropReason, ExporterId};
+use crate::flow::{Field, Flow, OfPort};
+
+/// A key and a mask from fields, each with its value and the bits that matter; word 0 matters in full.
+fn megaflow(fields: &[(Field, u128, u128)]) -> String {
+    let key = FlowKey { in_port: DpPort(1), ..FlowKey::ZERO };
+    let (mut flow, mut mask) = (Flow::new(key, OfPort(1)), Flow::default());
+    *mask.key.words_mut().first_mut().unwrap() = u64::MAX;
+    for &(field, value, bits) in fields {
+        flow.set_masked(field, value, bits);
+        mask.set_masked(field, u128::MAX, bits);
+    }
+    format_megaflow(&flow.key, &FlowMask(mask.key))
+}
+
+const ALL: u128 = u128::MAX;
+
+#[test]
+fn a_tcp_megaflow_reads_as_open_vswitch_writes_it() {
+    let text = megaflow(&[
+        (Field::EthType, 0x0800, ALL),
+        (Field::EthDst, 0x0001_0203_0405, ALL),
+        (Field::Ipv4Src, 0x0a00_0000, 0xff00_0000),
+        (Field::IpProto, 6, ALL),
+        (Field::IpFrag, 0, ALL),
+        (Field::TcpDst, 80, ALL),
+        (Field::TcpFlags, 0x02, 0x12),
+    ]);
+    assert_eq!(
+        text,
+        "recirc_id(0),in_port(1),eth(dst=00:01:02:03:04:05),eth_type(0x0800),\
+         ipv4(src=10.0.0.0/255.0.0.0,proto=6,frag=no),tcp(dst=80),tcp_flags(+syn-ack)"
+    );
+}
+
+#[test]
+fn every_kind_of_packet_has_its_groups() {
+    for (fields, text) in [
+        (&[(Field::EthType, 0x88cc, ALL)][..], "eth_type(0x88cc)"),
+        (
+            &[
+                (Field::EthType, 0x0806, ALL),
+                (Field::ArpOp, 1, ALL),
+                (Field::ArpTpa, 0x0102_0304, ALL),
+                (Field::ArpSha, 5, ALL),
+            ],
+            "eth_type(0x0806),arp(tip=1.2.3.4,op=1,sha=00:00:00:00:00:05)",
+        ),
+        (
+            &[
+                (Field::EthType, 0x86dd, ALL),
+                (Field::Ipv6Dst, 1, ALL),
+                (Field::IpProto, 17, ALL),
+                (Field::IpTos, 0xb8, 0xfc),
+                (Field::IpTtl, 64, ALL),
+                (Field::UdpSrc, 0x50, 0xfff0),
+            ],
+            "eth_type(0x86dd),ipv6(dst=::1,proto=17,tclass=0xb8/0xfc,hlimit=64),udp(src=80/0xfff0)",
+        ),
+        (
+            &[
+                (Field::EthType, 0x86dd, ALL),
+                (Field::IpProto, 58, ALL),
+                (Field::Icmpv6Type, 135, ALL),
+                (Field::Icmpv6Code, 0, ALL),
+                (Field::NdTarget, 1, ALL),
+                (Field::NdSll, 5, ALL),
+            ],
+            "eth_type(0x86dd),ipv6(proto=58),icmpv6(type=135,code=0),nd(target=::1,sll=00:00:00:00:00:05)",
+        ),
+        (
+            &[(Field::VlanTci, 0x7005, ALL), (Field::EthType, 0x0800, ALL), (Field::IpFrag, 2, 2)],
+            "vlan(vid=5,pcp=3),eth_type(0x0800),ipv4(frag=0x2/0x2)",
+        ),
+        (&[(Field::VlanTci, 0, ALL), (Field::EthType, 0x0800, ALL)], "vlan(none),eth_type(0x0800)"),
+        (
+            &[(Field::EthType, 0x88cc, ALL), (Field::Ipv4Src, 0, 1)],
+            "eth_type(0x88cc),network(nw_src=0.0.0.0/0.0.0.1)",
+        ),
+        (&[(Field::PktMark, 5, 0xf), (Field::EthType, 0x88cc, ALL)], "pkt_mark(0x5/0xf),eth_type(0x88cc)"),
+    ] {
+        let found = megaflow(fields);
+        // Word 0 holds the Ethernet type; the fields of word 1 matter only where a row says so.
+        assert_eq!(found, format!("recirc_id(0),in_port(1),{text}"));
+    }
+}
+
+/// No bit of a mask is hidden: each single bit added to an empty mask shows.
+#[test]
+fn every_bit_of_a_mask_shows() {
+    for eth_type in [0x0800, 0x86dd, 0x0806, 0x88cc] {
+        let key = FlowKey { eth_type, ..FlowKey::ZERO };
+        let mut word_0 = FlowMask::EMPTY;
+        word_0.0.words_mut()[0] = u64::MAX;
+        let bare = format_megaflow(&key, &word_0);
+        let exact = FlowMask::exact();
+        for word in 1..crate::flow::FLOW_KEY_WORDS {
+            for bit in (0..64).map(|bit| 1_u64 << bit).filter(|bit| exact.words()[word] & bit != 0) {
+                let mut mask = word_0;
+                mask.0.words_mut()[word] |= bit;
+                // These have bits that no packet's key can set.
+                let is_unused = mask.0.nw_frag & !3 != 0
+                    || mask.0.tcp_flags & 0xf000 != 0
+                    || mask.0.ipv6_label & 0xfff0_0000 != 0;
+                assert!(
+                    is_unused || format_megaflow(&key, &mask) != bare,
+                    "word {word}, bit {bit:#x} of {bare}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn actions_say_what_they_do() {
+    let controller = UserspaceCookie::Controller {
+        reason: ControllerReason::TableMiss,
+        table: 3,
+        cookie: 0x12,
+        max_len: 128,
+        controller_id: 0,
+    };
+    let ipfix = |direction, output| {
+        Action::Userspace(UserspaceCookie::Ipfix { exporter: ExporterId(0), direction, output })
+    };
+    let sample = |probability, action| Action::Sample { probability, actions: vec![action] };
+    let (ingress, egress) = (ObservationDirection::Ingress, ObservationDirection::Egress);
+    for (action, text) in [
+        (Action::Output(DpPort(2)), "2"),
+        (Action::Drop(DropReason::TableMiss), "drop(table_miss)"),
+        (
+            Action::Set { field: Field::Ipv4Src, value: 0x0a00_0000, mask: 0xff00_0000 },
+            "set(nw_src=10.0.0.0/8)",
+        ),
+        (Action::Set { field: Field::TcpDst, value: 80, mask: 0xffff }, "set(tcp_dst=80)"),
+        (Action::PushVlan { tpid: 0x8100, tci: 0x6005 }, "push_vlan(vid=5,pcp=3)"),
+        (Action::PushVlan { tpid: 0x88a8, tci: 5 }, "push_vlan(tpid=0x88a8,vid=5,pcp=0)"),
+        (Action::PopVlan, "pop_vlan"),
+        (Action::DecTtl { to_controller: None }, "dec_ttl"),
+        (
+            Action::DecTtl { to_controller: Some(controller) },
+            "dec_ttl(controller(reason=table_miss,table=3,cookie=0x12,max_len=128,id=0))",
+        ),
+        (
+            Action::Userspace(controller),
+            "userspace(controller(reason=table_miss,table=3,cookie=0x12,max_len=128,id=0))",
+        ),
+        (sample(u32::MAX, ipfix(ingress, None)), "sample(100%,ipfix(exporter=0,ingress))"),
+        (
+            sample(u32::MAX / 64, ipfix(egress, Some(DpPort(7)))),
+            "sample(1.5625%,ipfix(exporter=0,egress,output=7))",
+        ),
+        (sample(1, Action::Output(DpPort(3))), "sample(0.000000023283%,3)"),
+        (sample(0, Action::PopVlan), "sample(0%,pop_vlan)"),
+        (Action::Userspace(UserspaceCookie::Sflow { output: None }), "userspace(sflow())"),
+        (
+            Action::Userspace(UserspaceCookie::SlowPath(SlowPathReason::PacketOut)),
+            "userspace(slow_path(packet_out))",
+        ),
+    ] {
+        assert_eq!(format_dp_actions(&[action]), text);
+    }
+    assert_eq!(format_dp_actions(&[]), "drop");
+    assert_eq!(format_dp_actions(&[Action::PopVlan, Action::Output(DpPort(2))]), "pop_vlan,2");
+}

@@ -1,0 +1,98 @@
+//! The body of the fuzz target for the flow syntax; `tests` below replays its committed corpus.
+
+use super::format::{format_actions, format_flow_mod, format_match};
+use super::parse::{parse_actions, parse_flow_mod, parse_flow_stats_request, parse_match};
+use super::{FlowModCommand, Match, NoNames};
+
+/// Reads any bytes as each kind of text. What is accepted must be read back from what it is written as; a fault
+/// must lie within the text and say something.
+pub fn fuzz_flow_syntax(data: &[u8]) {
+    let text = &*String::from_utf8_lossy(data);
+    let check = |error: super::parse::ParseError| {
+        assert!(error.offset() <= text.len(), "{error} lies past the end of {text:?}");
+        assert!(!error.to_string().is_empty());
+    };
+    let commands = [
+        FlowModCommand::Add,
+        FlowModCommand::Modify,
+        FlowModCommand::ModifyStrict,
+        FlowModCommand::Delete,
+        FlowModCommand::DeleteStrict,
+    ];
+    for command in commands {
+        match parse_flow_mod(text, command, &NoNames) {
+            Ok(flow_mod) => {
+                let written = format_flow_mod(&flow_mod, &NoNames);
+                assert_eq!(
+                    parse_flow_mod(&written, command, &NoNames),
+                    Ok(flow_mod),
+                    "{text:?} as {written:?}"
+                );
+            }
+            Err(error) => check(error),
+        }
+    }
+    match parse_match(text, &NoNames) {
+        Ok(matching) => {
+            let written = format_match(&matching, &NoNames);
+            assert_eq!(parse_match(&written, &NoNames), Ok(matching), "{text:?} as {written:?}");
+        }
+        Err(error) => check(error),
+    }
+    let any = Match::any();
+    match parse_actions(text, &any, &NoNames) {
+        Ok(actions) => {
+            let written = format_actions(&actions, &NoNames);
+            assert_eq!(parse_actions(&written, &any, &NoNames), Ok(actions), "{text:?} as {written:?}");
+        }
+        Err(error) => check(error),
+    }
+    if let Err(error) = parse_flow_stats_request(text, &NoNames) {
+        check(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn corpus() -> Vec<Vec<u8>> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/flow_syntax");
+        let entries = std::fs::read_dir(directory).unwrap();
+        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_corpus_is_read_without_panic_and_read_back_the_same() {
+        let corpus = corpus();
+        assert!(corpus.len() >= 24, "{}", corpus.len());
+        corpus.iter().for_each(|data| fuzz_flow_syntax(data));
+    }
+
+    /// Pieces of the corpus, cut, joined and altered: near enough to flows to get past the first check.
+    #[test]
+    fn altered_flows_are_read_without_panic() {
+        let corpus = corpus();
+        for seed in 0..20_000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut data = Vec::new();
+            for _ in 0..random.u8(1..4) {
+                let source = &corpus[random.usize(..corpus.len())];
+                let start = random.usize(..=source.len());
+                let end = random.usize(start..=source.len());
+                data.extend_from_slice(&source[start..end]);
+            }
+            for _ in 0..random.u8(..3) {
+                let alphabet = b"=:,()[]./|+-*\"\\ 0x9af\xc3\xa9\0";
+                let at = random.usize(..=data.len());
+                data.insert(at, alphabet[random.usize(..alphabet.len())]);
+            }
+            let data_in_message = String::from_utf8_lossy(&data).into_owned();
+            let outcome = std::panic::catch_unwind(|| fuzz_flow_syntax(&data));
+            assert!(outcome.is_ok(), "seed {seed}: {data_in_message:?}");
+        }
+    }
+}

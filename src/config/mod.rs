@@ -1,0 +1,5 @@
+//! The switch's configuration.
+
+mod types;
+
+pub use types::*;

@@ -1,0 +1,210 @@
+//! The checked configuration: what the switch is built from. Every value in here is within its range.
+
+use crate::flow::OfPort;
+use crate::netdev::{MacAddress, NetdevConfig};
+use crate::openflow::FlowMod;
+use crate::sync::Nanos;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tracing::level_filters::LevelFilter;
+
+/// A whole switch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// The switch itself.
+    pub switch: SwitchConfig,
+    /// What DPDK is started with.
+    pub dpdk: DpdkConfig,
+    /// The threads that forward packets.
+    pub workers: WorkersConfig,
+    /// The bridges, in the order of the file; names, datapath ids and all port names are unique.
+    pub bridges: Vec<BridgeConfig>,
+    /// Where Prometheus finds the metrics.
+    pub metrics: MetricsConfig,
+    /// Where `penstockctl` finds the switch.
+    pub control: ControlConfig,
+}
+
+/// The switch itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SwitchConfig {
+    /// Tells switches on one host apart: 1 to 32 of `a-z0-9-_`.
+    pub name: String,
+    /// Where sockets and the lock file go: an absolute path.
+    pub run_dir: PathBuf,
+    /// The least severe log line that is written.
+    pub log_level: LevelFilter,
+}
+
+/// What DPDK is started with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DpdkConfig {
+    /// Whether to use hugepages.
+    pub hugepages: Hugepages,
+    /// Memory for packets and devices in MiB, 64 to 1 048 576; none: as much as ports and workers need.
+    pub memory_mib: Option<u32>,
+}
+
+/// Whether to use hugepages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hugepages {
+    /// Where there are some; otherwise ordinary memory and a warning.
+    Auto,
+    /// Do not start without.
+    Require,
+    /// Ordinary memory even where there are some.
+    Never,
+}
+
+/// The threads that forward packets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkersConfig {
+    /// How many, and on which cores.
+    pub placement: WorkerPlacement,
+    /// The core that the control thread is pinned to; none: the scheduler puts it on any core that no worker
+    /// owns. Never one of the workers' cores.
+    pub control_core: Option<u16>,
+    /// What a worker does when no packet has come for a while.
+    pub idle: WorkerIdle,
+    /// Entries of each worker's exact-match cache: a power of two from 1 024 to 4 194 304.
+    pub emc_entries: usize,
+    /// Megaflows that each worker can have, 1 to 4 000 000.
+    pub megaflows_max: usize,
+    /// Messages in each worker's ring to the control thread: a power of two from 64 to 65 536.
+    pub upcall_ring_len: usize,
+}
+
+impl WorkersConfig {
+    /// How many workers there are, 1 to 64.
+    pub fn count(&self) -> u16 {
+        match &self.placement {
+            WorkerPlacement::Auto { count } => *count,
+            WorkerPlacement::Cores(cores) => cores.len() as u16,
+        }
+    }
+}
+
+/// How many workers there are, and on which cores.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WorkerPlacement {
+    /// The switch picks cores from those it may run on.
+    Auto {
+        /// How many, 1 to 64.
+        count: u16,
+    },
+    /// One worker on each of these cores: 1 to 64 of them, all different.
+    Cores(Vec<u16>),
+}
+
+/// What a worker does when no packet has come for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WorkerIdle {
+    /// Sleeps, for longer the longer it has been idle: kind to a shared machine.
+    Sleep,
+    /// Goes on polling: lowest latency, at the price of a whole core.
+    Spin,
+}
+
+/// A bridge: an OpenFlow switch with its ports.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BridgeConfig {
+    /// Unique in the switch: 1 to 15 of `a-z A-Z 0-9 - _ .`, so that an interface can have the name.
+    pub name: String,
+    /// OpenFlow's datapath id, unique in the switch, never 0.
+    pub datapath_id: u64,
+    /// Address of the bridge's own interface; none: one that stays the same for a name.
+    pub mac: Option<MacAddress>,
+    /// Seconds after which an address that was not seen again is forgotten, 15 to 3 600.
+    pub mac_ageing_s: u16,
+    /// Addresses that the bridge learns at most, 10 to 1 000 000.
+    pub mac_table_size: usize,
+    /// The device of OpenFlow port LOCAL, if the bridge has its own interface on the host. The kind is
+    /// [`Internal`](crate::netdev::NetdevKind::Internal).
+    pub internal_port: Option<NetdevConfig>,
+    /// The rules that it starts with, in the order of the file; at least one.
+    pub rules: Vec<FlowMod>,
+    /// Its ports, in the order of the file; names are unique in the switch, numbers in the bridge.
+    pub ports: Vec<PortConfig>,
+    /// Its IPFIX exporter.
+    pub ipfix: Option<IpfixConfig>,
+}
+
+/// A port of a bridge.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortConfig {
+    /// Its OpenFlow number: 1 to [`OfPort::MAX`].
+    pub number: OfPort,
+    /// Its device; the port's name is the device's.
+    pub netdev: NetdevConfig,
+    /// What NORMAL does with VLAN tags on it.
+    pub vlan: PortVlan,
+}
+
+/// What the NORMAL action does with VLAN tags on a port. Ids are 1 to 4 094.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PortVlan {
+    /// Untagged packets belong to this VLAN and leave untagged; tagged ones are dropped.
+    Access {
+        /// The VLAN's id.
+        vid: u16,
+    },
+    /// Tagged packets of these VLANs come and go with their tag.
+    Trunk {
+        /// Ids in order, without repeats; none: all of them, and untagged packets as VLAN 0.
+        vids: Option<Vec<u16>>,
+        /// The VLAN of untagged packets, whose packets leave untagged; none: untagged packets belong to
+        /// VLAN 0, which a list of ids does not carry. A listed trunk carries its native VLAN in any case.
+        native: Option<u16>,
+    },
+}
+
+impl PortVlan {
+    /// What a port does whose `vlan:` is not given: every VLAN comes and goes as it is.
+    pub const ALL: PortVlan = PortVlan::Trunk { vids: None, native: None };
+}
+
+/// A bridge's IPFIX exporter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IpfixConfig {
+    /// Where records go.
+    pub collector: Collector,
+    /// IPFIX observation domain (RFC 7011 section 3.1). Unique among exporters to one collector.
+    pub observation_domain_id: u32,
+    /// IPFIX element 138, `observationPointId`.
+    pub observation_point_id: u64,
+    /// Longest time that a record stays open: 100 ms to 30 minutes.
+    pub active_timeout: Nanos,
+    /// Longest time that a record stays open without a packet: 100 ms to 30 minutes, at most `active_timeout`.
+    pub idle_timeout: Nanos,
+    /// Flows that each worker keeps at most, 1 024 to 16 777 216.
+    pub cache_entries: usize,
+    /// How often templates are sent again: 1 second to 1 day.
+    pub template_interval: Nanos,
+    /// Whether packets are metered as they come in.
+    pub input: bool,
+    /// Whether packets are metered as they leave. At least one of the two is set.
+    pub output: bool,
+}
+
+/// Where IPFIX records go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Collector {
+    /// IPFIX over UDP (RFC 7011 section 10.3).
+    Udp(SocketAddr),
+}
+
+/// Where Prometheus finds the metrics.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MetricsConfig {
+    /// Address and TCP port of `/metrics`; none: not served.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Where `penstockctl` finds the switch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ControlConfig {
+    /// The unix socket: an absolute path of at most 107 bytes.
+    pub socket: PathBuf,
+    /// Permission bits of the socket, at most 0o777.
+    pub mode: u32,
+}

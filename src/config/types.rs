@@ -1,5 +1,6 @@
 //! The checked configuration: what the switch is built from. Every value in here is within its range.
 
+use crate::datapath::IdlePolicy;
 use crate::flow::OfPort;
 use crate::netdev::{MacAddress, NetdevConfig};
 use crate::openflow::FlowMod;
@@ -65,7 +66,7 @@ pub struct WorkersConfig {
     /// owns. Never one of the workers' cores.
     pub control_core: Option<u16>,
     /// What a worker does when no packet has come for a while.
-    pub idle: WorkerIdle,
+    pub idle: IdlePolicy,
     /// Entries of each worker's exact-match cache: a power of two from 1 024 to 4 194 304.
     pub emc_entries: usize,
     /// Megaflows that each worker can have, 1 to 4 000 000.
@@ -96,15 +97,6 @@ pub enum WorkerPlacement {
     Cores(Vec<u16>),
 }
 
-/// What a worker does when no packet has come for a while.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WorkerIdle {
-    /// Sleeps, for longer the longer it has been idle: kind to a shared machine.
-    Sleep,
-    /// Goes on polling: lowest latency, at the price of a whole core.
-    Spin,
-}
-
 /// A bridge: an OpenFlow switch with its ports.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BridgeConfig {
@@ -125,7 +117,7 @@ pub struct BridgeConfig {
     pub rules: Vec<FlowMod>,
     /// Its ports, in the order of the file; names are unique in the switch, numbers in the bridge.
     pub ports: Vec<PortConfig>,
-    /// Its IPFIX exporter.
+    /// Its IPFIX exporter; at most [`EXPORTER_COUNT_MAX`](crate::datapath::EXPORTER_COUNT_MAX) bridges have one.
     pub ipfix: Option<IpfixConfig>,
 }
 
@@ -203,7 +195,7 @@ pub struct MetricsConfig {
 /// Where `penstockctl` finds the switch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ControlConfig {
-    /// The unix socket: an absolute path of at most 107 bytes.
+    /// The unix socket: an absolute path of at most 103 bytes.
     pub socket: PathBuf,
     /// Permission bits of the socket, at most 0o777.
     pub mode: u32,

@@ -37,13 +37,45 @@ pub enum FlowEndReason {
     LackOfResources = 5,
 }
 
+/// The bits of the key that tell flows apart, for each kind of packet: an exporter has one template for each,
+/// and a MAC address that only the template for other packets asks for must not split (or slow) IP flows.
+/// Every mask counts as if `eth_type` were in it in full.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyMasks {
+    /// For packets whose `eth_type` is 0x0800.
+    pub ipv4: FlowMask,
+    /// For packets whose `eth_type` is 0x86dd.
+    pub ipv6: FlowMask,
+    /// For all others.
+    pub other: FlowMask,
+}
+
+impl KeyMasks {
+    /// The mask for packets of this `eth_type`.
+    #[inline]
+    pub fn of(&self, eth_type: u16) -> &FlowMask {
+        match eth_type {
+            0x0800 => &self.ipv4,
+            0x86dd => &self.ipv6,
+            _ => &self.other,
+        }
+    }
+}
+
+impl From<FlowMask> for KeyMasks {
+    /// One mask for all packets.
+    fn from(mask: FlowMask) -> KeyMasks {
+        KeyMasks { ipv4: mask, ipv6: mask, other: mask }
+    }
+}
+
 /// What one exporter meters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MeteringConfig {
     /// Whose.
     pub exporter: ExporterId,
     /// The bits of the key that tell flows apart.
-    pub key_mask: FlowMask,
+    pub key_masks: KeyMasks,
     /// Longest time that a record stays open.
     pub active_timeout: Nanos,
     /// Longest time that a record stays open without a packet.
@@ -59,9 +91,12 @@ pub struct FlowRecord {
     pub exporter: ExporterId,
     /// Where it was seen.
     pub direction: ObservationDirection,
-    /// The flow's key, cleared outside the exporter's mask. `in_port` is where it came in.
+    /// The key of the record's first packet. The bits in the exporter's mask are those of every packet of the
+    /// flow; the others are the first packet's (so a template can say its ToS without splitting flows on it).
+    /// `in_port` is where it came in.
     pub key: FlowKey,
-    /// The port it left by: of the first packet, if it left by one port only.
+    /// The port it left by. Where `direction` is egress, it tells flows apart: every packet left by it.
+    /// Where it is ingress, that of the first packet, if that one left by one port only.
     pub egress: Option<DpPort>,
     /// Packets.
     pub packets: u64,

@@ -1,5 +1,6 @@
 //! Penstock, a software switch on DPDK.
 #![deny(unsafe_code)]
+pub mod datapath;
 pub mod dpif;
 pub mod flow;
 pub mod netdev;

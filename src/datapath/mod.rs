@@ -1,0 +1,3 @@
+//! The userspace datapath.
+
+pub mod metering;

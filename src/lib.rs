@@ -3,6 +3,7 @@
 pub mod datapath;
 pub mod dpif;
 pub mod flow;
+pub mod ipfix;
 pub mod netdev;
 pub mod openflow;
 pub mod packet;

@@ -29,8 +29,8 @@
 use super::checksum::{Delta, sctp_crc32c};
 use super::{NoHeadroom, Packet};
 use crate::flow::extract::{
-    ETH_TYPE_ARP, ETH_TYPE_IPV4, ETH_TYPE_IPV6, ETH_TYPE_RARP, IPV4_SIZE_MIN, IPV6_SIZE, Ipv6Chain,
-    NdOptions, PacketLayout, ip_proto, is_vlan_tpid,
+    ETH_TYPE_ARP, ETH_TYPE_IPV4, ETH_TYPE_IPV6, ETH_TYPE_RARP, FRAME_SIZE_MIN, IPV4_SIZE_MIN, IPV6_SIZE,
+    Ipv6Chain, NdOptions, PacketLayout, ip_proto, is_vlan_tpid,
 };
 use crate::flow::{Field, VLAN_CFI};
 
@@ -195,13 +195,20 @@ fn transport_of(data: &[u8], layout: &PacketLayout, protocol: u8) -> Option<Tran
 /// Writes bits of the Ethernet destination. False if the frame is shorter than an Ethernet header.
 #[inline]
 pub fn set_eth_dst(packet: &mut Packet, value: [u8; 6], mask: [u8; 6]) -> bool {
-    write(packet.data_mut(), 0, value, mask).is_some()
+    write_mac(packet, 0, value, mask)
 }
 
 /// Writes bits of the Ethernet source. False if the frame is shorter than an Ethernet header.
 #[inline]
 pub fn set_eth_src(packet: &mut Packet, value: [u8; 6], mask: [u8; 6]) -> bool {
-    write(packet.data_mut(), 6, value, mask).is_some()
+    write_mac(packet, 6, value, mask)
+}
+
+/// Writes an address of the Ethernet header, if there is all of the header.
+#[inline]
+fn write_mac(packet: &mut Packet, at: usize, value: [u8; 6], mask: [u8; 6]) -> bool {
+    let data = packet.data_mut();
+    data.len() >= FRAME_SIZE_MIN && write(data, at, value, mask).is_some()
 }
 
 /// Whether the frame has an outer tag, as extraction sees it: TPID, the tag's two bytes, and a type.
@@ -229,7 +236,7 @@ pub fn push_vlan(
     tpid: u16,
     tci: u16,
 ) -> Result<(), NoHeadroom> {
-    if packet.size() < 14 {
+    if packet.size() < FRAME_SIZE_MIN {
         // Shorter than an Ethernet header: there is no place for a tag, and the datapath has dropped it.
         return Ok(());
     }

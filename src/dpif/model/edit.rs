@@ -158,6 +158,9 @@ impl Frame {
 
     /// Sets the bits of `field` that are set in `mask`; none if the frame does not have the field.
     pub(super) fn set(&mut self, field: Field, value: u128, mask: u128) -> Option<()> {
+        if self.bytes.len() < 14 {
+            return None;
+        }
         match field {
             Field::EthDst => self.write::<6>(0, value, mask),
             Field::EthSrc => self.write::<6>(6, value, mask),
@@ -257,6 +260,9 @@ impl Frame {
 
     /// Adds an outer tag; false if there is no room for it.
     pub(super) fn push_vlan(&mut self, tpid: u16, tci: u16) -> bool {
+        if self.bytes.len() < 14 {
+            return true;
+        }
         if self.headroom < 4 {
             return false;
         }

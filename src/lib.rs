@@ -1,14 +1,12 @@
 //! Penstock, a software switch on DPDK.
 #![deny(unsafe_code)]
+
 pub mod config;
 pub mod datapath;
 pub mod dpif;
 pub mod flow;
-pub mod metrics;
-pub mod datapath;
-pub mod dpif;
-pub mod flow;
 pub mod ipfix;
+pub mod metrics;
 pub mod netdev;
 pub mod ofproto;
 pub mod openflow;

@@ -215,7 +215,7 @@ impl Executor {
         };
         let observation = Observation { direction, egress, octets, frame_size, tcp_flags: key.tcp_flags };
         let link = &self.link;
-        metering.observe(key, observation, run.now, &mut |record| link.records.push(record));
+        metering.observe(key, observation, run.now, &mut |record| link.records.push(record).is_ok());
         bump(&self.link.counters.metered_packets, 1);
     }
 
@@ -295,7 +295,7 @@ impl Executor {
     fn expire_records(&mut self, now: Nanos) {
         self.next_expiry = now.plus(EXPIRY_INTERVAL);
         let link = &self.link;
-        let mut sink = |record| link.records.push(record);
+        let mut sink = |record| link.records.push(record).is_ok();
         for cache in &mut self.metering {
             cache.expire(now, EXPIRY_BUDGET, &mut sink);
         }
@@ -315,7 +315,7 @@ impl Executor {
     fn finish_one_cache(&mut self, budget: usize) -> bool {
         let Some(metering) = self.finishing.first_mut() else { return true };
         let link = &self.link;
-        let mut sink = |record| link.records.push(record);
+        let mut sink = |record| link.records.push(record).is_ok();
         if metering.finish_all(FlowEndReason::ForcedEnd, budget, &mut sink) {
             let done = self.finishing.remove(0);
             self.link.discard(Garbage::FlowCache(done));

@@ -2,7 +2,8 @@
 //!
 //! For every packet that an exporter observes, the worker calls [`FlowCache::observe`]. The cache finds the
 //! flow's entry and adds to its counters; when the flow ends, by one of the rules below, the entry becomes a
-//! [`FlowRecord`] and goes to the caller's *sink*, which puts it on the ring to the control thread.
+//! [`FlowRecord`] and goes to the caller's *sink*, which puts it on the ring to the control thread and says whether
+//! there was room.
 //!
 //! # Exactness
 //! A packet is counted once, in one entry or, when there is no entry to be had, under
@@ -295,7 +296,7 @@ impl FlowCache {
         key: &FlowKey,
         seen: Observation,
         now: Nanos,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
+        sink: &mut impl FnMut(FlowRecord) -> bool,
     ) {
         let meta = Meta::new(&seen);
         let hash = self.hash(key, meta);
@@ -312,12 +313,7 @@ impl FlowCache {
     /// Looks at up to `budget` entries (or empty stretches of 64) and finishes those that are due. Stops when
     /// `sink` refuses one: that record stays and is the first to be looked at next time. Returns how many
     /// were finished.
-    pub fn expire(
-        &mut self,
-        now: Nanos,
-        budget: usize,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
-    ) -> usize {
+    pub fn expire(&mut self, now: Nanos, budget: usize, sink: &mut impl FnMut(FlowRecord) -> bool) -> usize {
         self.scan(budget, sink, |cache, slot| cache.due(slot, now))
     }
 
@@ -327,7 +323,7 @@ impl FlowCache {
         &mut self,
         reason: FlowEndReason,
         budget: usize,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
+        sink: &mut impl FnMut(FlowRecord) -> bool,
     ) -> bool {
         self.scan(budget, sink, |_, _| Some(reason));
         self.is_empty()
@@ -418,8 +414,8 @@ impl FlowCache {
     fn is_same(&self, slot: usize, key: &FlowKey, meta: Meta) -> bool {
         let (hot, class, words) = (&self.hot[slot], self.class(key.eth_type), key.words());
         let mut differing = u64::from(hot.meta.identity() ^ meta.identity());
-        for index in 0..HOT_WORDS {
-            differing |= (hot.words[index] ^ words[index]) & class.hot[index];
+        for ((entry, word), mask) in hot.words.iter().zip(words).zip(&class.hot) {
+            differing |= (entry ^ word) & mask;
         }
         if differing != 0 || class.cold.is_empty() {
             return differing == 0;
@@ -472,7 +468,7 @@ impl FlowCache {
         key: &FlowKey,
         seen: Observation,
         now: Nanos,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
+        sink: &mut impl FnMut(FlowRecord) -> bool,
     ) {
         let is_open = seen.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN;
         let is_reopened = is_open && self.hot[slot].meta.0 & Meta::CLOSING != 0;
@@ -487,12 +483,7 @@ impl FlowCache {
     }
 
     /// Does what the FIN or RST of a packet just counted asks for.
-    fn turn(
-        &mut self,
-        slot: usize,
-        seen: Observation,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
-    ) {
+    fn turn(&mut self, slot: usize, seen: Observation, sink: &mut impl FnMut(FlowRecord) -> bool) {
         if seen.tcp_flags & TCP_RST != 0 {
             if self.hand_on(slot, FlowEndReason::EndOfFlow, sink) {
                 self.remove(slot);
@@ -512,7 +503,7 @@ impl FlowCache {
         key: &FlowKey,
         seen: Observation,
         now: Nanos,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
+        sink: &mut impl FnMut(FlowRecord) -> bool,
     ) {
         // Room in the buckets first: to make it frees a slot as well.
         let has_room = (self.has_room(hash) || self.evict_from_buckets(hash, now, sink))
@@ -549,7 +540,7 @@ impl FlowCache {
         &mut self,
         slot: usize,
         reason: FlowEndReason,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
+        sink: &mut impl FnMut(FlowRecord) -> bool,
     ) -> bool {
         let (hot, cold) = (&self.hot[slot], &self.cold[slot]);
         let record = FlowRecord {
@@ -565,7 +556,7 @@ impl FlowCache {
             tcp_flags: (hot.meta.0 >> Meta::FLAGS_SHIFT) as u16,
             end_reason: reason,
         };
-        let is_taken = sink(record).is_ok();
+        let is_taken = sink(record);
         if is_taken {
             self.stats.finished[reason as usize] += 1;
         } else {
@@ -583,7 +574,7 @@ impl FlowCache {
         &mut self,
         hash: u64,
         now: Nanos,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
+        sink: &mut impl FnMut(FlowRecord) -> bool,
     ) -> bool {
         let buckets = (0..PROBE_BUCKETS).map(|step| &self.buckets[self.bucket_index(hash, step)]);
         let slots = buckets.flat_map(|bucket| bucket.slots);
@@ -594,11 +585,7 @@ impl FlowCache {
     }
 
     /// Evicts the longest idle of the entries under the hand, all of which are in use; whether it could.
-    fn evict_at_hand(
-        &mut self,
-        now: Nanos,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
-    ) -> bool {
+    fn evict_at_hand(&mut self, now: Nanos, sink: &mut impl FnMut(FlowRecord) -> bool) -> bool {
         let len = self.hot.len();
         let window =
             (self.eviction_hand..self.eviction_hand + EVICTION_WINDOW.min(len)).map(|slot| slot % len);
@@ -607,12 +594,7 @@ impl FlowCache {
         victim.is_some_and(|slot| self.evict(slot, now, sink))
     }
 
-    fn evict(
-        &mut self,
-        slot: usize,
-        now: Nanos,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
-    ) -> bool {
+    fn evict(&mut self, slot: usize, now: Nanos, sink: &mut impl FnMut(FlowRecord) -> bool) -> bool {
         let reason = self.due(slot, now).unwrap_or(FlowEndReason::LackOfResources);
         let is_taken = self.hand_on(slot, reason, sink);
         if is_taken {
@@ -659,7 +641,7 @@ impl FlowCache {
     fn scan(
         &mut self,
         budget: usize,
-        sink: &mut impl FnMut(FlowRecord) -> Result<(), FlowRecord>,
+        sink: &mut impl FnMut(FlowRecord) -> bool,
         decide: impl Fn(&FlowCache, usize) -> Option<FlowEndReason>,
     ) -> usize {
         let mut finished = 0;

@@ -139,16 +139,20 @@ pub struct Interface {
 }
 
 /// What became of a message that was to be sent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SendError {
     /// Not now; the message was not sent.
+    #[error("the socket is full")]
     WouldBlock,
     /// An earlier message did not arrive, or there is no way to the collector; this one was not sent.
+    #[error("the collector does not answer: {0}")]
     Unreachable(ErrorKind),
     /// It can never be sent: it is larger than a datagram may be. (The kernel splits what is merely larger
     /// than the path takes.)
+    #[error("the message is larger than a datagram may be")]
     TooLarge,
     /// The socket is gone, and with it the session: the next message begins another.
+    #[error("the socket is lost: {0}")]
     SessionLost(ErrorKind),
 }
 

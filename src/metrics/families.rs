@@ -154,9 +154,7 @@ families! {
     REVALIDATOR_ROUNDS: Counter "penstock_revalidator_rounds_total" []
         "Rounds of the revalidator.";
     REVALIDATOR_CHECKED: Counter "penstock_revalidator_checked_megaflows_total" []
-        "Megaflows that the revalidator looked at.";
-    REVALIDATOR_SECONDS: Counter "penstock_revalidator_busy_seconds_total" []
-        "Time that the revalidator's rounds took.";
+        "Megaflows that the revalidator translated again.";
 
     IPFIX_UP: Gauge "penstock_ipfix_up" ["bridge", "collector"]
         "Whether nothing speaks against reaching the collector (1), or messages do not arrive (0).";
@@ -420,7 +418,6 @@ fn collect_upcalls(families: &mut Collected, snapshot: &MetricsSnapshot) {
     families.one(&MEGAFLOW_LIMIT, revalidator.megaflow_limit as f64);
     families.one(&REVALIDATOR_ROUNDS, revalidator.rounds as f64);
     families.one(&REVALIDATOR_CHECKED, revalidator.checked as f64);
-    families.one(&REVALIDATOR_SECONDS, revalidator.busy_ns as f64 / 1e9);
 }
 
 fn collect_exporters(families: &mut Collected, exporters: &[ExporterMetrics]) {

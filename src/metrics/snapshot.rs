@@ -121,9 +121,7 @@ pub struct UpcallMetrics {
 pub struct RevalidatorMetrics {
     /// Rounds done.
     pub rounds: u64,
-    /// Time spent in them, in nanoseconds.
-    pub busy_ns: u64,
-    /// Megaflows looked at.
+    /// Megaflows translated again.
     pub checked: u64,
     /// Megaflows removed because no packet used them.
     pub removed_idle: u64,

@@ -74,6 +74,34 @@ pub struct OfprotoCounters {
     pub packet_ins_lost: u64,
     /// Sampled packets that were lost because too many waited.
     pub samples_lost: u64,
+    /// Upcalls of misses.
+    pub miss_upcalls: u64,
+    /// Upcalls for the slow path.
+    pub slow_path_upcalls: u64,
+    /// Upcalls for controllers.
+    pub controller_upcalls: u64,
+    /// Upcalls of OpenFlow samples.
+    pub flow_sample_upcalls: u64,
+    /// Upcalls for IPFIX, from a datapath that can't meter.
+    pub ipfix_upcalls: u64,
+    /// Upcalls for sFlow.
+    pub sflow_upcalls: u64,
+    /// Packets in all upcalls.
+    pub upcall_packets: u64,
+    /// Translations made for packets; those of the revalidator not among them.
+    pub translations: u64,
+    /// Megaflows installed.
+    pub installs: u64,
+    /// Megaflows that the datapath would not take.
+    pub install_failures: u64,
+    /// Megaflows removed because no packet used them.
+    pub removed_idle: u64,
+    /// Megaflows removed to make room for another port's.
+    pub removed_limit: u64,
+    /// Megaflows removed because they translate to another mask now.
+    pub removed_changed: u64,
+    /// Megaflows given other actions.
+    pub modified: u64,
     /// Megaflows translated again.
     pub revalidated: u64,
     /// Revalidation passes.

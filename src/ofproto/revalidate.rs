@@ -161,6 +161,7 @@ impl OfprotoDpif {
         let (now, max_idle) = (self.now, self.config.max_idle);
         let idle = self.megaflows.iter().filter(|(_, flow)| now.since(flow.pushed.last_used) >= max_idle);
         let idle: Vec<MegaflowId> = idle.map(|(id, _)| id).collect();
+        self.counters.removed_idle += idle.len() as u64;
         idle.into_iter().for_each(|id| self.delete(id));
     }
 
@@ -193,6 +194,7 @@ impl OfprotoDpif {
         let (actions, is_slow) = super::upcall::installed_actions(&out);
         let Some(flow) = self.megaflows.get_mut(id) else { return false };
         if !flow.mask.contains(&out.mask) {
+            self.counters.removed_changed += 1;
             self.delete(id);
             return false;
         }
@@ -206,9 +208,11 @@ impl OfprotoDpif {
         let is_changed = flow.actions != actions;
         Megaflow::replace(flow, out, actions.clone(), is_slow, epochs);
         if is_changed && self.dpif.flow_modify(id, actions).is_err() {
+            self.counters.removed_changed += 1;
             self.delete(id);
             return false;
         }
+        self.counters.modified += u64::from(is_changed);
         true
     }
 

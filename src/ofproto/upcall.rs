@@ -69,6 +69,8 @@ impl OfprotoDpif {
         let mut misses: Vec<Miss> = Vec::new();
         let mut places: HashMap<(WorkerId, FlowKey), usize, ahash::RandomState> = HashMap::default();
         for Upcall { worker, kind, key, packets } in upcalls {
+            self.counters.upcall_packets += packets.len() as u64;
+            *self.upcall_counter(kind) += 1;
             match kind {
                 UpcallKind::Miss => {
                     let place = *places.entry((worker, key)).or_insert(misses.len());
@@ -85,11 +87,27 @@ impl OfprotoDpif {
         misses
     }
 
+    fn upcall_counter(&mut self, kind: UpcallKind) -> &mut u64 {
+        match kind {
+            UpcallKind::Miss => &mut self.counters.miss_upcalls,
+            UpcallKind::Userspace(UserspaceCookie::SlowPath(_)) => &mut self.counters.slow_path_upcalls,
+            UpcallKind::Userspace(UserspaceCookie::Controller { .. }) => {
+                &mut self.counters.controller_upcalls
+            }
+            UpcallKind::Userspace(UserspaceCookie::FlowSample { .. }) => {
+                &mut self.counters.flow_sample_upcalls
+            }
+            UpcallKind::Userspace(UserspaceCookie::Ipfix { .. }) => &mut self.counters.ipfix_upcalls,
+            UpcallKind::Userspace(UserspaceCookie::Sflow { .. }) => &mut self.counters.sflow_upcalls,
+        }
+    }
+
     /// Does with one packet what its cookie says.
     fn dispatch(&mut self, worker: WorkerId, cookie: UserspaceCookie, key: FlowKey, packet: Packet) {
         match cookie {
             UserspaceCookie::SlowPath(_) => {
                 self.counters.slow_path_packets += 1;
+                self.counters.translations += 1;
                 // The megaflow that sent it up counts it for its rules.
                 let out = xlate(&self.bridges, XlateIn { key: &key, origin: Origin::Datapath });
                 self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions: out.actions });
@@ -149,6 +167,7 @@ impl OfprotoDpif {
         let wanted = misses.iter().zip(&open).filter(|(_, open)| **open);
         let keys: Vec<FlowKey> = wanted.map(|(miss, _)| miss.key).collect();
         let mut outs = xlate_all(&self.bridges, &keys, self.config.is_parallel).into_iter();
+        self.counters.translations += keys.len() as u64;
         let before: Vec<(BridgeId, u64)> = self.bridges.iter().map(|(id, b)| (id, b.mac_epoch)).collect();
         for (miss, open) in misses.into_iter().zip(open) {
             let out = if open { outs.next() } else { None };
@@ -178,6 +197,7 @@ impl OfprotoDpif {
             return self.execute_and_credit(miss, actions, &credits);
         }
         let input = XlateIn { key: &miss.key, origin: Origin::Datapath };
+        self.counters.translations += u64::from(out.is_none());
         let out = out.unwrap_or_else(|| xlate(&self.bridges, input));
         let epochs = Epochs::of(&self.bridges, out.bridge, out.reads_macs);
         for credit in &out.credits {
@@ -196,7 +216,10 @@ impl OfprotoDpif {
         let limit = self.config.flow_limit;
         match self.megaflows.admit(miss.worker, miss.key.in_port, limit) {
             Admission::Free => {}
-            Admission::InPlaceOf(id) => self.delete(id),
+            Admission::InPlaceOf(id) => {
+                self.counters.removed_limit += 1;
+                self.delete(id);
+            }
             Admission::Refused => {
                 self.counters.uncached_packets += miss.packets.len() as u64;
                 return self.execute_and_credit(miss, out.actions, &out.credits);
@@ -211,6 +234,8 @@ impl OfprotoDpif {
             put.packets = with_key(key, miss.packets);
         }
         let result = self.dpif.flow_put(put);
+        self.counters.installs += u64::from(result.is_ok());
+        self.counters.install_failures += u64::from(result.is_err());
         match result {
             Ok(id) => {
                 let pushed = MegaflowStats { last_used: self.now, ..MegaflowStats::default() };

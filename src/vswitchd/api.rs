@@ -699,7 +699,7 @@ pub struct ExporterInfo {
     /// Its observation domain.
     pub observation_domain_id: u32,
     /// Its observation point; none if it is not told.
-    pub observation_point_id: Option<u32>,
+    pub observation_point_id: Option<u64>,
     /// IPFIX messages sent.
     pub messages: u64,
     /// Flow records sent.

@@ -1,9 +1,18 @@
-//! The switch as a process: what it is asked over its control socket, and how the answers read.
+//! The switch as a process: desired state in, a running switch out, and how it is asked about itself.
 //!
-//! [`api`] is the language of the control socket, [`control`] the server that speaks it, [`ctl`] the client:
+//! [`switch`] builds a switch from a checked configuration and drives it; [`main_loop`] is the control thread's
+//! loop around it. [`api`] is the language of the control
+//! socket, [`control`] the server that speaks it, `requests` what each request does, [`ctl`] the client:
 //! `penstockctl` is a few lines around it. The language is JSON-RPC 2.0, one document a line, because every
-//! scripting language speaks it and a person can type it into `socat`.
+//! scripting language speaks it and a person can type it into `socat`. `observe` gathers what Prometheus is
+//! shown.
 
 pub mod api;
 pub mod control;
 pub mod ctl;
+pub mod main_loop;
+mod observe;
+mod requests;
+pub mod switch;
+
+pub use switch::{Parts, ProcessInfo, Switch, SwitchError};

@@ -4,7 +4,7 @@ use super::*;
 use crate::dpif::metering::KeyMasks;
 use std::collections::HashMap;
 
-type Sink = fn(FlowRecord) -> Result<(), FlowRecord>;
+type Sink = fn(FlowRecord) -> bool;
 
 const IDLE: Nanos = Nanos::from_secs(10);
 const ACTIVE: Nanos = Nanos::from_secs(60);
@@ -91,12 +91,11 @@ impl Rig {
     }
 }
 
-fn take(records: &mut Vec<FlowRecord>, is_full: bool, record: FlowRecord) -> Result<(), FlowRecord> {
-    if is_full {
-        return Err(record);
+fn take(records: &mut Vec<FlowRecord>, is_full: bool, record: FlowRecord) -> bool {
+    if !is_full {
+        records.push(record);
     }
-    records.push(record);
-    Ok(())
+    !is_full
 }
 
 const fn ms(millis: u64) -> Nanos {
@@ -124,7 +123,7 @@ fn a_record_says_what_its_packets_said() {
             end_reason: FlowEndReason::ForcedEnd,
         };
         assert_eq!(record, expected);
-        Ok(())
+        true
     }));
     assert_eq!(rig.cache.stats().metered_packets, 2);
 }
@@ -306,9 +305,9 @@ fn a_budget_bounds_the_scan_and_the_next_goes_on_from_there() {
 #[test]
 fn finish_all_says_when_it_is_done() {
     let mut cache = cache(100);
-    let mut sink: Sink = |_| Ok(());
+    let mut sink: Sink = |_| true;
     (0..50).for_each(|port| cache.observe(&tcp(port), seen(0), ms(0), &mut sink));
-    let mut refuse: Sink = Err;
+    let mut refuse: Sink = |_| false;
     assert!(!cache.finish_all(FlowEndReason::ForcedEnd, 1_000, &mut refuse));
     assert_eq!(cache.len(), 50);
     assert!(!cache.finish_all(FlowEndReason::ForcedEnd, 10, &mut sink));
@@ -393,12 +392,12 @@ fn totals_add_up(seed: u64, len_max: usize, flow_count: u32, refuse_percent: u32
     let (mut unmetered, mut now) = (0, Nanos(0));
     let mut sink = |record: FlowRecord| {
         if refusals.u32(0..100) < refuse_percent {
-            return Err(record);
+            return false;
         }
         assert!(record.packets > 0 && record.start <= record.end);
         let identity = identity(&record.key, record.direction, record.egress);
         add(&mut got, identity, [record.packets, record.octets, record.layer2_octets]);
-        Ok(())
+        true
     };
     for _ in 0..20_000 {
         now = now.plus(Nanos(random.u64(0..200_000_000)));

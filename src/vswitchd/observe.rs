@@ -1,0 +1,136 @@
+//! What Prometheus is shown: one pass over everything that counts, when a scrape comes in.
+
+use super::control::ControlStats;
+use super::switch::{BridgeExporter, Switch};
+use crate::ipfix::exporter::CollectorState;
+use crate::metrics::snapshot::{
+    BridgeMetrics, ControlMetrics, ExporterMetrics, HttpMetrics, MemoryMetrics, MetricsSnapshot, PortMetrics,
+    RevalidatorMetrics, UpcallMetrics,
+};
+use crate::ofproto::Ofproto;
+
+impl Switch {
+    /// Everything that a scrape shows.
+    pub fn metrics(&mut self, control: ControlStats, http: HttpMetrics) -> MetricsSnapshot {
+        let workers = self.ofproto.dpif().worker_stats();
+        let records = workers.iter().map(|worker| worker.metering_records).sum();
+        MetricsSnapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            dpdk_version: self.process.dpdk_version.clone().unwrap_or_default(),
+            name: self.name.clone(),
+            start_time_unix_s: self.clock.wall_origin_ns() as f64 / 1e9,
+            tsc_hz: self.process.tsc_hz,
+            memory: MemoryMetrics { has_hugepages: self.process.has_hugepages, pools: Vec::new() },
+            bridges: self.bridge_metrics(),
+            ports: self.port_metrics(),
+            upcalls: self.upcall_metrics(),
+            revalidator: self.revalidator_metrics(),
+            exporters: self
+                .bridges
+                .iter()
+                .filter_map(|bridge| {
+                    Some(exporter_metrics(
+                        &bridge.name,
+                        bridge.exporter.as_ref()?,
+                        records,
+                        workers.len() as u64,
+                    ))
+                })
+                .collect(),
+            workers,
+            control: ControlMetrics {
+                connections: control.connections,
+                requests: control.requests,
+                errors: control.errors,
+                dropped: control.refused + control.dropped_stalled + control.dropped_silent,
+            },
+            http,
+        }
+    }
+
+    fn bridge_metrics(&mut self) -> Vec<BridgeMetrics> {
+        let ids: Vec<_> = self.bridges.iter().map(|bridge| (bridge.id, bridge.name.clone())).collect();
+        let metrics = ids.into_iter().map(|(id, name)| BridgeMetrics {
+            name,
+            rules: self.ofproto.table_stats(id).iter().map(|table| table.rules as u64).sum(),
+            fdb_entries: self.ofproto.fdb(id).len() as u64,
+            fdb_entry_count_max: self.ofproto.bridge(id).map_or(0, |config| config.mac_table_len_max as u64),
+        });
+        metrics.collect()
+    }
+
+    fn port_metrics(&self) -> Vec<PortMetrics> {
+        let mut metrics = Vec::new();
+        for bridge in &self.bridges {
+            for port in self.ofproto.ports(bridge.id) {
+                let stats = self.ofproto.dpif().port_stats(port.dp_port);
+                let (Some(stats), Some(netdev)) = (stats, self.ofproto.netdev(port.dp_port)) else {
+                    continue;
+                };
+                metrics.push(PortMetrics {
+                    name: port.config.name,
+                    bridge: bridge.name.clone(),
+                    kind: netdev.config().kind.name().to_owned(),
+                    stats,
+                    device: netdev.stats(),
+                    link: netdev.link(),
+                    mtu_bytes: netdev.mtu(),
+                });
+            }
+        }
+        metrics
+    }
+
+    fn upcall_metrics(&self) -> UpcallMetrics {
+        let counters = self.ofproto.counters();
+        UpcallMetrics {
+            miss: counters.miss_upcalls,
+            slow_path: counters.slow_path_upcalls,
+            controller: counters.controller_upcalls,
+            flow_sample: counters.flow_sample_upcalls,
+            ipfix: counters.ipfix_upcalls,
+            sflow: counters.sflow_upcalls,
+            packets: counters.upcall_packets,
+            translations: counters.translations,
+            installs: counters.installs,
+            install_failures: counters.install_failures,
+        }
+    }
+
+    fn revalidator_metrics(&self) -> RevalidatorMetrics {
+        let counters = self.ofproto.counters();
+        RevalidatorMetrics {
+            rounds: counters.passes,
+            checked: counters.revalidated,
+            removed_idle: counters.removed_idle,
+            removed_limit: counters.removed_limit,
+            removed_changed: counters.removed_changed,
+            modified: counters.modified,
+            megaflow_limit: self.megaflow_limit as u64,
+        }
+    }
+}
+
+fn exporter_metrics(
+    bridge: &str,
+    exporter: &BridgeExporter,
+    cache_records: u64,
+    worker_count: u64,
+) -> ExporterMetrics {
+    let (stats, config) = (exporter.exporter.stats(), exporter.exporter.config());
+    ExporterMetrics {
+        bridge: bridge.to_owned(),
+        collector: format!("udp:{}", config.collector),
+        is_up: exporter.exporter.collector_state() == CollectorState::Reachable,
+        messages: stats.messages,
+        message_octets: stats.message_octets,
+        records: stats.flow_records,
+        packets: stats.packets,
+        octets: stats.octets,
+        templates: stats.templates,
+        send_errors: stats.send_errors,
+        records_lost: stats.dropped_records(),
+        cache_records,
+        cache_record_count_max: config.cache_entries as u64 * worker_count,
+    }
+}

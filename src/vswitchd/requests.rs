@@ -1,0 +1,380 @@
+//! What `penstockctl` asks, answered: each request against the running switch.
+//!
+//! Reads gather; `add-flow` and `del-flows` change rules and return when the caches have followed
+//! ([`Ofproto::settle`]): no packet received after the reply is handled by the rules as they were.
+
+use super::api::{
+    AddFlowParams, BridgeInfo, BridgeParams, DelFlowsParams, DumpFlowsParams, DumpFlowsReply,
+    DumpMegaflowsParams, DumpMegaflowsReply, DumpPortsParams, DumpPortsReply, Error, ErrorCode, ExporterInfo,
+    ExporterState, FdbEntry, FdbReply, FlowInfo, FlowModReply, IpfixReply, LinkInfo, MegaflowInfo, PmdReply,
+    PortCounters, PortInfo, PortVlan, Reply, Request, ShowReply, StopReply, VersionReply, WorkerReport,
+    WorkerSummary,
+};
+use super::control::ControlHandler;
+use super::switch::{BridgeExporter, BridgeState, FailedPort, Switch};
+use crate::dpif::format::{format_dp_actions, format_megaflow};
+use crate::flow::{DpPort, OfPort};
+use crate::ipfix::exporter::CollectorState;
+use crate::netdev::{Link, MacAddress, Netdev};
+use crate::ofproto::{self, BridgeId, Ofproto, VlanMode};
+use crate::openflow::flow_mod::{FlowModCommand, FlowStats, FlowStatsRequest};
+use crate::openflow::format::{format_actions, format_match};
+use crate::openflow::parse;
+use crate::openflow::ports::PortNames;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+impl ControlHandler for Switch {
+    fn call(&mut self, request: Request) -> Result<Reply, Error> {
+        match request {
+            Request::Version => Ok(Reply::Version(self.version())),
+            Request::Show => Ok(Reply::Show(self.show())),
+            Request::DumpFlows(params) => self.dump_flows(&params).map(Reply::DumpFlows),
+            Request::DumpMegaflows(params) => self.dump_megaflows(&params).map(Reply::DumpMegaflows),
+            Request::DumpPorts(params) => self.dump_ports(&params).map(Reply::DumpPorts),
+            Request::Fdb(params) => self.fdb(&params).map(Reply::Fdb),
+            Request::Pmd => Ok(Reply::Pmd(self.pmd())),
+            Request::Ipfix => Ok(Reply::Ipfix(self.ipfix())),
+            Request::AddFlow(params) => self.add_flow(&params).map(Reply::FlowMod),
+            Request::DelFlows(params) => self.del_flows(&params).map(Reply::FlowMod),
+            Request::Stop => {
+                self.is_stopping = true;
+                Ok(Reply::Stop(StopReply { name: self.name.clone(), pid: std::process::id() }))
+            }
+        }
+    }
+}
+
+/// Port names of one bridge, for reading and writing flows.
+struct BridgePorts(Vec<ofproto::PortInfo>);
+
+impl PortNames for BridgePorts {
+    fn number(&self, name: &str) -> Option<OfPort> {
+        self.0.iter().find(|port| port.config.name == name).map(|port| port.number)
+    }
+
+    fn name(&self, number: OfPort) -> Option<&str> {
+        self.0.iter().find(|port| port.number == number).map(|port| port.config.name.as_str())
+    }
+}
+
+impl Switch {
+    fn find_bridge(&self, name: &str) -> Result<&BridgeState, Error> {
+        self.bridges.iter().find(|bridge| bridge.name == name).ok_or_else(|| {
+            let names: Vec<_> = self.bridges.iter().map(|bridge| bridge.name.as_str()).collect();
+            let known = if names.is_empty() { "there are none".to_owned() } else { names.join(", ") };
+            Error::new(ErrorCode::NotFound, format!("there is no bridge {name:?}: bridges here: {known}"))
+        })
+    }
+
+    fn bridge_ports(&self, bridge: BridgeId) -> BridgePorts {
+        BridgePorts(self.ofproto.ports(bridge))
+    }
+
+    fn version(&self) -> VersionReply {
+        VersionReply {
+            name: self.name.clone(),
+            version: VERSION.to_owned(),
+            dpdk_version: self.process.dpdk_version.clone(),
+            pid: std::process::id(),
+        }
+    }
+
+    fn show(&mut self) -> ShowReply {
+        let workers = self.ofproto.dpif().worker_stats();
+        let workers = workers.iter().map(|stats| WorkerSummary {
+            worker: stats.worker.0,
+            core: stats.core,
+            rx_queue_count: stats.rx_queues.len() as u64,
+        });
+        let workers = workers.collect();
+        ShowReply {
+            name: self.name.clone(),
+            version: VERSION.to_owned(),
+            pid: std::process::id(),
+            uptime_s: seconds(self.clock.now().0),
+            has_hugepages: self.process.has_hugepages,
+            workers,
+            bridges: (0..self.bridges.len()).map(|index| self.bridge_info(index)).collect(),
+            ports_without_bridge: Vec::new(),
+        }
+    }
+
+    fn bridge_info(&mut self, index: usize) -> BridgeInfo {
+        let id = self.bridges[index].id;
+        let rule_count = self.ofproto.table_stats(id).iter().map(|table| table.rules as u64).sum();
+        let bridge = &self.bridges[index];
+        let ports = self.ofproto.ports(id);
+        let open = ports.iter().filter_map(|port| {
+            let netdev = self.ofproto.netdev(port.dp_port)?;
+            Some((port.number, open_port(port, netdev)))
+        });
+        let failed = bridge.failed_ports.iter().map(|port| (port.number, failed_port(port)));
+        let mut ports: Vec<_> = open.chain(failed).collect();
+        ports.sort_by_key(|(number, _)| number.0);
+        BridgeInfo {
+            name: bridge.name.clone(),
+            datapath_id: self
+                .ofproto
+                .bridge(id)
+                .map_or_else(String::new, |config| format!("{:016x}", config.datapath_id)),
+            rule_count,
+            ports: ports.into_iter().map(|(_, port)| port).collect(),
+        }
+    }
+
+    fn dump_flows(&mut self, params: &DumpFlowsParams) -> Result<DumpFlowsReply, Error> {
+        let id = self.find_bridge(&params.bridge)?.id;
+        let ports = self.bridge_ports(id);
+        let request = match &params.filter {
+            Some(filter) => parse::parse_flow_stats_request(filter, &ports).map_err(bad_flow)?,
+            None => FlowStatsRequest::all(),
+        };
+        let flows = self.ofproto.flow_stats(id, &request);
+        let flows = flows.iter().map(|flow| flow_info(flow, &ports)).collect();
+        Ok(DumpFlowsReply { bridge: params.bridge.clone(), flows })
+    }
+
+    fn dump_megaflows(&self, params: &DumpMegaflowsParams) -> Result<DumpMegaflowsReply, Error> {
+        let dpif = self.ofproto.dpif();
+        if let Some(worker) = params.worker
+            && !dpif.workers().iter().any(|id| id.0 == worker)
+        {
+            let count = dpif.workers().len();
+            let message = format!("there is no worker {worker}: workers are numbered 0 to {}", count - 1);
+            return Err(Error::new(ErrorCode::NotFound, message));
+        }
+        let now = self.clock.now();
+        let all = dpif.flow_dump();
+        let wanted: Vec<_> =
+            all.iter().filter(|flow| params.worker.is_none_or(|worker| flow.worker.0 == worker)).collect();
+        let limit = params.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let megaflows = wanted.iter().take(limit).map(|flow| MegaflowInfo {
+            id: flow.id.0,
+            worker: flow.worker.0,
+            matching: format_megaflow(&flow.key, &flow.mask),
+            actions: format_dp_actions(&flow.actions),
+            packets: flow.stats.packets,
+            bytes: flow.stats.bytes,
+            used_s: seconds(now.since(flow.stats.last_used).0),
+            tcp_flags: flow.stats.tcp_flags,
+        });
+        Ok(DumpMegaflowsReply { total: wanted.len() as u64, megaflows: megaflows.collect() })
+    }
+
+    fn dump_ports(&self, params: &DumpPortsParams) -> Result<DumpPortsReply, Error> {
+        if let Some(name) = &params.bridge {
+            self.find_bridge(name)?;
+        }
+        let mut ports = Vec::new();
+        let wanted = |bridge: &&BridgeState| params.bridge.as_ref().is_none_or(|name| bridge.name == *name);
+        for bridge in self.bridges.iter().filter(wanted) {
+            for port in self.ofproto.ports(bridge.id) {
+                let (Some(stats), Some(netdev)) =
+                    (self.ofproto.dpif().port_stats(port.dp_port), self.ofproto.netdev(port.dp_port))
+                else {
+                    continue;
+                };
+                let number = Some(of_port(port.number));
+                let bridge = Some(bridge.name.clone());
+                ports.push(PortCounters::new(port.config.name, bridge, number, &stats, &netdev.stats()));
+            }
+        }
+        Ok(DumpPortsReply { ports })
+    }
+
+    fn fdb(&mut self, params: &BridgeParams) -> Result<FdbReply, Error> {
+        let id = self.find_bridge(&params.bridge)?.id;
+        let ports = self.bridge_ports(id);
+        let entries = self.ofproto.fdb(id).into_iter().map(|entry| FdbEntry {
+            vlan: entry.vlan,
+            mac: mac_text(entry.mac),
+            port: ports.name(entry.port).unwrap_or("?").to_owned(),
+            of_port: of_port(entry.port),
+            age_s: seconds(entry.age_ns),
+        });
+        let entries = entries.collect();
+        let config = self.ofproto.bridge(id);
+        Ok(FdbReply {
+            bridge: params.bridge.clone(),
+            entry_count_max: config.map_or(0, |config| config.mac_table_len_max as u64),
+            age_max_s: config.map_or(0.0, |config| seconds(config.mac_ageing.0)),
+            entries,
+        })
+    }
+
+    fn pmd(&self) -> PmdReply {
+        let stats = self.ofproto.dpif().worker_stats();
+        let name = |port: DpPort| self.port_name(port);
+        PmdReply { workers: stats.iter().map(|stats| WorkerReport::new(stats, name)).collect() }
+    }
+
+    /// The name of a port of the datapath.
+    pub(super) fn port_name(&self, port: DpPort) -> String {
+        let netdev = self.ofproto.netdev(port);
+        netdev.map_or_else(|| format!("#{port}"), |netdev| netdev.config().name.clone())
+    }
+
+    fn ipfix(&self) -> IpfixReply {
+        let records = self.ofproto.dpif().worker_stats().iter().map(|stats| stats.metering_records).sum();
+        let exporters = self.bridges.iter().filter_map(|bridge| {
+            bridge.exporter.as_ref().map(|exporter| exporter_info(&bridge.name, exporter, records))
+        });
+        IpfixReply { exporters: exporters.collect() }
+    }
+
+    fn add_flow(&mut self, params: &AddFlowParams) -> Result<FlowModReply, Error> {
+        self.change_flows(&params.bridge, &params.flow, FlowModCommand::Add)
+    }
+
+    fn del_flows(&mut self, params: &DelFlowsParams) -> Result<FlowModReply, Error> {
+        self.change_flows(&params.bridge, params.flow.as_deref().unwrap_or(""), FlowModCommand::Delete)
+    }
+
+    fn change_flows(
+        &mut self,
+        bridge: &str,
+        flow: &str,
+        command: FlowModCommand,
+    ) -> Result<FlowModReply, Error> {
+        let id = self.find_bridge(bridge)?.id;
+        let flow_mod = parse::parse_flow_mod(flow, command, &self.bridge_ports(id)).map_err(bad_flow)?;
+        let changed = self
+            .ofproto
+            .flow_mod(id, &flow_mod)
+            .map_err(|error| Error::new(ErrorCode::Refused, format!("bridge {bridge}: {error}")))?;
+        self.ofproto.settle();
+        let rule_count = self.ofproto.table_stats(id).iter().map(|table| table.rules as u64).sum();
+        Ok(FlowModReply { bridge: bridge.to_owned(), flows_changed: changed as u64, rule_count })
+    }
+}
+
+fn bad_flow(error: parse::ParseError) -> Error {
+    Error::new(ErrorCode::BadFlow, error.to_string())
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// An OpenFlow port number as people write it.
+pub(super) fn of_port(number: OfPort) -> String {
+    if number == OfPort::LOCAL { "LOCAL".to_owned() } else { number.0.to_string() }
+}
+
+fn mac_text(mac: MacAddress) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn open_port(port: &ofproto::PortInfo, netdev: &dyn Netdev) -> PortInfo {
+    PortInfo {
+        name: port.config.name.clone(),
+        of_port: Some(of_port(port.number)),
+        dp_port: Some(port.dp_port.0),
+        kind: netdev.config().kind.name().to_owned(),
+        driver: netdev.driver(),
+        vlan: port_vlan(&port.config.vlan),
+        link: link_info(netdev.link()),
+        mac: mac_text(netdev.mac()),
+        mtu_bytes: netdev.mtu(),
+        rx_queue_count: netdev.rx_queue_count(),
+        tx_queue_count: netdev.tx_queue_count(),
+        error: None,
+    }
+}
+
+fn failed_port(port: &FailedPort) -> PortInfo {
+    PortInfo {
+        name: port.config.name.clone(),
+        of_port: Some(of_port(port.number)),
+        dp_port: None,
+        kind: port.config.kind.name().to_owned(),
+        driver: String::new(),
+        vlan: port_vlan(&port.vlan),
+        link: link_info(Link::default()),
+        mac: mac_text(port.config.mac.unwrap_or_default()),
+        mtu_bytes: port.config.mtu,
+        rx_queue_count: 0,
+        tx_queue_count: 0,
+        error: Some(port.error.clone()),
+    }
+}
+
+fn link_info(link: Link) -> LinkInfo {
+    LinkInfo {
+        is_up: link.is_up,
+        speed_bits_per_s: (link.speed_mbps > 0).then(|| u64::from(link.speed_mbps) * 1_000_000),
+        full_duplex: link.full_duplex,
+    }
+}
+
+fn port_vlan(vlan: &VlanMode) -> PortVlan {
+    match vlan {
+        VlanMode::Access { tag } => PortVlan::Access { tag: *tag },
+        VlanMode::Trunk { allowed, native } => {
+            let carried = |vlan: &u16| allowed.contains(*vlan);
+            // A set of all is shown as no list at all.
+            let trunks = if (0..4096).all(|vlan| allowed.contains(vlan)) {
+                Vec::new()
+            } else {
+                (1..4095).filter(carried).collect()
+            };
+            match native {
+                None => PortVlan::Trunk { trunks },
+                Some(tag) => PortVlan::NativeUntagged { tag: *tag, trunks },
+            }
+        }
+    }
+}
+
+fn flow_info(flow: &FlowStats, ports: &dyn PortNames) -> FlowInfo {
+    let flags = [
+        (flow.flags.send_flow_removed, "send_flow_rem"),
+        (flow.flags.check_overlap, "check_overlap"),
+        (flow.flags.reset_counts, "reset_counts"),
+        (flow.flags.no_packet_counts, "no_packet_counts"),
+        (flow.flags.no_byte_counts, "no_byte_counts"),
+    ];
+    FlowInfo {
+        table: flow.table,
+        priority: flow.priority,
+        matching: format_match(&flow.matching, ports),
+        actions: format_actions(&flow.actions, ports),
+        cookie: format!("{:#x}", flow.cookie),
+        packets: flow.packets,
+        bytes: flow.bytes,
+        duration_s: seconds(flow.duration_ns),
+        idle_s: seconds(flow.idle_ns),
+        idle_timeout_s: flow.idle_timeout_s,
+        hard_timeout_s: flow.hard_timeout_s,
+        importance: flow.importance,
+        flags: flags.iter().filter(|(is_set, _)| *is_set).map(|(_, name)| (*name).to_owned()).collect(),
+    }
+}
+
+fn exporter_info(bridge: &str, exporter: &BridgeExporter, cache_records: u64) -> ExporterInfo {
+    let stats = exporter.exporter.stats();
+    let config = exporter.exporter.config();
+    let state = match exporter.exporter.collector_state() {
+        CollectorState::Unreachable { .. } => ExporterState::Failing,
+        CollectorState::Reachable if stats.messages == 0 => ExporterState::Idle,
+        CollectorState::Reachable => ExporterState::Up,
+    };
+    ExporterInfo {
+        bridge: bridge.to_owned(),
+        collector: format!("udp:{}", config.collector),
+        state,
+        observation_domain_id: config.observation_domain_id,
+        observation_point_id: config.observation_point_id,
+        messages: stats.messages,
+        records: stats.flow_records,
+        packets: stats.packets,
+        octets: stats.octets,
+        templates_sent: stats.templates,
+        errors: stats.send_errors,
+        last_error: exporter.last_error.clone(),
+        records_lost: stats.dropped_records(),
+        cache_records,
+        cache_len_max: config.cache_entries as u64,
+    }
+}

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often to lock again a lock file that was removed meanwhile, before something must be wrong.
-const LOCK_ATTEMPTS_MAX: usize = 16;
+const LOCK_ATTEMPTS_MAX: usize = 100;
 
 /// How long to wait for a switch that answers on a socket which is not locked to say who it is.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);

@@ -11,6 +11,7 @@
 
 use super::mac_learning::MacTable;
 use super::tables::FlowTables;
+use super::{OfprotoError, PortInfo};
 use crate::dpif::{ExporterId, MeteringConfig};
 use crate::flow::{DpPort, OfPort};
 use crate::sync::Nanos;
@@ -226,6 +227,16 @@ impl Bridge {
         }
     }
 
+    /// Its ports, as told to others.
+    pub fn port_infos(&self) -> Vec<PortInfo> {
+        let info = |(&number, port): (&OfPort, &Port)| PortInfo {
+            number,
+            dp_port: port.dp_port,
+            config: port.config.clone(),
+        };
+        self.ports.iter().map(info).collect()
+    }
+
     /// The lowest number that no port has.
     pub fn free_port_number(&self) -> Option<OfPort> {
         (1..=OfPort::MAX.0).map(OfPort).find(|number| !self.ports.contains_key(number))
@@ -295,6 +306,35 @@ impl Bridges {
         bridge.ports.insert(number, port);
         bridge.config_epoch += 1;
         self.ports_epoch += 1;
+    }
+
+    /// The number that a new port of a bridge gets.
+    ///
+    /// # Errors
+    /// What stands against the port.
+    pub fn port_number_for(&self, id: BridgeId, config: &PortConfig) -> Result<OfPort, OfprotoError> {
+        let bridge = self.get(id).ok_or(OfprotoError::NoSuchBridge(id))?;
+        let number = match config.number {
+            Some(number) => number,
+            None => bridge.free_port_number().ok_or(OfprotoError::BadPortNumber(OfPort::MAX))?,
+        };
+        if number != OfPort::LOCAL && !(1..=OfPort::MAX.0).contains(&number.0) {
+            return Err(OfprotoError::BadPortNumber(number));
+        }
+        let mut names = self.iter().flat_map(|(_, bridge)| bridge.ports.values()).map(|p| &p.config.name);
+        if names.any(|name| *name == config.name) || bridge.ports.contains_key(&number) {
+            let (bridge, name) = (bridge.config.name.clone(), config.name.clone());
+            return Err(OfprotoError::PortExists { bridge, name, number });
+        }
+        Ok(number)
+    }
+
+    /// The error that says that a port is not there.
+    pub fn no_such_port(&self, id: BridgeId, number: OfPort) -> OfprotoError {
+        match self.get(id) {
+            Some(bridge) => OfprotoError::NoSuchPort { bridge: bridge.config.name.clone(), number },
+            None => OfprotoError::NoSuchBridge(id),
+        }
     }
 
     /// Takes a port from its bridge.

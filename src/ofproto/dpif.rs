@@ -20,7 +20,7 @@ use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowModError, FlowRemoved, FlowRemovedReason, IpfixStats,
     Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PortConfig, PortInfo, SampledPacket,
-    TableStats,
+    TableStats, take,
 };
 use crate::dpif::{Dpif, Execute, ExporterId, FlowRecord, MeteringConfig, WorkerId};
 use crate::flow::extract::extract;
@@ -185,32 +185,6 @@ impl OfprotoDpif {
         self.dpif.set_metering(configs);
     }
 
-    /// The number that a new port gets.
-    fn number_for(&self, bridge: BridgeId, config: &PortConfig) -> Result<OfPort, OfprotoError> {
-        let bridge = self.bridges.get(bridge).ok_or(OfprotoError::NoSuchBridge(bridge))?;
-        let number = match config.number {
-            Some(number) => number,
-            None => bridge.free_port_number().ok_or(OfprotoError::BadPortNumber(OfPort::MAX))?,
-        };
-        if number != OfPort::LOCAL && !(1..=OfPort::MAX.0).contains(&number.0) {
-            return Err(OfprotoError::BadPortNumber(number));
-        }
-        let names = self.bridges.iter().flat_map(|(_, bridge)| bridge.ports.values());
-        let is_name_taken = names.map(|port| &port.config.name).any(|name| *name == config.name);
-        if is_name_taken || bridge.ports.contains_key(&number) {
-            let (bridge, name) = (bridge.config.name.clone(), config.name.clone());
-            return Err(OfprotoError::PortExists { bridge, name, number });
-        }
-        Ok(number)
-    }
-
-    fn no_such_port(&self, bridge: BridgeId, number: OfPort) -> OfprotoError {
-        match self.bridges.get(bridge) {
-            Some(bridge) => OfprotoError::NoSuchPort { bridge: bridge.config.name.clone(), number },
-            None => OfprotoError::NoSuchBridge(bridge),
-        }
-    }
-
     /// A packet-out's key, and the worker that will carry it out.
     fn key_of(&self, bridge: BridgeId, packet_out: &PacketOut) -> FlowKey {
         let ports = self.bridges.get(bridge).map(|bridge| &bridge.ports);
@@ -219,13 +193,6 @@ impl OfprotoDpif {
         extract(packet_out.packet.data(), port.map_or(DpPort::NONE, |port| port.dp_port), &mut key);
         key
     }
-}
-
-/// Takes up to `max` from the front of a queue.
-fn take<T>(queue: &mut VecDeque<T>, into: &mut Vec<T>, max: usize) -> usize {
-    let count = queue.len().min(max);
-    into.extend(queue.drain(..count));
-    count
 }
 
 impl Ofproto for OfprotoDpif {
@@ -280,7 +247,7 @@ impl Ofproto for OfprotoDpif {
         config: PortConfig,
         netdev: Box<dyn Netdev>,
     ) -> Result<OfPort, OfprotoError> {
-        let number = match self.number_for(bridge, &config) {
+        let number = match self.bridges.port_number_for(bridge, &config) {
             Ok(number) => number,
             Err(error) => {
                 // What stands against the port is worth more to the caller than what closing says.
@@ -295,7 +262,7 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn port_set(&mut self, bridge: BridgeId, port: OfPort, config: PortConfig) -> Result<(), OfprotoError> {
-        let missing = self.no_such_port(bridge, port);
+        let missing = self.bridges.no_such_port(bridge, port);
         let entry = self.bridge_mut(bridge)?;
         let slot = entry.ports.get_mut(&port).ok_or(missing)?;
         slot.config = config;
@@ -308,7 +275,7 @@ impl Ofproto for OfprotoDpif {
 
     fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<(), OfprotoError> {
         let Some(entry) = self.bridges.port_remove(bridge, port) else {
-            return Err(self.no_such_port(bridge, port));
+            return Err(self.bridges.no_such_port(bridge, port));
         };
         // Its number may be another port's next: nothing that names it stays.
         self.push_stats();
@@ -318,13 +285,7 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn ports(&self, bridge: BridgeId) -> Vec<PortInfo> {
-        let ports = self.bridges.get(bridge).into_iter().flat_map(|bridge| &bridge.ports);
-        let info = |(&number, port): (&OfPort, &Port)| PortInfo {
-            number,
-            dp_port: port.dp_port,
-            config: port.config.clone(),
-        };
-        ports.map(info).collect()
+        self.bridges.get(bridge).map_or_else(Vec::new, Bridge::port_infos)
     }
 
     fn netdev(&self, port: DpPort) -> Option<&dyn Netdev> {

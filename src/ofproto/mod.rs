@@ -37,6 +37,7 @@ pub mod dpif;
 pub mod mac_learning;
 mod megaflows;
 mod prefix_trie;
+pub mod reference;
 pub mod revalidate;
 pub mod rules;
 pub mod tables;
@@ -48,6 +49,7 @@ pub mod xlate;
 
 pub use bridge::{BridgeConfig, BridgeId, BridgeIpfix, PortConfig, VlanMode, VlanSet};
 pub use dpif::{OfprotoCounters, OfprotoDpif, OfprotoDpifConfig};
+pub use reference::Reference;
 
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, UserspaceCookie};
 use crate::flow::{DpPort, FlowKey, OfPort};
@@ -56,6 +58,7 @@ use crate::openflow::flow_mod::TableId;
 use crate::openflow::{Action, FlowMod, FlowStats, FlowStatsRequest, OfError};
 use crate::packet::Packet;
 use crate::sync::Nanos;
+use std::collections::VecDeque;
 use std::fmt;
 
 /// The switch, as its managers see it. See the module for the rules.
@@ -361,4 +364,11 @@ pub struct FdbEntry {
     pub port: OfPort,
     /// Since it was last seen, in nanoseconds.
     pub age_ns: u64,
+}
+
+/// Takes up to `max` from the front of a queue.
+fn take<T>(queue: &mut VecDeque<T>, into: &mut Vec<T>, max: usize) -> usize {
+    let count = queue.len().min(max);
+    into.extend(queue.drain(..count));
+    count
 }

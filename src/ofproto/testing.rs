@@ -5,6 +5,7 @@ use super::bridge::{Bridge, BridgeConfig, BridgeId, BridgeIpfix, Bridges, Port, 
 use crate::dpif::{ExporterId, MeteringConfig};
 use crate::flow::{DpPort, Field, FlowKey, FlowMask, OfPort};
 use crate::openflow::{Action, FlowMod, Match, Subfield};
+use crate::packet::build::FrameBuilder;
 use crate::sync::Nanos;
 use fastrand::Rng;
 
@@ -340,4 +341,35 @@ pub(super) fn random_bridges(rng: &mut Rng) -> Bridges {
         bridge.macs.learn(rng.u16(0..4), [2, 0, 0, 0, 0, rng.u8(1..4)], OfPort(rng.u32(1..5)), Nanos(0));
     }
     bridges
+}
+
+/// A frame with this key, as far as a frame can have it; checksums are right.
+pub(super) fn frame_of(key: &FlowKey) -> Vec<u8> {
+    let mut frame = FrameBuilder::new().eth(key.eth_dst, key.eth_src);
+    for (tpid, tci) in [(key.vlan_tpid, key.vlan_tci), (key.inner_vlan_tpid, key.inner_vlan_tci)] {
+        if tci != 0 {
+            frame = frame.vlan(tpid, tci & !0x1000);
+        }
+    }
+    match key.eth_type {
+        0x0806 => {
+            let (spa, tpa) = (key.nw_src.to_be_bytes(), key.nw_dst.to_be_bytes());
+            return frame.arp(key.nw_proto.into(), key.arp_sha, spa, key.arp_tha, tpa).build();
+        }
+        0x0800 => frame = frame.ipv4(key.nw_src.to_be_bytes(), key.nw_dst.to_be_bytes()),
+        0x86dd => frame = frame.ipv6(key.ipv6_src, key.ipv6_dst).label(key.ipv6_label),
+        other => return frame.eth_type(other).payload(&[1, 2, 3, 4]).build(),
+    }
+    frame = frame.tos(key.nw_tos).ttl(key.nw_ttl);
+    if key.nw_frag != 0 {
+        frame = frame.fragment(if key.nw_frag & 2 != 0 { 64 } else { 0 }, true);
+    }
+    frame = match key.nw_proto {
+        6 => frame.tcp_with(key.tp_src, key.tp_dst, key.tcp_flags, &[]),
+        17 => frame.udp(key.tp_src, key.tp_dst),
+        132 => frame.sctp(key.tp_src, key.tp_dst),
+        1 => frame.icmp(key.tp_src as u8, key.tp_dst as u8),
+        _ => frame.icmpv6(key.tp_src as u8, key.tp_dst as u8),
+    };
+    frame.payload(&[0xab; 21]).build()
 }

@@ -45,7 +45,7 @@ pub struct FlowModFlags {
 pub struct FlowMod {
     /// What to do.
     pub command: FlowModCommand,
-    /// Where; [`TABLE_ALL`] for a change or delete in every table.
+    /// Where; [`TABLE_ALL`] for a delete from every table.
     pub table: TableId,
     /// Highest wins; adds and strict commands only.
     pub priority: u16,

@@ -84,8 +84,12 @@ pub fn format_flow_mod(flow_mod: &FlowMod, ports: &dyn PortNames) -> String {
     let mut parts = Vec::new();
     let command = flow_mod.command;
     let is_delete = matches!(command, Command::Delete | Command::DeleteStrict);
-    let default_table = if command == Command::Add { 0 } else { TABLE_ALL };
-    if flow_mod.table != default_table {
+    let default_table = match command {
+        Command::Add => Some(0),
+        Command::Modify | Command::ModifyStrict => None,
+        Command::Delete | Command::DeleteStrict => Some(TABLE_ALL),
+    };
+    if Some(flow_mod.table) != default_table {
         parts.push(format!("table={}", flow_mod.table));
     }
     if command != Command::Add && flow_mod.cookie_mask != 0 {

@@ -39,7 +39,8 @@ const STATISTICS: [&str; 5] = ["duration", "n_packets", "n_bytes", "idle_age", "
 
 /// Reads a flow as `add-flow`, `mod-flows` and `del-flows` take it, for `command`.
 ///
-/// An add without `table=` is to table 0; any other command without it is to every table, [`TABLE_ALL`].
+/// An add without `table=` is to table 0, and a delete without it is to every table, [`TABLE_ALL`]; a change must
+/// say its table (`ovs-ofctl` would change flows in every table, which OpenFlow has no word for).
 /// `actions=` must be there for adds and changes and must not for deletes. A cookie with a mask selects rules;
 /// one without a mask is given to the rule, and to delete by cookie it needs the mask (`/-1` is all bits).
 ///
@@ -58,7 +59,7 @@ pub fn parse_flow_mod(
         FlowModCommand::Delete => (false, "when flows are deleted without --strict"),
         FlowModCommand::DeleteStrict => (false, "when a flow is deleted"),
     };
-    let table = if command == FlowModCommand::Add { 0 } else { TABLE_ALL };
+    let table = if takes_actions { 0 } else { TABLE_ALL };
     let mut reader = FlowReader {
         flow_mod: FlowMod { command, table, ..FlowMod::add() },
         purpose: Purpose::FlowMod(command),
@@ -68,6 +69,10 @@ pub fn parse_flow_mod(
         ports,
     };
     reader.read(flow)?;
+    let is_change = matches!(command, FlowModCommand::Modify | FlowModCommand::ModifyStrict);
+    if is_change && !reader.seen.contains(&"table") {
+        return Err(ParseError::NoTable { offset: 0 });
+    }
     let mut flow_mod = FlowMod { matching: reader.matching.finish()?, ..reader.flow_mod };
     match actions {
         Some((keyword, _)) if !takes_actions => {
@@ -151,7 +156,7 @@ fn unknown(item: &Item<'_>) -> ParseError {
 fn check_goto(flow_mod: &FlowMod, actions: Token<'_>) -> Result<(), ParseError> {
     let table = flow_mod.table;
     match flow_mod.actions.last() {
-        Some(&Action::GotoTable(next)) if table != TABLE_ALL && next <= table => {
+        Some(&Action::GotoTable(next)) if next <= table => {
             Err(ParseError::GotoNotForward { offset: actions.offset, table })
         }
         _ => Ok(()),
@@ -256,10 +261,9 @@ impl<'a> FlowReader<'a> {
         }
     }
 
-    /// Every request but an add may be to all tables.
+    /// Deletes and dumps may be of all tables.
     fn table(&self, value: Token<'_>) -> Result<TableId, ParseError> {
-        let is_add = self.purpose == Purpose::FlowMod(FlowModCommand::Add);
-        let max = if is_add { TABLE_ALL - 1 } else { TABLE_ALL };
+        let max = if self.flow_mod.table == TABLE_ALL { TABLE_ALL } else { TABLE_ALL - 1 };
         bounded(value, "table", max.into())
     }
 

@@ -151,6 +151,9 @@ pub enum ParseError {
     /// A parenthesis or double quote without its end.
     #[error("byte {offset}: `{opening}` is opened here and never closed")]
     Unclosed { offset: usize, opening: char },
+    /// A change of flows in no table in particular.
+    #[error("byte {offset}: flows are changed in one table at a time; add table=..., from 0 to 254")]
+    NoTable { offset: usize },
     /// A flow without actions.
     #[error("byte {offset}: the flow says not what to do; add actions=..., or actions=drop")]
     NoActions { offset: usize },
@@ -214,6 +217,7 @@ impl ParseError {
             | ParseError::Prerequisite { offset, .. }
             | ParseError::Ambiguous { offset, .. }
             | ParseError::Unclosed { offset, .. }
+            | ParseError::NoTable { offset }
             | ParseError::NoActions { offset }
             | ParseError::UnknownAction { offset, .. }
             | ParseError::UnsupportedAction { offset, .. }

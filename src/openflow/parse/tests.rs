@@ -64,8 +64,10 @@ fn each_request_takes_its_own_keywords() {
     assert_eq!(read("", Command::Delete).unwrap().table, TABLE_ALL);
     assert_eq!(read("cookie=5/-1", Command::Delete).unwrap().cookie_mask, u64::MAX);
     assert_eq!(read("priority=3,ip", Command::DeleteStrict).unwrap().priority, 3);
-    let modify = read("cookie=5,ip,actions=1", Command::Modify).unwrap();
-    assert_eq!((modify.cookie, modify.cookie_mask, modify.table), (5, 0, TABLE_ALL));
+    let modify = read("table=3,cookie=5,ip,actions=1", Command::Modify).unwrap();
+    assert_eq!((modify.cookie, modify.cookie_mask, modify.table), (5, 0, 3));
+    assert_eq!(read("ip,actions=1", Command::ModifyStrict), Err(ParseError::NoTable { offset: 0 }));
+    assert!(read("table=255,actions=1", Command::Modify).is_err());
 
     for (text, command) in [
         ("priority=3", Command::Delete),
@@ -80,7 +82,7 @@ fn each_request_takes_its_own_keywords() {
         let error = read(text, command).unwrap_err();
         assert!(matches!(error, ParseError::KeywordNotAllowed { .. }), "{text}: {error}");
     }
-    assert!(matches!(read("ip", Command::Modify), Err(ParseError::NoActions { offset: 2 })));
+    assert!(matches!(read("table=1", Command::Modify), Err(ParseError::NoActions { offset: 7 })));
     assert!(matches!(
         read("cookie=1/1,actions=1", Command::Add),
         Err(ParseError::MaskNotAllowed { offset: 9, .. })

@@ -79,7 +79,7 @@ const FUNCTIONS: [&str; 61] = [
     "rte_openlog_stream",
     "rte_pktmbuf_copy",
     "rte_pktmbuf_free_bulk",
-    "rte_pktmbuf_pool_create",
+    "rte_pktmbuf_pool_create_by_ops",
     "rte_socket_count",
     "rte_strerror",
     "rte_thread_register",

@@ -22,7 +22,7 @@ use std::slice;
 use arrayvec::ArrayVec;
 use dpdk_sys::rte_mbuf;
 
-use crate::mempool::Mempool;
+use crate::mempool::{HEADROOM_SIZE, Mempool};
 use crate::port::PortId;
 
 const _: () = assert!(size_of::<Mbuf>() == size_of::<*mut rte_mbuf>());
@@ -212,12 +212,43 @@ impl Mbuf {
         true
     }
 
+    /// Makes these the packet's bytes, with the pool's whole headroom before them, in its first segment's buffer.
+    /// False, and nothing changed, where they do not fit, or where the packet has several segments.
+    #[must_use]
+    pub fn refill(&mut self, bytes: &[u8]) -> bool {
+        let head = self.head_mut();
+        let headroom = head.buf_len.min(HEADROOM_SIZE as u16);
+        let Some(len) = u16::try_from(bytes.len()).ok().filter(|&len| len <= head.buf_len - headroom) else {
+            return false;
+        };
+        if head.nb_segs != 1 {
+            return false;
+        }
+        head.data_off = headroom;
+        head.data_len = len;
+        head.pkt_len = u32::from(len);
+        segment_data_mut(head).copy_from_slice(bytes);
+        true
+    }
+
+    /// A second packet with the same bytes and metadata, from the pool that this one came from. `None` where
+    /// that is empty.
+    #[must_use]
+    pub fn duplicate(&self) -> Option<Self> {
+        self.copy_to(self.head().pool)
+    }
+
     /// A second packet with the same bytes and metadata, in one or more mbufs of `pool`. `None` where the pool
     /// is empty.
     #[must_use]
     pub fn copy(&self, pool: &Mempool) -> Option<Self> {
+        self.copy_to(pool.as_ptr())
+    }
+
+    /// `pool` is one made by [`Mempool::create`], which lives as long as an mbuf of it.
+    fn copy_to(&self, pool: *mut dpdk_sys::rte_mempool) -> Option<Self> {
         // SAFETY: both are valid; DPDK only reads this mbuf, whose pointer's type alone says otherwise.
-        let copy = unsafe { dpdk_sys::rte_pktmbuf_copy(self.0.as_ptr(), pool.as_ptr(), 0, u32::MAX) };
+        let copy = unsafe { dpdk_sys::rte_pktmbuf_copy(self.0.as_ptr(), pool, 0, u32::MAX) };
         // SAFETY: the copy is new, with its own data, and nobody else holds it.
         NonNull::new(copy).map(|copy| unsafe { Self::from_raw(copy) })
     }
@@ -446,6 +477,17 @@ mod tests {
             assert_eq!(mbuf.len(), 0);
             assert!(mbuf.data().is_empty());
         });
+    }
+
+    #[test]
+    fn an_mbuf_is_refilled_in_the_buffer_it_has() {
+        Fake::new(10, None).with(|mbuf| {
+            assert!(mbuf.refill(&[7; 128]));
+            assert_eq!((mbuf.data(), mbuf.len(), mbuf.headroom()), (&[7; 128][..], 128, 128));
+            assert!(!mbuf.refill(&[8; 129]));
+            assert_eq!(mbuf.data(), [7; 128]);
+        });
+        Fake::new(10, Some(10)).with(|mbuf| assert!(!mbuf.refill(&[1])));
     }
 
     #[test]

@@ -11,10 +11,16 @@
 //! not given back to DPDK, because an mbuf of it may still be out ([`crate::eal`]): it is kept, and the next
 //! `create` that it is large enough for gets it, once all its mbufs are back.
 //!
+//! # Preemption
+//! DPDK's default ring makes each thread wait, spinning, for those that began before it: a thread that is
+//! preempted in the middle stops all others, and with more busy threads than cores they go on one by one for
+//! seconds. Pools here use the ring with relaxed tail synchronisation, where nobody waits unless an eighth of
+//! the pool went by meanwhile; a control thread that shares a core with a worker is then harmless.
+//!
 //! Thread safety: `Mempool` is `Sync`; allocating takes `&self`, on registered threads from their own cache.
 //! Bounds: the mbuf count is the configured one, `cache_len` per registered thread stays in caches.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::mem::size_of;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -43,6 +49,10 @@ const BUFFER_GRAIN_SIZE: usize = 1024;
 
 /// The smallest buffer: 2 KiB, as every driver of DPDK accepts it.
 const BUFFER_SIZE_MIN: usize = 2048;
+
+/// DPDK's name for pools whose ring has relaxed tail synchronisation: see "Preemption" in the module's
+/// documentation.
+const OPERATIONS: &CStr = c"ring_mt_rts";
 
 /// Makes names of pools differ within a process; EAL is not shared between processes.
 static POOL_COUNT: AtomicU32 = AtomicU32::new(0);
@@ -168,8 +178,8 @@ pub struct Mempool {
     eal: Eal,
 }
 
-// SAFETY: a pool has no owner thread; DPDK's default (multi-producer, multi-consumer) operations, which
-// `rte_pktmbuf_pool_create()` chooses, may be called from any thread.
+// SAFETY: a pool has no owner thread; the operations that it is made with are for any number of producers and
+// consumers.
 unsafe impl Send for Mempool {}
 // SAFETY: as above; and each thread's cache is found by its own lcore number, so no two threads share one.
 unsafe impl Sync for Mempool {}
@@ -322,13 +332,14 @@ fn create_pool(config: &MempoolConfig) -> Result<NonNull<dpdk_sys::rte_mempool>,
     };
     // SAFETY: EAL runs, as the callers' handle proves; the name is a string that DPDK copies.
     let pool = unsafe {
-        dpdk_sys::rte_pktmbuf_pool_create(
+        dpdk_sys::rte_pktmbuf_pool_create_by_ops(
             name.as_ptr(),
             config.mbuf_count,
             config.cache_len,
             0,
             data_room_size,
             socket,
+            OPERATIONS.as_ptr(),
         )
     };
     NonNull::new(pool).ok_or_else(Errno::last)

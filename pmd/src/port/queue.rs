@@ -94,8 +94,18 @@ impl RxQueue {
     /// return nothing unless there is room for 4, and are fastest with room for 32.
     #[inline]
     pub fn rx_burst<const N: usize>(&mut self, packets: &mut ArrayVec<Mbuf, N>) -> usize {
+        self.rx_burst_up_to(packets, N)
+    }
+
+    /// As `rx_burst`, and `count_max` packets at most.
+    #[inline]
+    pub fn rx_burst_up_to<const N: usize>(
+        &mut self,
+        packets: &mut ArrayVec<Mbuf, N>,
+        count_max: usize,
+    ) -> usize {
         let len = packets.len();
-        let room = u16::try_from(packets.remaining_capacity()).unwrap_or(u16::MAX);
+        let room = u16::try_from(packets.remaining_capacity().min(count_max)).unwrap_or(u16::MAX);
         // SAFETY: `len <= N`, so the result is within the array or one past it.
         let free = unsafe { packets.as_mut_ptr().add(len) };
         // SAFETY: the port is started and has this queue as long as `self` lives; `&mut self` of a value that

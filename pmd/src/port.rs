@@ -17,6 +17,7 @@
 //! # Drivers' peculiarities dealt with here
 //! - `net_tap` demands as many receive as transmit queues: both counts become the larger one.
 //! - `net_tap` keeps an MTU given at configuration to itself; it is set on the interface, too.
+//! - `net_tap` says that its largest frame is 1522 bytes, which makes 1504 its largest MTU.
 //! - `net_tap` joins a tap of that name that exists already, and the two take each other's packets: refused.
 //! - `net_tap` cuts names that are too long: refused.
 //! - `net_tap` lets programs that the process starts inherit its descriptors: they are closed there.
@@ -609,9 +610,21 @@ fn describe(id: PortId, info: &dpdk_sys::rte_eth_dev_info) -> DeviceInfo {
         rss: info.flow_type_rss_offloads & rss_fields() != 0,
         socket: u32::try_from(socket).ok(),
         mtu_min: info.min_mtu,
-        mtu_max: info.max_mtu,
+        mtu_max: mtu_max(info),
         interface_index: (info.if_index != 0).then_some(info.if_index),
     }
+}
+
+/// The largest MTU, bounded by the largest frame as well: DPDK checks both. What a frame is longer by is the
+/// difference of the two where they are given with it, and header and check sequence where not.
+fn mtu_max(info: &dpdk_sys::rte_eth_dev_info) -> u16 {
+    let frame_size_max = info.max_rx_pktlen;
+    let is_given = info.max_mtu != u16::MAX && frame_size_max > u32::from(info.max_mtu);
+    let overhead = dpdk_sys::SHIM_ETHER_HDR_LEN + dpdk_sys::SHIM_ETHER_CRC_LEN;
+    if is_given || frame_size_max <= overhead {
+        return info.max_mtu;
+    }
+    u16::try_from(frame_size_max - overhead).map_or(info.max_mtu, |mtu| mtu.min(info.max_mtu))
 }
 
 /// What the hash covers: addresses, and ports where there are some.

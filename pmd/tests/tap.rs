@@ -106,6 +106,9 @@ fn mtu_mac_and_link_are_those_of_the_interface() {
     let settings = port.configure(&config).expect("configured");
     assert_eq!((settings.rx_queue_count, settings.tx_queue_count), (2, 2), "net_tap wants as many of both");
     assert_eq!((settings.mtu, of_interface("mtu").as_str()), (1400, "1400"));
+    assert_eq!(port.info().mtu_max, 1504);
+    let error = port.set_mtu(9000).expect_err("net_tap's frames are short");
+    assert!(error.to_string().ends_with("cannot have MTU 9000: 46 to 1504"), "{error}");
     let queues = port.start().expect("started");
     port.set_mtu(1300).expect("a running tap takes a new MTU");
     assert_eq!((port.mtu(), of_interface("mtu").as_str()), (Ok(1300), "1300"));

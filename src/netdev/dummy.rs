@@ -164,7 +164,7 @@ impl DummyNetdev {
 }
 
 /// An address made of a name: locally administered, unicast, the same for the same name.
-fn mac_of(name: &str) -> MacAddress {
+pub(super) fn mac_of(name: &str) -> MacAddress {
     // FNV-1a: any hash that spreads short names will do.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

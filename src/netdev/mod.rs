@@ -15,6 +15,8 @@
 //! not fail: a receive burst may be empty, and a transmit burst leaves with the caller what the device did not
 //! take. A device that has vanished shows in [`Netdev::link`], not in the bursts.
 
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod dummy;
 
 use crate::packet::PacketBatch;

@@ -34,6 +34,9 @@ pub struct Packet {
 #[derive(Debug)]
 enum Buf {
     Heap(Box<HeapBuf>),
+    /// In a DPDK pool; one segment, which [`crate::netdev::dpdk`] sees to.
+    #[cfg(feature = "dpdk")]
+    Mbuf(pmd::Mbuf),
 }
 
 /// A packet outside DPDK's pools. `bytes[start..]` is the data.
@@ -71,6 +74,28 @@ impl Packet {
         Packet { buf: Buf::Heap(Box::new(HeapBuf { bytes, start: HEADROOM_SIZE })) }
     }
 
+    /// A packet that a DPDK port received, or that is to be sent by one. It must be of one segment, whose bytes
+    /// are then the packet's.
+    #[cfg(feature = "dpdk")]
+    #[inline]
+    pub fn from_mbuf(mbuf: pmd::Mbuf) -> Packet {
+        debug_assert_eq!(mbuf.segment_count(), 1);
+        Packet { buf: Buf::Mbuf(mbuf) }
+    }
+
+    /// The mbuf that the packet is in.
+    ///
+    /// # Errors
+    /// The packet, if it is on the heap.
+    #[cfg(feature = "dpdk")]
+    #[inline]
+    pub fn into_mbuf(self) -> Result<pmd::Mbuf, Packet> {
+        match self.buf {
+            Buf::Mbuf(mbuf) => Ok(mbuf),
+            buf @ Buf::Heap(_) => Err(Packet { buf }),
+        }
+    }
+
     /// Makes these the packet's bytes, with [`HEADROOM_SIZE`] bytes of headroom, in the memory that it has.
     /// False, and nothing changed, if they don't fit. Never allocates.
     #[inline]
@@ -84,6 +109,8 @@ impl Packet {
                 heap.bytes.truncate(HEADROOM_SIZE);
                 heap.bytes.extend_from_slice(data);
             }
+            #[cfg(feature = "dpdk")]
+            Buf::Mbuf(mbuf) => return mbuf.refill(data),
         }
         true
     }
@@ -93,6 +120,8 @@ impl Packet {
     pub fn data(&self) -> &[u8] {
         match &self.buf {
             Buf::Heap(heap) => &heap.bytes[heap.start..],
+            #[cfg(feature = "dpdk")]
+            Buf::Mbuf(mbuf) => mbuf.data(),
         }
     }
 
@@ -101,6 +130,8 @@ impl Packet {
     pub fn data_mut(&mut self) -> &mut [u8] {
         match &mut self.buf {
             Buf::Heap(heap) => &mut heap.bytes[heap.start..],
+            #[cfg(feature = "dpdk")]
+            Buf::Mbuf(mbuf) => mbuf.data_mut(),
         }
     }
 
@@ -121,6 +152,11 @@ impl Packet {
                 let start = heap.start.checked_sub(size);
                 heap.start = start.ok_or(NoHeadroom { headroom: heap.start, wanted: size })?;
             }
+            #[cfg(feature = "dpdk")]
+            Buf::Mbuf(mbuf) => {
+                let headroom = mbuf.headroom();
+                mbuf.prepend(size).ok_or(NoHeadroom { headroom, wanted: size })?;
+            }
         }
         Ok(())
     }
@@ -134,6 +170,11 @@ impl Packet {
         assert!(size <= self.size(), "cut {size} bytes off a packet of {}", self.size());
         match &mut self.buf {
             Buf::Heap(heap) => heap.start += size,
+            #[cfg(feature = "dpdk")]
+            Buf::Mbuf(mbuf) => {
+                let is_cut = mbuf.adj(size);
+                debug_assert!(is_cut, "the size was checked above");
+            }
         }
     }
 
@@ -142,6 +183,8 @@ impl Packet {
     pub fn try_clone(&self) -> Option<Packet> {
         match &self.buf {
             Buf::Heap(_) => Some(self.to_heap()),
+            #[cfg(feature = "dpdk")]
+            Buf::Mbuf(mbuf) => mbuf.duplicate().map(Packet::from_mbuf),
         }
     }
 

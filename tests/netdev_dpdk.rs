@@ -1,0 +1,368 @@
+//! DPDK's ports through the netdev contract, on devices that every Linux machine can make. Needs root, or
+//! CAP_NET_ADMIN, for the taps. EAL starts once in a process, so all tests here share one.
+#![cfg(feature = "dpdk")]
+
+use penstock::netdev::dpdk::{DpdkConfig, DpdkNetdevs, memory_size};
+use penstock::netdev::{Netdev, NetdevConfig, NetdevError, NetdevKind, RxQueue, TxQueue};
+use penstock::packet::{BURST_LEN_MAX, Packet, PacketBatch};
+use pmd::{EalConfig, HugepagePolicy};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn netdevs() -> &'static DpdkNetdevs {
+    static NETDEVS: OnceLock<DpdkNetdevs> = OnceLock::new();
+    NETDEVS.get_or_init(|| {
+        // As many devices as the tests here open at once, each as large as the largest.
+        let largest = config("any", NetdevKind::Tap { interface: "any".to_owned() });
+        let memory_size = memory_size(&vec![largest; 16], 1);
+        let eal = EalConfig { memory_size, hugepages: HugepagePolicy::Never, ..EalConfig::default() };
+        DpdkNetdevs::start(&DpdkConfig { eal, worker_count: 1 }).expect("EAL starts without hugepages")
+    })
+}
+
+fn config(name: &str, kind: NetdevKind) -> NetdevConfig {
+    NetdevConfig {
+        name: name.to_owned(),
+        kind,
+        mtu: 1500,
+        rx_queue_count: 1,
+        rx_queue_len: 256,
+        tx_queue_count: 1,
+        tx_queue_len: 256,
+        mac: None,
+    }
+}
+
+/// A started device with its first queues.
+#[track_caller]
+fn started(config: NetdevConfig) -> (Box<dyn Netdev>, Box<dyn RxQueue>, Box<dyn TxQueue>) {
+    let mut netdev: Box<dyn Netdev> = Box::new(netdevs().open(config).expect("the device can be opened"));
+    netdev.start().expect("the device can be started");
+    let rx = netdev.take_rx_queue(0).expect("there is a receive queue");
+    let tx = netdev.take_tx_queue(0).expect("there is a transmit queue");
+    (netdev, rx, tx)
+}
+
+fn ring(name: &str) -> NetdevConfig {
+    config(name, NetdevKind::Dpdk { devargs: format!("net_ring_{name}") })
+}
+
+#[track_caller]
+fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain for {what}");
+        thread::yield_now();
+    }
+}
+
+fn frame(marker: u8, len: usize) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5];
+    frame.extend((frame.len()..len).map(|index| index as u8 ^ marker));
+    frame
+}
+
+fn in_use(netdev: &dyn Netdev) -> u64 {
+    let stats = netdev.extended_stats();
+    stats.iter().find(|(name, _)| name == "mempool_in_use").expect("every device tells").1
+}
+
+#[test]
+fn packets_from_the_heap_cross_a_ring_and_come_back_in_mbufs() {
+    let (netdev, mut rx, mut tx) = started(ring("cross"));
+    assert_eq!(netdev.driver(), "net_ring");
+    assert!(netdev.link().is_up && !rx.polling_is_a_syscall());
+    let frames: Vec<_> =
+        (0..BURST_LEN_MAX as u8).map(|marker| frame(marker, 60 + 40 * usize::from(marker))).collect();
+    let mut batch: PacketBatch = frames.iter().map(|frame| Packet::from_bytes(frame)).collect();
+    assert_eq!(tx.tx_burst(&mut batch), BURST_LEN_MAX);
+    assert!(batch.is_empty());
+    assert_eq!(in_use(&*netdev), 32);
+    // Room for 30 only: the rest waits.
+    batch.extend([Packet::from_bytes(&[1]), Packet::from_bytes(&[2])]);
+    assert_eq!(rx.rx_burst(&mut batch), 30);
+    assert_eq!(batch[0].data(), [1]);
+    assert!(batch[2..].iter().zip(&frames).all(|(packet, frame)| packet.data() == frame));
+    assert_eq!(rx.rx_burst(&mut batch), 0, "the batch is full");
+    // What was received is sent as it is, without a copy.
+    batch.drain(..2);
+    assert_eq!(tx.tx_burst(&mut batch), 30);
+    assert_eq!(in_use(&*netdev), 32);
+    assert_eq!(rx.rx_burst(&mut batch), 32);
+    assert_eq!(batch[0].data(), frames[30]);
+    drop((batch, rx, tx));
+    assert_eq!(in_use(&*netdev), 0);
+    netdev.close().expect("all queues are back");
+}
+
+#[test]
+fn an_mbuf_is_edited_and_copied_like_any_packet() {
+    let (netdev, mut rx, mut tx) = started(ring("edit"));
+    let bytes = frame(7, 100);
+    let mut batch: PacketBatch = [Packet::from_bytes(&bytes)].into_iter().collect();
+    assert_eq!(tx.tx_burst(&mut batch), 1);
+    assert_eq!(rx.rx_burst(&mut batch), 1);
+    let mut packet = batch.pop().expect("one");
+    packet.push_front(4).expect("there is headroom");
+    packet.data_mut()[..4].copy_from_slice(&[9; 4]);
+    packet.pull_front(6);
+    assert_eq!(packet.data(), &bytes[2..]);
+    let copies = [tx.copy_packet(&packet).expect("a buffer"), packet.try_clone().expect("a buffer")];
+    assert!(packet.reset(&[5; 64]));
+    assert_eq!(packet.data(), [5; 64]);
+    assert!(copies.iter().all(|copy| copy.data() == &bytes[2..]));
+    assert_eq!(in_use(&*netdev), 3);
+    let headroom = packet.push_front(4096).expect_err("not so much").headroom;
+    assert_eq!((headroom, packet.size()), (128, 64));
+    assert!(!packet.reset(&[0; 4000]), "larger than a buffer");
+    assert!(tx.copy_packet(&Packet::from_bytes(&[0; 4000])).is_none());
+    assert_eq!(in_use(&*netdev), 3, "nothing leaks");
+}
+
+#[test]
+fn what_a_full_device_does_not_take_stays_in_order() {
+    let (_netdev, mut rx, mut tx) = started(ring("full"));
+    let mut sent = 0;
+    let mut batch = PacketBatch::new();
+    for round in 0..200 {
+        batch = (0..7).map(|index| Packet::from_bytes(&frame(round, 60 + index))).collect();
+        sent += tx.tx_burst(&mut batch);
+        if !batch.is_empty() {
+            break;
+        }
+    }
+    let sizes: Vec<_> = batch.iter().map(Packet::size).collect();
+    assert!(!sizes.is_empty() && sizes.is_sorted() && sizes.last() == Some(&66), "{sizes:?}");
+    let mut received = 0;
+    loop {
+        let mut batch = PacketBatch::new();
+        match rx.rx_burst(&mut batch) {
+            0 => break,
+            count => received += count,
+        }
+    }
+    assert_eq!(received, sent);
+    let left = batch.len();
+    assert_eq!(tx.tx_burst(&mut batch), left, "now there is room");
+    let mut batch = PacketBatch::new();
+    assert_eq!(rx.rx_burst(&mut batch), left);
+    assert_eq!(batch.last().map(Packet::size), Some(66));
+}
+
+#[test]
+fn an_empty_pool_leaves_heap_packets_with_the_caller() {
+    let (netdev, mut rx, mut tx) = started(ring("empty"));
+    let packet = Packet::from_bytes(&frame(1, 64));
+    let copies: Vec<_> = std::iter::from_fn(|| tx.copy_packet(&packet)).collect();
+    assert!(copies.len() > 4096, "a pool is sized for more than the queues");
+    let mut batch: PacketBatch = [packet].into_iter().collect();
+    assert_eq!((tx.tx_burst(&mut batch), batch.len()), (0, 1));
+    drop(copies);
+    assert_eq!(tx.tx_burst(&mut batch), 1);
+    assert_eq!(rx.rx_burst(&mut batch), 1);
+    drop(batch);
+    assert_eq!(in_use(&*netdev), 0);
+}
+
+#[test]
+fn a_queue_is_out_once_and_comes_back_when_dropped() {
+    let (mut netdev, rx, tx) = started(ring("queues"));
+    assert!(netdev.take_rx_queue(0).is_none() && netdev.take_rx_queue(1).is_none());
+    assert!(netdev.take_tx_queue(0).is_none() && netdev.take_tx_queue(1).is_none());
+    drop(rx);
+    let mut rx = netdev.take_rx_queue(0).expect("it came back");
+    let error = netdev.close().expect_err("two queues are out");
+    assert_eq!(error, NetdevError::QueuesInUse { name: "queues".to_owned(), count: 2 });
+    assert_eq!(rx.rx_burst(&mut PacketBatch::new()), 0, "it still runs");
+    let taken = netdevs().open(ring("queues")).expect_err("and has its name");
+    assert!(taken.to_string().contains("attached already"), "{taken}");
+    drop((rx, tx));
+    let mut netdev = netdevs().open(ring("queues")).expect("the last queue closed it");
+    let rx = netdev.take_rx_queue(0).expect("queues may be taken before the start");
+    netdev.start().expect("started");
+    drop(rx);
+    Box::new(netdev).close().expect("all queues are back");
+}
+
+#[test]
+fn a_null_device_makes_packets_up_or_only_swallows_them() {
+    let null = |name, receive| config(name, NetdevKind::Null { packet_size: 100, receive });
+    let (netdev, mut rx, mut tx) = started(null("source", true));
+    let mut batch = PacketBatch::new();
+    assert_eq!(rx.rx_burst(&mut batch), 32);
+    assert!(batch.iter().all(|packet| packet.data() == [0; 100]));
+    assert_eq!(tx.tx_burst(&mut batch), 32);
+    let stats = netdev.stats();
+    assert_eq!((stats.rx_packets, stats.tx_packets, stats.rx_missed), (32, 32, 0));
+    let (_netdev, mut rx, mut tx) = started(null("sink", false));
+    let mut batch: PacketBatch = [Packet::from_bytes(&frame(1, 64))].into_iter().collect();
+    assert_eq!(tx.tx_burst(&mut batch), 1);
+    assert_eq!(rx.rx_burst(&mut batch), 0);
+}
+
+/// A capture file, little-endian, Ethernet.
+fn write_capture(path: &Path, frames: &[Vec<u8>]) {
+    let mut file: Vec<u8> =
+        [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65535, 1].iter().flat_map(|word| word.to_le_bytes()).collect();
+    for frame in frames {
+        let len = frame.len() as u32;
+        file.extend([1, 0, len, len].iter().flat_map(|word| word.to_le_bytes()));
+        file.extend(frame);
+    }
+    fs::write(path, file).expect("writable");
+}
+
+fn pcap(name: &str, rx_file: Option<&PathBuf>, tx_file: Option<&PathBuf>, infinite_rx: bool) -> NetdevConfig {
+    let text = |path: Option<&PathBuf>| path.map(|path| path.display().to_string());
+    config(name, NetdevKind::Pcap { rx_file: text(rx_file), tx_file: text(tx_file), infinite_rx })
+}
+
+#[test]
+fn a_capture_is_played_once_or_for_ever_and_another_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (rx_file, tx_file) = (folder.path().join("rx.pcap"), folder.path().join("tx.pcap"));
+    let mut frames: Vec<_> = (0..3).map(|marker| frame(marker, 64 + usize::from(marker))).collect();
+    // Larger than a buffer: DPDK makes two segments of it, and it is dropped and counted.
+    frames.insert(1, frame(9, 4000));
+    write_capture(&rx_file, &frames);
+    let (netdev, mut rx, mut tx) = started(pcap("once", Some(&rx_file), Some(&tx_file), false));
+    let mut batch = PacketBatch::new();
+    wait_for("three packets", || {
+        rx.rx_burst(&mut batch);
+        (batch.len() == 3).then_some(())
+    });
+    assert_eq!([batch[0].data(), batch[1].data(), batch[2].data()], [&frames[0][..], &frames[2], &frames[3]]);
+    assert_eq!(rx.rx_burst(&mut batch), 0, "the file has ended");
+    assert_eq!(netdev.stats().rx_errors, 1, "the large one");
+    assert_eq!(tx.tx_burst(&mut batch), 3);
+    drop((rx, tx));
+    netdev.close().expect("all queues are back");
+    frames.remove(1);
+    let expected = folder.path().join("expected.pcap");
+    write_capture(&expected, &frames);
+    let sizes = [&tx_file, &expected].map(|path| fs::metadata(path).expect("written").len());
+    assert_eq!(sizes[0], sizes[1]);
+
+    write_capture(&rx_file, &frames);
+    let (_netdev, mut rx, mut tx) = started(pcap("for-ever", Some(&rx_file), None, true));
+    for _ in 0..100 {
+        let mut batch = PacketBatch::new();
+        assert_eq!(rx.rx_burst(&mut batch), 32, "without an end");
+        assert_eq!(tx.tx_burst(&mut batch), 32, "thrown away");
+    }
+}
+
+/// A name of this run for an interface.
+fn interface(tag: &str) -> String {
+    format!("nd{tag}{}", process::id())
+}
+
+#[track_caller]
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().expect("iproute2 is installed");
+    assert!(status.success(), "ip {arguments}");
+}
+
+#[test]
+fn an_internal_device_carries_an_address_and_the_hosts_packets() {
+    let interface = interface("i");
+    let kind = NetdevKind::Internal { interface: interface.clone() };
+    let (netdev, mut rx, mut tx) = started(config("br0", kind.clone()));
+    assert_eq!(netdev.driver(), "net_tap");
+    assert!(netdev.link().is_up && rx.polling_is_a_syscall());
+    assert_eq!(netdev.mtu(), 1500);
+    let sysfs = |file: &str| {
+        fs::read_to_string(format!("/sys/class/net/{interface}/{file}")).expect("sysfs").trim().to_owned()
+    };
+    let mac = netdev.mac();
+    assert_eq!(sysfs("address"), pmd::MacAddress(mac).to_string());
+    // 198.18.0.0/15 is for tests (RFC 2544); the rest differs between runs.
+    let [_, _, high, low] = process::id().to_be_bytes();
+    let (host, peer) =
+        (Ipv4Addr::new(198, 18, high, low & 0xfc | 1), Ipv4Addr::new(198, 18, high, low & 0xfc | 2));
+    ip(&format!("addr add {host}/30 dev {interface}"));
+    ip(&format!("neigh replace {peer} lladdr 02:00:00:00:00:99 dev {interface}"));
+    let socket = UdpSocket::bind(SocketAddrV4::new(host, 0)).expect("the address is there");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    socket.send_to(b"from the host", SocketAddrV4::new(peer, 4739)).expect("there is a neighbour");
+    let request = wait_for("the host's packet", || {
+        let mut batch = PacketBatch::new();
+        rx.rx_burst(&mut batch);
+        batch.into_iter().find(|packet| packet.data().ends_with(b"from the host"))
+    });
+    // The answer is the request with addresses and ports swapped, which leaves all checksums right.
+    let mut answer = request;
+    let data = answer.data_mut();
+    assert_eq!(data[6..12], mac);
+    for (one, other, len) in [(0, 6, 6), (26, 30, 4), (34, 36, 2)] {
+        (0..len).for_each(|index| data.swap(one + index, other + index));
+    }
+    let mut batch: PacketBatch = [answer].into_iter().collect();
+    assert_eq!(tx.tx_burst(&mut batch), 1);
+    let mut buffer = [0; 100];
+    let (len, from) = socket.recv_from(&mut buffer).expect("the answer");
+    assert_eq!((&buffer[..len], from), (&b"from the host"[..], SocketAddrV4::new(peer, 4739).into()));
+    let stats = netdev.stats();
+    assert!(stats.rx_packets >= 1 && stats.tx_packets == 1, "{stats:?}");
+    drop((rx, tx, batch));
+    netdev.close().expect("all queues are back");
+    let path = format!("/sys/class/net/{interface}");
+    wait_for("the interface to go", || (!Path::new(&path).exists()).then_some(()));
+    let (netdev, ..) = started(config("br0", kind));
+    assert_eq!(netdev.mac(), mac, "the same at each start");
+}
+
+#[test]
+fn a_tap_has_as_many_queues_one_way_as_the_other_and_takes_its_settings() {
+    let interface = interface("t");
+    let mac = [2, 0, 0, 0, 0, 0x42];
+    let netdev = netdevs().open(NetdevConfig {
+        mtu: 1400,
+        tx_queue_count: 3,
+        mac: Some(mac),
+        ..config("t0", NetdevKind::Tap { interface: interface.clone() })
+    });
+    let netdev = netdev.expect("a tap can be opened");
+    assert_eq!((netdev.rx_queue_count(), netdev.tx_queue_count()), (3, 3));
+    assert_eq!((netdev.mac(), netdev.mtu()), (mac, 1400));
+    let mtu = fs::read_to_string(format!("/sys/class/net/{interface}/mtu")).expect("sysfs");
+    assert_eq!(mtu.trim(), "1400");
+    drop(netdev);
+    let jumbo = NetdevConfig { mtu: 9000, ..config("t1", NetdevKind::Tap { interface }) };
+    let text = netdevs().open(jumbo).expect_err("DPDK's taps have short frames").to_string();
+    assert!(text.starts_with("port t1: cannot set mtu: ") && text.ends_with("46 to 1504"), "{text}");
+    let null = NetdevKind::Null { packet_size: 9000, receive: true };
+    let (netdev, mut rx, _tx) = started(NetdevConfig { mtu: 9000, ..config("n1", null) });
+    let mut batch = PacketBatch::new();
+    assert_eq!((netdev.mtu(), rx.rx_burst(&mut batch)), (9000, 32));
+    assert!(batch.iter().all(|packet| packet.size() == 9000));
+}
+
+#[test]
+fn a_device_that_cannot_be_opened_says_which_port_and_what_to_do() {
+    let refused = |config| netdevs().open(config).expect_err("must fail").to_string();
+    let text = refused(config("p9", NetdevKind::Dpdk { devargs: "net_nonesuch0".to_owned() }));
+    assert!(text.starts_with("port p9: cannot open dpdk device: no driver for `net_nonesuch0`"), "{text}");
+    let text = refused(config("p9", NetdevKind::Dpdk { devargs: "0000:ff:00.0".to_owned() }));
+    assert!(text.contains("without the PCI bus"), "{text}");
+    let text = refused(config("p9", NetdevKind::Tap { interface: "lo".to_owned() }));
+    assert!(text.contains("there is an interface `lo` already"), "{text}");
+    let text = refused(pcap("p9", Some(&PathBuf::from("/nonexistent.pcap")), None, false));
+    assert!(text.contains("/nonexistent.pcap"), "{text}");
+    let text = refused(NetdevConfig { mac: Some([0xff; 6]), ..ring("p9") });
+    assert!(text.starts_with("port p9: cannot set mac:"), "{text}");
+    netdevs().open(ring("p9")).expect("a failed one leaves nothing behind");
+    let text =
+        refused(NetdevConfig { rx_queue_len: 60_000, rx_queue_count: 16, tx_queue_count: 16, ..ring("p8") });
+    assert!(text.contains("no memory for") && text.contains("MiB were taken at start"), "{text}");
+}

@@ -6,7 +6,9 @@ use super::raw::*;
 use super::types::*;
 use super::value::{FromText, ListWord, Section, Text};
 use crate::flow::OfPort;
+use crate::ipfix::exporter::MESSAGE_SIZE_DEFAULT;
 use crate::netdev::NetdevKind;
+use crate::ofproto::{VlanMode, VlanSet};
 use crate::sync::Nanos;
 use std::collections::HashMap;
 use std::path::Path;
@@ -159,14 +161,14 @@ impl Checker<'_> {
         self.claim(&mut taken.devices, device.clone(), device, path);
     }
 
-    fn vlan(&mut self, raw: RawVlan, path: &KeyPath) -> PortVlan {
+    fn vlan(&mut self, raw: RawVlan, path: &KeyPath) -> VlanMode {
         if let Some(vid) = raw.access {
             let others = [("trunk", raw.trunk.is_some()), ("native", raw.native.is_some())];
             for (other, _) in others.into_iter().filter(|(_, is_set)| *is_set) {
                 let allowed = "access alone, or trunk and native";
                 self.fault(path.key(other), FaultKind::Conflict { other: "access".to_owned(), allowed });
             }
-            return PortVlan::Access { vid: vid.0 as u16 };
+            return VlanMode::Access { tag: vid.0 as u16 };
         }
         let vids = raw.trunk.and_then(|trunk| trunk.list).map(|list| {
             let path = path.key("trunk");
@@ -182,11 +184,12 @@ impl Checker<'_> {
             for (path, vid) in &vids {
                 self.claim(&mut taken, vid.0, format!("VLAN {}", vid.0), path.clone());
             }
-            let mut vids: Vec<u16> = vids.into_iter().map(|(_, vid)| vid.0 as u16).collect();
-            vids.sort_unstable();
-            vids
+            vids.into_iter().map(|(_, vid)| vid.0 as u16).collect()
         });
-        PortVlan::Trunk { vids, native: raw.native.map(|vid| vid.0 as u16) }
+        VlanMode::Trunk {
+            allowed: vids.unwrap_or_else(VlanSet::all),
+            native: raw.native.map(|vid| vid.0 as u16),
+        }
     }
 
     pub(super) fn ipfix(&mut self, raw: RawIpfix, taken: &mut Taken, path: &KeyPath) -> Option<IpfixConfig> {
@@ -215,11 +218,12 @@ impl Checker<'_> {
         Some(IpfixConfig {
             collector: Collector::Udp(collector),
             observation_domain_id,
-            observation_point_id: whole_or(raw.observation_point_id, 0),
+            observation_point_id: raw.observation_point_id.map(|id| id.0),
             active_timeout: Nanos::from_millis(active_timeout_ms),
             idle_timeout: Nanos::from_millis(idle_timeout_ms),
             cache_entries: whole_or(raw.cache_entries, 65_536) as usize,
             template_interval: Nanos::from_secs(whole_or(raw.template_interval_s, 60)),
+            message_size_max: whole_or(raw.message_size_max, MESSAGE_SIZE_DEFAULT.into()) as u16,
             input,
             output,
         })

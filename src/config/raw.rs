@@ -7,6 +7,7 @@
 use super::types::Hugepages;
 use super::value::{FromText, ListOrWord, ListWord, PowerOfTwo, Section, Text, Whole, WholeOrAuto};
 use crate::datapath::IdlePolicy;
+use crate::ipfix::exporter::{MESSAGE_SIZE_MAX, MESSAGE_SIZE_MIN};
 use crate::netdev::MacAddress;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -116,6 +117,7 @@ pub(super) struct RawIpfix {
     pub(super) idle_timeout_ms: Option<Whole<100, 1_800_000>>,
     pub(super) cache_entries: Option<Whole<1024, 16_777_216>>,
     pub(super) template_interval_s: Option<Whole<1, 86_400>>,
+    pub(super) message_size_max: Option<Whole<{ MESSAGE_SIZE_MIN as u64 }, { MESSAGE_SIZE_MAX as u64 }>>,
     pub(super) input: Option<bool>,
     pub(super) output: Option<bool>,
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
 use crate::flow::{Field, OfPort};
 use crate::netdev::NetdevKind;
+use crate::ofproto::{VlanMode, VlanSet};
 use crate::openflow::parse::parse_flow_mod;
 use crate::openflow::{Action, FlowMod, FlowModCommand};
 use crate::sync::Nanos;
@@ -144,7 +145,7 @@ fn the_defaults_in_the_reference_are_those_in_force() {
             shown += 1;
         }
     }
-    assert!(shown >= 28, "{shown}");
+    assert!(shown >= 29, "{shown}");
 }
 
 fn collect_keys(value: &serde_yaml::Value, prefix: &str, keys: &mut BTreeSet<String>) {
@@ -213,8 +214,8 @@ fn what_is_left_out_or_empty_has_its_default() {
          bridges:\n- name: br0\n  mac_ageing_s: 300\n  mac_table_size: 8192\n  internal_port: true\n  \
          ports:\n  - {name: p, type: tap, number: 1, interface: p, mtu: 1500, rx_queues: 1, rx_descriptors: 1024, \
          tx_descriptors: 1024, vlan: {trunk: all}}\n  \
-         ipfix: {collector: 'udp:192.0.2.1:4739', observation_domain_id: 1, observation_point_id: 0, \
-         active_timeout_ms: 60000, idle_timeout_ms: 15000, cache_entries: 65536, template_interval_s: 60, \
+         ipfix: {collector: 'udp:192.0.2.1:4739', observation_domain_id: 1, observation_point_id: ~, \
+         active_timeout_ms: 60000, idle_timeout_ms: 15000, cache_entries: 65536, template_interval_s: 60, message_size_max: 1400, \
          input: true, output: false}\n",
     );
     assert_eq!(short, long);
@@ -249,7 +250,7 @@ fn every_value_arrives() {
          - {name: d, type: tap, interface: veth9, number: 65279}\n\
          - name: br1\n  ipfix: {collector: 'udp:[2001:db8::1]:9', observation_domain_id: 4294967295, \
             observation_point_id: 18446744073709551615, active_timeout_ms: 100, cache_entries: 1024, \
-            template_interval_s: 86400, input: false, output: true}\n",
+            template_interval_s: 86400, message_size_max: 512, input: false, output: true}\n",
     );
     assert_eq!(config.switch.name, "a_b-1");
     assert_eq!(config.switch.log_level, tracing::level_filters::LevelFilter::DEBUG);
@@ -265,26 +266,26 @@ fn every_value_arrives() {
     // Number 1 is asked for by `b`, so `a` has the next.
     assert_eq!([a, b, c, d].map(|port| port.number.0), [2, 1, 3, 65_279]);
     assert_eq!(a.netdev.kind, NetdevKind::Null { packet_size: 1500, receive: true });
-    assert_eq!(a.vlan, PortVlan::Access { vid: 5 });
+    assert_eq!(a.vlan, VlanMode::Access { tag: 5 });
     let (rx_file, tx_file) = (Some("/in".to_owned()), Some("out".to_owned()));
     assert_eq!(b.netdev.kind, NetdevKind::Pcap { rx_file, tx_file, infinite_rx: true });
-    assert_eq!(b.vlan, PortVlan::Trunk { vids: Some(vec![2, 9]), native: Some(3) });
+    assert_eq!(b.vlan, VlanMode::Trunk { allowed: VlanSet::from_iter([2, 9]), native: Some(3) });
     assert_eq!(c.netdev.kind, NetdevKind::Dpdk { devargs: "0000:03:00.0".into() });
     assert_eq!((c.netdev.mtu, c.netdev.rx_queue_count, c.netdev.tx_queue_count), (9000, 4, 2));
     assert_eq!((c.netdev.rx_queue_len, c.netdev.tx_queue_len), (64, 4096));
     assert_eq!(c.netdev.mac, Some([0x0a, 0, 0, 0, 0, 1]));
     assert_eq!(d.netdev.kind, NetdevKind::Tap { interface: "veth9".into() });
-    assert_eq!(d.vlan, PortVlan::ALL);
+    assert_eq!(d.vlan, VlanMode::Trunk { allowed: VlanSet::all(), native: None });
     let ipfix = br1.ipfix.as_ref().unwrap();
     assert_eq!(ipfix.collector, Collector::Udp("[2001:db8::1]:9".parse().unwrap()));
-    assert_eq!((ipfix.observation_domain_id, ipfix.observation_point_id), (u32::MAX, u64::MAX));
+    assert_eq!((ipfix.observation_domain_id, ipfix.observation_point_id), (u32::MAX, Some(u64::MAX)));
     // The default idle timeout shrinks with the active one.
     assert_eq!(
         (ipfix.active_timeout, ipfix.idle_timeout),
         (Nanos::from_millis(100), Nanos::from_millis(100))
     );
     assert_eq!((ipfix.input, ipfix.output, ipfix.cache_entries), (false, true, 1024));
-    assert_eq!(ipfix.template_interval, Nanos::from_secs(86_400));
+    assert_eq!((ipfix.template_interval, ipfix.message_size_max), (Nanos::from_secs(86_400), 512));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::datapath::IdlePolicy;
 use crate::flow::OfPort;
 use crate::netdev::{MacAddress, NetdevConfig};
+use crate::ofproto::VlanMode;
 use crate::openflow::FlowMod;
 use crate::sync::Nanos;
 use std::net::SocketAddr;
@@ -128,31 +129,9 @@ pub struct PortConfig {
     pub number: OfPort,
     /// Its device; the port's name is the device's.
     pub netdev: NetdevConfig,
-    /// What NORMAL does with VLAN tags on it.
-    pub vlan: PortVlan,
-}
-
-/// What the NORMAL action does with VLAN tags on a port. Ids are 1 to 4 094.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PortVlan {
-    /// Untagged packets belong to this VLAN and leave untagged; tagged ones are dropped.
-    Access {
-        /// The VLAN's id.
-        vid: u16,
-    },
-    /// Tagged packets of these VLANs come and go with their tag.
-    Trunk {
-        /// Ids in order, without repeats; none: all of them, and untagged packets as VLAN 0.
-        vids: Option<Vec<u16>>,
-        /// The VLAN of untagged packets, whose packets leave untagged; none: untagged packets belong to
-        /// VLAN 0, which a list of ids does not carry. A listed trunk carries its native VLAN in any case.
-        native: Option<u16>,
-    },
-}
-
-impl PortVlan {
-    /// What a port does whose `vlan:` is not given: every VLAN comes and goes as it is.
-    pub const ALL: PortVlan = PortVlan::Trunk { vids: None, native: None };
+    /// Which VLANs NORMAL carries over it, and how; their ids are 1 to 4 094. A trunk of a list does not carry
+    /// VLAN 0, to which untagged packets belong where there is no native VLAN.
+    pub vlan: VlanMode,
 }
 
 /// A bridge's IPFIX exporter.
@@ -162,8 +141,8 @@ pub struct IpfixConfig {
     pub collector: Collector,
     /// IPFIX observation domain (RFC 7011 section 3.1). Unique among exporters to one collector.
     pub observation_domain_id: u32,
-    /// IPFIX element 138, `observationPointId`.
-    pub observation_point_id: u64,
+    /// IPFIX element 138, `observationPointId`; none: records do not have it.
+    pub observation_point_id: Option<u64>,
     /// Longest time that a record stays open: 100 ms to 30 minutes.
     pub active_timeout: Nanos,
     /// Longest time that a record stays open without a packet: 100 ms to 30 minutes, at most `active_timeout`.
@@ -172,6 +151,9 @@ pub struct IpfixConfig {
     pub cache_entries: usize,
     /// How often templates are sent again: 1 second to 1 day.
     pub template_interval: Nanos,
+    /// Octets in a message at most: [`MESSAGE_SIZE_MIN`](crate::ipfix::exporter::MESSAGE_SIZE_MIN) to
+    /// [`MESSAGE_SIZE_MAX`](crate::ipfix::exporter::MESSAGE_SIZE_MAX).
+    pub message_size_max: u16,
     /// Whether packets are metered as they come in.
     pub input: bool,
     /// Whether packets are metered as they leave. At least one of the two is set.

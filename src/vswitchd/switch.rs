@@ -12,10 +12,9 @@
 //! # Threads
 //! The control thread.
 
-use crate::config::{BridgeConfig, Collector, Config, IpfixConfig, PortVlan};
+use crate::config::{BridgeConfig, Collector, Config, IpfixConfig};
 use crate::dpif::{Dpif, ExporterId, FlowRecord};
 use crate::flow::OfPort;
-use crate::ipfix::exporter::MESSAGE_SIZE_DEFAULT;
 use crate::ipfix::{Exporter, ExporterConfig, ExporterError, Interface, Moment, SendError, UdpSender};
 use crate::netdev::{NetdevConfig, NetdevError, NetdevProvider};
 use crate::ofproto::{
@@ -219,10 +218,16 @@ impl Switch {
             self.add_exporter(&mut state, exporter, ipfix)?;
         }
         if let Some(netdev) = &config.internal_port {
-            self.add_port(&mut state, OfPort::LOCAL, netdev, &PortVlan::ALL, devices);
+            self.add_port(
+                &mut state,
+                OfPort::LOCAL,
+                netdev,
+                VlanMode::Trunk { allowed: VlanSet::all(), native: None },
+                devices,
+            );
         }
         for port in &config.ports {
-            self.add_port(&mut state, port.number, &port.netdev, &port.vlan, devices);
+            self.add_port(&mut state, port.number, &port.netdev, port.vlan.clone(), devices);
         }
         self.name_interfaces(&mut state);
         self.bridges.push(state);
@@ -235,10 +240,9 @@ impl Switch {
         bridge: &mut BridgeState,
         number: OfPort,
         config: &NetdevConfig,
-        vlan: &PortVlan,
+        vlan: VlanMode,
         devices: &mut dyn NetdevProvider,
     ) {
-        let vlan = vlan_mode(vlan);
         let settings = ofproto::PortConfig {
             name: config.name.clone(),
             number: Some(number),
@@ -268,14 +272,14 @@ impl Switch {
         let Collector::Udp(collector) = config.collector;
         let exporter_config = ExporterConfig {
             observation_domain_id: config.observation_domain_id,
-            observation_point_id: Some(config.observation_point_id),
+            observation_point_id: config.observation_point_id,
             template_interval: config.template_interval,
             active_timeout: config.active_timeout,
             idle_timeout: config.idle_timeout,
             cache_entries: config.cache_entries,
             exporter: id,
             collector,
-            message_size_max: MESSAGE_SIZE_DEFAULT,
+            message_size_max: config.message_size_max,
             input: config.input,
             output: config.output,
         };
@@ -288,7 +292,8 @@ impl Switch {
             .set_ipfix(bridge.id, Some(metering))
             .map_err(|source| SwitchError::Bridge { bridge: bridge.name.clone(), source })?;
         let sender = UdpSender::new(collector);
-        bridge.exporter = Some(BridgeExporter { id, config: config.clone(), exporter, sender, last_error: None });
+        bridge.exporter =
+            Some(BridgeExporter { id, config: config.clone(), exporter, sender, last_error: None });
         Ok(())
     }
 
@@ -378,15 +383,4 @@ enum PortFault {
     Netdev(NetdevError),
     #[error(transparent)]
     Ofproto(OfprotoError),
-}
-
-/// A port's VLANs in `ofproto`'s form.
-fn vlan_mode(vlan: &PortVlan) -> VlanMode {
-    match vlan {
-        PortVlan::Access { vid } => VlanMode::Access { tag: *vid },
-        PortVlan::Trunk { vids, native } => {
-            let allowed = vids.as_ref().map_or_else(VlanSet::all, |vids| vids.iter().copied().collect());
-            VlanMode::Trunk { allowed, native: *native }
-        }
-    }
 }

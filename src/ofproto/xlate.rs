@@ -35,7 +35,7 @@ use crate::flow::{DpPort, Field, Flow, FlowKey, FlowMask, OfPort, VLAN_CFI};
 use crate::netdev::MacAddress;
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::{Action, Subfield};
-use track::{Decrement, Tracker};
+use track::{Decrement, Tracker, Ttl};
 
 /// How deep `resubmit` may nest: as in Open vSwitch. The stack needs some 500 bytes a level.
 pub const RESUBMIT_DEPTH_MAX: usize = 64;
@@ -134,7 +134,9 @@ enum Stop {
     Limit(DropReason),
     /// The TTL ran out: what was done so far stays.
     TtlExpired,
-    /// The TTL was looked at after an inexact decrement: start again with exact ones.
+    /// Something counts packets after a blind decrement: start again with bounded ones.
+    BoundTtl,
+    /// Something reads the TTL after an inexact decrement: start again with exact ones.
     ReadTtl,
 }
 
@@ -173,23 +175,26 @@ pub fn xlate(bridges: &Bridges, input: XlateIn<'_>) -> XlateOut {
         Origin::PacketOut { bridge, in_port, .. } => (bridge, in_port),
     };
     let Some(bridge) = bridges.get(bridge_id) else { return no_bridge(input.key) };
-    let attempt = |inexact| {
-        let mut context = Context::new(bridge, bridge_id, Tracker::new(input.key, in_port, inexact));
+    let attempt = |ttl, mask| {
+        let mut context = Context::new(bridge, bridge_id, Tracker::new(input.key, in_port, ttl, mask));
         let result = context.translate(input.origin);
         (result, context)
     };
-    let (mut result, mut context) = attempt(None);
-    if result == Err(Stop::ReadTtl) {
-        (result, context) = attempt(Some(context.packet.mask()));
+    let (mut result, mut context) = attempt(Ttl::Blind, FlowMask::EMPTY);
+    if result == Err(Stop::BoundTtl) {
+        (result, context) = attempt(Ttl::Bounded, context.packet.mask());
     }
-    result.expect("an exact translation can always read the TTL, and no other stop leaves it");
+    if result == Err(Stop::ReadTtl) {
+        (result, context) = attempt(Ttl::Exact, context.packet.mask());
+    }
+    result.expect("with the TTL exact nothing about it is unknown, and no other stop leaves a translation");
     context.into_out()
 }
 
 fn no_bridge(key: &FlowKey) -> XlateOut {
     XlateOut {
         actions: vec![DpAction::Drop(DropReason::NoBridge)],
-        mask: Tracker::new(key, OfPort::NONE, None).mask(),
+        mask: Tracker::new(key, OfPort::NONE, Ttl::Blind, FlowMask::EMPTY).mask(),
         credits: Vec::new(),
         bridge: None,
         reads_macs: false,
@@ -214,7 +219,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Follows the packet to its end. Fails only with [`Stop::ReadTtl`].
+    /// Follows the packet to its end. Fails only with [`Stop::BoundTtl`] and [`Stop::ReadTtl`].
     fn translate(&mut self, origin: Origin<'_>) -> Result<(), Stop> {
         if matches!(origin, Origin::Datapath) {
             self.sample_ingress();
@@ -230,7 +235,7 @@ impl<'a> Context<'a> {
                 self.is_sent = false;
                 self.reason = Some(reason);
             }
-            Err(Stop::ReadTtl) => return Err(Stop::ReadTtl),
+            Err(again @ (Stop::BoundTtl | Stop::ReadTtl)) => return Err(again),
         }
         if self.is_sent {
             self.trim();
@@ -272,6 +277,7 @@ impl<'a> Context<'a> {
         let is_resubmitted = self.depth > 0;
         let mut next = Some(first);
         while let Some(table) = next {
+            self.packet.must_be_here()?;
             let real_in_port = self.packet.flow().in_port;
             if let Some(port) = in_port.filter(|_| table == first) {
                 self.packet.set_in_port(port);

@@ -15,6 +15,7 @@ const VLAN_VID: u16 = 0x0fff;
 impl Context<'_> {
     /// Forwards the packet as it is now.
     pub(super) fn normal(&mut self) -> Result<(), Stop> {
+        self.packet.must_be_here()?;
         self.reads_macs = true;
         let (bridge, in_port) = (self.bridge, self.packet.flow().in_port);
         let tci = self.packet.read(Field::VlanTci, u128::from(VLAN_CFI | VLAN_VID))? as u16;

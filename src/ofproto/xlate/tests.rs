@@ -206,6 +206,13 @@ fn a_decrement_does_not_look_at_the_ttl_until_something_else_does() {
     assert_eq!(result.actions, [DpAction::DecTtl { to_controller: None }, out(20)]);
     assert_eq!(result.mask.0.nw_ttl, 0);
     add(&mut bridges, 0, 0, &[], &[Action::DecTtl, OUT2, Action::GotoTable(1)]);
+    add(&mut bridges, 1, 0, &[], &[Action::Output(OfPort(3))]);
+    let result = translate(&bridges, &tcp());
+    let expected = [DpAction::DecTtl { to_controller: None }, out(20), out(30)];
+    assert_eq!((&result.actions[..], result.mask.0.nw_ttl), (&expected[..], 0xc0), "64 to 127");
+    let expired = translate(&bridges, &FlowKey { nw_ttl: 0, ..tcp() });
+    assert_eq!(expired.actions, [DpAction::Drop(DropReason::TtlExpired)]);
+    assert_eq!((expired.mask.0.nw_ttl, expired.credits.len()), (0xfe, 1));
     add(&mut bridges, 1, 1, &[(Field::EthType, 0x0800), (Field::IpTtl, 63)], &[Action::Output(OfPort(3))]);
     let result = translate(&bridges, &tcp());
     assert_eq!(result.actions, [set(Field::IpTtl, 63), out(20), out(30)]);
@@ -213,7 +220,7 @@ fn a_decrement_does_not_look_at_the_ttl_until_something_else_does() {
     let last_hop = FlowKey { nw_ttl: 1, ..tcp() };
     assert_eq!(actions_of(&bridges, &last_hop), [DpAction::Drop(DropReason::TtlExpired)]);
     let arp = FlowKey { eth_type: 0x0806, nw_proto: 1, nw_ttl: 0, ..tcp() };
-    assert_eq!(actions_of(&bridges, &arp), [out(20)], "what has no TTL is not decremented");
+    assert_eq!(actions_of(&bridges, &arp), [out(20), out(30)], "what has no TTL is not decremented");
 }
 
 #[test]

@@ -16,8 +16,11 @@
 //! look at "the outer tag" after a pop is a look at the original's inner one.
 //!
 //! # TTL
-//! A decrement is emitted as a decrement, which does not look at the TTL. If something looks at it
-//! afterwards, the translation is done again with every decrement exact: [`Stop::ReadTtl`].
+//! A decrement is emitted as a decrement, which need not look at the TTL: [`Ttl::Blind`]. But a packet whose TTL
+//! runs out there must not count for what comes after it. If something comes after it that counts, the
+//! translation is done again and looks at the highest bit that is set and the zeros above it: enough to know
+//! that the TTL does not run out, and all TTLs make at most eight megaflows ([`Ttl::Bounded`]). Only if something
+//! reads the TTL after a decrement is it done once more, with the TTL exact ([`Ttl::Exact`]).
 
 use super::Stop;
 use crate::dpif::{Action, DropReason};
@@ -44,6 +47,17 @@ struct Tag {
 /// The tags of a packet at some point, to come back to.
 #[derive(Clone, Debug)]
 pub(super) struct Tags(Vec<Tag>);
+
+/// How much of the TTL a decrement looks at. See the module.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Ttl {
+    /// Nothing: the datapath finds out.
+    Blind,
+    /// Enough to know that it does not run out.
+    Bounded,
+    /// All of it.
+    Exact,
+}
 
 /// How a decrement of the TTL came out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +88,9 @@ pub(super) struct Tracker {
     ttl_is_lost: bool,
     /// Whether the flow's TTL is.
     ttl_is_unknown: bool,
-    exact_ttl: bool,
+    /// What the flow's TTL, where it is unknown, is at least; 0 if the decrement was blind.
+    ttl_bound: u8,
+    ttl: Ttl,
     /// Innermost first.
     tags: Vec<Tag>,
     base_tags: Vec<Tag>,
@@ -83,10 +99,9 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    /// A packet fresh from `in_port`. With `inexact` the translation is done again, with exact decrements: it is
-    /// the mask of the first attempt, on which the need for a second hung.
-    pub(super) fn new(key: &FlowKey, in_port: OfPort, inexact: Option<FlowMask>) -> Tracker {
-        let mut mask = inexact.unwrap_or(FlowMask::EMPTY);
+    /// A packet fresh from `in_port`. If this is not the first attempt, `mask` is that of the one before, on which
+    /// the need for this one hung; else it is empty.
+    pub(super) fn new(key: &FlowKey, in_port: OfPort, ttl: Ttl, mut mask: FlowMask) -> Tracker {
         mask.0.words_mut()[0] = u64::MAX;
         if key.is_ip() {
             mask.0.nw_frag = u8::MAX;
@@ -105,7 +120,8 @@ impl Tracker {
             committed: FlowKey::ZERO,
             ttl_is_lost: false,
             ttl_is_unknown: false,
-            exact_ttl: inexact.is_some(),
+            ttl_bound: 0,
+            ttl,
             base_tags: tags.clone(),
             original_tag_count: tags.len(),
             tags,
@@ -302,18 +318,15 @@ impl Tracker {
         (key.inner_vlan_tpid, key.inner_vlan_tci) = outer.next().unwrap_or((0, 0));
     }
 
-    /// Takes one off the TTL, if it is known; says what else is to be done.
+    /// Takes one off the TTL; says what else is to be done.
     pub(super) fn decrement_ttl(&mut self) -> Result<Decrement, Stop> {
         if !self.flow.key.is_ip() {
             return Ok(Decrement::NotIp);
         }
-        let is_known = self.mask.0.nw_ttl | self.written.nw_ttl == u8::MAX && !self.ttl_is_unknown;
-        let is_written = self.written.nw_ttl == u8::MAX;
-        // A part of it written and a part not known: no decrement of the datapath's gets that right.
-        let is_mixed = self.written.nw_ttl != 0;
-        if !(is_known || is_written || is_mixed || self.exact_ttl) {
-            (self.ttl_is_unknown, self.ttl_is_lost) = (true, true);
-            return Ok(Decrement::Emit);
+        let is_looked_at = self.mask.0.nw_ttl | self.written.nw_ttl == u8::MAX && !self.ttl_is_unknown;
+        // Where a part of it is written, no decrement of the datapath's would get it right.
+        if self.ttl < Ttl::Exact && !is_looked_at && self.written.nw_ttl == 0 {
+            return self.decrement_inexactly();
         }
         self.look_at(Field::IpTtl, 0xff)?;
         if self.flow.key.nw_ttl <= 1 {
@@ -322,6 +335,31 @@ impl Tracker {
         self.flow.key.nw_ttl -= 1;
         (self.written.nw_ttl, self.pending.nw_ttl) = (u8::MAX, u8::MAX);
         Ok(Decrement::Done)
+    }
+
+    fn decrement_inexactly(&mut self) -> Result<Decrement, Stop> {
+        if self.ttl == Ttl::Bounded && !self.ttl_is_unknown {
+            let highest = self.flow.key.nw_ttl.checked_ilog2().filter(|&bit| bit > 0);
+            let Some(bit) = highest else {
+                // All bits but the lowest are zero.
+                self.look_at(Field::IpTtl, 0xfe)?;
+                return Ok(Decrement::Expired);
+            };
+            // And at the zeros above it, so that every TTL is in one megaflow only.
+            self.look_at(Field::IpTtl, 0xff << bit)?;
+            self.ttl_bound = 1 << bit;
+        }
+        if self.ttl == Ttl::Bounded && self.ttl_bound <= 1 {
+            return Err(Stop::ReadTtl);
+        }
+        self.ttl_bound = self.ttl_bound.saturating_sub(1);
+        (self.ttl_is_unknown, self.ttl_is_lost) = (true, true);
+        Ok(Decrement::Emit)
+    }
+
+    /// Says that something comes that only packets count for which got here.
+    pub(super) fn must_be_here(&self) -> Result<(), Stop> {
+        if self.ttl == Ttl::Blind && self.ttl_is_unknown { Err(Stop::BoundTtl) } else { Ok(()) }
     }
 
     /// Emits what makes the datapath's packet the flow's.
@@ -362,7 +400,11 @@ impl Tracker {
         actions.extend((common..self.base_tags.len()).map(|_| Action::PopVlan));
         if common > 0 {
             let (base, tag) = (self.base_tags[common - 1], self.tags[common - 1]);
-            let bits = tag.written & !VLAN_CFI;
+            // Bits that were written, sent, and then put back hold what the original has.
+            let bits = (tag.written | base.written) & !VLAN_CFI;
+            if let Some(place) = tag.origin {
+                self.look_at_original_tag(place, bits & !tag.written, 0);
+            }
             let known = base.written | self.mask_of_original_tag(tag.origin);
             if bits & !(known & !(base.tci ^ tag.tci)) != 0 {
                 let (value, mask) = (u128::from(tag.tci & bits), u128::from(bits));

@@ -95,6 +95,7 @@ impl MainLoop {
         let ended = self.serve(&mut switch, &mut servers);
         tracing::info!("stopping");
         switch.stop();
+        tracing::info!("stopped");
         ended
     }
 

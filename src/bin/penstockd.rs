@@ -1,0 +1,80 @@
+//! The switch's daemon: reads a configuration, starts DPDK, runs until it is told to stop.
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use penstock::config::{self, Config};
+use penstock::vswitchd::daemon;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Penstock's switch daemon.
+#[derive(Parser, Debug)]
+#[command(version, about, max_term_width = 100)]
+struct Options {
+    /// Configuration file (YAML). Without one the switch runs the built-in lab: three taps on one bridge, no
+    /// hugepages, no NIC.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Check a configuration file, print all that is wrong with it, and exit: 0 if nothing is.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    check: Option<PathBuf>,
+
+    /// Print the configuration of the built-in lab and exit.
+    #[arg(long, conflicts_with_all = ["config", "check"])]
+    print_lab: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if options.print_lab {
+        print!("{}", config::LAB);
+        return ExitCode::SUCCESS;
+    }
+    if let Some(path) = &options.check {
+        return check(path);
+    }
+    match read(options.config.as_deref()) {
+        Ok(config) => run(&config),
+        Err(faults) => {
+            eprintln!("{faults}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn check(path: &std::path::Path) -> ExitCode {
+    match config::load(path) {
+        Ok(config) => {
+            let ports: usize = config.bridges.iter().map(|bridge| bridge.ports.len()).sum();
+            println!("{}: good: {} bridges, {ports} ports", path.display(), config.bridges.len());
+            ExitCode::SUCCESS
+        }
+        Err(faults) => {
+            eprintln!("{faults}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn read(path: Option<&std::path::Path>) -> Result<Config, config::Faults> {
+    match path {
+        Some(path) => config::load(path),
+        None => config::parse("built-in lab", config::LAB),
+    }
+}
+
+fn run(config: &Config) -> ExitCode {
+    daemon::start_logging(config.switch.log_level);
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: &Config) -> Result<()> {
+    daemon::run(config).with_context(|| format!("switch {}", config.switch.name))
+}

@@ -1,0 +1,242 @@
+//! The process: from a configuration to a running switch, and to its end.
+//!
+//! The order of the start is what can fail cheaply first: the control socket (which also settles that no other
+//! switch of this name runs), the metrics port, then DPDK, workers, bridges and ports. The end is the
+//! reverse, and what the switch has put on the host (taps, sockets, files) goes with it.
+//!
+//! # Threads
+//! The calling thread becomes the control thread. Translations fan out over a `rayon` pool as wide as the cores
+//! that no worker owns.
+
+use super::control::{ControlError, ControlServer};
+use super::main_loop::{LoopError, MainLoop, Servers};
+use super::switch::{Parts, ProcessInfo, Switch, SwitchError};
+use crate::config::{Config, DpdkConfig, Hugepages, WorkerPlacement};
+use crate::datapath::{Datapath, DatapathConfig, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread};
+use crate::metrics::{MetricsServer, MetricsServerError};
+use crate::netdev::dpdk::{self, DpdkNetdevs};
+use crate::netdev::{Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevProvider};
+use crate::sync::{Clock, SystemClock};
+use pmd::{CoreId, Eal, EalConfig, EalError, HugepagePolicy, MemoryMode, PciAccess};
+use std::sync::Arc;
+use tracing::level_filters::LevelFilter;
+
+/// Why the switch could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The loop and what it serves.
+    #[error(transparent)]
+    Loop(#[from] LoopError),
+    /// The control socket, or another switch of the same name.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The metrics port.
+    #[error(transparent)]
+    Metrics(#[from] MetricsServerError),
+    /// DPDK.
+    #[error(transparent)]
+    Eal(#[from] EalError),
+    /// A worker.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// Bridges, ports and rules.
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+}
+
+/// Sends log lines to standard error, those at `level` and worse. `PENSTOCK_LOG` overrides it, in the syntax of
+/// `RUST_LOG`.
+pub fn start_logging(level: LevelFilter) {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(level.into())
+        .with_env_var("PENSTOCK_LOG")
+        .from_env_lossy();
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(is_terminal)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Runs a switch until it is told to stop.
+///
+/// # Errors
+/// Why it could not start or go on.
+pub fn run(config: &Config) -> Result<(), DaemonError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let main_loop = MainLoop::new(Arc::clone(&clock))?;
+    let control = ControlServer::bind(&config.control.socket, config.control.mode)?;
+    let metrics = config.metrics.listen.map(MetricsServer::bind).transpose()?;
+
+    let devices = Devices { dpdk: start_dpdk(config)? };
+    let eal = devices.dpdk.eal().clone();
+    let cores = place_workers(config, &eal.cores().iter().map(|core| core.0 as u16).collect::<Vec<_>>());
+    start_translation_threads(eal.cores().len().saturating_sub(cores.len()));
+    let datapath = Datapath::threaded(
+        datapath_config(config, cores),
+        Arc::clone(&clock),
+        main_loop.doorbell(),
+        &mut DpdkThreads(eal.clone()),
+    )?;
+    let process = ProcessInfo {
+        dpdk_version: Some(eal.version()),
+        has_hugepages: eal.memory_mode() == MemoryMode::Hugepages,
+        tsc_hz: eal.tsc_hz(),
+    };
+    let parts =
+        Parts { dpif: Box::new(datapath), devices: Box::new(devices), clock, process, is_parallel: true };
+    let switch = Switch::new(config, parts)?;
+    tracing::info!(switch = config.switch.name, control = %config.control.socket.display(), "running");
+    Ok(main_loop.run(switch, Servers { control, metrics })?)
+}
+
+/// All devices that the configuration names.
+fn netdevs(config: &Config) -> Vec<NetdevConfig> {
+    let bridges = config.bridges.iter();
+    let devices = bridges.flat_map(|bridge| {
+        bridge.internal_port.iter().chain(bridge.ports.iter().map(|port| &port.netdev)).cloned()
+    });
+    devices.collect()
+}
+
+fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
+    let DpdkConfig { hugepages, memory_mib } = config.dpdk;
+    let netdevs = netdevs(config);
+    let worker_count = config.workers.count();
+    let memory_size = match memory_mib {
+        Some(mib) => mib as usize * (1 << 20),
+        None => dpdk::memory_size(&netdevs, worker_count),
+    };
+    let pci: Vec<_> = netdevs.iter().filter_map(|netdev| pci_address(&netdev.kind)).collect();
+    DpdkNetdevs::start(&dpdk::DpdkConfig {
+        eal: EalConfig {
+            memory_size,
+            hugepages: match hugepages {
+                Hugepages::Auto => HugepagePolicy::Auto,
+                Hugepages::Require => HugepagePolicy::Require,
+                Hugepages::Never => HugepagePolicy::Never,
+            },
+            pci: if pci.is_empty() { PciAccess::Off } else { PciAccess::Allow(pci) },
+            control_cores: Vec::new(),
+        },
+        worker_count,
+    })
+}
+
+/// The devargs of a port on the PCI bus; none for all others. A virtual device's devargs begin with its driver's
+/// name, a PCI device's with its address: `0000:03:00.0` or `03:00.0`.
+fn pci_address(kind: &NetdevKind) -> Option<String> {
+    let NetdevKind::Dpdk { devargs } = kind else { return None };
+    let address = devargs.split(',').next().unwrap_or_default().trim_start_matches("pci:");
+    let is_pci =
+        address.contains(':') && address.chars().all(|char| char.is_ascii_hexdigit() || ":.".contains(char));
+    is_pci.then(|| devargs.trim_start_matches("pci:").to_owned())
+}
+
+/// Gives each worker a core of those that the process may use, or none (and a warning) where there is none left.
+fn place_workers(config: &Config, available: &[u16]) -> Vec<Option<u16>> {
+    match &config.workers.placement {
+        WorkerPlacement::Cores(wanted) => wanted.iter().map(|core| check_core(*core, available)).collect(),
+        WorkerPlacement::Auto { count } => {
+            // The highest cores: the kernel's and everybody else's work gathers on the lowest.
+            let free = available.iter().rev().filter(|core| Some(**core) != config.workers.control_core);
+            let mut free: Vec<_> = free.copied().collect();
+            if available.len() > 1 && free.len() == available.len() {
+                // Leave one to the control thread.
+                free.pop();
+            }
+            if free.len() < usize::from(*count) {
+                tracing::warn!(
+                    "{count} workers want a core each and {} are free: workers without one compete with everything \
+                     else; set workers.count to {} or give the process more cores",
+                    free.len(),
+                    free.len().max(1)
+                );
+            }
+            (0..usize::from(*count)).map(|index| free.get(index).copied()).collect()
+        }
+    }
+}
+
+fn check_core(core: u16, available: &[u16]) -> Option<u16> {
+    if available.contains(&core) {
+        return Some(core);
+    }
+    tracing::warn!(
+        "workers.cores: this process may not use core {core} (it may use {available:?}): the worker runs on any core; \
+         name another, or allow it by taskset or the unit's CPUAffinity="
+    );
+    None
+}
+
+fn datapath_config(config: &Config, cores: Vec<Option<u16>>) -> DatapathConfig {
+    DatapathConfig {
+        cores,
+        emc_entries: config.workers.emc_entries,
+        megaflows_max: config.workers.megaflows_max,
+        upcall_ring_len: config.workers.upcall_ring_len,
+        idle: config.workers.idle,
+        seed: random_seed(),
+    }
+}
+
+/// A number that nobody outside can guess: from the system's randomness, by way of the standard library's.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+fn start_translation_threads(count: usize) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(count.max(1)).thread_name(|n| format!("xlate{n}"));
+    if let Err(error) = pool.build_global() {
+        tracing::warn!("translations run on the control thread alone: {error}");
+    }
+}
+
+/// DPDK as the opener of all devices.
+#[derive(Debug)]
+struct Devices {
+    dpdk: DpdkNetdevs,
+}
+
+impl NetdevProvider for Devices {
+    fn open(&mut self, config: NetdevConfig) -> Result<Box<dyn Netdev>, NetdevError> {
+        let mut netdev = self.dpdk.open(config)?;
+        netdev.start()?;
+        Ok(Box::new(netdev))
+    }
+}
+
+/// Threads that DPDK knows, so that they have caches in its pools.
+struct DpdkThreads(Eal);
+
+impl Spawn for DpdkThreads {
+    fn spawn(
+        &mut self,
+        name: &str,
+        core: Option<u16>,
+        body: ThreadBody,
+    ) -> Result<Box<dyn WorkerThread>, String> {
+        match core {
+            None => PlainThreads.spawn(name, None, body),
+            Some(core) => {
+                let worker = pmd::spawn_worker(&self.0, CoreId(core.into()), name, body);
+                worker
+                    .map(|worker| Box::new(worker) as Box<dyn WorkerThread>)
+                    .map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
+impl WorkerThread for pmd::Worker<()> {
+    fn is_finished(&self) -> bool {
+        pmd::Worker::is_finished(self)
+    }
+
+    fn join(self: Box<Self>) -> bool {
+        pmd::Worker::join(*self).is_ok()
+    }
+}

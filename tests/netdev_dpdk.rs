@@ -316,6 +316,7 @@ fn an_internal_device_carries_an_address_and_the_hosts_packets() {
     assert!(stats.rx_packets >= 1 && stats.tx_packets == 1, "{stats:?}");
     drop((rx, tx, batch));
     netdev.close().expect("all queues are back");
+    // As soon as a program that another test starts at this moment has let go of it.
     let path = format!("/sys/class/net/{interface}");
     wait_for("the interface to go", || (!Path::new(&path).exists()).then_some(()));
     let (netdev, ..) = started(config("br0", kind));
@@ -338,7 +339,8 @@ fn a_tap_has_as_many_queues_one_way_as_the_other_and_takes_its_settings() {
     let mtu = fs::read_to_string(format!("/sys/class/net/{interface}/mtu")).expect("sysfs");
     assert_eq!(mtu.trim(), "1400");
     drop(netdev);
-    let jumbo = NetdevConfig { mtu: 9000, ..config("t1", NetdevKind::Tap { interface }) };
+    let kind = NetdevKind::Tap { interface: self::interface("u") };
+    let jumbo = NetdevConfig { mtu: 9000, ..config("t1", kind) };
     let text = netdevs().open(jumbo).expect_err("DPDK's taps have short frames").to_string();
     assert!(text.starts_with("port t1: cannot set mtu: ") && text.ends_with("46 to 1504"), "{text}");
     let null = NetdevKind::Null { packet_size: 9000, receive: true };

@@ -2,6 +2,25 @@
 //!
 //! A queue comes from [`super::Port::start`], once, and is polled by whoever owns it: bursts take `&mut self`, and
 //! a queue is `Send` but not `Sync`. Holding one keeps its port from being stopped; dropping it gives it back.
+//!
+//! ```
+//! fn may_move_to_a_worker<T: Send>() {}
+//! may_move_to_a_worker::<pmd::RxQueue>();
+//! may_move_to_a_worker::<pmd::TxQueue>();
+//! ```
+//! ```compile_fail,E0277
+//! fn may_be_shared<T: Sync>() {}
+//! may_be_shared::<pmd::RxQueue>();
+//! ```
+//! ```compile_fail,E0277
+//! fn may_be_shared<T: Sync>() {}
+//! may_be_shared::<pmd::TxQueue>();
+//! ```
+//! ```compile_fail,E0599
+//! fn poll_it_twice(queue: &pmd::RxQueue) -> pmd::RxQueue {
+//!     <pmd::RxQueue>::clone(queue)
+//! }
+//! ```
 
 use std::cell::Cell;
 use std::fmt;

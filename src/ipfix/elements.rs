@@ -30,7 +30,7 @@ pub enum DataType {
 
 impl DataType {
     /// Octets of a value.
-    pub const fn len(self) -> u16 {
+    pub const fn size(self) -> u16 {
         match self {
             DataType::Unsigned8 => 1,
             DataType::Unsigned16 => 2,
@@ -38,7 +38,7 @@ impl DataType {
             DataType::MacAddress => 6,
             DataType::Unsigned64 | DataType::DateTimeMilliseconds => 8,
             DataType::Ipv6Address => 16,
-            DataType::String(len) => len,
+            DataType::String(size) => size,
         }
     }
 }

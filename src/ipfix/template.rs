@@ -204,7 +204,7 @@ impl Template {
             }
             fields.push(element);
         }
-        let record_size = fields.iter().map(|field| usize::from(field.data_type.len())).sum();
+        let record_size = fields.iter().map(|field| usize::from(field.data_type.size())).sum();
         Ok(Template { id, kind, fields, sources, record_size })
     }
 
@@ -419,7 +419,7 @@ impl OptionsTemplate {
 fn write_field_specifier(element: &Element, into: &mut Vec<u8>) {
     let enterprise_bit = if element.enterprise == 0 { 0 } else { 0x8000 };
     into.extend((element.id | enterprise_bit).to_be_bytes());
-    into.extend(element.data_type.len().to_be_bytes());
+    into.extend(element.data_type.size().to_be_bytes());
     if element.enterprise != 0 {
         into.extend(element.enterprise.to_be_bytes());
     }
@@ -429,7 +429,7 @@ fn write_field_specifier(element: &Element, into: &mut Vec<u8>) {
 /// is shorter (RFC 7011 section 6.1.6).
 pub(super) fn write_string(element: &str, text: &str, into: &mut Vec<u8>) {
     let element = elements::by_name(element).expect("options records name elements of the table");
-    let size = usize::from(element.data_type.len());
+    let size = usize::from(element.data_type.size());
     let end = into.len() + size;
     into.extend(&text.as_bytes()[..text.floor_char_boundary(size)]);
     into.resize(end, 0);
@@ -515,7 +515,7 @@ mod tests {
             for kind in [FlowKind::Ipv4, FlowKind::Ipv6, FlowKind::Other] {
                 if element.kinds.meets(kind.set()) {
                     let bytes = value(kind, element.name, FlowKey::ZERO);
-                    assert_eq!(bytes.len(), usize::from(element.data_type.len()), "{}", element.name);
+                    assert_eq!(bytes.len(), usize::from(element.data_type.size()), "{}", element.name);
                 }
             }
         }

@@ -56,6 +56,8 @@ struct Run<'a> {
     now: Nanos,
     /// Whether the packet still is as its key says.
     is_unchanged: bool,
+    /// Whether it has gone somewhere already: every further use is of a copy.
+    is_used: bool,
 }
 
 impl Executor {
@@ -94,7 +96,7 @@ impl Executor {
         if let [Op::Output(port)] = *program.ops {
             return self.output(port, packet);
         }
-        let mut run = Run { key, layout, now, is_unchanged: true };
+        let mut run = Run { key, layout, now, is_unchanged: true, is_used: false };
         self.run_ops(&program.ops, packet, &mut run);
     }
 
@@ -102,16 +104,28 @@ impl Executor {
         let in_port = run.key.in_port;
         for op in ops {
             match op {
-                Op::Output(port) => return self.output(*port, packet),
-                Op::OutputCopy(port) => self.output_copy(*port, &packet, in_port),
-                Op::Drop(reason) => return self.drop_packet(in_port, *reason),
+                Op::Output(port) => {
+                    self.use_packet(run);
+                    return self.output(*port, packet);
+                }
+                Op::OutputCopy(port) => {
+                    self.use_packet(run);
+                    self.output_copy(*port, &packet);
+                }
+                Op::End => {
+                    if !run.is_used {
+                        self.drop_packet(in_port, DropReason::Rule);
+                    }
+                    return;
+                }
+                Op::Drop(reason) => return self.end_badly(*reason, run),
                 Op::Set { field, value, mask } => {
                     edit::set_field(&mut packet, &run.layout, *field, *value, *mask);
                     run.is_unchanged = false;
                 }
                 Op::PushVlan { tpid, tci } => {
                     if edit::push_vlan(&mut packet, &mut run.layout, *tpid, *tci).is_err() {
-                        return self.drop_packet(in_port, DropReason::NoHeadroom);
+                        return self.end_badly(DropReason::NoHeadroom, run);
                     }
                     run.is_unchanged = false;
                 }
@@ -122,8 +136,11 @@ impl Executor {
                 Op::DecTtl { to_controller } => {
                     if edit::dec_ttl(&mut packet, &run.layout).is_err() {
                         return match to_controller {
-                            Some(cookie) => self.hand_up(*cookie, packet, run),
-                            None => self.drop_packet(in_port, DropReason::TtlExpired),
+                            Some(cookie) => {
+                                self.use_packet(run);
+                                self.hand_up(*cookie, packet, run);
+                            }
+                            None => self.end_badly(DropReason::TtlExpired, run),
                         };
                     }
                     run.is_unchanged = false;
@@ -132,8 +149,12 @@ impl Executor {
                     self.meter(*exporter, *direction, *egress, &packet, run);
                 }
                 Op::Sample { probability, ops } => self.sample(*probability, ops, &packet, run),
-                Op::Userspace(cookie) => return self.hand_up(*cookie, packet, run),
+                Op::Userspace(cookie) => {
+                    self.use_packet(run);
+                    return self.hand_up(*cookie, packet, run);
+                }
                 Op::UserspaceCopy(cookie) => {
+                    self.use_packet(run);
                     if let Some(copy) = self.copy(&packet, in_port) {
                         self.hand_up(*cookie, copy, run);
                     }
@@ -152,8 +173,7 @@ impl Executor {
         }
     }
 
-    fn output_copy(&mut self, port: DpPort, packet: &Packet, in_port: DpPort) {
-        bump(&self.link.port(in_port).copies, 1);
+    fn output_copy(&mut self, port: DpPort, packet: &Packet) {
         let Some(tx) = self.tx.get_mut(port) else { return self.drop_packet(port, DropReason::PortGone) };
         match tx.queue.copy_packet(packet) {
             Some(copy) => self.output(port, copy),
@@ -166,9 +186,21 @@ impl Executor {
         self.link.port(port).count_drop(reason);
     }
 
-    /// A copy for the control thread or for a sample; counted, and as a drop where there is no buffer.
+    /// The packet goes somewhere: itself the first time, as one more packet after that.
+    #[inline]
+    fn use_packet(&self, run: &mut Run<'_>) {
+        bump(&self.link.port(run.key.in_port).copies, run.is_used.into());
+        run.is_used = true;
+    }
+
+    /// The packet dies.
+    fn end_badly(&self, reason: DropReason, run: &mut Run<'_>) {
+        self.use_packet(run);
+        self.drop_packet(run.key.in_port, reason);
+    }
+
+    /// A copy for the control thread or for a sample; a drop where there is no buffer.
     fn copy(&self, packet: &Packet, in_port: DpPort) -> Option<Packet> {
-        bump(&self.link.port(in_port).copies, 1);
         let copy = packet.try_clone();
         if copy.is_none() {
             self.drop_packet(in_port, DropReason::NoBuffer);
@@ -184,10 +216,11 @@ impl Executor {
         if (self.random >> 32) as u32 > probability {
             return;
         }
-        let mut nested = Run { is_unchanged: run.is_unchanged, ..*run };
+        let mut nested = Run { is_used: false, ..*run };
         if let [Op::Meter { exporter, direction, egress }] = ops {
             return self.meter(*exporter, *direction, *egress, packet, &nested);
         }
+        bump(&self.link.port(run.key.in_port).copies, 1);
         if let Some(copy) = self.copy(packet, run.key.in_port) {
             self.run_ops(ops, copy, &mut nested);
         }

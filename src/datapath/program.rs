@@ -32,6 +32,8 @@ pub(super) enum Op {
     UserspaceCopy(UserspaceCookie),
     /// Hand the packet itself up.
     Userspace(UserspaceCookie),
+    /// Nothing takes the packet: it dies of [`DropReason::Rule`], unless a copy has gone its way in its stead.
+    End,
 }
 
 /// A megaflow's actions, ready to run. Made by the control thread, read by one worker, freed by the control
@@ -45,7 +47,7 @@ impl Program {
     /// Compiles a list of actions. `can_meter` is false in tests that look at upcalls of sampled packets.
     pub(super) fn compile(actions: &[Action], can_meter: bool) -> Program {
         let egress = sole_output(actions);
-        Program { ops: compile_list(actions, egress, can_meter, DropReason::Rule) }
+        Program { ops: compile_list(actions, egress, can_meter) }
     }
 }
 
@@ -61,17 +63,10 @@ fn sole_output(actions: &[Action]) -> Option<DpPort> {
     }
 }
 
-fn compile_list(
-    actions: &[Action],
-    egress: Option<DpPort>,
-    can_meter: bool,
-    at_end: DropReason,
-) -> Box<[Op]> {
+fn compile_list(actions: &[Action], egress: Option<DpPort>, can_meter: bool) -> Box<[Op]> {
     // Everything after the last action that needs the packet only prepares for what never comes.
-    let last_use = actions.iter().rposition(|action| {
-        matches!(action, Action::Output(_) | Action::Userspace(_) | Action::Drop(_) | Action::Sample { .. })
-    });
-    let Some(last_use) = last_use else { return Box::new([Op::Drop(at_end)]) };
+    let Some(last_use) = actions.iter().rposition(uses_packet) else { return Box::new([Op::End]) };
+    let last_takes = matches!(actions[last_use], Action::Output(_) | Action::Userspace(_) | Action::Drop(_));
     let mut ops = Vec::with_capacity(last_use + 2);
     for (index, action) in actions[..=last_use].iter().enumerate() {
         let is_last = index == last_use;
@@ -96,10 +91,19 @@ fn compile_list(
             }
         }
     }
-    if let Some(Action::Sample { .. }) = actions.get(last_use) {
-        ops.push(Op::Drop(at_end));
+    if !last_takes {
+        ops.push(Op::End);
     }
     ops.into_boxed_slice()
+}
+
+/// Whether an action does something with the packet as it then is, rather than only changing it.
+fn uses_packet(action: &Action) -> bool {
+    match action {
+        Action::Output(_) | Action::Userspace(_) | Action::Drop(_) | Action::Sample { .. } => true,
+        Action::DecTtl { to_controller } => to_controller.is_some(),
+        Action::Set { .. } | Action::PushVlan { .. } | Action::PopVlan => false,
+    }
 }
 
 /// A `sample` becomes a metering operation where it only hands the packet to IPFIX.
@@ -125,8 +129,7 @@ fn compile_sample(
             _ => Op::Sample { probability, ops: Box::new([meter]) },
         });
     }
-    // The sample's own packet is a copy, whose end is not a drop: it was never one of the packets received.
-    let ops = compile_list(actions, None, can_meter, DropReason::Rule);
+    let ops = compile_list(actions, None, can_meter);
     Some(Op::Sample { probability, ops })
 }
 
@@ -168,13 +171,20 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_a_drop() {
-        assert_eq!(*Program::compile(&[], true).ops, [Op::Drop(DropReason::Rule)]);
-        assert_eq!(*Program::compile(&[Action::PopVlan], true).ops, [Op::Drop(DropReason::Rule)]);
+        assert_eq!(*Program::compile(&[], true).ops, [Op::End]);
+        assert_eq!(*Program::compile(&[Action::PopVlan], true).ops, [Op::End]);
+    }
+
+    #[test]
+    fn a_ttl_that_may_go_to_the_controller_is_counted_down_even_at_the_end() {
+        let cookie = UserspaceCookie::Sflow { output: None };
+        let actions = [Action::Output(DpPort(1)), Action::DecTtl { to_controller: Some(cookie) }];
+        assert_eq!(Program::compile(&actions, true).ops[1], Op::DecTtl { to_controller: Some(cookie) });
     }
 
     #[test]
     fn a_sample_at_the_end_still_accounts_for_the_packet() {
         let program = Program::compile(&[ipfix(ObservationDirection::Ingress, None)], true);
-        assert_eq!(program.ops.last(), Some(&Op::Drop(DropReason::Rule)));
+        assert_eq!(program.ops.last(), Some(&Op::End));
     }
 }

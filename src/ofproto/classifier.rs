@@ -9,7 +9,7 @@
 //!   rule agrees so far; the later stages' bits are then not looked at. So an ACL on TCP ports of one port's
 //!   traffic does not split other ports' megaflows by TCP port.
 //! * **Prefix tries.** For each IPv4 and IPv6 address field a trie of all rules' prefixes tells, from a few
-//!   leading bits, that no rule with the subtable's prefix length can match ([`super::prefix_trie`]).
+//!   leading bits, that no rule with the subtable's prefix length can match (`prefix_trie.rs`).
 //!
 //! The invariant, held by a test: any flow that agrees with the one looked up on the bits reported finds the
 //! same rule and reports the same bits. It holds because the search decides by nothing but those bits.

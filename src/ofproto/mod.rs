@@ -4,7 +4,7 @@
 //! [`Ofproto`] is what the rest of the switch sees: all bridges of one datapath, in the words of Open vSwitch's
 //! `ofproto-provider.h`. It knows no connection and no configuration file; those call it. Two implementations
 //! stand: [`OfprotoDpif`] *translates* rules into datapath actions, caches the translations as megaflows and
-//! revalidates them; [`reference`] carries the rules out on every packet's bytes, slowly and plainly, and is
+//! revalidates them; [`Reference`] carries the rules out on every packet's bytes, slowly and plainly, and is
 //! the oracle that the first is held against.
 //!
 //! # How the real one works

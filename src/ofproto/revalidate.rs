@@ -12,7 +12,7 @@
 //! # Removed rules
 //! A rule that left its table may still be used by megaflows until the next pass, and be counted by those that
 //! the pass deletes until the datapath has said its last word on them. Only then are the rule's counters final:
-//! [`OfprotoDpif::release_dying`].
+//! `release_dying`.
 
 use super::bridge::{BridgeId, Bridges};
 use super::dpif::{OfprotoDpif, PARALLEL_LEN_MIN};

@@ -6,7 +6,7 @@
 //! and again whenever the megaflow made of the translation has counted more packets.
 //!
 //! # Soundness
-//! Each decision reads the packet through [`track::Tracker`], which adds what was read to the mask. So a second
+//! Each decision reads the packet through `track::Tracker`, which adds what was read to the mask. So a second
 //! packet that agrees on the mask takes the same decisions, one by one. A test holds random rules to that.
 //!
 //! # What goes no further

@@ -7,6 +7,9 @@ use crate::ofproto::testing::{frame_of, random_key, random_rules, random_vlan_mo
 use crate::ofproto::{OfprotoDpif, OfprotoDpifConfig};
 use crate::openflow::FlowModCommand;
 
+/// Packets and bytes of rules by table and priority, look-ups and matches of tables, addresses and their ports.
+type Counters = (Vec<(u8, u16, u64, u64)>, Vec<(u64, u64)>, Vec<(u16, [u8; 6], OfPort)>);
+
 /// A switch with one bridge and ports 1 to 4, with the far ends of its wires.
 struct Switch<O> {
     ofproto: O,
@@ -43,7 +46,7 @@ impl<O: Ofproto> Switch<O> {
         (frames, packet_ins.iter().map(line).collect())
     }
 
-    fn counters(&mut self) -> (Vec<(u8, u16, u64, u64)>, Vec<(u64, u64)>, Vec<(u16, [u8; 6], OfPort)>) {
+    fn counters(&mut self) -> Counters {
         let rules = self.ofproto.flow_stats(self.bridge, &FlowStatsRequest::all());
         let tables = self.ofproto.table_stats(self.bridge).into_iter().take(4);
         let fdb = self.ofproto.fdb(self.bridge);
@@ -119,8 +122,8 @@ fn run_one(seed: u64) -> usize {
 
 #[test]
 fn the_switch_that_caches_does_what_the_switch_that_does_not_does() {
-    let compared: usize = (0..150).map(run_one).sum();
-    assert!(compared > 5_000, "only {compared} packets were compared");
+    let compared: usize = (0..100).map(run_one).sum();
+    assert!(compared > 4_000, "only {compared} packets were compared");
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(super) struct Executor {
     metering: ArrayVec<FlowCache, EXPORTER_COUNT_MAX>,
     /// Caches of exporters that are gone or changed, until all their records are out.
     finishing: ArrayVec<FlowCache, EXPORTER_COUNT_MAX>,
+    /// Packets that caches which are gone could not count.
+    unmetered_before: u64,
     next_expiry: Nanos,
     seed: u64,
     random: u64,
@@ -69,6 +71,7 @@ impl Executor {
             upcalls: ArrayVec::new(),
             metering: ArrayVec::new(),
             finishing: ArrayVec::new(),
+            unmetered_before: 0,
             next_expiry: Nanos(0),
             seed,
             // A xorshift generator must not start at zero.
@@ -342,6 +345,8 @@ impl Executor {
     fn publish_open_records(&self) {
         let open = self.metering.iter().chain(&self.finishing).map(|cache| cache.len() as u64).sum();
         self.link.counters.metering_records.store(open, Ordering::Relaxed);
+        let unmetered = self.metering.iter().map(|cache| cache.stats().unmetered_packets).sum::<u64>();
+        self.link.counters.unmetered_packets.store(self.unmetered_before + unmetered, Ordering::Relaxed);
     }
 
     /// Writes out the records of the oldest cache that is to go. Returns whether none is left.
@@ -361,10 +366,14 @@ impl Executor {
         for exporter in &remove {
             let at = self.metering.iter().position(|cache| cache.exporter() == *exporter);
             let Some(at) = at else { continue };
-            // The control thread waits for the caches of one change before it makes the next, so that there
-            // is room.
-            if let Err(full) = self.finishing.try_push(self.metering.remove(at)) {
-                self.link.discard(Garbage::FlowCache(full.element()));
+            let gone = self.metering.remove(at);
+            self.unmetered_before += gone.stats().unmetered_packets;
+            // There is room for the caches of many changes, and each is out in a fraction of a second; if
+            // changes come faster than that for long, what is lost is counted.
+            if let Err(full) = self.finishing.try_push(gone) {
+                let lost = full.element();
+                self.unmetered_before += lost.open_packets();
+                self.link.discard(Garbage::FlowCache(lost));
             }
         }
         for metering in add.drain(..) {

@@ -170,6 +170,7 @@ pub(super) struct WorkerCounters {
     pub(super) megaflow_masks: AtomicU64,
     pub(super) emc_entries: AtomicU64,
     pub(super) metered_packets: AtomicU64,
+    pub(super) unmetered_packets: AtomicU64,
     pub(super) metering_records: AtomicU64,
     pub(super) busy_cycles: AtomicU64,
     pub(super) idle_cycles: AtomicU64,

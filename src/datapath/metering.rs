@@ -339,6 +339,11 @@ impl FlowCache {
         self.len() == 0
     }
 
+    /// Packets in all open entries: what is lost with a cache that can't be emptied. Reads the whole cache.
+    pub fn open_packets(&self) -> u64 {
+        self.hot.iter().map(|entry| entry.packets).sum()
+    }
+
     /// Entries there can be.
     pub fn capacity(&self) -> usize {
         self.hot.len()

@@ -184,10 +184,14 @@ pub struct WorkerStats {
     pub megaflows: u64,
     /// Mask classes of those.
     pub megaflow_masks: u64,
+    /// Megaflows that found no room in the classifier's table: their packets go on missing.
+    pub installs_failed: u64,
     /// Exact-match entries in use.
     pub emc_entries: u64,
     /// Packets metered.
     pub metered_packets: u64,
+    /// Packets that no record could count: the cache was full and its records could not leave.
+    pub unmetered_packets: u64,
     /// Metering flow records in the cache.
     pub metering_records: u64,
     /// Cycles of the time stamp counter spent in turns that found work.

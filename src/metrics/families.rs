@@ -130,6 +130,10 @@ families! {
         "Exact-match cache entries in use.";
     WORKER_METERED: Counter "penstock_worker_metered_packets_total" ["worker"]
         "Packets metered for IPFIX.";
+    WORKER_UNMETERED: Counter "penstock_worker_unmetered_packets_total" ["worker"]
+        "Packets that no flow record could count: the metering cache was full and its records could not leave.";
+    WORKER_INSTALLS_FAILED: Counter "penstock_worker_installs_failed_total" ["worker"]
+        "Megaflows that found no room in the worker's classifier.";
     WORKER_METERING_RECORDS: Gauge "penstock_worker_metering_records" ["worker"]
         "Flow records open in the metering cache.";
     WORKER_CYCLES: Counter "penstock_worker_cycles_total" ["worker", "state"]
@@ -370,6 +374,8 @@ fn collect_workers(families: &mut Collected, workers: &[WorkerStats]) {
     add(&WORKER_MASKS, |worker| worker.megaflow_masks);
     add(&WORKER_EMC_ENTRIES, |worker| worker.emc_entries);
     add(&WORKER_METERED, |worker| worker.metered_packets);
+    add(&WORKER_UNMETERED, |worker| worker.unmetered_packets);
+    add(&WORKER_INSTALLS_FAILED, |worker| worker.installs_failed);
     add(&WORKER_METERING_RECORDS, |worker| worker.metering_records);
 }
 

@@ -592,10 +592,14 @@ pub struct WorkerReport {
     pub megaflows: u64,
     /// Mask classes of those.
     pub megaflow_masks: u64,
+    /// Megaflows that found no room in the classifier's table.
+    pub installs_failed: u64,
     /// Exact-match entries in use.
     pub emc_entries: u64,
     /// Packets metered.
     pub metered_packets: u64,
+    /// Packets that no record could count, because the cache was full and its records could not leave.
+    pub unmetered_packets: u64,
     /// Metering flow records in the cache.
     pub metering_records: u64,
     /// Cycles spent in turns that found work.
@@ -659,8 +663,10 @@ impl WorkerReport {
             upcalls_lost: stats.upcalls_lost,
             megaflows: stats.megaflows,
             megaflow_masks: stats.megaflow_masks,
+            installs_failed: stats.installs_failed,
             emc_entries: stats.emc_entries,
             metered_packets: stats.metered_packets,
+            unmetered_packets: stats.unmetered_packets,
             metering_records: stats.metering_records,
             busy_cycles: stats.busy_cycles,
             idle_cycles: stats.idle_cycles,

@@ -69,6 +69,8 @@ fn snapshot() -> MetricsSnapshot {
             megaflow_masks: number(),
             emc_entries: number(),
             metered_packets: number(),
+            unmetered_packets: number(),
+            installs_failed: number(),
             metering_records: number(),
             busy_cycles: number(),
             idle_cycles: number(),

@@ -387,9 +387,13 @@ fn pmd_worker(worker: &WorkerReport) -> String {
         (
             "metered",
             format!(
-                "{}, {} open",
+                "{}, {} open{}",
                 plural(worker.metered_packets, "packet", "packets"),
-                plural(worker.metering_records, "record", "records")
+                plural(worker.metering_records, "record", "records"),
+                match worker.unmetered_packets {
+                    0 => String::new(),
+                    lost => format!(", {} not counted", plural(lost, "packet", "packets")),
+                }
             ),
         ),
     ];

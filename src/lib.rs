@@ -13,3 +13,6 @@ pub mod openflow;
 pub mod packet;
 pub mod sync;
 pub mod vswitchd;
+
+/// Penstock's version, and in release builds the commit it was made from.
+pub const VERSION: &str = env!("PENSTOCK_VERSION");

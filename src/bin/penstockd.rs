@@ -4,12 +4,12 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use penstock::config::{self, Config};
 use penstock::vswitchd::daemon;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Penstock's switch daemon.
 #[derive(Parser, Debug)]
-#[command(version, about, max_term_width = 100)]
+#[command(version = penstock::VERSION, about, max_term_width = 100)]
 struct Options {
     /// Configuration file (YAML). Without one the switch runs the built-in lab: three taps on one bridge, no
     /// hugepages, no NIC.
@@ -43,11 +43,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(path: &std::path::Path) -> ExitCode {
-    match config::load(path) {
-        Ok(config) => {
-            let ports: usize = config.bridges.iter().map(|bridge| bridge.ports.len()).sum();
-            println!("{}: good: {} bridges, {ports} ports", path.display(), config.bridges.len());
+fn check(path: &Path) -> ExitCode {
+    match config::check_command(path) {
+        Ok(summary) => {
+            println!("{summary}");
             ExitCode::SUCCESS
         }
         Err(faults) => {
@@ -57,7 +56,7 @@ fn check(path: &std::path::Path) -> ExitCode {
     }
 }
 
-fn read(path: Option<&std::path::Path>) -> Result<Config, config::Faults> {
+fn read(path: Option<&Path>) -> Result<Config, config::Faults> {
     match path {
         Some(path) => config::load(path),
         None => config::parse("built-in lab", config::LAB),

@@ -15,7 +15,7 @@ impl Switch {
         let workers = self.ofproto.dpif().worker_stats();
         let records = workers.iter().map(|worker| worker.metering_records).sum();
         MetricsSnapshot {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::VERSION.to_owned(),
             dpdk_version: self.process.dpdk_version.clone().unwrap_or_default(),
             name: self.name.clone(),
             start_time_unix_s: self.clock.wall_origin_ns() as f64 / 1e9,

@@ -22,8 +22,6 @@ use crate::openflow::format::{format_actions, format_match};
 use crate::openflow::parse;
 use crate::openflow::ports::PortNames;
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
 impl ControlHandler for Switch {
     fn call(&mut self, request: Request) -> Result<Reply, Error> {
         match request {
@@ -74,7 +72,7 @@ impl Switch {
     fn version(&self) -> VersionReply {
         VersionReply {
             name: self.name.clone(),
-            version: VERSION.to_owned(),
+            version: crate::VERSION.to_owned(),
             dpdk_version: self.process.dpdk_version.clone(),
             pid: std::process::id(),
         }
@@ -90,7 +88,7 @@ impl Switch {
         let workers = workers.collect();
         ShowReply {
             name: self.name.clone(),
-            version: VERSION.to_owned(),
+            version: crate::VERSION.to_owned(),
             pid: std::process::id(),
             uptime_s: seconds(self.clock.now().0),
             has_hugepages: self.process.has_hugepages,

@@ -73,7 +73,8 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     let devices = Devices { dpdk: start_dpdk(config)? };
     let eal = devices.dpdk.eal().clone();
     let cores = place_workers(config, &eal.cores().iter().map(|core| core.0 as u16).collect::<Vec<_>>());
-    start_translation_threads(eal.cores().len().saturating_sub(cores.len()));
+    let others = eal.cores().iter().map(|core| core.0 as u16).filter(|core| !cores.contains(&Some(*core)));
+    start_translation_threads(others.collect());
     let datapath = Datapath::threaded(
         datapath_config(config, cores),
         Arc::clone(&clock),
@@ -88,6 +89,10 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     let parts =
         Parts { dpif: Box::new(datapath), devices: Box::new(devices), clock, process, is_parallel: true };
     let switch = Switch::new(config, parts)?;
+    // Last, so that no other thread inherits it.
+    if let Some(core) = config.workers.control_core {
+        pin_control_thread(core);
+    }
     tracing::info!(switch = config.switch.name, control = %config.control.socket.display(), "running");
     Ok(main_loop.run(switch, Servers { control, metrics })?)
 }
@@ -188,10 +193,26 @@ fn random_seed() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
-fn start_translation_threads(count: usize) {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(count.max(1)).thread_name(|n| format!("xlate{n}"));
+/// Starts the threads that translate batches of upcalls: one for each core that no worker owns, and on it.
+fn start_translation_threads(cores: Vec<u16>) {
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(cores.len().max(1)).thread_name(|n| format!("xlate{n}"));
+    let pool = pool.start_handler(move |index| {
+        if let Some(core) = cores.get(index) {
+            // A thread that can't be pinned works all the same.
+            core_affinity::set_for_current(core_affinity::CoreId { id: usize::from(*core) });
+        }
+    });
     if let Err(error) = pool.build_global() {
         tracing::warn!("translations run on the control thread alone: {error}");
+    }
+}
+
+fn pin_control_thread(core: u16) {
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: usize::from(core) }) {
+        tracing::warn!(
+            "workers.control_core: cannot run on core {core}: the control thread runs on any core"
+        );
     }
 }
 

@@ -86,8 +86,8 @@ pub trait ControlHandler {
 pub enum ControlError {
     /// The path is another's.
     #[error(
-        "another switch named {name} is running ({}) and has the control socket {}: stop it, or start this \
-         one with another --name",
+        "another switch named {name} is running ({}) and has the control socket {}: stop it, or give this \
+         one another name (switch.name in its configuration)",
         match pid { Some(pid) => format!("pid {pid}"), None => "pid unknown".to_owned() },
         path.display()
     )]

@@ -86,6 +86,9 @@ pub enum PciAccess {
 pub struct EalConfig {
     /// Bytes of packet memory: see [`EalConfig::memory_for`]. Raised to 32 MiB where smaller.
     pub memory_size: usize,
+    /// The same without hugepages, where packets take more: see [`EalConfig::no_huge_memory_for`]. Raised to
+    /// `memory_size` where smaller.
+    pub no_huge_memory_size: usize,
     /// Where the memory comes from.
     pub hugepages: HugepagePolicy,
     /// Which PCI devices EAL may touch.
@@ -99,6 +102,12 @@ impl EalConfig {
     #[must_use]
     pub fn memory_for(pools: &[MempoolConfig]) -> usize {
         MEMORY_SIZE_BASE + pools.iter().map(MempoolConfig::memory_size).sum::<usize>()
+    }
+
+    /// The memory that EAL needs for these pools and its own things where there are no hugepages.
+    #[must_use]
+    pub fn no_huge_memory_for(pools: &[MempoolConfig]) -> usize {
+        MEMORY_SIZE_BASE + pools.iter().map(MempoolConfig::no_huge_memory_size).sum::<usize>()
     }
 }
 
@@ -235,6 +244,11 @@ impl Eal {
     pub fn init(config: &EalConfig) -> Result<Self, EalError> {
         let memory_size = config.memory_size.max(MEMORY_SIZE_MIN);
         let memory_mode = choose_memory(config.hugepages, memory_size, &hugepages::free())?;
+        let hugepages_size = memory_size;
+        let memory_size = match memory_mode {
+            MemoryMode::Hugepages => memory_size,
+            MemoryMode::NoHuge(_) => memory_size.max(config.no_huge_memory_size),
+        };
         let cores = available_cores();
         let control_cores = choose_control_cores(&config.control_cores, &cores)?;
         let arguments = arguments(config, memory_size, memory_mode, &control_cores);
@@ -242,7 +256,7 @@ impl Eal {
         if STARTED.swap(true, Ordering::AcqRel) {
             return Err(EalError::AlreadyStarted);
         }
-        warn_of_no_huge(memory_mode, memory_size);
+        warn_of_no_huge(memory_mode, hugepages_size, memory_size);
         log::route_to_tracing();
         ignore_sigio();
         let (result, log) = on_cores(&control_cores, || log::capture(|| start(c_arguments)))?;
@@ -440,12 +454,12 @@ fn ignore_sigio() {
     }
 }
 
-fn warn_of_no_huge(mode: MemoryMode, memory_size: usize) {
+fn warn_of_no_huge(mode: MemoryMode, hugepages_size: usize, memory_size: usize) {
     let MemoryMode::NoHuge(reason) = mode else { return };
     if reason == NoHugeReason::Asked {
         return;
     }
-    let page_count = pages_2m(memory_size);
+    let page_count = pages_2m(hugepages_size);
     tracing::warn!(
         "running without hugepages ({reason}): packets cost more TLB misses, {} MiB are fixed at start, and \
          physical NICs may refuse to start; for hugepages run `sysctl -w vm.nr_hugepages={page_count}` now, \

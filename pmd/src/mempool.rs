@@ -50,6 +50,9 @@ const BUFFER_GRAIN_SIZE: usize = 1024;
 /// The smallest buffer: 2 KiB, as every driver of DPDK accepts it.
 const BUFFER_SIZE_MIN: usize = 2048;
 
+/// Bytes of an ordinary page, as x86-64 has them; on machines with larger ones estimates are too high.
+const PAGE_SIZE: usize = 4096;
+
 /// DPDK's name for pools whose ring has relaxed tail synchronisation: see "Preemption" in the module's
 /// documentation.
 const OPERATIONS: &CStr = c"ring_mt_rts";
@@ -115,14 +118,37 @@ impl MempoolConfig {
     /// power of two, a cache for each possible lcore, and 1/16 for pages not filled to the end.
     #[must_use]
     pub fn memory_size(&self) -> usize {
+        let objects = self.mbuf_count as usize * self.object_size();
+        objects + objects / 16 + self.own_size()
+    }
+
+    /// Bytes of memory that the pool takes without hugepages: DPDK lets no object cross from one page into the
+    /// next, so that on pages of 4 KiB an mbuf of 2 KiB takes a whole one.
+    #[must_use]
+    pub fn no_huge_memory_size(&self) -> usize {
+        let object_size = self.object_size();
+        let count = self.mbuf_count as usize;
+        let objects = match PAGE_SIZE / object_size {
+            0 => count * object_size.next_multiple_of(PAGE_SIZE),
+            per_page => count.div_ceil(per_page) * PAGE_SIZE,
+        };
+        objects + self.own_size()
+    }
+
+    /// Bytes of one mbuf in the pool.
+    fn object_size(&self) -> usize {
         let mbuf_size = size_of::<dpdk_sys::rte_mbuf>() + HEADROOM_SIZE + usize::from(self.buffer_size);
         let mbuf_size = u32::try_from(mbuf_size).expect("16 bits of data and a small header");
         // SAFETY: computes from its arguments; a null pointer means that the parts are not asked for.
         let object_size = unsafe { dpdk_sys::rte_mempool_calc_obj_size(mbuf_size, 0, std::ptr::null_mut()) };
-        let objects = self.mbuf_count as usize * object_size as usize;
+        object_size as usize
+    }
+
+    /// Bytes that the pool takes beside its mbufs.
+    fn own_size(&self) -> usize {
         let ring = (self.mbuf_count as usize + 1).next_power_of_two() * size_of::<usize>();
         let caches = dpdk_sys::SHIM_MAX_LCORE as usize * size_of::<dpdk_sys::rte_mempool_cache>();
-        objects + objects / 16 + ring + caches
+        ring + caches
     }
 
     /// Whether a pool made as `self` can serve where `other` is asked for.
@@ -212,7 +238,7 @@ impl Mempool {
         // Without hugepages what was taken at start is all there is. Trying would take it all for a moment, and
         // let others fail meanwhile.
         let is_hopeless =
-            eal.memory_mode() != MemoryMode::Hugepages && config.memory_size() > eal.memory_size();
+            eal.memory_mode() != MemoryMode::Hugepages && config.no_huge_memory_size() > eal.memory_size();
         let (pool, log) = if is_hopeless {
             (Err(nix::errno::Errno::ENOMEM.into()), DpdkLog::default())
         } else {
@@ -378,6 +404,9 @@ mod tests {
         assert_eq!(config.buffer_size, 2048);
         // 2304 bytes each with DPDK's headers, a sixteenth more, an 8192 pointer ring, 128 caches.
         assert!(config.memory_size() > config.mbuf_count as usize * 2304);
+        let no_huge_size = config.no_huge_memory_size();
+        assert!(no_huge_size > config.mbuf_count as usize * 4096, "a page for each");
+        assert!(no_huge_size < config.mbuf_count as usize * 4096 + (2 << 20));
         assert!(config.memory_size() < (config.mbuf_count as usize * 2600) + (2 << 20));
     }
 

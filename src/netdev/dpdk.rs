@@ -61,15 +61,23 @@ pub struct DpdkNetdevs {
 /// Bytes of packet memory for these devices with this many workers. Kinds that are not DPDK's take none. A device
 /// that may be added later is best counted, too.
 pub fn memory_size(configs: &[NetdevConfig], worker_count: u16) -> usize {
+    EalConfig::memory_for(&pool_configs(configs, worker_count))
+}
+
+/// The same where there are no hugepages.
+pub fn no_huge_memory_size(configs: &[NetdevConfig], worker_count: u16) -> usize {
+    EalConfig::no_huge_memory_for(&pool_configs(configs, worker_count))
+}
+
+/// The pools of these devices.
+fn pool_configs(configs: &[NetdevConfig], worker_count: u16) -> Vec<MempoolConfig> {
     let dpdk = configs.iter().filter(|config| config.kind != NetdevKind::Dummy);
     // A tap has as many receive as transmit queues.
-    let pools: Vec<_> = dpdk
-        .map(|config| {
-            let count = config.rx_queue_count.max(config.tx_queue_count);
-            pool_config(config, count, count, worker_count)
-        })
-        .collect();
-    EalConfig::memory_for(&pools)
+    let pools = dpdk.map(|config| {
+        let count = config.rx_queue_count.max(config.tx_queue_count);
+        pool_config(config, count, count, worker_count)
+    });
+    pools.collect()
 }
 
 impl DpdkNetdevs {

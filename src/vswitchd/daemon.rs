@@ -110,14 +110,17 @@ fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
     let DpdkConfig { hugepages, memory_mib } = config.dpdk;
     let netdevs = netdevs(config);
     let worker_count = config.workers.count();
-    let memory_size = match memory_mib {
-        Some(mib) => mib as usize * (1 << 20),
-        None => dpdk::memory_size(&netdevs, worker_count),
+    let (memory_size, no_huge_memory_size) = match memory_mib {
+        Some(mib) => (mib as usize * (1 << 20), mib as usize * (1 << 20)),
+        None => {
+            (dpdk::memory_size(&netdevs, worker_count), dpdk::no_huge_memory_size(&netdevs, worker_count))
+        }
     };
     let pci: Vec<_> = netdevs.iter().filter_map(|netdev| pci_address(&netdev.kind)).collect();
     DpdkNetdevs::start(&dpdk::DpdkConfig {
         eal: EalConfig {
             memory_size,
+            no_huge_memory_size,
             hugepages: match hugepages {
                 Hugepages::Auto => HugepagePolicy::Auto,
                 Hugepages::Require => HugepagePolicy::Require,

@@ -1,0 +1,326 @@
+//! What goes wrong on a real host, and what the switch says and does then.
+
+use crate::lab::{Lab, skip, wait_for};
+use crate::switch::{Recipe, Switch, bridge, number, run_dir};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+const TAPS: [&str; 2] = ["{name: a, type: tap}", "{name: b, type: tap}"];
+
+/// Two hosts on taps `a` and `b` ping each other.
+#[track_caller]
+fn assert_forwards(lab: &Lab) {
+    let a = lab.host("a", "198.18.0.1/24");
+    let b = lab.host("b", "198.18.0.2/24");
+    a.pings(b.address, 5);
+}
+
+#[test]
+fn a_port_that_cannot_be_opened_is_shown_with_its_error_and_the_others_work() {
+    let lab = Lab::new();
+    let ports = [
+        TAPS[0],
+        "{name: lost, type: pcap, rx_file: /nonexistent/capture.pcap}",
+        "{name: nic, type: dpdk, devargs: 'net_nosuchdriver0'}",
+        TAPS[1],
+    ];
+    let switch = Switch::bridge(&lab, &ports, &[]);
+    assert_forwards(&lab);
+    let show = switch.json(&["show"]);
+    let shown = show["bridges"][0]["ports"].as_array().expect("a list");
+    assert_eq!(shown.len(), 4);
+    for port in shown {
+        let name = port["name"].as_str().expect("a name");
+        let is_bad = ["lost", "nic"].contains(&name);
+        assert_eq!(port["error"].is_string(), is_bad, "{port}");
+        assert_eq!(port["dp_port"].is_null(), is_bad, "{port}");
+    }
+    for name in ["lost", "nic"] {
+        assert!(switch.ok(&["show"]).contains(&format!("! {name}: ")));
+        assert!(
+            switch.log().lines().any(|line| line.contains("ERROR") && line.contains(name)),
+            "{}",
+            switch.log()
+        );
+    }
+    switch.stop();
+}
+
+#[test]
+fn a_core_that_is_not_there_is_told_and_the_switch_runs() {
+    let lab = Lab::new();
+    let body = format!("workers: {{cores: [1023]}}\n{}", bridge(&TAPS, &[]));
+    let switch = Switch::start(&lab, &Recipe::new(body));
+    assert_forwards(&lab);
+    let log = switch.log();
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains("core 1023")), "{log}");
+    switch.stop();
+}
+
+#[test]
+fn more_workers_than_cores_are_told_and_the_switch_runs() {
+    let lab = Lab::new();
+    let body = format!("workers: {{count: 3}}\n{}", bridge(&TAPS, &[]));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let switch = Switch::start(&lab, &Recipe::new(body));
+    assert_forwards(&lab);
+    let is_told = switch.log().lines().any(|line| line.contains("WARN") && line.contains("workers"));
+    assert_eq!(is_told, cores < 4, "{}", switch.log());
+    assert_eq!(switch.json(&["show"])["workers"].as_array().map(Vec::len), Some(3));
+    switch.assert_conserved();
+    switch.stop();
+}
+
+#[test]
+fn a_second_switch_of_the_same_name_leaves_the_first_alone() {
+    let lab = Lab::new();
+    let recipe = Recipe::new(bridge(&TAPS, &[]));
+    let first = Switch::start(&lab, &recipe);
+    let mut second = Switch::launch(&lab, &recipe);
+    let status = second.wait();
+    assert_eq!(status.code(), Some(1));
+    let log = second.log();
+    let message = format!("another switch named sw is running (pid {})", first.pid());
+    assert!(log.contains(&message), "{log}");
+    assert_forwards(&lab);
+    assert_eq!(number(&first.json(&["version"])["pid"]), u64::from(first.pid()));
+    first.stop();
+}
+
+#[test]
+fn two_switches_of_different_names_run_side_by_side() {
+    let lab = Lab::new();
+    let first = Switch::start(&lab, &Recipe::new(bridge(&TAPS, &[])).named("one"));
+    let ports = ["{name: c, type: tap}", "{name: d, type: tap}"];
+    let second = Switch::start(&lab, &Recipe::new(bridge(&ports, &[])).named("two"));
+    assert_forwards(&lab);
+    let c = lab.host("c", "198.18.0.1/24");
+    let d = lab.host("d", "198.18.0.2/24");
+    c.pings(d.address, 5);
+    first.stop();
+    c.pings(d.address, 5);
+    second.assert_conserved();
+    second.stop();
+}
+
+#[test]
+fn a_tap_that_another_switch_has_is_a_port_that_cannot_be_opened() {
+    let lab = Lab::new();
+    let first = Switch::start(&lab, &Recipe::new(bridge(&TAPS, &[])).named("one"));
+    let second = Switch::start(
+        &lab,
+        &Recipe::new(bridge(&["{name: a, type: tap}", "{name: c, type: tap}"], &[])).named("two"),
+    );
+    let show = second.json(&["show"]);
+    assert!(show["bridges"][0]["ports"][0]["error"].is_string(), "{show}");
+    assert!(show["bridges"][0]["ports"][1]["error"].is_null(), "{show}");
+    second.stop();
+    assert_forwards(&lab);
+    first.stop();
+}
+
+#[test]
+fn after_kill_9_the_switch_starts_again_over_what_was_left() {
+    let lab = Lab::new();
+    let recipe = Recipe::new(bridge(&TAPS, &[]));
+    for round in 1..=3 {
+        let mut killed = Switch::start(&lab, &recipe);
+        assert_forwards(&lab);
+        killed.signal(Signal::SIGKILL);
+        assert!(!killed.wait().success());
+        assert!(killed.socket().exists(), "kill -9 leaves the socket behind");
+        assert_eq!(killed.log().matches("left behind").count(), round - 1, "{}", killed.log());
+        let ctl = killed.ctl(&["show"]);
+        assert_eq!(ctl.status.code(), Some(3), "{}", String::from_utf8_lossy(&ctl.stderr));
+    }
+    let switch = Switch::start(&lab, &recipe);
+    assert_forwards(&lab);
+    switch.stop();
+    let left: Vec<_> = fs::read_dir(run_dir(&lab)).expect("the directory").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn random_frames_do_no_harm_and_are_all_accounted_for() {
+    const COUNT: u64 = 20_000;
+    let lab = Lab::new();
+    let body = bridge(&TAPS, &[]) + "    ipfix: {collector: 'udp:127.0.0.1:4739', idle_timeout_ms: 300}\n";
+    let mut switch = Switch::start(&lab, &Recipe::new(body));
+    let a = lab.host("a", "198.18.0.1/24");
+    let b = lab.host("b", "198.18.0.2/24");
+    let socket = a.packets();
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let samples = penstock::packet::build::samples();
+    for _ in 0..COUNT {
+        let mut frame = if random.bool() {
+            // A good frame, damaged and cut.
+            let mut frame = samples[random.usize(..samples.len())].clone();
+            for _ in 0..random.usize(..8) {
+                let index = random.usize(..frame.len());
+                frame[index] = random.u8(..);
+            }
+            frame.truncate(random.usize(14..=frame.len().max(14)));
+            frame
+        } else {
+            (0..random.usize(14..1514)).map(|_| random.u8(..)).collect()
+        };
+        frame.truncate(1514);
+        // A full queue of the interface is no fault of the switch.
+        while socket.send(&frame).is_err_and(|error| {
+            error.kind() == std::io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+        }) {
+            std::thread::yield_now();
+        }
+    }
+    wait_for("the random frames", || {
+        let port = switch.port("a");
+        (number(&port["rx_packets"]) + number(&port["rx_missed"]) > COUNT / 2).then_some(())
+    });
+    switch.assert_conserved();
+    assert!(switch.is_running());
+    a.pings(b.address, 5);
+    switch.stop();
+}
+
+#[test]
+fn random_bytes_on_the_control_socket_do_no_harm() {
+    let lab = Lab::new();
+    let mut switch = Switch::bridge(&lab, &TAPS, &[]);
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for round in 0..100 {
+        let mut stream = UnixStream::connect(switch.socket()).expect("the switch listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout that is not 0");
+        let mut bytes: Vec<u8> = (0..random.usize(1..4000)).map(|_| random.u8(..)).collect();
+        if round % 3 == 0 {
+            bytes = br#"{"jsonrpc":"2.0","id":1,"method":"add-flow","params":{"bridge":"br0","flow":"priority=1,actions=drop"}}"#.to_vec();
+            let index = random.usize(..bytes.len());
+            bytes[index] = random.u8(..);
+        }
+        bytes.push(b'\n');
+        // It may hang up in the middle; whatever it answers is JSON.
+        if stream.write_all(&bytes).is_ok() {
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer);
+            for line in answer.lines() {
+                assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "round {round}: {line}");
+            }
+        }
+    }
+    assert!(switch.is_running());
+    switch.ok(&["show"]);
+    // A changed letter may have left a request that is good.
+    switch.ok(&["del-flows", "br0"]);
+    switch.ok(&["add-flow", "br0", "priority=0,actions=NORMAL"]);
+    assert_forwards(&lab);
+    switch.stop();
+}
+
+#[test]
+fn a_socket_path_that_is_another_kind_of_file_is_left_alone() {
+    let lab = Lab::new();
+    fs::create_dir_all(run_dir(&lab)).expect("the lab's directory can be written");
+    let path = run_dir(&lab).join("sw.sock");
+    fs::write(&path, "mine").expect("the lab's directory can be written");
+    let mut switch = Switch::launch(&lab, &Recipe::new(bridge(&TAPS, &[])));
+    assert_eq!(switch.wait().code(), Some(1));
+    assert!(switch.log().contains("there is a file of another kind"), "{}", switch.log());
+    assert_eq!(fs::read_to_string(&path).expect("it is still there"), "mine");
+}
+
+#[test]
+fn a_metrics_port_that_is_taken_is_told() {
+    let lab = Lab::new();
+    let mut recipe = Recipe::new("");
+    recipe.body = bridge(&TAPS, &[]);
+    let taken = lab.namespace.tcp_listen("127.0.0.1:10475".parse().expect("an address"));
+    let mut switch = Switch::launch(&lab, &recipe);
+    assert_eq!(switch.wait().code(), Some(1));
+    assert!(switch.log().contains("127.0.0.1:10475"), "{}", switch.log());
+    drop(taken);
+    Switch::start(&lab, &recipe).stop();
+}
+
+#[test]
+fn a_rule_that_the_switch_refuses_stops_it_with_the_rule() {
+    let lab = Lab::new();
+    let mut switch =
+        Switch::launch(&lab, &Recipe::new(bridge(&TAPS, &["priority=1,actions=resubmit(,7),goto_table:0"])));
+    let status = switch.wait();
+    assert!(!status.success());
+    assert!(switch.log().contains("rule"), "{}", switch.log());
+    assert!(lab.namespace.interfaces().is_empty());
+}
+
+/// Hugepages for the time of a test.
+struct Hugepages {
+    before: u64,
+}
+
+const NR_HUGEPAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
+fn hugepage_count() -> u64 {
+    let text = fs::read_to_string(NR_HUGEPAGES).unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
+
+impl Hugepages {
+    /// Reserves so many of 2 MiB more; none if the kernel has not as much memory in one piece.
+    fn reserve(count: u64) -> Option<Hugepages> {
+        let hugepages = Hugepages { before: hugepage_count() };
+        let wanted = hugepages.before + count;
+        fs::write(NR_HUGEPAGES, wanted.to_string()).ok()?;
+        (hugepage_count() >= wanted).then_some(hugepages)
+    }
+}
+
+impl Drop for Hugepages {
+    fn drop(&mut self) {
+        // Nothing is left to do about it.
+        let _ = fs::write(NR_HUGEPAGES, self.before.to_string());
+    }
+}
+
+/// One test for both, since hugepages are the whole machine's.
+#[test]
+fn hugepages_are_used_where_there_are_some_and_otherwise_one_warning_says_what_that_costs() {
+    let test = "hugepages_are_used_where_there_are_some";
+    let lab = Lab::new();
+    let mut recipe = Recipe::new(bridge(&TAPS, &[])).named("auto");
+    recipe.dpdk = "{hugepages: auto}".into();
+    let mut required = recipe.clone().named("required");
+    required.dpdk = "{hugepages: require}".into();
+
+    if hugepage_count() == 0 {
+        let switch = Switch::start(&lab, &recipe);
+        assert_forwards(&lab);
+        let log = switch.log();
+        let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+        assert!(warnings.len() == 1 && warnings[0].contains("sysctl -w vm.nr_hugepages="), "{log}");
+        assert_eq!(switch.json(&["show"])["has_hugepages"], false);
+        switch.stop();
+        let mut switch = Switch::launch(&lab, &required);
+        assert_eq!(switch.wait().code(), Some(1));
+        assert!(switch.log().contains("hugepages are required"), "{}", switch.log());
+    } else {
+        skip(test, "without: this machine has hugepages");
+    }
+
+    let Some(_hugepages) = Hugepages::reserve(256) else {
+        return skip(test, "with: 256 hugepages of 2 MiB cannot be had here");
+    };
+    for recipe in [recipe, required] {
+        let switch = Switch::start(&lab, &recipe);
+        assert_forwards(&lab);
+        assert_eq!(switch.json(&["show"])["has_hugepages"], true);
+        switch.assert_conserved();
+        switch.stop();
+    }
+}

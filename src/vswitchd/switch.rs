@@ -21,11 +21,14 @@ use crate::ofproto::{
     self, BridgeId, BridgeIpfix, FlowModError, Ofproto, OfprotoDpif, OfprotoDpifConfig, OfprotoError,
     PortInfo, VlanMode, VlanSet,
 };
-use crate::sync::{Clock, Nanos};
+use crate::sync::{Clock, Nanos, RateLimit};
 use std::sync::Arc;
 
 /// Flow records taken from the datapath in one go.
 const RECORDS_PER_TURN_MAX: usize = 4096;
+
+/// Messages for controllers and sample collectors let go of in one turn, of each kind.
+const UNCLAIMED_PER_TURN_MAX: usize = 4096;
 
 /// Longest time that the loop sleeps: how late a timeout of rules, addresses or megaflows may be noticed.
 const TURN_INTERVAL_MAX: Nanos = Nanos::from_millis(100);
@@ -156,6 +159,7 @@ pub struct Switch {
     pub(super) megaflow_limit: usize,
     pub(super) is_stopping: bool,
     records: Vec<FlowRecord>,
+    packet_in_log: RateLimit,
 }
 
 /// What a turn came to.
@@ -185,6 +189,7 @@ impl Switch {
             clock,
             is_stopping: false,
             records: Vec::new(),
+            packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
         };
         for (index, bridge) in config.bridges.iter().enumerate() {
             switch.add_bridge(bridge, ExporterId(index as u16), &mut *devices)?;
@@ -314,10 +319,30 @@ impl Switch {
     pub fn turn(&mut self, now: Nanos) -> Turn {
         let mut worked = self.ofproto.run(now);
         worked |= self.export(now);
+        self.discard_unclaimed(now);
         let polls =
             self.bridges.iter().filter_map(|bridge| Some(bridge.exporter.as_ref()?.exporter.next_poll()));
         let next = polls.min().map_or(TURN_INTERVAL_MAX, |poll| poll.since(now));
         Turn { worked, sleep_max: next.min(TURN_INTERVAL_MAX) }
+    }
+
+    /// Lets go of what waits for controllers and sample collectors, since none can connect: packets that wait
+    /// would keep buffers from their ports.
+    fn discard_unclaimed(&mut self, now: Nanos) {
+        let (mut packet_ins, mut removed, mut samples) = (Vec::new(), Vec::new(), Vec::new());
+        self.ofproto.recv_packet_ins(&mut packet_ins, UNCLAIMED_PER_TURN_MAX);
+        self.ofproto.recv_flow_removed(&mut removed, UNCLAIMED_PER_TURN_MAX);
+        self.ofproto.recv_samples(&mut samples, UNCLAIMED_PER_TURN_MAX);
+        if let Some(packet_in) = packet_ins.first()
+            && let Some(suppressed) = self.packet_in_log.allow(now)
+        {
+            tracing::warn!(
+                bridge = self.ofproto.bridge(packet_in.bridge).map_or("", |bridge| bridge.name.as_str()),
+                table = packet_in.table,
+                suppressed,
+                "a rule sends packets to a controller, and there is none: they end here"
+            );
+        }
     }
 
     /// Moves finished flow records from the datapath to their collectors.

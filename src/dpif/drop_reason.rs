@@ -30,8 +30,6 @@ pub enum DropReason {
     NoHeadroom,
     /// The upcall ring was full: the control thread did not keep up with new flows.
     UpcallRingFull,
-    /// The control thread met more than it may keep for packets that wait.
-    UpcallBacklog,
     /// The output port's transmit queue was full.
     TxQueueFull,
     /// No packet buffer for a copy.
@@ -45,7 +43,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [DropReason; 17] = [
+    pub const ALL: [DropReason; 16] = [
         DropReason::Rule,
         DropReason::TableMiss,
         DropReason::NoBridge,
@@ -59,7 +57,6 @@ impl DropReason {
         DropReason::Malformed,
         DropReason::NoHeadroom,
         DropReason::UpcallRingFull,
-        DropReason::UpcallBacklog,
         DropReason::TxQueueFull,
         DropReason::NoBuffer,
         DropReason::PortGone,
@@ -92,7 +89,6 @@ impl DropReason {
             DropReason::Malformed => "malformed",
             DropReason::NoHeadroom => "no_headroom",
             DropReason::UpcallRingFull => "upcall_ring_full",
-            DropReason::UpcallBacklog => "upcall_backlog",
             DropReason::TxQueueFull => "tx_queue_full",
             DropReason::NoBuffer => "no_buffer",
             DropReason::PortGone => "port_gone",

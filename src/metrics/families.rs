@@ -76,6 +76,8 @@ families! {
 
     BRIDGE_RULES: Gauge "penstock_bridge_rules" ["bridge"]
         "OpenFlow rules in a bridge's tables.";
+    BRIDGE_FAILED_PORTS: Gauge "penstock_bridge_failed_ports" ["bridge"]
+        "Ports of the configuration that could not be opened.";
     BRIDGE_FDB_ENTRIES: Gauge "penstock_bridge_fdb_entries" ["bridge"]
         "Addresses that a bridge has learned.";
     BRIDGE_FDB_ENTRIES_MAX: Gauge "penstock_bridge_fdb_entries_max" ["bridge"]
@@ -145,6 +147,14 @@ families! {
         "Packets in the upcalls handled.";
     TRANSLATIONS: Counter "penstock_translations_total" []
         "Translations of a packet through the OpenFlow tables.";
+    UNCACHED_PACKETS: Counter "penstock_uncached_packets_total" []
+        "Packets that missed and were handled without a megaflow of their own, because a limit was reached.";
+    SLOW_PATH_PACKETS: Counter "penstock_slow_path_packets_total" []
+        "Packets handled one by one, because their actions are too many for a megaflow.";
+    PACKET_INS_LOST: Counter "penstock_packet_ins_lost_total" []
+        "Packets for controllers that found no room to wait.";
+    SAMPLES_LOST: Counter "penstock_samples_lost_total" []
+        "Sampled packets that found no room to wait.";
     MEGAFLOW_INSTALLS: Counter "penstock_megaflow_installs_total" []
         "Megaflows installed.";
     MEGAFLOW_INSTALL_FAILURES: Counter "penstock_megaflow_install_failures_total" []
@@ -307,6 +317,10 @@ fn collect_bridges(families: &mut Collected, snapshot: &MetricsSnapshot) {
     let bridges = &snapshot.bridges;
     families.add(&BRIDGE_RULES, bridges.iter().map(|bridge| ([bridge.name.as_str()], bridge.rules as f64)));
     families.add(
+        &BRIDGE_FAILED_PORTS,
+        bridges.iter().map(|bridge| ([bridge.name.as_str()], bridge.failed_ports as f64)),
+    );
+    families.add(
         &BRIDGE_FDB_ENTRIES,
         bridges.iter().map(|bridge| ([bridge.name.as_str()], bridge.fdb_entries as f64)),
     );
@@ -411,6 +425,10 @@ fn collect_upcalls(families: &mut Collected, snapshot: &MetricsSnapshot) {
     families.add(&UPCALLS, kinds.map(|(kind, count)| ([kind], count as f64)));
     families.one(&UPCALL_PACKETS, upcalls.packets as f64);
     families.one(&TRANSLATIONS, upcalls.translations as f64);
+    families.one(&UNCACHED_PACKETS, upcalls.uncached_packets as f64);
+    families.one(&SLOW_PATH_PACKETS, upcalls.slow_path_packets as f64);
+    families.one(&PACKET_INS_LOST, upcalls.packet_ins_lost as f64);
+    families.one(&SAMPLES_LOST, upcalls.samples_lost as f64);
     families.one(&MEGAFLOW_INSTALLS, upcalls.installs as f64);
     families.one(&MEGAFLOW_INSTALL_FAILURES, upcalls.install_failures as f64);
     let revalidator = &snapshot.revalidator;

@@ -66,6 +66,8 @@ pub struct BridgeMetrics {
     pub name: String,
     /// OpenFlow rules.
     pub rules: u64,
+    /// Ports that could not be opened.
+    pub failed_ports: u64,
     /// Learned addresses.
     pub fdb_entries: u64,
     /// Learned addresses that it can have.
@@ -110,6 +112,14 @@ pub struct UpcallMetrics {
     pub packets: u64,
     /// Translations of a packet through the OpenFlow tables.
     pub translations: u64,
+    /// Packets handled without a megaflow, because a limit was reached.
+    pub uncached_packets: u64,
+    /// Packets handled one by one, because their actions are too many for a megaflow.
+    pub slow_path_packets: u64,
+    /// Packets for controllers that found no room to wait.
+    pub packet_ins_lost: u64,
+    /// Sampled packets that found no room to wait.
+    pub samples_lost: u64,
     /// Megaflows installed.
     pub installs: u64,
     /// Megaflows that could not be installed: their packets were handled, uncached.

@@ -21,7 +21,9 @@
 //! What it leaves out: offloads, flow rules, link interrupts. Devices cannot be reconfigured: they are closed
 //! and opened.
 
-use super::{Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevStats, RxQueue, TxQueue};
+use super::{
+    Buffers, Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevStats, RxQueue, TxQueue,
+};
 use crate::packet::{BURST_LEN_MAX, Packet, PacketBatch};
 use arrayvec::ArrayVec;
 use pmd::{
@@ -394,6 +396,11 @@ impl Netdev for DpdkNetdev {
         stats.push(("mempool_size".to_owned(), u64::from(self.mempool.config().mbuf_count)));
         stats.push(("mempool_in_use".to_owned(), u64::from(self.mempool.in_use_count())));
         stats
+    }
+
+    fn buffers(&self) -> Option<Buffers> {
+        let (count, in_use) = (self.mempool.config().mbuf_count, self.mempool.in_use_count());
+        Some(Buffers { count: count.into(), in_use: in_use.into() })
     }
 
     fn driver(&self) -> String {

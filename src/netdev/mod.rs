@@ -128,6 +128,15 @@ pub struct NetdevStats {
     pub tx_errors: u64,
 }
 
+/// A device's packet buffers.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Buffers {
+    /// How many there are.
+    pub count: u64,
+    /// Of those, in use.
+    pub in_use: u64,
+}
+
 /// A device under the control thread's care.
 ///
 /// The life of a device: opened with its configuration ([`open`]), queues taken, started; statistics and link
@@ -169,6 +178,12 @@ pub trait Netdev: Send + fmt::Debug {
 
     /// Every further counter that the driver has, by the driver's names.
     fn extended_stats(&self) -> Vec<(String, u64)>;
+
+    /// Packet buffers that the device has for what it receives, and how many of them are in use; none if it
+    /// has no pool of its own.
+    fn buffers(&self) -> Option<Buffers> {
+        None
+    }
 
     /// The driver's name, for people: `net_tap`, `mlx5_pci`, `dummy`.
     fn driver(&self) -> String;

@@ -165,6 +165,16 @@ impl OfprotoDpif {
         &self.bridges
     }
 
+    /// Rules in all tables of a bridge. Unlike [`Ofproto::table_stats`] it does not ask the datapath for counters.
+    pub fn rule_count(&self, bridge: BridgeId) -> usize {
+        self.bridges.get(bridge).map_or(0, |bridge| bridge.tables.rule_count())
+    }
+
+    /// Addresses that a bridge has learned, without asking the datapath which were seen again.
+    pub fn fdb_len(&self, bridge: BridgeId) -> usize {
+        self.bridges.get(bridge).map_or(0, |bridge| bridge.macs.len())
+    }
+
     /// What the switch has done.
     pub fn counters(&self) -> OfprotoCounters {
         OfprotoCounters { passes: self.pass, megaflows: self.megaflows.len() as u64, ..self.counters }

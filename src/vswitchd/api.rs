@@ -263,7 +263,7 @@ impl Reply {
 /// Reply to `version`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct VersionReply {
-    /// The switch's name: `--name` of `penstockd`.
+    /// The switch's name: `switch: name` in its configuration.
     pub name: String,
     /// Penstock's version.
     pub version: String,

@@ -12,7 +12,7 @@ use super::switch::Switch;
 use crate::metrics::{MetricsServer, MetricsServerError, exposition};
 use crate::sync::{Clock, Doorbell, Nanos};
 use mio::{Events, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl MainLoop {
         let failed = |step| move |source| LoopError::Io { step, source };
         let poll = Poll::new().map_err(failed("create an event poll"))?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(failed("create an eventfd"))?;
-        let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed("take over signals"))?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed("take over signals"))?;
         poll.registry()
             .register(&mut signals, SIGNALS, mio::Interest::READABLE)
             .map_err(failed("wait for signals"))?;
@@ -147,9 +147,15 @@ impl MainLoop {
         for event in events {
             let token = event.token();
             if token == SIGNALS {
-                if let Some(signal) = self.signals.pending().next() {
-                    tracing::info!(signal, "told to stop");
-                    return true;
+                for signal in self.signals.pending() {
+                    if signal == SIGHUP {
+                        tracing::warn!(
+                            "SIGHUP: the configuration is read at start only: restart to apply a change"
+                        );
+                    } else {
+                        tracing::info!(signal, "told to stop");
+                        return true;
+                    }
                 }
             } else if servers.control.owns(token) {
                 servers.control.handle(token, now, switch);

@@ -4,8 +4,8 @@ use super::control::ControlStats;
 use super::switch::{BridgeExporter, Switch};
 use crate::ipfix::exporter::CollectorState;
 use crate::metrics::snapshot::{
-    BridgeMetrics, ControlMetrics, ExporterMetrics, HttpMetrics, MemoryMetrics, MetricsSnapshot, PortMetrics,
-    RevalidatorMetrics, UpcallMetrics,
+    BridgeMetrics, ControlMetrics, ExporterMetrics, HttpMetrics, MemoryMetrics, MetricsSnapshot, PoolMetrics,
+    PortMetrics, RevalidatorMetrics, UpcallMetrics,
 };
 use crate::ofproto::Ofproto;
 
@@ -18,9 +18,9 @@ impl Switch {
             version: crate::VERSION.to_owned(),
             dpdk_version: self.process.dpdk_version.clone().unwrap_or_default(),
             name: self.name.clone(),
-            start_time_unix_s: self.clock.wall_origin_ns() as f64 / 1e9,
+            start_time_unix_s: self.start_time_unix_ns as f64 / 1e9,
             tsc_hz: self.process.tsc_hz,
-            memory: MemoryMetrics { has_hugepages: self.process.has_hugepages, pools: Vec::new() },
+            memory: self.memory_metrics(),
             bridges: self.bridge_metrics(),
             ports: self.port_metrics(),
             upcalls: self.upcall_metrics(),
@@ -49,14 +49,29 @@ impl Switch {
     }
 
     fn bridge_metrics(&mut self) -> Vec<BridgeMetrics> {
-        let ids: Vec<_> = self.bridges.iter().map(|bridge| (bridge.id, bridge.name.clone())).collect();
-        let metrics = ids.into_iter().map(|(id, name)| BridgeMetrics {
+        let bridges =
+            self.bridges.iter().map(|bridge| (bridge.id, bridge.name.clone(), bridge.failed_ports.len()));
+        let bridges: Vec<_> = bridges.collect();
+        let metrics = bridges.into_iter().map(|(id, name, failed_ports)| BridgeMetrics {
             name,
-            rules: self.ofproto.table_stats(id).iter().map(|table| table.rules as u64).sum(),
-            fdb_entries: self.ofproto.fdb(id).len() as u64,
+            failed_ports: failed_ports as u64,
+            rules: self.ofproto.rule_count(id) as u64,
+            fdb_entries: self.ofproto.fdb_len(id) as u64,
             fdb_entry_count_max: self.ofproto.bridge(id).map_or(0, |config| config.mac_table_len_max as u64),
         });
         metrics.collect()
+    }
+
+    /// Each device has a pool of its own, which goes by the port's name.
+    fn memory_metrics(&self) -> MemoryMetrics {
+        let dpif = self.ofproto.dpif();
+        let devices = dpif.ports().into_iter().filter_map(|port| dpif.port(port));
+        let pools = devices.filter_map(|netdev| {
+            let buffers = netdev.buffers()?;
+            let name = netdev.config().name.clone();
+            Some(PoolMetrics { name, buffers: buffers.count, buffers_in_use: buffers.in_use })
+        });
+        MemoryMetrics { has_hugepages: self.process.has_hugepages, pools: pools.collect() }
     }
 
     fn port_metrics(&self) -> Vec<PortMetrics> {
@@ -92,6 +107,10 @@ impl Switch {
             sflow: counters.sflow_upcalls,
             packets: counters.upcall_packets,
             translations: counters.translations,
+            uncached_packets: counters.uncached_packets,
+            slow_path_packets: counters.slow_path_packets,
+            packet_ins_lost: counters.packet_ins_lost,
+            samples_lost: counters.samples_lost,
             installs: counters.installs,
             install_failures: counters.install_failures,
         }

@@ -100,7 +100,7 @@ impl Switch {
 
     fn bridge_info(&mut self, index: usize) -> BridgeInfo {
         let id = self.bridges[index].id;
-        let rule_count = self.ofproto.table_stats(id).iter().map(|table| table.rules as u64).sum();
+        let rule_count = self.ofproto.rule_count(id) as u64;
         let bridge = &self.bridges[index];
         let ports = self.ofproto.ports(id);
         let open = ports.iter().filter_map(|port| {
@@ -242,7 +242,7 @@ impl Switch {
             .flow_mod(id, &flow_mod)
             .map_err(|error| Error::new(ErrorCode::Refused, format!("bridge {bridge}: {error}")))?;
         self.ofproto.settle();
-        let rule_count = self.ofproto.table_stats(id).iter().map(|table| table.rules as u64).sum();
+        let rule_count = self.ofproto.rule_count(id) as u64;
         Ok(FlowModReply { bridge: bridge.to_owned(), flows_changed: changed as u64, rule_count })
     }
 }

@@ -160,6 +160,8 @@ pub struct Switch {
     pub(super) is_stopping: bool,
     records: Vec<FlowRecord>,
     packet_in_log: RateLimit,
+    /// When the switch started, read once: the wall clock may be stepped later.
+    pub(super) start_time_unix_ns: u64,
 }
 
 /// What a turn came to.
@@ -179,6 +181,7 @@ impl Switch {
     pub fn new(config: &Config, parts: Parts) -> Result<Switch, SwitchError> {
         let Parts { dpif, mut devices, clock, process, is_parallel } = parts;
         let flow_limit = config.workers.megaflows_max;
+        let start_time_unix_ns = clock.wall_origin_ns();
         let ofproto_config = OfprotoDpifConfig { flow_limit, is_parallel, ..OfprotoDpifConfig::default() };
         let mut switch = Switch {
             name: config.switch.name.clone(),
@@ -189,6 +192,7 @@ impl Switch {
             clock,
             is_stopping: false,
             records: Vec::new(),
+            start_time_unix_ns,
             packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
         };
         for (index, bridge) in config.bridges.iter().enumerate() {

@@ -50,6 +50,7 @@ fn snapshot() -> MetricsSnapshot {
         bridges: vec![BridgeMetrics {
             name: "br0".into(),
             rules: number(),
+            failed_ports: number(),
             fdb_entries: number(),
             fdb_entry_count_max: number(),
         }],
@@ -106,6 +107,10 @@ fn snapshot() -> MetricsSnapshot {
         &mut upcalls.sflow,
         &mut upcalls.packets,
         &mut upcalls.translations,
+        &mut upcalls.uncached_packets,
+        &mut upcalls.slow_path_packets,
+        &mut upcalls.packet_ins_lost,
+        &mut upcalls.samples_lost,
         &mut upcalls.installs,
         &mut upcalls.install_failures,
         &mut revalidator.rounds,

@@ -32,7 +32,7 @@ Exit codes:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "penstockctl", version, after_help = EXIT_CODES)]
 pub struct Arguments {
-    /// Name of the switch, as in `penstockd --name`: its socket is /run/penstock/NAME.sock.
+    /// Name of the switch, `switch: name` in its configuration: its socket is /run/penstock/NAME.sock.
     #[arg(long, global = true, default_value = "penstock")]
     pub name: String,
     /// The switch's control socket, if it is elsewhere.

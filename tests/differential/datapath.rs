@@ -1,7 +1,7 @@
 //! `Datapath` in manual mode against `ModelDpif`: same packets in, same megaflows, same everything out.
 //!
 //! Random megaflows, of which no two cover one packet, are installed when a packet misses that one of them
-//! covers; other misses are executed or lie. Compared after each step: the frames that left each port, byte for
+//! covers; other misses are carried out one by one. Compared after each step: the frames that left each port, byte for
 //! byte and in order; upcalls, with key, reason and packets; counters of ports, megaflows and workers; the last
 //! words of removed megaflows. Ports lose their link and their room meanwhile, and upcall rings run over.
 //!
@@ -54,7 +54,7 @@ enum Step {
     Advance(Nanos),
     Capacity(u16, usize),
     Link(u16, bool),
-    /// From here on misses that no candidate covers are left lying: 0, or executed with these actions.
+    /// From here on misses that no candidate covers are carried out with these actions.
     Otherwise(Actions),
 }
 
@@ -474,10 +474,12 @@ impl Run<'_> {
             }
             Step::Advance(span) => self.clock.advance(*span),
             Step::Capacity(port, len) => {
-                self.sides().map(|side| side.wires[usize::from(*port)].set_tx_capacity(*len));
+                self.sides()
+                    .into_iter()
+                    .for_each(|side| side.wires[usize::from(*port)].set_tx_capacity(*len));
             }
             Step::Link(port, is_up) => {
-                self.sides().map(|side| side.wires[usize::from(*port)].set_link(*is_up));
+                self.sides().into_iter().for_each(|side| side.wires[usize::from(*port)].set_link(*is_up));
             }
             Step::Otherwise(actions) => self.otherwise.clone_from(actions),
         }

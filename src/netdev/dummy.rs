@@ -19,11 +19,14 @@
 //! What it leaves out: any delay or loss of its own, and spreading packets over receive queues by their hash:
 //! the handle says which queue.
 
-use super::{Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevStats, RxQueue, TxQueue};
+use super::{
+    Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevProvider, NetdevStats, RxQueue, TxQueue,
+};
 use crate::packet::{Packet, PacketBatch};
 use crossbeam_queue::ArrayQueue;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Buffers for copies, for each queue of the device: a few bursts of 32 in flight.
 pub const POOL_LEN_PER_QUEUE: usize = 256;
@@ -415,6 +418,12 @@ impl DummyHandle {
         drop(self.shared.pool.push(packet));
     }
 
+    /// Takes a buffer out of the pool, for instance to inject it, so that no memory but the pools' is in play and a
+    /// buffer that got lost shows.
+    pub fn take_buffer(&self) -> Option<Packet> {
+        self.shared.pool.pop()
+    }
+
     /// Buffers left for copies.
     pub fn pool_len(&self) -> usize {
         self.shared.pool.len()
@@ -428,6 +437,36 @@ impl DummyHandle {
     /// Whether the device has been closed or dropped with all its queues back.
     pub fn is_closed(&self) -> bool {
         self.shared.is_closed.load(Ordering::Acquire)
+    }
+}
+
+/// Opens devices in memory, whatever kind is asked for, and keeps the far ends by the ports' names. Clones share
+/// them: one goes to whoever opens devices, another stays with the test.
+#[derive(Clone, Default, Debug)]
+pub struct DummyProvider {
+    /// Locked for a look-up or an insertion, nothing else; a port opened again under a name takes its place.
+    handles: Arc<Mutex<BTreeMap<String, DummyHandle>>>,
+}
+
+impl DummyProvider {
+    /// A provider that has opened nothing.
+    pub fn new() -> DummyProvider {
+        DummyProvider::default()
+    }
+
+    /// The far end of the port with this name, if it was opened.
+    pub fn handle(&self, name: &str) -> Option<DummyHandle> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+impl NetdevProvider for DummyProvider {
+    fn open(&mut self, config: NetdevConfig) -> Result<Box<dyn Netdev>, NetdevError> {
+        let name = config.name.clone();
+        let (mut netdev, handle) = DummyNetdev::new(config);
+        netdev.start()?;
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner).insert(name, handle);
+        Ok(Box::new(netdev))
     }
 }
 
@@ -464,6 +503,22 @@ mod tests {
         burst.clear();
         assert_eq!(rx.rx_burst(&mut burst), 8);
         assert_eq!((netdev.stats().rx_packets, netdev.stats().rx_bytes, handle.rx_waiting()), (40, 560, 1));
+    }
+
+    #[test]
+    fn a_provider_opens_started_devices_and_keeps_their_far_ends() {
+        let provider = DummyProvider::new();
+        let opener: &mut dyn NetdevProvider = &mut provider.clone();
+        let mut netdev = opener.open(DummyNetdev::test_config("p", 1)).expect("memory is there");
+        let handle = provider.handle("p").expect("it was opened");
+        let buffers = handle.pool_len();
+        let mut packet = handle.take_buffer().expect("the pool is full");
+        assert!(packet.reset(&[7; 14]) && handle.inject(0, packet).is_ok());
+        let mut burst = PacketBatch::new();
+        assert_eq!(netdev.take_rx_queue(0).expect("there is one").rx_burst(&mut burst), 1);
+        handle.recycle(burst.remove(0));
+        assert_eq!(handle.pool_len(), buffers);
+        assert!(provider.handle("q").is_none());
     }
 
     #[test]

@@ -30,9 +30,9 @@ use super::checksum::{Delta, sctp_crc32c};
 use super::{NoHeadroom, Packet};
 use crate::flow::extract::{
     ETH_TYPE_ARP, ETH_TYPE_IPV4, ETH_TYPE_IPV6, ETH_TYPE_RARP, FRAME_SIZE_MIN, IPV4_SIZE_MIN, IPV6_SIZE,
-    Ipv6Chain, NdOptions, PacketLayout, ip_proto, is_vlan_tpid,
+    Ipv6Chain, NdOptions, PacketLayout, extract, ip_proto, is_vlan_tpid,
 };
-use crate::flow::{Field, VLAN_CFI};
+use crate::flow::{DpPort, Field, FlowKey, VLAN_CFI};
 
 /// The TTL or hop limit of a packet is used up: it was 0 or 1, and is as it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -273,17 +273,19 @@ fn moved(offset: u16, by: i16) -> u16 {
     offset.checked_add_signed(by).unwrap_or(PacketLayout::NONE_AT)
 }
 
-/// Takes one off the IPv4 TTL or IPv6 hop limit. A packet without an IP header stays as it is.
+/// Takes one off the IPv4 TTL or IPv6 hop limit. A packet that is not IP stays as it is.
 ///
 /// # Errors
-/// [`TtlExpired`] if it is 0 or 1; the packet is then as it was.
+/// [`TtlExpired`] if it is 0 or 1; the packet is then as it was. So is a packet whose Ethernet type says IP and
+/// whose header is broken: its key holds a TTL of 0, and megaflows that look at the TTL treat it as that.
 #[inline]
 pub fn dec_ttl(packet: &mut Packet, layout: &PacketLayout) -> Result<(), TtlExpired> {
     let data = packet.data_mut();
     let (at, checksum_at) = match network(data, layout) {
         Some((Network::Ipv4, l3)) => (l3 + 8, Some(l3 + 10)),
         Some((Network::Ipv6, l3)) => (l3 + 7, None),
-        _ => return Ok(()),
+        Some((Network::Arp, _)) => return Ok(()),
+        None => return dec_ttl_without_header(data),
     };
     let Some(ttl) = data.get_mut(at) else { return Ok(()) };
     if *ttl <= 1 {
@@ -296,6 +298,14 @@ pub fn dec_ttl(packet: &mut Packet, layout: &PacketLayout) -> Result<(), TtlExpi
         move_checksum(data, checksum_at, Delta::of_u16(old, old - 0x100));
     }
     Ok(())
+}
+
+/// A packet of an IP type whose header is broken has no TTL left.
+#[cold]
+fn dec_ttl_without_header(data: &[u8]) -> Result<(), TtlExpired> {
+    let mut key = FlowKey::ZERO;
+    extract(data, DpPort::NONE, &mut key);
+    if key.is_ip() { Err(TtlExpired) } else { Ok(()) }
 }
 
 /// Writes bits of the IPv4 TTL or IPv6 hop limit. False if there is no IP header.

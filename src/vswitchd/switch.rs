@@ -368,6 +368,16 @@ impl Switch {
         taken == RECORDS_PER_TURN_MAX
     }
 
+    /// The OpenFlow switch inside, to ask.
+    pub fn ofproto(&self) -> &OfprotoDpif {
+        &self.ofproto
+    }
+
+    /// The OpenFlow switch inside, to change: as OpenFlow connections and tests do.
+    pub fn ofproto_mut(&mut self) -> &mut OfprotoDpif {
+        &mut self.ofproto
+    }
+
     /// Whether `penstockctl stop` was called.
     pub fn is_stopping(&self) -> bool {
         self.is_stopping

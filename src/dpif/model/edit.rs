@@ -7,7 +7,7 @@
 //! IPv6 chains and neighbour discovery options by itself; from extraction it takes only where the headers are
 //! and which protocol it found there.
 
-use crate::flow::extract::PacketLayout;
+use crate::flow::extract::{PacketLayout, extract};
 use crate::flow::{Field, FlowKey};
 
 /// A packet as the model has it in hand.
@@ -290,9 +290,14 @@ impl Frame {
         }
     }
 
-    /// Takes one off TTL or hop limit; false if there is none left to take.
+    /// Takes one off TTL or hop limit; false if there is none left to take, as in a packet of an IP type whose
+    /// header is broken.
     pub(super) fn dec_ttl(&mut self) -> bool {
-        let Some(l3) = self.l3_of(&[0x0800, 0x86dd]) else { return true };
+        let Some(l3) = self.l3_of(&[0x0800, 0x86dd]) else {
+            let mut key = FlowKey::ZERO;
+            extract(&self.bytes, self.key.in_port, &mut key);
+            return self.layout.l3_at().is_some() || !key.is_ip();
+        };
         let ttl = self.bytes[if self.key.eth_type == 0x0800 { l3 + 8 } else { l3 + 7 }];
         ttl > 1 && self.set(Field::IpTtl, u128::from(ttl) - 1, 0xff).is_some()
     }

@@ -39,12 +39,7 @@ impl Context<'_> {
         if is_group(destination) {
             return self.flood_vlan(vlan, in_port);
         }
-        // The packet itself says where its source is: what the table had of it is out of date.
-        let known = if destination == source && ingress.is_some() {
-            Some(in_port)
-        } else {
-            bridge.macs.lookup(vlan, destination)
-        };
+        let known = self.learned_port(vlan, destination).or_else(|| bridge.macs.lookup(vlan, destination));
         let port = known.and_then(|number| Some((number, bridge.ports.get(&number)?)));
         match port.filter(|(_, port)| port.config.vlan.carries(vlan)) {
             Some((number, _)) if number == in_port => {
@@ -54,6 +49,16 @@ impl Context<'_> {
             Some((_, port)) => self.output_in_vlan(port, vlan),
             None => self.flood_vlan(vlan, in_port),
         }
+    }
+
+    /// Where the packet itself says that an address is: what the table has of it is out of date. The last word
+    /// counts, if rules sent it through here more than once.
+    fn learned_port(&self, vlan: u16, mac: MacAddress) -> Option<OfPort> {
+        let mut learned = self.credits.iter().rev().filter_map(|credit| match *credit {
+            Credit::Learn { vlan, mac, port, .. } => Some((vlan, mac, port)),
+            _ => None,
+        });
+        learned.next().filter(|last| (last.0, last.1) == (vlan, mac)).map(|last| last.2)
     }
 
     fn read_mac(&mut self, field: Field) -> Result<MacAddress, Stop> {

@@ -365,6 +365,15 @@ fn normal_restores_the_packet_between_ports() {
 }
 
 #[test]
+fn a_second_normal_knows_what_the_first_learned_from_the_packet() {
+    let mut bridges = bridges();
+    // The packet then seems to come in by a port that is not there, and learns nothing more.
+    add(&mut bridges, 0, 0, &[], &[NORMAL, of_set(Field::InPort, 9), NORMAL]);
+    let to_itself = FlowKey { eth_dst: A, ..tcp() };
+    assert_eq!(actions_of(&bridges, &to_itself), [out(10)]);
+}
+
+#[test]
 fn bridge_protocols_are_not_forwarded_unless_told() {
     let mut bridges = bridges();
     add(&mut bridges, 0, 0, &[], &[NORMAL]);

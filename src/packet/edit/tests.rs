@@ -256,6 +256,22 @@ fn ttl_goes_down_to_1_and_no_further() {
 }
 
 #[test]
+fn a_packet_that_says_ip_and_has_no_header_has_no_ttl_left() {
+    let tagged = FrameBuilder::new().vlan(0x8100, 5).ipv6([0x20; 16], [0x21; 16]).udp(1, 2).build();
+    for whole in [FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).tcp(1, 2).build(), tagged] {
+        let cut = &whole[..whole.len() - 12];
+        let (key, layout) = extracted(cut);
+        assert!(key.is_ip() && key.nw_ttl == 0 && layout == PacketLayout::NONE);
+        let mut packet = Packet::from_bytes(cut);
+        assert_eq!(dec_ttl(&mut packet, &layout), Err(TtlExpired));
+        assert_eq!(packet.data(), cut);
+    }
+    let mut other = FrameBuilder::new().eth_type(0x88cc).payload(&[1, 2, 3]).packet();
+    let (_, layout) = extracted(other.data());
+    assert_eq!(dec_ttl(&mut other, &layout), Ok(()));
+}
+
+#[test]
 fn udp_never_gains_or_loses_its_checksum() {
     let mut rng = fastrand::Rng::with_seed(5);
     let mut came_to_zero = 0;

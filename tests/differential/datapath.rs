@@ -1,0 +1,614 @@
+//! `Datapath` in manual mode against `ModelDpif`: same packets in, same megaflows, same everything out.
+//!
+//! Random megaflows, of which no two cover one packet, are installed when a packet misses that one of them
+//! covers; other misses are carried out one by one. Compared after each step: the frames that left each port, byte for
+//! byte and in order; upcalls, with key, reason and packets; counters of ports, megaflows and workers; the last
+//! words of removed megaflows. Ports lose their link and their room meanwhile, and upcall rings run over.
+//!
+//! With several workers the order of frames that different workers send to one port is nobody's business, and
+//! frames are compared as sets.
+
+use crate::support::frames::{Tags, disturbed, random_frame, random_value};
+use crate::support::shrink::{fault, shrink};
+use crate::support::{number, one_in, pick, seeds};
+use fastrand::Rng;
+use penstock::datapath::{Datapath, DatapathConfig, IdlePolicy};
+use penstock::dpif::format::{format_dp_actions, format_megaflow};
+use penstock::dpif::model::{ModelConfig, ModelDpif};
+use penstock::dpif::{
+    Action, Actions, ControllerReason, Dpif, DropReason, Execute, FlowPut, MegaflowId, MegaflowStats,
+    RetiredMegaflow, SlowPathReason, Upcall, UpcallKind, UserspaceCookie,
+};
+use penstock::flow::extract::extract;
+use penstock::flow::{DpPort, Field, Flow, FlowKey, FlowMask};
+use penstock::netdev::Netdev;
+use penstock::netdev::dummy::{DummyHandle, DummyNetdev};
+use penstock::packet::Packet;
+use penstock::sync::{Clock, Doorbell, ManualClock, Nanos};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const PORT_COUNT: u16 = 4;
+
+/// Pairs of a set of megaflows and a frame, if nobody says otherwise.
+const PAIRS: u64 = 20_000;
+
+/// Frames of one scenario.
+const FRAME_COUNT: usize = 30;
+
+/// A megaflow that is installed when a packet wants it.
+#[derive(Clone, Debug)]
+struct Candidate {
+    key: FlowKey,
+    mask: FlowMask,
+    actions: Actions,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Packets that arrive together: port and frame.
+    Packets(Vec<(u16, Vec<u8>)>),
+    /// Replaces a candidate's actions.
+    Modify(usize, Actions),
+    Remove(usize),
+    Advance(Nanos),
+    Capacity(u16, usize),
+    Link(u16, bool),
+    /// From here on misses that no candidate covers are carried out with these actions.
+    Otherwise(Actions),
+}
+
+#[derive(Clone, Debug)]
+struct Scenario {
+    worker_count: u16,
+    emc_entries: usize,
+    megaflows_max: usize,
+    upcalls_max: usize,
+    candidates: Vec<Candidate>,
+    steps: Vec<Step>,
+}
+
+impl Scenario {
+    fn random(rng: &mut Rng) -> Scenario {
+        let tags = pick(rng, &[Tags::Few, Tags::Two, Tags::Deep]);
+        let frames: Vec<(u16, Vec<u8>)> =
+            (0..FRAME_COUNT).map(|_| (rng.u16(0..PORT_COUNT), random_frame(rng, tags))).collect();
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for (port, frame) in &frames {
+            let mut key = FlowKey::ZERO;
+            extract(frame, DpPort(*port), &mut key);
+            let mask = random_mask(rng, &key);
+            let overlaps = |other: &Candidate| {
+                let mut both = other.mask;
+                both.0.words_mut().iter_mut().zip(mask.words()).for_each(|(word, mask)| *word &= mask);
+                both.agree(&key, &other.key)
+            };
+            if !candidates.iter().any(overlaps) {
+                let actions = random_actions(rng, &key, &mask, 2);
+                candidates.push(Candidate { key, mask, actions });
+            }
+        }
+        let worker_count = pick(rng, &[1, 1, 2, 3]);
+        let steps = random_steps(rng, &frames, &candidates, worker_count);
+        Scenario {
+            worker_count,
+            emc_entries: pick(rng, &[8, 64, 1024]),
+            megaflows_max: pick(rng, &[4, 64, 64]),
+            upcalls_max: pick(rng, &[4, 16, 256]),
+            candidates,
+            steps,
+        }
+    }
+}
+
+/// Word 0 and some of the packet's other bits.
+fn random_mask(rng: &mut Rng, key: &FlowKey) -> FlowMask {
+    let mut flow = Flow::new(FlowKey::ZERO, penstock::flow::OfPort(0));
+    let fields = [
+        Field::EthDst,
+        Field::EthSrc,
+        Field::VlanTci,
+        Field::IpProto,
+        Field::IpTos,
+        Field::IpTtl,
+        Field::IpFrag,
+        Field::Ipv4Src,
+        Field::Ipv4Dst,
+        Field::Ipv6Src,
+        Field::Ipv6Dst,
+        Field::Ipv6Label,
+        Field::TcpSrc,
+        Field::TcpDst,
+        Field::TcpFlags,
+        Field::NdTarget,
+        Field::ArpSha,
+        Field::ArpTha,
+    ];
+    for field in fields {
+        match rng.u8(0..8) {
+            0 | 1 => flow.set(field, u128::MAX),
+            2 => flow.set_masked(field, u128::MAX, rng.u128(..)),
+            _ => {}
+        }
+    }
+    let mut mask = FlowMask(flow.key);
+    mask.0.words_mut()[0] = u64::MAX;
+    // As translation does, so that headers can be written.
+    if key.is_ip() {
+        mask.0.nw_frag = u8::MAX;
+        if rng.bool() {
+            mask.0.nw_proto = u8::MAX;
+        }
+    }
+    mask
+}
+
+/// Fields that all packets have which agree with `key` on `mask`, as far as whole headers go.
+fn fields_of(key: &FlowKey, mask: &FlowMask, has_tag: bool) -> Vec<Field> {
+    let mut fields = vec![Field::EthDst, Field::EthSrc, Field::PktMark];
+    if has_tag {
+        fields.push(Field::VlanTci);
+    }
+    match key.eth_type {
+        0x0800 => fields.extend([Field::IpTos, Field::IpTtl, Field::Ipv4Src, Field::Ipv4Dst]),
+        0x86dd => {
+            fields.extend([Field::IpTos, Field::IpTtl, Field::Ipv6Src, Field::Ipv6Dst, Field::Ipv6Label]);
+        }
+        0x0806 | 0x8035 => {
+            fields.extend([Field::ArpOp, Field::ArpSpa, Field::ArpTpa, Field::ArpSha, Field::ArpTha]);
+        }
+        _ => {}
+    }
+    let proto = if mask.0.nw_proto == u8::MAX && key.is_ip() { key.nw_proto } else { 0 };
+    match (key.eth_type, proto) {
+        (_, 6) => fields.extend([Field::TcpSrc, Field::TcpDst]),
+        (_, 17) => fields.extend([Field::UdpSrc, Field::UdpDst]),
+        (_, 132) => fields.extend([Field::SctpSrc, Field::SctpDst]),
+        (0x0800, 1) => fields.extend([Field::Icmpv4Type, Field::Icmpv4Code]),
+        (0x86dd, 58) => {
+            fields.extend([Field::NdTarget, Field::NdSll, Field::NdTll, Field::Icmpv6Code, Field::Icmpv6Type])
+        }
+        _ => {}
+    }
+    fields
+}
+
+fn random_cookie(rng: &mut Rng) -> UserspaceCookie {
+    match rng.u8(0..3) {
+        0 => UserspaceCookie::Controller {
+            reason: ControllerReason::ApplyAction,
+            table: rng.u8(0..3),
+            cookie: rng.u64(0..3),
+            max_len: 64,
+            controller_id: 0,
+        },
+        1 => UserspaceCookie::Sflow { output: None },
+        _ => UserspaceCookie::SlowPath(SlowPathReason::TooManyActions),
+    }
+}
+
+/// Actions that suit the packets which agree with `key` on `mask`; samples nest `depth` deep.
+fn random_actions(rng: &mut Rng, key: &FlowKey, mask: &FlowMask, depth: u8) -> Actions {
+    let mut tags = i8::from(mask.0.vlan_tci & key.vlan_tci & 0x1000 != 0);
+    let mut actions = Vec::new();
+    for _ in 0..rng.usize(0..6) {
+        match rng.u8(0..16) {
+            // One port more than there are.
+            0..=4 => actions.push(Action::Output(DpPort(rng.u16(0..=PORT_COUNT)))),
+            5..=8 => {
+                let field = pick(rng, &fields_of(key, mask, tags > 0));
+                let bits = if one_in(rng, 4) { rng.u128(..) } else { u128::MAX } & field.full_mask();
+                let value = if one_in(rng, 3) { rng.u128(..) } else { random_value(rng, field) };
+                // The bit that says that there is a tag is not one of the packet's.
+                let bits = if field == Field::VlanTci { bits & !0x1000 } else { bits };
+                actions.push(Action::Set { field, value: value & bits, mask: bits });
+            }
+            9 | 10 if tags < 3 => {
+                let tci = random_value(rng, Field::VlanTci) as u16 & 0xefff;
+                actions.push(Action::PushVlan { tpid: pick(rng, &[0x8100, 0x88a8]), tci });
+                tags += 1;
+            }
+            11 => {
+                actions.push(Action::PopVlan);
+                tags = (tags - 1).max(0);
+            }
+            12 | 13 => {
+                let to_controller = rng.bool().then(|| random_cookie(rng));
+                actions.push(Action::DecTtl { to_controller });
+            }
+            14 if depth > 0 => {
+                let nested = random_actions(rng, key, mask, depth - 1);
+                let probability = pick(rng, &[0, u32::MAX, u32::MAX]);
+                // Tags in here are not those of the list around it.
+                let is_plain = |action: &Action| {
+                    !matches!(action, Action::Set { field: Field::VlanTci, .. } | Action::Drop(_))
+                };
+                let actions_of_sample = nested.into_iter().filter(is_plain).collect();
+                actions.push(Action::Sample { probability, actions: actions_of_sample });
+            }
+            _ => actions.push(Action::Userspace(random_cookie(rng))),
+        }
+    }
+    if one_in(rng, 6) {
+        actions.push(Action::Drop(pick(rng, &[DropReason::Rule, DropReason::TableMiss])));
+    }
+    actions
+}
+
+fn random_steps(
+    rng: &mut Rng,
+    frames: &[(u16, Vec<u8>)],
+    candidates: &[Candidate],
+    worker_count: u16,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for _ in 0..3 {
+        let mut order = frames.to_vec();
+        rng.shuffle(&mut order);
+        while !order.is_empty() {
+            if one_in(rng, 4) {
+                steps.push(random_event(rng, candidates, worker_count));
+            }
+            let count = rng.usize(1..=order.len().min(20));
+            let mut burst: Vec<_> = order.drain(..count).collect();
+            for _ in 0..rng.usize(0..=count) {
+                let (port, frame) = pick(rng, &burst);
+                let frame = if rng.bool() { disturbed(rng, &frame) } else { frame };
+                burst.push((port, frame));
+            }
+            steps.push(Step::Packets(burst));
+        }
+    }
+    steps
+}
+
+fn random_event(rng: &mut Rng, candidates: &[Candidate], worker_count: u16) -> Step {
+    let index = rng.usize(0..candidates.len());
+    let Candidate { key, mask, .. } = &candidates[index];
+    match rng.u8(0..10) {
+        0 | 1 => Step::Modify(index, random_actions(rng, key, mask, 1)),
+        2 | 3 => Step::Remove(index),
+        4 | 5 => Step::Advance(Nanos::from_millis(rng.u64(1..1_000))),
+        // Which worker's packets find the last room is nobody's business either.
+        6 if worker_count > 1 => Step::Capacity(rng.u16(0..PORT_COUNT), pick(rng, &[0, 1024])),
+        6 => Step::Capacity(rng.u16(0..PORT_COUNT), pick(rng, &[0, 3, 1024, 1024])),
+        7 => Step::Link(rng.u16(0..PORT_COUNT), rng.bool()),
+        _ => Step::Otherwise(match rng.u8(0..3) {
+            0 => vec![Action::Drop(DropReason::TableMiss)],
+            1 => vec![Action::Output(DpPort(0)), Action::Output(DpPort(1))],
+            _ => vec![],
+        }),
+    }
+}
+
+/// A packet that was handed up: worker, why, key, bytes.
+type HandedUp = (u16, String, FlowKey, Vec<u8>);
+
+/// One datapath, the far ends of its ports, and which candidates are installed in it.
+struct Side {
+    dpif: Box<dyn Dpif>,
+    wires: Vec<DummyHandle>,
+    installed: BTreeMap<(u16, usize), MegaflowId>,
+}
+
+/// What is seen of a datapath between steps.
+#[derive(PartialEq, Debug)]
+struct Seen {
+    frames: Vec<Vec<Vec<u8>>>,
+    ports: Vec<String>,
+    megaflows: Vec<((u16, usize), Option<MegaflowStats>)>,
+    retired: Vec<((u16, usize), MegaflowStats)>,
+    workers: Vec<String>,
+}
+
+impl Side {
+    fn new(mut dpif: Box<dyn Dpif>) -> Side {
+        let mut wires = Vec::new();
+        for index in 0..PORT_COUNT {
+            let (mut netdev, handle) = DummyNetdev::new(DummyNetdev::test_config(&format!("p{index}"), 1));
+            netdev.start().expect("a dummy starts");
+            assert_eq!(dpif.port_add(Box::new(netdev)), Ok(DpPort(index)));
+            wires.push(handle);
+        }
+        dpif.synchronize();
+        Side { dpif, wires, installed: BTreeMap::new() }
+    }
+
+    /// What waits, worker by worker: whose turn it is first is each datapath's own business.
+    fn upcalls(&mut self) -> Vec<Upcall> {
+        let mut upcalls = Vec::new();
+        while self.dpif.recv_upcalls(&mut upcalls, 7) > 0 {}
+        upcalls.sort_by_key(|upcall| upcall.worker);
+        upcalls
+    }
+
+    /// Answers a miss: with a candidate's megaflow, or by carrying `otherwise` out.
+    fn answer(&mut self, upcall: Upcall, candidates: &[Candidate], otherwise: &Actions) {
+        let Upcall { worker, kind, key, packets } = upcall;
+        if kind != UpcallKind::Miss {
+            return;
+        }
+        let packets: Vec<(FlowKey, Packet)> = packets.into_iter().map(|packet| (key, packet)).collect();
+        let found = candidates.iter().position(|candidate| candidate.mask.agree(&candidate.key, &key));
+        match found.filter(|&index| !self.installed.contains_key(&(worker.0, index))) {
+            Some(index) => {
+                let Candidate { key, mask, actions } = candidates[index].clone();
+                if let Ok(id) = self.dpif.flow_put(FlowPut { worker, key, mask, actions, packets }) {
+                    self.installed.insert((worker.0, index), id);
+                }
+            }
+            None => {
+                let actions = found.map_or(otherwise, |index| &candidates[index].actions).clone();
+                self.dpif.execute(Execute { worker, packets, actions });
+            }
+        }
+    }
+
+    fn workers_with(&self, index: usize) -> Vec<(u16, usize)> {
+        self.installed.keys().copied().filter(|place| place.1 == index).collect()
+    }
+
+    fn see(&mut self, is_sorted: bool, retiring: &BTreeMap<MegaflowId, (u16, usize)>) -> Seen {
+        let frames = self.wires.iter().map(|wire| {
+            let packets = wire.take_tx().into_iter();
+            let take = packets.map(|packet| {
+                let frame = packet.data().to_vec();
+                wire.recycle(packet);
+                frame
+            });
+            let mut frames: Vec<Vec<u8>> = take.collect();
+            if is_sorted {
+                frames.sort();
+            }
+            frames
+        });
+        let frames = frames.collect();
+        let ports = self.dpif.ports().into_iter();
+        let ports = ports.map(|port| format!("{:?}", self.dpif.port_stats(port))).collect();
+        let stats = |(&place, &id): (&(u16, usize), &MegaflowId)| (place, self.dpif.flow_stats(id));
+        let megaflows = self.installed.iter().map(stats).collect();
+        let mut retired: Vec<RetiredMegaflow> = Vec::new();
+        self.dpif.recv_retired(&mut retired, usize::MAX);
+        let mut retired: Vec<_> = retired.iter().map(|gone| (retiring[&gone.id], gone.stats)).collect();
+        retired.sort_by_key(|(place, _)| *place);
+        let workers = self.dpif.worker_stats().into_iter().map(|worker| {
+            let hits = worker.emc_hits + worker.megaflow_hits;
+            format!(
+                "{:?} rx {} {:?} hits {hits} misses {} upcalls {} lost {} megaflows {}",
+                worker.worker,
+                worker.rx_packets,
+                worker.rx_bursts,
+                worker.misses,
+                worker.upcalls,
+                worker.upcalls_lost,
+                worker.megaflows
+            )
+        });
+        let workers = workers.collect();
+        Seen { frames, ports, megaflows, retired, workers }
+    }
+}
+
+fn flat(upcalls: &[Upcall]) -> Vec<HandedUp> {
+    let each = |upcall: &Upcall| {
+        let (worker, kind, key) = (upcall.worker.0, format!("{:?}", upcall.kind), upcall.key);
+        let of = move |packet: &Packet| (worker, kind.clone(), key, packet.data().to_vec());
+        upcall.packets.iter().map(of).collect::<Vec<_>>()
+    };
+    upcalls.iter().flat_map(each).collect()
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    clock: ManualClock,
+    real: Side,
+    model: Side,
+    candidates: Vec<Candidate>,
+    otherwise: Actions,
+    /// Removed megaflows of either side, whose ids differ.
+    retiring: [BTreeMap<MegaflowId, (u16, usize)>; 2],
+}
+
+impl Run<'_> {
+    fn new(scenario: &Scenario) -> Run<'_> {
+        let clock = ManualClock::default();
+        let config = DatapathConfig {
+            cores: vec![None; usize::from(scenario.worker_count)],
+            emc_entries: scenario.emc_entries,
+            megaflows_max: scenario.megaflows_max,
+            upcall_ring_len: scenario.upcalls_max,
+            idle: IdlePolicy::Spin,
+            seed: 3,
+        };
+        let doorbell = Arc::new(Doorbell::new(|| {}));
+        let real = Datapath::manual(config, Arc::new(clock.clone()), doorbell);
+        let model = ModelDpif::new(ModelConfig {
+            worker_count: scenario.worker_count,
+            megaflows_max: scenario.megaflows_max,
+            upcalls_max: scenario.upcalls_max,
+            seed: 3,
+        });
+        Run {
+            scenario,
+            clock,
+            real: Side::new(Box::new(real)),
+            model: Side::new(Box::new(model)),
+            candidates: scenario.candidates.clone(),
+            otherwise: vec![Action::Drop(DropReason::TableMiss)],
+            retiring: Default::default(),
+        }
+    }
+
+    fn sides(&mut self) -> [&mut Side; 2] {
+        [&mut self.real, &mut self.model]
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Packets(packets) => {
+                for side in self.sides() {
+                    for (port, frame) in packets {
+                        // A port whose link is down takes none.
+                        side.wires[usize::from(*port)].inject_frame(0, frame);
+                    }
+                }
+            }
+            Step::Modify(index, actions) => {
+                self.candidates[*index].actions.clone_from(actions);
+                for side in self.sides() {
+                    for place in side.workers_with(*index) {
+                        let id = side.installed[&place];
+                        side.dpif.flow_modify(id, actions.clone()).expect("it is installed");
+                    }
+                }
+            }
+            Step::Remove(index) => {
+                let Run { real, model, retiring, .. } = self;
+                for (side, retiring) in [real, model].into_iter().zip(retiring) {
+                    for place in side.workers_with(*index) {
+                        let id = side.installed.remove(&place).expect("it is installed");
+                        side.dpif.flow_del(id).expect("it is installed");
+                        retiring.insert(id, place);
+                    }
+                }
+            }
+            Step::Advance(span) => self.clock.advance(*span),
+            Step::Capacity(port, len) => {
+                self.sides()
+                    .into_iter()
+                    .for_each(|side| side.wires[usize::from(*port)].set_tx_capacity(*len));
+            }
+            Step::Link(port, is_up) => {
+                self.sides().into_iter().for_each(|side| side.wires[usize::from(*port)].set_link(*is_up));
+            }
+            Step::Otherwise(actions) => self.otherwise.clone_from(actions),
+        }
+        self.run_and_compare()
+    }
+
+    /// Runs both until nothing is left to do, and answers what comes up.
+    fn run_and_compare(&mut self) -> Result<(), String> {
+        let now = self.clock.now();
+        loop {
+            let worked = self.sides().map(|side| side.dpif.run(now));
+            let (real, model) = (self.real.upcalls(), self.model.upcalls());
+            let (seen, expected) = (flat(&real), flat(&model));
+            if seen != expected {
+                return Err(format!("upcalls: {seen:02x?}\nmust be: {expected:02x?}"));
+            }
+            let is_quiet = real.is_empty() && worked == [false; 2];
+            let Run { candidates, otherwise, .. } = self;
+            for (side, upcalls) in [(&mut self.real, real), (&mut self.model, model)] {
+                upcalls.into_iter().for_each(|upcall| side.answer(upcall, candidates, otherwise));
+                side.dpif.synchronize();
+            }
+            if is_quiet {
+                break;
+            }
+        }
+        let is_sorted = self.scenario.worker_count > 1;
+        let seen = self.real.see(is_sorted, &self.retiring[0]);
+        let expected = self.model.see(is_sorted, &self.retiring[1]);
+        if seen != expected {
+            return Err(format!("{seen:02x?}\nmust be: {expected:02x?}"));
+        }
+        Ok(())
+    }
+}
+
+/// What runs came to.
+#[derive(Default, Debug)]
+struct Tally {
+    packets: u64,
+    emc_hits: u64,
+    megaflow_hits: u64,
+    misses: u64,
+    upcalls_lost: u64,
+    installs: u64,
+}
+
+fn run(scenario: &Scenario, tally: &mut Tally) -> Result<(), String> {
+    let mut run = Run::new(scenario);
+    for (index, step) in scenario.steps.iter().enumerate() {
+        run.step(step).map_err(|fault| format!("step {index}: {fault}"))?;
+    }
+    tally.installs += (run.real.installed.len() + run.retiring[0].len()) as u64;
+    for worker in run.real.dpif.worker_stats() {
+        tally.packets += worker.rx_packets;
+        tally.emc_hits += worker.emc_hits;
+        tally.megaflow_hits += worker.megaflow_hits;
+        tally.misses += worker.misses;
+        tally.upcalls_lost += worker.upcalls_lost;
+    }
+    Ok(())
+}
+
+fn report(seed: u64, mut scenario: Scenario, found: &str) -> ! {
+    let fails = |scenario: &Scenario| fault(|| run(scenario, &mut Tally::default()));
+    let steps = shrink(&scenario.steps, &mut |steps| {
+        fails(&Scenario { steps: steps.to_vec(), ..scenario.clone() }).is_some()
+    });
+    scenario.steps = steps;
+    for index in 0..scenario.steps.len() {
+        let Step::Packets(packets) = scenario.steps[index].clone() else { continue };
+        scenario.steps[index] = Step::Packets(shrink(&packets, &mut |packets| {
+            let mut smaller = scenario.clone();
+            smaller.steps[index] = Step::Packets(packets.to_vec());
+            fails(&smaller).is_some()
+        }));
+    }
+    for index in 0..scenario.candidates.len() {
+        let actions = scenario.candidates[index].actions.clone();
+        scenario.candidates[index].actions = shrink(&actions, &mut |actions| {
+            let mut smaller = scenario.clone();
+            smaller.candidates[index].actions = actions.to_vec();
+            fails(&smaller).is_some()
+        });
+    }
+    let smallest = fails(&scenario).unwrap_or_else(|| found.to_owned());
+    panic!("PENSTOCK_SEED={seed}: {found}\n\nat its smallest: {smallest}\n{}", show(&scenario));
+}
+
+/// A scenario for people.
+fn show(scenario: &Scenario) -> String {
+    let Scenario { worker_count, emc_entries, megaflows_max, upcalls_max, candidates, steps } = scenario;
+    let candidate = |candidate: &Candidate| {
+        let Candidate { key, mask, actions } = candidate;
+        format!("{} {}\n", format_megaflow(key, mask), format_dp_actions(actions))
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let step = |step: &Step| match step {
+        Step::Packets(packets) => {
+            packets.iter().map(|(port, frame)| format!("port {port}: {}\n", hex(frame))).collect()
+        }
+        other => format!("{other:?}\n"),
+    };
+    let candidates: String = candidates.iter().map(candidate).collect();
+    let steps: String = steps.iter().map(step).collect();
+    format!(
+        "{worker_count} workers, EMC {emc_entries}, {megaflows_max} megaflows, {upcalls_max} upcalls\n\
+         {candidates}{steps}"
+    )
+}
+
+#[test]
+fn the_datapath_does_what_its_model_does() {
+    let pairs = number("PENSTOCK_PAIRS").unwrap_or(PAIRS);
+    let (mut tally, mut scenarios) = (Tally::default(), 0);
+    for seed in seeds() {
+        let scenario = Scenario::random(&mut Rng::with_seed(seed));
+        if let Some(found) = fault(|| run(&scenario, &mut tally)) {
+            report(seed, scenario, &found);
+        }
+        scenarios += 1;
+        if scenarios * FRAME_COUNT as u64 >= pairs {
+            break;
+        }
+    }
+    println!("{scenarios} sets of megaflows: {tally:?}");
+    if number("PENSTOCK_SEED").is_none() {
+        let Tally { emc_hits, megaflow_hits, misses, upcalls_lost, installs, .. } = tally;
+        let least = emc_hits.min(megaflow_hits).min(misses).min(installs);
+        assert!(least > pairs / 10 && upcalls_lost > 0, "something was idle: {tally:?}");
+    }
+}

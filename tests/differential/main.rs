@@ -1,0 +1,16 @@
+//! Two implementations of one contract, held against each other on random input.
+//!
+//! * [`datapath`]: the datapath with its caches, compiled actions and rings against the linear model
+//!   (`dpif::model`), on random megaflows, actions and packets.
+//! * [`translation`]: the switch that translates, caches and revalidates, over the real datapath, against the one
+//!   that carries the rules out packet by packet (`ofproto::reference`), on random rules and packets.
+//!
+//! Everything hangs on a seed. A failure names its seed, makes the run as small as it can, and prints it;
+//! `PENSTOCK_SEED=n` runs that one again. `PENSTOCK_PAIRS=n` says how many pairs of a rule set (or set of
+//! megaflows) and a frame to try, each several times over.
+
+mod datapath;
+mod rules;
+#[path = "../support/mod.rs"]
+mod support;
+mod translation;

@@ -1,0 +1,57 @@
+//! The whole switch in one thread: configuration, bridges, datapath, control requests, IPFIX over a real socket, on
+//! devices in memory and a clock that moves when it is told to.
+//!
+//! A run hangs on its seed alone. Between bursts of traffic rules come and go, hosts move, transmit queues lose
+//! their room, pools run dry, links flap, time jumps. Now and then everything is left to come to rest, and then:
+//!
+//! * every packet is accounted for: `received + copies = transmitted + consumed + dropped`;
+//! * no buffer is lost: the pools have all that were not freed with packets that died;
+//! * every installed megaflow is what its key translates to now;
+//! * rules' counters, those of removed rules too, add up to the packets that were looked up;
+//! * IPFIX records add up to the packets and octets of each flow.
+//!
+//! # Order
+//! Packets of a flow that come in after the switch has come to rest leave after those from before it: always.
+//! Within, packets of a flow leave each port in the order they came in, as long as the control thread gives a
+//! worker no more commands at a time than it carries out in one turn. Beyond that, a packet that missed and waits
+//! as a command is overtaken by one that comes in when the megaflow is there already.
+//!
+//! `PENSTOCK_SEED=n` runs one seed, `PENSTOCK_RUNS=n` says how many to run.
+
+mod collector;
+#[path = "../support/mod.rs"]
+mod support;
+mod traffic;
+mod world;
+
+use support::{number, seeds};
+use world::{Tally, World};
+
+/// Runs, if nobody says otherwise.
+const RUNS: usize = 60;
+
+#[test]
+fn the_whole_switch_keeps_its_promises_whatever_happens_to_it() {
+    let runs = number("PENSTOCK_RUNS").map_or(RUNS, |runs| runs as usize);
+    let mut tally = Tally::default();
+    for seed in seeds().take(runs) {
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| World::new(seed).run()));
+        match ran {
+            Ok(of_run) => tally.add(&of_run),
+            Err(panic) => {
+                eprintln!("PENSTOCK_SEED={seed} failed");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    println!("{tally:?}");
+    if number("PENSTOCK_SEED").is_none() {
+        tally.assert_it_was_real();
+    }
+}
+
+#[test]
+fn a_seed_replays() {
+    let [first, second] = [(); 2].map(|()| World::new(7).run());
+    assert_eq!(first, second);
+}

@@ -1,0 +1,625 @@
+//! A switch and all that surrounds it.
+
+use crate::collector::{Collector, Sums};
+use crate::support::{one_in, pick};
+use crate::traffic::{Flow, Stamp, stamp};
+use fastrand::Rng;
+use penstock::config;
+use penstock::datapath::{Datapath, DatapathConfig, IdlePolicy};
+use penstock::dpif::{DropReason, PortStats};
+use penstock::netdev::dummy::{DummyHandle, DummyProvider};
+use penstock::ofproto::xlate::{Origin, XlateIn, xlate};
+use penstock::ofproto::{FlowRemoved, Ofproto, OfprotoCounters};
+use penstock::openflow::flow_mod::FlowStatsRequest;
+use penstock::packet::Packet;
+use penstock::sync::{Clock, Doorbell, Nanos};
+use penstock::vswitchd::api::{AddFlowParams, DelFlowsParams, ErrorCode, Request};
+use penstock::vswitchd::control::ControlHandler;
+use penstock::vswitchd::{Parts, ProcessInfo, Switch};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bridges and how many ports each has besides its own interface.
+const BRIDGES: [(&str, usize); 2] = [("br0", 4), ("br1", 3)];
+/// Ports of the first bridge, its own interface among them, and of both.
+const FIRST_BRIDGE_PORT_COUNT: usize = 5;
+const PORT_COUNT: usize = 9;
+/// Rounds of a run: each ends at rest.
+const ROUNDS: usize = 12;
+/// Commands that a worker carries out in one turn: up to so many, order holds without a rest.
+const COMMANDS_PER_TURN_MAX: u64 = 64;
+/// Turns in which the switch must come to rest.
+const TURNS_MAX: usize = 10_000;
+
+/// A clock that stands still until it is told to move, and may be told to move by itself.
+#[derive(Clone, Default, Debug)]
+struct SimClock {
+    now: Arc<AtomicU64>,
+    /// Nanoseconds that each reading takes.
+    step: Arc<AtomicU64>,
+}
+
+impl SimClock {
+    fn advance(&self, span: Nanos) {
+        self.now.fetch_add(span.0, Ordering::Relaxed);
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Nanos {
+        Nanos(self.now.fetch_add(self.step.load(Ordering::Relaxed), Ordering::Relaxed))
+    }
+
+    fn wall_origin_ns(&self) -> u64 {
+        1_577_836_800_000_000_000
+    }
+
+    fn cycles(&self) -> u64 {
+        self.now().0
+    }
+}
+
+/// What runs came to.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Tally {
+    received: u64,
+    transmitted: u64,
+    dropped: u64,
+    upcalls_lost: u64,
+    full_queue: u64,
+    no_buffer: u64,
+    hits: u64,
+    megaflows_checked: u64,
+    rules_removed: u64,
+    flows_metered: u64,
+    records: u64,
+    /// Packets that were overtaken in a round with more commands than fit in a turn.
+    overtaken: u64,
+    strict_rounds: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Tally) {
+        let Tally { received, transmitted, dropped, upcalls_lost, full_queue, no_buffer, .. } = other;
+        self.received += received;
+        self.transmitted += transmitted;
+        self.dropped += dropped;
+        self.upcalls_lost += upcalls_lost;
+        self.full_queue += full_queue;
+        self.no_buffer += no_buffer;
+        let Tally { hits, megaflows_checked, rules_removed, flows_metered, records, .. } = other;
+        self.hits += hits;
+        self.megaflows_checked += megaflows_checked;
+        self.rules_removed += rules_removed;
+        self.flows_metered += flows_metered;
+        self.records += records;
+        self.overtaken += other.overtaken;
+        self.strict_rounds += other.strict_rounds;
+    }
+
+    /// All that is to happen did.
+    pub(crate) fn assert_it_was_real(&self) {
+        let Tally { received, transmitted, dropped, upcalls_lost, full_queue, no_buffer, .. } = self;
+        let Tally { hits, megaflows_checked, rules_removed, flows_metered, strict_rounds, .. } = self;
+        let counts = [received, transmitted, dropped, upcalls_lost, full_queue, no_buffer];
+        let more = [hits, megaflows_checked, rules_removed, flows_metered, strict_rounds];
+        assert!(
+            counts.into_iter().chain(more).all(|&count| count > 20),
+            "something never happened: {self:?}"
+        );
+    }
+}
+
+/// What leaves a port of one flow.
+type Leaving = BTreeMap<(usize, u32), Vec<Stamp>>;
+
+pub(crate) struct World {
+    rng: Rng,
+    clock: SimClock,
+    switch: Switch,
+    wires: Vec<DummyHandle>,
+    collector: Option<Collector>,
+    meters_output: bool,
+    /// Whether rules may send packets to controllers.
+    has_controller: bool,
+    /// Whether rules may time out.
+    has_timeouts: bool,
+    flows: Vec<Flow>,
+    next_flow: u32,
+    epoch: u32,
+    next_priority: u16,
+    /// Buffers in all pools when they were last full.
+    buffers: usize,
+    /// What was freed up to then.
+    freed: u64,
+    leaving: Leaving,
+    last_epochs: BTreeMap<(usize, u32), u32>,
+    /// Packets and octets that came in on br0, by source port.
+    offered: HashMap<u16, Sums>,
+    removed_matches: u64,
+    counters: OfprotoCounters,
+    tally: Tally,
+}
+
+fn configuration(rng: &mut Rng, collector: Option<&Collector>, meters_output: bool) -> String {
+    let mut text = String::from("bridges:\n");
+    for (bridge, port_count) in BRIDGES {
+        let ageing = rng.u16(15..120);
+        text += &format!("  - name: {bridge}\n    mac_ageing_s: {ageing}\n    mac_table_size: 10\n");
+        text += "    rules: ['send_flow_rem,priority=0,actions=NORMAL']\n    ports:\n";
+        for index in 0..port_count {
+            let name = format!("{bridge}-{index}");
+            let number = index + 1;
+            text += &format!("      - {{name: {name}, type: dummy, number: {number}");
+            text += pick(
+                rng,
+                &["}\n", "}\n", ", vlan: {access: 10}}\n", ", vlan: {trunk: [10, 20], native: 20}}\n"],
+            );
+        }
+        if let Some(collector) = collector.filter(|_| bridge == "br0") {
+            text += &format!(
+                "    ipfix:\n      collector: udp:{}\n      observation_domain_id: 1\n      \
+                 active_timeout_ms: 2000\n      idle_timeout_ms: 1000\n      cache_entries: 1024\n      \
+                 output: {meters_output}\n",
+                collector.address()
+            );
+        }
+    }
+    text
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> World {
+        let mut rng = Rng::with_seed(seed);
+        let collector = rng.bool().then(Collector::bind);
+        let meters_output = rng.bool();
+        let text = configuration(&mut rng, collector.as_ref(), meters_output);
+        let config = config::parse("sim.yaml", &text).unwrap_or_else(|faults| panic!("{faults}"));
+        let clock = SimClock::default();
+        let datapath = DatapathConfig {
+            cores: vec![None; rng.usize(1..4)],
+            emc_entries: pick(&mut rng, &[8, 1024]),
+            megaflows_max: pick(&mut rng, &[20, 4096]),
+            upcall_ring_len: pick(&mut rng, &[16, 256]),
+            idle: IdlePolicy::Spin,
+            seed,
+        };
+        let doorbell = Arc::new(Doorbell::new(|| {}));
+        let provider = DummyProvider::new();
+        let parts = Parts {
+            dpif: Box::new(Datapath::manual(datapath, Arc::new(clock.clone()), doorbell)),
+            devices: Box::new(provider.clone()),
+            clock: Arc::new(clock.clone()),
+            process: ProcessInfo::default(),
+            is_parallel: false,
+        };
+        let switch = Switch::new(&config, parts).expect("the configuration is good");
+        let names = BRIDGES.iter().flat_map(|&(bridge, count)| {
+            let ports = (0..count).map(move |index| format!("{bridge}-{index}"));
+            ports.chain([bridge.to_owned()])
+        });
+        let wires: Vec<DummyHandle> =
+            names.map(|name| provider.handle(&name).expect("every port was opened")).collect();
+        let buffers = wires.iter().map(DummyHandle::pool_len).sum();
+        World {
+            has_controller: rng.u8(0..4) == 0,
+            has_timeouts: rng.bool(),
+            rng,
+            clock,
+            switch,
+            wires,
+            collector,
+            meters_output,
+            flows: Vec::new(),
+            next_flow: 0,
+            epoch: 0,
+            next_priority: 1,
+            buffers,
+            freed: 0,
+            leaving: BTreeMap::new(),
+            last_epochs: BTreeMap::new(),
+            offered: HashMap::new(),
+            removed_matches: 0,
+            counters: OfprotoCounters::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn run(mut self) -> Tally {
+        for _ in 0..8 {
+            self.add_flow();
+        }
+        for _ in 0..ROUNDS {
+            for _ in 0..self.rng.usize(1..12) {
+                self.event();
+                self.burst();
+                for _ in 0..self.rng.usize(1..4) {
+                    self.turn();
+                }
+            }
+            self.come_to_rest();
+            self.check();
+            self.epoch += 1;
+        }
+        self.stop()
+    }
+
+    fn add_flow(&mut self) {
+        let port = self.rng.usize(0..PORT_COUNT);
+        self.flows.push(Flow::random(&mut self.rng, self.next_flow, port));
+        self.next_flow += 1;
+    }
+
+    /// Something happens to the switch.
+    fn event(&mut self) {
+        let port = self.rng.usize(0..PORT_COUNT);
+        match self.rng.u8(0..16) {
+            0..=2 => self.add_rule(),
+            3 => self.del_rules(),
+            4 | 5 => self.add_flow(),
+            // A host moves: what it sends from elsewhere is another flow.
+            6 if self.flows.len() > 4 => drop(self.flows.swap_remove(self.rng.usize(0..self.flows.len()))),
+            7 => self.wires[port].set_tx_capacity(pick(&mut self.rng, &[0, 2, 1024, 1024])),
+            8 => self.wires[port].set_link(self.rng.bool()),
+            9 => self.clock.advance(Nanos::from_millis(pick(&mut self.rng, &[5, 60, 700, 3_000]))),
+            10 if one_in(&mut self.rng, 3) => {
+                self.clock.advance(Nanos::from_secs(pick(&mut self.rng, &[12, 40, 130])));
+            }
+            11 if one_in(&mut self.rng, 3) => self.storm(),
+            12 if one_in(&mut self.rng, 3) => self.dry_pool(port),
+            13 => drop(self.wires[port].inject(0, Packet::from_bytes(&[1; 9]))),
+            _ => self.clock.advance(Nanos(self.rng.u64(0..100_000))),
+        }
+    }
+
+    fn random_rule(&mut self) -> String {
+        let rng = &mut self.rng;
+        let matching = pick(
+            rng,
+            &[
+                "",
+                "in_port=1,",
+                "in_port=2,",
+                "dl_vlan=10,",
+                "vlan_tci=0,",
+                "ip,",
+                "udp,",
+                "tcp,tp_dst=80,",
+                "udp,tp_src=1024/0xfffc,",
+                "ip,nw_src=10.0.0.0/29,",
+                "ip,nw_dst=10.0.0.3,",
+                "ipv6,",
+                "ip,nw_ttl=1,",
+                "dl_dst=02:00:00:00:00:03,",
+                "dl_dst=ff:ff:ff:ff:ff:ff,",
+                "udp6,tp_dst=53,",
+            ],
+        );
+        let mut actions = vec![
+            "NORMAL",
+            "NORMAL",
+            "drop",
+            "output:1",
+            "output:2,output:3",
+            "FLOOD",
+            "ALL",
+            "IN_PORT",
+            "resubmit(,1)",
+            "resubmit(,1),output:3",
+            "goto_table:1",
+            "push_vlan:0x8100,set_field:4116->vlan_vid,NORMAL",
+            "pop_vlan,output:1",
+            "dec_ttl,NORMAL",
+            "mod_dl_dst:02:00:00:00:00:05,output:2",
+            "load:1->NXM_NX_REG0[],goto_table:2",
+        ];
+        if self.has_controller {
+            actions.extend(["CONTROLLER:128", "CONTROLLER,output:1"]);
+        }
+        let table = rng.u8(0..3);
+        let actions: Vec<&str> = actions
+            .into_iter()
+            // Later tables do not go back.
+            .filter(|actions| table == 0 || !(actions.contains("table") || actions.contains("submit")))
+            .collect();
+        let timeouts =
+            pick(rng, &["", "", "idle_timeout=3,", "hard_timeout=10,", "idle_timeout=30,hard_timeout=60,"]);
+        let timeouts = if self.has_timeouts { timeouts } else { "" };
+        let actions = pick(rng, &actions);
+        let priority = self.next_priority;
+        self.next_priority += 1;
+        format!("send_flow_rem,table={table},priority={priority},{timeouts}{matching}actions={actions}")
+    }
+
+    fn random_bridge(&mut self) -> String {
+        pick(&mut self.rng, &BRIDGES).0.to_owned()
+    }
+
+    fn add_rule(&mut self) {
+        let (bridge, flow) = (self.random_bridge(), self.random_rule());
+        let reply = self.switch.call(Request::AddFlow(AddFlowParams { bridge, flow: flow.clone() }));
+        if let Err(error) = reply {
+            // A few of the pairs make no sense.
+            assert!(matches!(error.code, ErrorCode::Refused | ErrorCode::BadFlow), "{flow}: {error:?}");
+        }
+    }
+
+    fn del_rules(&mut self) {
+        let bridge = self.random_bridge();
+        let flow =
+            pick(&mut self.rng, &["table=0,udp", "table=1", "in_port=1", "table=0,tcp", "table=2", "ip"]);
+        let reply =
+            self.switch.call(Request::DelFlows(DelFlowsParams { bridge, flow: Some(flow.to_owned()) }));
+        reply.unwrap_or_else(|error| panic!("{flow}: {error:?}"));
+        let mut removed: Vec<FlowRemoved> = Vec::new();
+        self.switch.ofproto_mut().recv_flow_removed(&mut removed, usize::MAX);
+        self.tally.rules_removed += removed.len() as u64;
+        let of_first = removed.iter().filter(|removed| removed.stats.table == 0);
+        self.removed_matches += of_first.map(|removed| removed.stats.packets).sum::<u64>();
+    }
+
+    /// More new flows at once than the upcall ring holds, or than a worker installs in a turn.
+    fn storm(&mut self) {
+        let mut flows = Vec::new();
+        for _ in 0..self.rng.usize(20..250) {
+            let port = self.rng.usize(0..PORT_COUNT);
+            flows.push(Flow::random(&mut self.rng, self.next_flow, port));
+            self.next_flow += 1;
+        }
+        for _ in 0..self.rng.usize(1..5) {
+            for flow in &mut flows {
+                self.send(flow);
+            }
+            self.turn();
+        }
+    }
+
+    /// For one turn a port has no buffers for copies.
+    fn dry_pool(&mut self, port: usize) {
+        let kept = self.wires[port].drain_pool();
+        self.burst();
+        self.turn();
+        kept.into_iter().for_each(|packet| self.recycle(packet));
+    }
+
+    fn burst(&mut self) {
+        for _ in 0..self.rng.usize(0..40) {
+            let index = self.rng.usize(0..self.flows.len());
+            let mut flow = self.flows[index].clone();
+            self.send(&mut flow);
+            self.flows[index] = flow;
+        }
+    }
+
+    fn send(&mut self, flow: &mut Flow) {
+        let (frame, octets) = flow.next(&mut self.rng, self.epoch);
+        let fullest = self.wires.iter().max_by_key(|wire| wire.pool_len()).expect("there are ports");
+        let Some(mut packet) = fullest.take_buffer() else { return };
+        assert!(packet.reset(&frame), "a buffer holds every frame");
+        match self.wires[flow.port].inject(0, packet) {
+            Ok(()) if flow.port < FIRST_BRIDGE_PORT_COUNT => {
+                self.offered.entry(flow.source_port()).or_default().add(1, octets);
+            }
+            Ok(()) => {}
+            Err(packet) => self.recycle(packet),
+        }
+    }
+
+    /// Gives a buffer to a pool that has room, whichever it came from.
+    fn recycle(&self, packet: Packet) {
+        let emptiest = self.wires.iter().min_by_key(|wire| wire.pool_len()).expect("there are ports");
+        emptiest.recycle(packet);
+    }
+
+    /// One turn of the switch and its surroundings. Returns whether the switch had anything to do.
+    fn turn(&mut self) -> bool {
+        let now = self.clock.now();
+        let turn = self.switch.turn(now);
+        for port in 0..PORT_COUNT {
+            for packet in self.wires[port].take_tx() {
+                let of = stamp(packet.data()).expect("only packets with stamps are sent on");
+                self.leaving.entry((port, of.flow)).or_default().push(of);
+                self.recycle(packet);
+            }
+        }
+        if let Some(collector) = &mut self.collector {
+            collector.receive();
+        }
+        let sums = self.sums();
+        assert!(came(&sums) >= went(&sums), "more went than came: {sums:?}");
+        turn.worked
+    }
+
+    /// Leaves the switch alone until it has nothing to do, links up and with room to send.
+    fn come_to_rest(&mut self) {
+        for wire in &self.wires {
+            wire.set_link(true);
+            wire.set_tx_capacity(1024);
+        }
+        for _ in 0..3 {
+            let mut turns = 0;
+            while self.turn() {
+                turns += 1;
+                assert!(turns < TURNS_MAX, "the switch does not come to rest");
+            }
+            // A pass of the revalidator, and what it leads to.
+            self.clock.advance(Nanos::from_millis(600));
+        }
+        while self.turn() {}
+    }
+
+    /// The counters of all ports together.
+    fn sums(&self) -> PortStats {
+        let dpif = self.switch.ofproto().dpif();
+        let all = dpif.ports().into_iter().filter_map(|port| dpif.port_stats(port));
+        let sum = |mut sum: PortStats, port: PortStats| {
+            sum.rx_packets += port.rx_packets;
+            sum.tx_packets += port.tx_packets;
+            sum.consumed += port.consumed;
+            sum.copies += port.copies;
+            sum.drops.iter_mut().zip(port.drops).for_each(|(sum, count)| *sum += count);
+            sum
+        };
+        all.reduce(sum).expect("there are ports")
+    }
+
+    fn check(&mut self) {
+        let sums = self.sums();
+        assert_eq!(came(&sums), went(&sums), "at rest nothing is in flight: {sums:?}");
+        let waiting: usize = self.wires.iter().map(|wire| wire.rx_waiting() + wire.tx_waiting()).sum();
+        assert_eq!(waiting, 0);
+        self.check_buffers(&sums);
+        self.check_megaflows();
+        self.check_rules(&sums);
+        self.check_order();
+    }
+
+    /// Buffers are in the pools, or were freed with a packet that died or that a controller got.
+    fn check_buffers(&mut self, sums: &PortStats) {
+        // A copy that found no buffer had none to free, nor had a frame too short, which was not of a pool.
+        let not_pooled = [DropReason::NoBuffer, DropReason::Malformed];
+        let not_pooled: u64 = not_pooled.iter().map(|reason| sums.drops[reason.index()]).sum();
+        let freed = sums.drops.iter().sum::<u64>() - not_pooled + sums.consumed;
+        let left: usize = self.wires.iter().map(DummyHandle::pool_len).sum();
+        let missing = (self.buffers - left) as u64;
+        let expected = freed - self.freed;
+        if self.has_controller {
+            // Copies for controllers are not of a pool.
+            assert!(missing <= expected, "{missing} buffers are missing, of {expected} at most");
+        } else {
+            assert_eq!(missing, expected, "buffers were lost: {sums:?}");
+        }
+        self.freed = freed;
+        let full = self.buffers / PORT_COUNT;
+        for wire in &self.wires {
+            while wire.pool_len() < full {
+                wire.recycle(Packet::with_capacity(1600));
+            }
+        }
+    }
+
+    /// Every megaflow is what its key translates to.
+    fn check_megaflows(&mut self) {
+        let ofproto = self.switch.ofproto();
+        for flow in ofproto.dpif().flow_dump() {
+            let out = xlate(ofproto.snapshot(), XlateIn { key: &flow.key, origin: Origin::Datapath });
+            assert_eq!(out.actions, flow.actions, "{flow:?}");
+            assert!(flow.mask.contains(&out.mask), "{flow:?}: must look at {:?}", out.mask);
+            self.tally.megaflows_checked += 1;
+        }
+    }
+
+    /// Counters of rules add up, removed ones included.
+    fn check_rules(&mut self, sums: &PortStats) {
+        let ofproto = self.switch.ofproto_mut();
+        let (mut in_rules, mut matches, mut lookups) = (self.removed_matches, 0, 0);
+        for bridge in ofproto.bridges() {
+            let rules = ofproto.flow_stats(bridge, &FlowStatsRequest { table: 0, ..FlowStatsRequest::all() });
+            in_rules += rules.iter().map(|rule| rule.packets).sum::<u64>();
+            let tables = ofproto.table_stats(bridge);
+            matches += tables[0].matches;
+            lookups += tables[0].lookups;
+        }
+        // What rules counted that timed out is told to nobody while there is no controller.
+        assert!(in_rules <= matches, "{in_rules} packets of rules, {matches} of their table");
+        assert!(
+            in_rules == matches || self.has_timeouts,
+            "{in_rules} packets of rules, {matches} of their table"
+        );
+        // Every packet that got as far is looked up in table 0 once.
+        let dropped = |reason: DropReason| sums.drops[reason.index()];
+        let handled = sums.rx_packets - dropped(DropReason::Malformed);
+        if self.has_controller {
+            // Some of the upcalls that were lost had been looked up.
+            assert!(lookups <= handled && lookups >= handled - dropped(DropReason::UpcallRingFull));
+        } else {
+            assert_eq!(lookups, handled - dropped(DropReason::UpcallRingFull), "{sums:?}");
+        }
+    }
+
+    fn check_order(&mut self) {
+        let now = self.switch.ofproto().counters();
+        let before = std::mem::replace(&mut self.counters, now);
+        let given = |counters: &OfprotoCounters| {
+            let OfprotoCounters { miss_upcalls, removed_idle, removed_limit, modified, .. } = counters;
+            // A miss may cost a removal and an install.
+            2 * miss_upcalls + removed_idle + removed_limit + counters.removed_changed + modified
+        };
+        let is_strict = given(&now) - given(&before) <= COMMANDS_PER_TURN_MAX;
+        self.tally.strict_rounds += u64::from(is_strict);
+        for (place, stamps) in std::mem::take(&mut self.leaving) {
+            let last = self.last_epochs.entry(place).or_insert(0);
+            for stamp in &stamps {
+                assert!(stamp.epoch >= *last, "{place:?}: overtaken by packets of a later round: {stamps:?}");
+                *last = stamp.epoch;
+            }
+            let overtaken = stamps.windows(2).filter(|pair| pair[1].sequence < pair[0].sequence).count();
+            assert!(overtaken == 0 || !is_strict, "{place:?}: out of order: {stamps:?}");
+            self.tally.overtaken += overtaken as u64;
+        }
+    }
+
+    /// Stops the switch and looks at what was metered.
+    fn stop(mut self) -> Tally {
+        let sums = self.sums();
+        let br0: Vec<PortStats> = {
+            let ofproto = self.switch.ofproto();
+            let ports = ofproto.ports(ofproto.bridges()[0]);
+            ports.iter().filter_map(|port| ofproto.dpif().port_stats(port.dp_port)).collect()
+        };
+        let workers = self.switch.ofproto().dpif().worker_stats();
+        // From here on each look at the clock takes a while, as a stop waits for time to pass.
+        self.clock.step.store(50_000, Ordering::Relaxed);
+        self.switch.stop();
+        if let Some(mut collector) = self.collector.take() {
+            collector.receive();
+            check_metering(&collector, &br0, &self.offered, self.meters_output);
+            self.tally.flows_metered += collector.ingress.len() as u64;
+            self.tally.records += collector.records;
+        }
+        let dropped = |reason: DropReason| sums.drops[reason.index()];
+        self.tally.received = sums.rx_packets;
+        self.tally.transmitted = sums.tx_packets;
+        self.tally.dropped = sums.drops.iter().sum();
+        self.tally.upcalls_lost = dropped(DropReason::UpcallRingFull);
+        self.tally.full_queue = dropped(DropReason::TxQueueFull);
+        self.tally.no_buffer = dropped(DropReason::NoBuffer);
+        self.tally.hits = workers.iter().map(|worker| worker.emc_hits + worker.megaflow_hits).sum();
+        assert!(self.wires.iter().all(DummyHandle::is_closed), "a stop closes every device");
+        self.tally
+    }
+}
+
+fn came(sums: &PortStats) -> u64 {
+    sums.rx_packets + sums.copies
+}
+
+fn went(sums: &PortStats) -> u64 {
+    sums.tx_packets + sums.consumed + sums.drops.iter().sum::<u64>()
+}
+
+/// Records of the bridge's flows add up to what came in and went out.
+fn check_metering(
+    collector: &Collector,
+    ports: &[PortStats],
+    offered: &HashMap<u16, Sums>,
+    meters_output: bool,
+) {
+    let dropped = |reason: DropReason| ports.iter().map(|port| port.drops[reason.index()]).sum::<u64>();
+    let received: u64 = ports.iter().map(|port| port.rx_packets).sum();
+    let lost = dropped(DropReason::UpcallRingFull);
+    let handled = received - dropped(DropReason::Malformed);
+    let seen = collector.ingress_total().packets;
+    assert!(seen <= handled && seen >= handled - lost, "{seen} packets metered, of {handled} less {lost}");
+    if lost == 0 {
+        for (port, sums) in offered {
+            assert_eq!(collector.ingress.get(port), Some(sums), "flows of source port {port}");
+        }
+    }
+    if meters_output {
+        let transmitted: u64 = ports.iter().map(|port| port.tx_packets).sum();
+        let at_the_door = [DropReason::TxQueueFull, DropReason::NoBuffer].map(dropped);
+        assert_eq!(collector.egress_total.packets, transmitted + at_the_door.iter().sum::<u64>());
+    }
+}

@@ -1,0 +1,33 @@
+#![allow(dead_code, reason = "each test uses some of it")]
+//! What the whole-switch tests share: seeds, random frames, making a failing run smaller.
+//!
+//! `PENSTOCK_SEED=n` runs the one seed that a failure named.
+
+pub(crate) mod frames;
+pub(crate) mod shrink;
+
+use fastrand::Rng;
+
+/// The seeds to run: the one that `PENSTOCK_SEED` names, else all from 1 on.
+pub(crate) fn seeds() -> Box<dyn Iterator<Item = u64>> {
+    match number("PENSTOCK_SEED") {
+        Some(seed) => Box::new(std::iter::once(seed)),
+        None => Box::new(1..),
+    }
+}
+
+/// The number in an environment variable.
+pub(crate) fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: must be a number")))
+}
+
+/// One of a list.
+pub(crate) fn pick<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
+    rng.choice(of).expect("the list is not empty").clone()
+}
+
+/// True once in `n` times.
+pub(crate) fn one_in(rng: &mut Rng, n: u32) -> bool {
+    rng.u32(0..n) == 0
+}

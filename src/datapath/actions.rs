@@ -27,12 +27,20 @@ const UPCALLS_WAITING_MAX: usize = 2 * BURST_LEN_MAX;
 /// Exporters that one datapath can meter for, and changes of them that may be under way.
 pub const EXPORTER_COUNT_MAX: usize = 64;
 
-/// Time between two looks for records that time out. With [`EXPIRY_BUDGET`] it makes a full round through a
-/// cache of 65 536 records in a tenth of a second.
+/// Time between two looks for records that time out.
 const EXPIRY_INTERVAL: Nanos = Nanos(100_000);
 
-/// Records looked at each time.
-const EXPIRY_BUDGET: usize = 64;
+/// Records looked at each time, at least.
+const EXPIRY_BUDGET_MIN: usize = 64;
+
+/// Looks that make a full round through a cache of any size: at [`EXPIRY_INTERVAL`] a round takes 0.4 s, which is
+/// how late a timeout may be seen. A full cache of a million records costs 256 looks each time, some 2 us.
+const EXPIRY_LOOKS_PER_ROUND: usize = 4096;
+
+/// Records of a cache looked at each time.
+fn expiry_budget(cache: &FlowCache) -> usize {
+    EXPIRY_BUDGET_MIN.max(cache.capacity() / EXPIRY_LOOKS_PER_ROUND)
+}
 
 /// What programs run on.
 #[derive(Debug)]
@@ -333,9 +341,10 @@ impl Executor {
         let link = &self.link;
         let mut sink = |record| link.records.push(record).is_ok();
         for cache in &mut self.metering {
-            cache.expire(now, EXPIRY_BUDGET, &mut sink);
+            cache.expire(now, expiry_budget(cache), &mut sink);
         }
-        self.finish_one_cache(EXPIRY_BUDGET);
+        let budget = self.finishing.first().map_or(0, expiry_budget);
+        self.finish_one_cache(budget);
         self.publish_open_records();
         if !self.link.records.is_empty() {
             self.link.doorbell.ring();

@@ -395,6 +395,10 @@ impl Dpif for Datapath {
         self.megaflows.get(&id).map(|installed| installed.counters.read())
     }
 
+    fn flow_mask(&self, id: MegaflowId) -> Option<FlowMask> {
+        self.megaflows.get(&id).map(|installed| installed.mask)
+    }
+
     fn flow_dump(&self) -> Vec<MegaflowInfo> {
         let info = |(&id, installed): (&MegaflowId, &Installed)| MegaflowInfo {
             id,
@@ -448,7 +452,8 @@ impl Dpif for Datapath {
 
     fn recv_flow_records(&mut self, into: &mut Vec<FlowRecord>, max: usize) -> usize {
         let mut taken = 0;
-        for side in &self.workers {
+        let (before, after) = self.workers.split_at(self.next_worker.min(self.workers.len()));
+        for side in after.iter().chain(before) {
             while taken < max {
                 let Some(record) = side.link.records.pop() else { break };
                 into.push(record);
@@ -496,7 +501,6 @@ impl Dpif for Datapath {
                 } else if side.is_alive() {
                     std::thread::sleep(Duration::from_micros(20));
                 } else {
-                    tracing::error!("a worker thread has died: its ports are no longer served");
                     break;
                 }
             }
@@ -513,6 +517,10 @@ impl Dpif for Datapath {
 
     fn workers(&self) -> Vec<WorkerId> {
         (0..self.workers.len() as u16).map(WorkerId).collect()
+    }
+
+    fn is_alive(&self) -> bool {
+        self.workers.iter().all(WorkerSide::is_alive)
     }
 }
 

@@ -75,9 +75,9 @@ pub enum UpcallKind {
 pub struct FlowPut {
     /// On which worker.
     pub worker: WorkerId,
-    /// Any packet's key that it covers; the bits outside `mask` are ignored.
+    /// The whole key of a packet that it covers: the datapath may match more of it than `mask` asks for.
     pub key: FlowKey,
-    /// The bits that its packets agree on. Word 0 must be matched in full.
+    /// The bits that its packets must agree on. Word 0 must be matched in full.
     pub mask: FlowMask,
     /// What to do with its packets.
     pub actions: Actions,
@@ -273,6 +273,10 @@ pub trait Dpif: fmt::Debug {
     /// A megaflow's counters now.
     fn flow_stats(&self, id: MegaflowId) -> Option<MegaflowStats>;
 
+    /// The mask under which a megaflow is installed: all that was asked for, and more where the datapath bounds
+    /// how many masks there are.
+    fn flow_mask(&self, id: MegaflowId) -> Option<FlowMask>;
+
     /// All installed megaflows, in the order of their ids.
     fn flow_dump(&self) -> Vec<MegaflowInfo>;
 
@@ -311,4 +315,8 @@ pub trait Dpif: fmt::Debug {
 
     /// The workers there are.
     fn workers(&self) -> Vec<WorkerId>;
+
+    /// Whether every worker still runs. One that does not has ended in a panic: its ports are no longer served,
+    /// and nothing brings it back.
+    fn is_alive(&self) -> bool;
 }

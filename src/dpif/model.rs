@@ -565,6 +565,10 @@ impl Dpif for ModelDpif {
         self.megaflows.get(&id).map(|megaflow| megaflow.stats)
     }
 
+    fn flow_mask(&self, id: MegaflowId) -> Option<FlowMask> {
+        self.flow_dump().into_iter().find(|flow| flow.id == id).map(|flow| flow.mask)
+    }
+
     fn flow_dump(&self) -> Vec<MegaflowInfo> {
         self.megaflows.values().cloned().collect()
     }
@@ -630,6 +634,10 @@ impl Dpif for ModelDpif {
 
     fn workers(&self) -> Vec<WorkerId> {
         (0..self.config.worker_count).map(WorkerId).collect()
+    }
+
+    fn is_alive(&self) -> bool {
+        true
     }
 }
 

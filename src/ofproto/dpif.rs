@@ -118,7 +118,11 @@ pub struct OfprotoDpif {
     pub(super) config: OfprotoDpifConfig,
     pub(super) megaflows: Megaflows,
     pub(super) now: Nanos,
+    /// When the last pass ended, as far as the clock that we are given tells.
     pub(super) last_pass: Nanos,
+    /// How long the last pass took, and whether its end is still to be seen.
+    pub(super) pass_duration: Nanos,
+    pub(super) is_pass_open: bool,
     /// Revalidations so far.
     pub(super) pass: u64,
     /// Whether rules, ports or settings have changed since the last revalidation.
@@ -143,6 +147,8 @@ impl OfprotoDpif {
             megaflows: Megaflows::default(),
             now: Nanos(0),
             last_pass: Nanos(0),
+            pass_duration: Nanos(0),
+            is_pass_open: false,
             pass: 0,
             config_changed: false,
             macs_changed: false,
@@ -153,6 +159,11 @@ impl OfprotoDpif {
             samples: VecDeque::new(),
             ipfix_stats: BTreeMap::new(),
         }
+    }
+
+    /// When the next turn has something to do at the latest, apart from what the datapath hands up.
+    pub fn next_due(&self) -> Nanos {
+        self.last_pass.plus(self.pass_interval())
     }
 
     /// The datapath, to ask.
@@ -388,6 +399,7 @@ impl Ofproto for OfprotoDpif {
 
     fn run(&mut self, now: Nanos) -> bool {
         self.now = self.now.max(now);
+        self.close_pass();
         let mut is_busy = self.dpif.run(now);
         is_busy |= self.revalidate_if_due();
         is_busy |= self.handle_upcalls();

@@ -95,18 +95,32 @@ pub(super) fn xlate_all(bridges: &Bridges, keys: &[FlowKey], is_parallel: bool) 
 impl OfprotoDpif {
     /// Does a pass if one is due; returns whether it did.
     pub(super) fn revalidate_if_due(&mut self) -> bool {
-        let since = self.now.since(self.last_pass);
-        let is_due = self.config_changed || since >= INTERVAL || (self.macs_changed && since >= MAC_INTERVAL);
+        let is_due = self.config_changed || self.now.since(self.last_pass) >= self.pass_interval();
         if is_due {
             self.revalidate();
         }
         is_due
     }
 
+    /// Time that must lie between the end of a pass and the next. Passes never take more than a third of the
+    /// control thread's time: the rest is for new flows.
+    pub(super) fn pass_interval(&self) -> Nanos {
+        let wanted = if self.macs_changed { MAC_INTERVAL } else { INTERVAL };
+        wanted.max(Nanos(self.pass_duration.0 * 2))
+    }
+
+    /// Sees the end of the last pass, in the first reading of the clock after it.
+    pub(super) fn close_pass(&mut self) {
+        if std::mem::take(&mut self.is_pass_open) {
+            self.pass_duration = self.now.since(self.last_pass);
+            self.last_pass = self.now;
+        }
+    }
+
     /// One pass.
     pub(super) fn revalidate(&mut self) {
         self.pass += 1;
-        self.last_pass = self.now;
+        (self.last_pass, self.is_pass_open) = (self.now, true);
         self.push_stats();
         self.expire();
         self.delete_idle();

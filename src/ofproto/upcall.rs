@@ -240,6 +240,8 @@ impl OfprotoDpif {
             Ok(id) => {
                 let pushed = MegaflowStats { last_used: self.now, ..MegaflowStats::default() };
                 let XlateOut { mask, credits, bridge, reads_macs, .. } = out;
+                // The datapath bounds how many masks there are, and so are ours.
+                let mask = self.dpif.flow_mask(id).unwrap_or(mask);
                 let flow = Megaflow {
                     worker,
                     key,

@@ -17,6 +17,8 @@ use crate::metrics::{MetricsServer, MetricsServerError};
 use crate::netdev::dpdk::{self, DpdkNetdevs};
 use crate::netdev::{Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevProvider};
 use crate::sync::{Clock, SystemClock};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use pmd::{CoreId, Eal, EalConfig, EalError, HugepagePolicy, MemoryMode, PciAccess};
 use std::sync::Arc;
 use tracing::level_filters::LevelFilter;
@@ -74,7 +76,8 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     let eal = devices.dpdk.eal().clone();
     let cores = place_workers(config, &eal.cores().iter().map(|core| core.0 as u16).collect::<Vec<_>>());
     let others = eal.cores().iter().map(|core| core.0 as u16).filter(|core| !cores.contains(&Some(*core)));
-    start_translation_threads(others.collect());
+    let other_cores: Vec<u16> = others.collect();
+    start_translation_threads(other_cores.clone());
     let datapath = Datapath::threaded(
         datapath_config(config, cores),
         Arc::clone(&clock),
@@ -90,9 +93,8 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
         Parts { dpif: Box::new(datapath), devices: Box::new(devices), clock, process, is_parallel: true };
     let switch = Switch::new(config, parts)?;
     // Last, so that no other thread inherits it.
-    if let Some(core) = config.workers.control_core {
-        pin_control_thread(core);
-    }
+    let control_cores = config.workers.control_core.map_or(other_cores, |core| vec![core]);
+    keep_to(&control_cores);
     tracing::info!(switch = config.switch.name, control = %config.control.socket.display(), "running");
     Ok(main_loop.run(switch, Servers { control, metrics })?)
 }
@@ -211,11 +213,15 @@ fn start_translation_threads(cores: Vec<u16>) {
     }
 }
 
-fn pin_control_thread(core: u16) {
-    if !core_affinity::set_for_current(core_affinity::CoreId { id: usize::from(core) }) {
-        tracing::warn!(
-            "workers.control_core: cannot run on core {core}: the control thread runs on any core"
-        );
+/// Keeps the calling thread, the control thread, to these cores; to any if there are none that no worker owns.
+fn keep_to(cores: &[u16]) {
+    if cores.is_empty() {
+        return;
+    }
+    let mut set = CpuSet::new();
+    let added = cores.iter().try_for_each(|core| set.set(usize::from(*core)));
+    if let Err(error) = added.and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)) {
+        tracing::warn!("workers.control_core: the control thread can't be kept to cores {cores:?}: {error}");
     }
 }
 

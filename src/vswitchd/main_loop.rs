@@ -37,6 +37,11 @@ pub enum LoopError {
         /// Why.
         source: io::Error,
     },
+    /// A worker's thread has ended in a panic, whose message stands above in the log.
+    #[error(
+        "a worker thread has died, and its ports are no longer served: restart the switch, and report its panic"
+    )]
+    WorkerDied,
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -114,6 +119,9 @@ impl MainLoop {
             }
             if now >= next_housekeeping {
                 next_housekeeping = now.plus(HOUSEKEEPING_INTERVAL);
+                if !switch.is_alive() {
+                    return Err(LoopError::WorkerDied);
+                }
                 servers.control.expire(now);
                 if let Some(metrics) = &mut servers.metrics {
                     metrics.expire(now);

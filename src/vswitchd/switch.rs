@@ -15,6 +15,7 @@
 use crate::config::{BridgeConfig, Collector, Config, IpfixConfig};
 use crate::dpif::{Dpif, ExporterId, FlowRecord};
 use crate::flow::OfPort;
+use crate::ipfix::exporter::CollectorState;
 use crate::ipfix::{Exporter, ExporterConfig, ExporterError, Interface, Moment, SendError, UdpSender};
 use crate::netdev::{NetdevConfig, NetdevError, NetdevProvider};
 use crate::ofproto::{
@@ -24,8 +25,12 @@ use crate::ofproto::{
 use crate::sync::{Clock, Nanos, RateLimit};
 use std::sync::Arc;
 
-/// Flow records taken from the datapath in one go.
-const RECORDS_PER_TURN_MAX: usize = 4096;
+/// Flow records taken from the datapath in one go: at most 160 messages of 1 400 octets.
+const RECORDS_PER_TURN_MAX: usize = 2048;
+
+/// Messages that may wait for a collector before no more records are taken from the datapath. With those of one
+/// turn it stays well below what an exporter keeps.
+const MESSAGES_WAITING_MAX: usize = 256;
 
 /// Messages for controllers and sample collectors let go of in one turn, of each kind.
 const UNCLAIMED_PER_TURN_MAX: usize = 4096;
@@ -132,6 +137,10 @@ pub struct BridgeExporter {
 }
 
 impl BridgeExporter {
+    fn is_reachable(&self) -> bool {
+        self.exporter.collector_state() == CollectorState::Reachable
+    }
+
     /// Sends what is due.
     fn send(&mut self, moment: Moment) {
         let (sender, last_error) = (&mut self.sender, &mut self.last_error);
@@ -326,7 +335,7 @@ impl Switch {
         self.discard_unclaimed(now);
         let polls =
             self.bridges.iter().filter_map(|bridge| Some(bridge.exporter.as_ref()?.exporter.next_poll()));
-        let next = polls.min().map_or(TURN_INTERVAL_MAX, |poll| poll.since(now));
+        let next = polls.chain([self.ofproto.next_due()]).min().map_or(Nanos(0), |next| next.since(now));
         Turn { worked, sleep_max: next.min(TURN_INTERVAL_MAX) }
     }
 
@@ -352,7 +361,13 @@ impl Switch {
     /// Moves finished flow records from the datapath to their collectors.
     fn export(&mut self, now: Nanos) -> bool {
         self.records.clear();
-        let taken = self.ofproto.recv_flow_records(&mut self.records, RECORDS_PER_TURN_MAX);
+        // A collector that is there but slower than the workers holds the records back, in rings and caches,
+        // where they lose nothing. One that is away must not hold back the others' records.
+        let is_behind = self
+            .exporters_mut()
+            .any(|exporter| exporter.is_reachable() && exporter.exporter.queue_len() > MESSAGES_WAITING_MAX);
+        let max = if is_behind { 0 } else { RECORDS_PER_TURN_MAX };
+        let taken = self.ofproto.recv_flow_records(&mut self.records, max);
         let moment = Moment { now, wall_origin_ns: self.clock.wall_origin_ns() };
         for record in self.records.drain(..) {
             let mut exporters = self.bridges.iter_mut().filter_map(|bridge| bridge.exporter.as_mut());
@@ -366,6 +381,11 @@ impl Switch {
             }
         }
         taken == RECORDS_PER_TURN_MAX
+    }
+
+    /// Whether every worker still runs.
+    pub fn is_alive(&self) -> bool {
+        self.ofproto.dpif().is_alive()
     }
 
     /// The OpenFlow switch inside, to ask.
@@ -391,7 +411,8 @@ impl Switch {
             }
         }
         self.ofproto.settle();
-        // The workers write their records out a few at a time, as room comes in their rings.
+        // The workers write their records out a few at a time, as room comes in their rings; what is in messages
+        // leaves as the socket takes it.
         let deadline = self.clock.now().plus(STOP_TIME_MAX);
         loop {
             let now = self.clock.now();
@@ -399,16 +420,48 @@ impl Switch {
                 self.ofproto.dpif().worker_stats().iter().all(|stats| stats.metering_records == 0);
             self.ofproto.run(now);
             while self.export(now) {}
-            if is_metering_done || now >= deadline {
+            if is_metering_done && self.finish_exports() || now >= deadline {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
+        self.report_unsent();
+    }
+
+    /// Closes and sends the last messages. Returns whether none is left that could still be sent.
+    fn finish_exports(&mut self) -> bool {
         let moment = Moment { now: self.clock.now(), wall_origin_ns: self.clock.wall_origin_ns() };
-        for exporter in self.bridges.iter_mut().filter_map(|bridge| bridge.exporter.as_mut()) {
+        let mut is_done = true;
+        for exporter in self.exporters_mut() {
             exporter.exporter.flush(moment);
             exporter.send(moment);
+            is_done &= exporter.exporter.queue_len() == 0 || !exporter.is_reachable();
         }
+        is_done
+    }
+
+    /// Says what could not be sent before the end.
+    fn report_unsent(&self) {
+        let records: u64 =
+            self.ofproto.dpif().worker_stats().iter().map(|stats| stats.metering_records).sum();
+        if records > 0 {
+            tracing::warn!(records, "flow records are lost: they were not out of the workers in time");
+        }
+        for bridge in &self.bridges {
+            let Some(exporter) = &bridge.exporter else { continue };
+            let messages = exporter.exporter.queue_len();
+            if messages > 0 {
+                tracing::warn!(
+                    bridge = bridge.name,
+                    messages,
+                    "IPFIX messages are lost: they could not be sent"
+                );
+            }
+        }
+    }
+
+    fn exporters_mut(&mut self) -> impl Iterator<Item = &mut BridgeExporter> {
+        self.bridges.iter_mut().filter_map(|bridge| bridge.exporter.as_mut())
     }
 }
 

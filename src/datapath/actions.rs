@@ -7,7 +7,7 @@
 use super::link::{Garbage, Link, bump};
 use super::metering::{FlowCache, Observation};
 use super::program::{Op, Program};
-use super::tx::TxPorts;
+use super::tx::{TxPorts, Unsent};
 use crate::dpif::{
     DropReason, ExporterId, FlowEndReason, ObservationDirection, UPCALL_PACKETS_MAX, Upcall, UpcallKind,
     UserspaceCookie, WorkerId,
@@ -52,7 +52,8 @@ pub(super) struct Executor {
     metering: ArrayVec<FlowCache, EXPORTER_COUNT_MAX>,
     /// Caches of exporters that are gone or changed, until all their records are out.
     finishing: ArrayVec<FlowCache, EXPORTER_COUNT_MAX>,
-    /// Packets that caches which are gone could not count.
+    /// Packets that caches which are gone counted, and could not count.
+    metered_before: u64,
     unmetered_before: u64,
     next_expiry: Nanos,
     seed: u64,
@@ -79,6 +80,7 @@ impl Executor {
             upcalls: ArrayVec::new(),
             metering: ArrayVec::new(),
             finishing: ArrayVec::new(),
+            metered_before: 0,
             unmetered_before: 0,
             next_expiry: Nanos(0),
             seed,
@@ -105,7 +107,7 @@ impl Executor {
     ) {
         // By far the commonest program needs no state at all.
         if let [Op::Output(port)] = *program.ops {
-            return self.output(port, packet);
+            return self.output(port, packet, key.in_port);
         }
         let mut run = Run { key, layout, now, is_unchanged: true, is_used: false };
         self.run_ops(&program.ops, packet, &mut run);
@@ -117,11 +119,11 @@ impl Executor {
             match op {
                 Op::Output(port) => {
                     self.use_packet(run);
-                    return self.output(*port, packet);
+                    return self.output(*port, packet, in_port);
                 }
                 Op::OutputCopy(port) => {
                     self.use_packet(run);
-                    self.output_copy(*port, &packet);
+                    self.output_copy(*port, &packet, in_port);
                 }
                 Op::End => {
                     if !run.is_used {
@@ -178,17 +180,23 @@ impl Executor {
     }
 
     #[inline(always)]
-    fn output(&mut self, port: DpPort, packet: Packet) {
-        if self.tx.send(port, packet, &self.link).is_err() {
-            self.drop_packet(port, DropReason::PortGone);
+    fn output(&mut self, port: DpPort, packet: Packet, in_port: DpPort) {
+        if let Err(unsent) = self.tx.send(port, packet, &self.link) {
+            match unsent {
+                Unsent::NoPort => self.drop_packet(in_port, DropReason::PortGone),
+                Unsent::TooLarge => self.drop_packet(port, DropReason::TooLarge),
+            }
         }
     }
 
-    fn output_copy(&mut self, port: DpPort, packet: &Packet) {
-        let Some(tx) = self.tx.get_mut(port) else { return self.drop_packet(port, DropReason::PortGone) };
+    fn output_copy(&mut self, port: DpPort, packet: &Packet, in_port: DpPort) {
+        let Some(tx) = self.tx.get_mut(port) else { return self.drop_packet(in_port, DropReason::PortGone) };
+        if !tx.takes(packet.size()) {
+            return self.drop_packet(port, DropReason::TooLarge);
+        }
         match tx.queue.copy_packet(packet) {
-            Some(copy) => self.output(port, copy),
-            None => self.drop_packet(port, DropReason::NoBuffer),
+            Some(copy) => self.output(port, copy, in_port),
+            None => self.drop_packet(in_port, DropReason::NoBuffer),
         }
     }
 
@@ -260,7 +268,6 @@ impl Executor {
         let observation = Observation { direction, egress, octets, frame_size, tcp_flags: key.tcp_flags };
         let link = &self.link;
         metering.observe(key, observation, run.now, &mut |record| link.records.push(record).is_ok());
-        bump(&self.link.counters.metered_packets, 1);
     }
 
     /// Hands a packet up for good, or for a slow path that sends it back.
@@ -305,6 +312,13 @@ impl Executor {
         for upcall in self.upcalls.drain(..) {
             let counters = self.link.port(upcall.key.in_port);
             let count = upcall.packets.len() as u64;
+            let taken = counters.upcall_packets_taken.load(Ordering::Relaxed);
+            let waiting = counters.upcall_packets.load(Ordering::Relaxed).wrapping_sub(taken);
+            if waiting + count > self.link.upcall_quota {
+                lost += count;
+                bump(&counters.drops[DropReason::UpcallQuota.index()], count);
+                continue;
+            }
             let is_for_good = match upcall.kind {
                 UpcallKind::Miss | UpcallKind::Userspace(UserspaceCookie::SlowPath(_)) => false,
                 UpcallKind::Userspace(_) => true,
@@ -312,6 +326,7 @@ impl Executor {
             match self.link.upcalls.push(upcall) {
                 Ok(()) => {
                     sent += 1;
+                    bump(&counters.upcall_packets, count);
                     if is_for_good {
                         bump(&counters.consumed, count);
                     }
@@ -354,8 +369,16 @@ impl Executor {
     fn publish_open_records(&self) {
         let open = self.metering.iter().chain(&self.finishing).map(|cache| cache.len() as u64).sum();
         self.link.counters.metering_records.store(open, Ordering::Relaxed);
-        let unmetered = self.metering.iter().map(|cache| cache.stats().unmetered_packets).sum::<u64>();
-        self.link.counters.unmetered_packets.store(self.unmetered_before + unmetered, Ordering::Relaxed);
+        let counters = &self.link.counters;
+        let stats = |count: fn(&FlowCache) -> u64| self.metering.iter().map(count).sum::<u64>();
+        let metered = self.metered_before + stats(|cache| cache.stats().metered_packets);
+        let unmetered = self.unmetered_before + stats(|cache| cache.stats().unmetered_packets);
+        counters.metered_packets.store(metered, Ordering::Relaxed);
+        counters.unmetered_packets.store(unmetered, Ordering::Relaxed);
+        for cache in self.metering.iter().chain(&self.finishing) {
+            let exporter = usize::from(cache.exporter().0) % EXPORTER_COUNT_MAX;
+            counters.exporter_records.0[exporter].store(cache.len() as u64, Ordering::Relaxed);
+        }
     }
 
     /// Writes out the records of the oldest cache that is to go. Returns whether none is left.
@@ -376,6 +399,7 @@ impl Executor {
             let at = self.metering.iter().position(|cache| cache.exporter() == *exporter);
             let Some(at) = at else { continue };
             let gone = self.metering.remove(at);
+            self.metered_before += gone.stats().metered_packets;
             self.unmetered_before += gone.stats().unmetered_packets;
             // There is room for the caches of many changes, and each is out in a fraction of a second; if
             // changes come faster than that for long, what is lost is counted.

@@ -340,7 +340,7 @@ impl Classifier {
     fn reorder(&mut self) {
         self.lookups_until_reorder = REORDER_INTERVAL;
         let classes = &mut self.classes;
-        self.order.sort_by_key(|&id| std::cmp::Reverse(classes[usize::from(id)].hits));
+        self.order.sort_unstable_by_key(|&id| std::cmp::Reverse(classes[usize::from(id)].hits));
         for class in classes {
             class.hits /= 2;
         }

@@ -10,6 +10,7 @@
 //! has seen it reach the number of a command knows that the command has taken effect, and, by the
 //! acquire-release pair on it, sees all counters as they were then.
 
+use super::actions::EXPORTER_COUNT_MAX;
 use super::megaflow::Megaflow;
 use super::metering::FlowCache;
 use super::program::Program;
@@ -31,6 +32,13 @@ const GARBAGE_RING_LEN: usize = 4096;
 
 /// Flow records that may wait; records of a full ring stay open in their cache.
 const RECORD_RING_LEN: usize = 8192;
+
+/// Packets of one port that may wait in a worker's upcall ring of this length. Half of it: a port that sends
+/// nothing but new flows leaves the other half to all others, and the ring's packets can't be more than a pool
+/// has buffers.
+pub fn upcall_quota(upcall_ring_len: usize) -> usize {
+    upcall_ring_len / 2
+}
 
 /// Keys and packets on their way to be executed.
 pub(super) type Packets = Vec<(FlowKey, Packet)>;
@@ -100,6 +108,8 @@ pub(super) struct Link {
     pub(super) counters: WorkerCounters,
     /// Likewise: what the worker counted on each port, by number, and last on no port ([`DpPort::NONE`]).
     pub(super) ports: Box<[PortCounters]>,
+    /// Packets of one port that may be on the upcall ring.
+    pub(super) upcall_quota: u64,
 }
 
 impl Link {
@@ -112,6 +122,7 @@ impl Link {
             garbage: ArrayQueue::new(GARBAGE_RING_LEN),
             doorbell,
             counters: WorkerCounters::default(),
+            upcall_quota: upcall_quota(upcall_ring_len) as u64,
             ports: (0..=PORT_COUNT_MAX).map(|_| PortCounters::default()).collect(),
         }
     }
@@ -152,6 +163,16 @@ pub(super) fn burst_class(len: usize) -> usize {
     }
 }
 
+/// Records open for each exporter, by its number.
+#[derive(Debug)]
+pub(super) struct ExporterRecords(pub(super) [AtomicU64; EXPORTER_COUNT_MAX]);
+
+impl Default for ExporterRecords {
+    fn default() -> ExporterRecords {
+        ExporterRecords(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
 /// A worker's own counters; see [`crate::dpif::WorkerStats`] for what each means. The worker is the only
 /// writer; relaxed, each stands for itself.
 #[derive(Debug, Default)]
@@ -172,6 +193,8 @@ pub(super) struct WorkerCounters {
     pub(super) metered_packets: AtomicU64,
     pub(super) unmetered_packets: AtomicU64,
     pub(super) metering_records: AtomicU64,
+    /// The same by exporter.
+    pub(super) exporter_records: ExporterRecords,
     pub(super) busy_cycles: AtomicU64,
     pub(super) idle_cycles: AtomicU64,
 }
@@ -186,6 +209,11 @@ pub(super) struct PortCounters {
     pub(super) tx_bytes: AtomicU64,
     pub(super) consumed: AtomicU64,
     pub(super) copies: AtomicU64,
+    /// Packets of the port put on the upcall ring.
+    pub(super) upcall_packets: AtomicU64,
+    /// Of those, taken off it: the one counter here that the control thread writes. Pairs with nothing: a late
+    /// reading makes the worker a little stricter, never laxer than the ring itself.
+    pub(super) upcall_packets_taken: AtomicU64,
     pub(super) drops: [AtomicU64; DropReason::COUNT],
 }
 

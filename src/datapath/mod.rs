@@ -45,11 +45,12 @@ use crate::dpif::{
     MegaflowStats, MeteringConfig, PORT_COUNT_MAX, PortStats, RetiredMegaflow, Upcall, WorkerId, WorkerStats,
 };
 use crate::flow::{DpPort, FlowKey, FlowMask};
-use crate::netdev::{Netdev, TxQueue};
+use crate::netdev::{Netdev, NetdevError, TxQueue};
 use crate::sync::{Clock, Doorbell, Nanos};
 use classes::Classes;
 use classifier::ClassId;
-use link::{Command, Install, Link};
+pub use link::upcall_quota;
+use link::{Command, Install, Link, bump};
 use megaflow::{Megaflow, MegaflowCounters, NOT_IN_BURST};
 use metering::FlowCache;
 use program::Program;
@@ -224,6 +225,21 @@ impl Datapath {
         if own.len() == self.workers.len() { own } else { shared_tx::share(own, self.workers.len()) }
     }
 
+    /// Lets packets of a port that is gone die: its number may soon be another's.
+    fn discard_upcalls(&mut self, port: DpPort) {
+        for side in &self.workers {
+            for _ in 0..side.link.upcalls.len() {
+                let Some(upcall) = side.link.upcalls.pop() else { break };
+                if upcall.key.in_port != port {
+                    // There is room: this side has just made it, and the worker's pushes count as lost if not.
+                    drop(side.link.upcalls.push(upcall));
+                    continue;
+                }
+                side.took(&upcall);
+            }
+        }
+    }
+
     /// The worker with the fewest receive queues, lowest number first.
     fn least_loaded_worker(&self) -> usize {
         let loads = self.workers.iter().enumerate();
@@ -276,20 +292,24 @@ impl WorkerSide {
         self.given
     }
 
-    fn hand_on_backlog(&mut self) -> bool {
-        let before = self.backlog.len();
+    fn hand_on_backlog(&mut self) {
         while let Some(command) = self.backlog.pop_front() {
             if let Err(command) = self.link.commands.push(command) {
                 self.backlog.push_front(command);
                 break;
             }
         }
-        self.backlog.len() < before
     }
 
     /// Commands that the worker has carried out: their effects on counters are visible after this.
     fn acknowledged(&self) -> u64 {
         self.link.commands_done.load(Ordering::Acquire)
+    }
+
+    /// Notes that packets have left the upcall ring.
+    fn took(&self, upcall: &Upcall) {
+        let counters = self.link.port(upcall.key.in_port);
+        bump(&counters.upcall_packets_taken, upcall.packets.len() as u64);
     }
 
     /// Whether the worker can still carry commands out.
@@ -302,11 +322,17 @@ impl Dpif for Datapath {
     fn port_add(&mut self, mut netdev: Box<dyn Netdev>) -> Result<DpPort, DpifError> {
         let port = self.free_port().ok_or(DpifError::TooManyPorts)?;
         let tx_queues = self.tx_queues(&mut *netdev);
-        for (side, queue) in self.workers.iter_mut().zip(tx_queues) {
-            side.give(Command::AddTxQueue { port, tx: Box::new(TxPort::new(queue)) });
+        if tx_queues.len() < self.workers.len() {
+            return Err(untaken(&*netdev, "transmit"));
         }
-        for index in 0..netdev.rx_queue_count() {
-            let Some(queue) = netdev.take_rx_queue(index) else { continue };
+        let rx_queues: Option<Vec<_>> =
+            (0..netdev.rx_queue_count()).map(|index| netdev.take_rx_queue(index)).collect();
+        let Some(rx_queues) = rx_queues else { return Err(untaken(&*netdev, "receive")) };
+        let mtu = netdev.mtu();
+        for (side, queue) in self.workers.iter_mut().zip(tx_queues) {
+            side.give(Command::AddTxQueue { port, tx: Box::new(TxPort::new(queue, mtu)) });
+        }
+        for (index, queue) in (0..).zip(rx_queues) {
             let worker = self.least_loaded_worker();
             self.workers[worker].rx_queues.push((port, index));
             self.workers[worker].give(Command::AddRxQueue { port, queue });
@@ -323,6 +349,7 @@ impl Dpif for Datapath {
             side.give(Command::RemovePort(port));
         }
         self.synchronize();
+        self.discard_upcalls(port);
         // The queues lie in the garbage rings: freeing them puts them back to the device.
         for side in &self.workers {
             while side.link.garbage.pop().is_some() {}
@@ -426,6 +453,7 @@ impl Dpif for Datapath {
         while taken < max && empty < count {
             match self.workers[index].link.upcalls.pop() {
                 Some(upcall) => {
+                    self.workers[index].took(&upcall);
                     into.push(upcall);
                     taken += 1;
                     empty = 0;
@@ -482,7 +510,9 @@ impl Dpif for Datapath {
     fn run(&mut self, now: Nanos) -> bool {
         let mut worked = false;
         for side in &mut self.workers {
-            worked |= side.hand_on_backlog();
+            side.hand_on_backlog();
+            // Whoever waits for room in a ring comes again at once: the worker makes some every turn.
+            worked |= !side.backlog.is_empty();
             while side.link.garbage.pop().is_some() {}
             if let Some(worker) = &mut side.worker {
                 worked |= worker.turn(now);
@@ -524,6 +554,14 @@ impl Dpif for Datapath {
     }
 }
 
+fn untaken(netdev: &dyn Netdev, direction: &str) -> DpifError {
+    let name = netdev.config().name.clone();
+    DpifError::Netdev(NetdevError::Start {
+        name,
+        reason: format!("it would not hand out its {direction} queues"),
+    })
+}
+
 fn worker_stats(worker: WorkerId, side: &WorkerSide) -> WorkerStats {
     let counters = &side.link.counters;
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -545,6 +583,7 @@ fn worker_stats(worker: WorkerId, side: &WorkerSide) -> WorkerStats {
         metered_packets: read(&counters.metered_packets),
         unmetered_packets: read(&counters.unmetered_packets),
         metering_records: read(&counters.metering_records),
+        exporter_records: counters.exporter_records.0.iter().map(read).collect(),
         busy_cycles: read(&counters.busy_cycles),
         idle_cycles: read(&counters.idle_cycles),
         rx_queues: side.rx_queues.clone(),

@@ -166,16 +166,63 @@ fn packets_of_a_burst_leave_in_the_order_they_came() {
 }
 
 #[test]
-fn a_full_upcall_ring_costs_the_packets_that_miss_and_says_so() {
+fn one_port_cannot_fill_the_upcall_ring() {
     let mut bed = Bed::new();
     for n in 0..100 {
         bed.inject(A, &udp(1, n).build());
     }
     bed.run();
-    assert_eq!(bed.drops(A, DropReason::UpcallRingFull), 36);
-    assert_eq!(bed.datapath.worker_stats()[0].upcalls_lost, 36);
+    assert_eq!(bed.drops(A, DropReason::UpcallQuota), 68);
+    bed.inject(B, &udp(1, 1).build());
+    bed.run();
+    bed.assert_all_accounted(33);
+    assert_eq!(bed.upcalls().len(), 33);
+    // What was taken makes room again.
+    bed.inject(A, &udp(1, 200).build());
+    bed.run();
+    assert_eq!(bed.upcalls().len(), 1);
+}
+
+#[test]
+fn a_full_upcall_ring_costs_the_packets_that_miss_and_says_so() {
+    let mut bed = Bed::new();
+    for port in [A, B, C] {
+        for n in 0..30 {
+            bed.inject(port, &udp(1, n).build());
+        }
+    }
+    bed.run();
+    let lost: u64 = [A, B, C].iter().map(|&port| bed.drops(port, DropReason::UpcallRingFull)).sum();
+    assert_eq!(lost, 26);
+    assert_eq!(bed.datapath.worker_stats()[0].upcalls_lost, 26);
     bed.assert_all_accounted(64);
     assert_eq!(bed.upcalls().len(), 64);
+}
+
+#[test]
+fn a_frame_that_is_too_large_does_not_stop_those_behind_it() {
+    let mut bed = Bed::new();
+    let small = udp(1, 1).build();
+    bed.inject(A, &small);
+    bed.run_installing(coarse(), &[Action::Output(bed.port(B)), Action::Output(bed.port(C))]);
+    (bed.sent(B), bed.sent(C));
+    bed.inject(A, &udp(1, 1).payload_size(1600).build());
+    bed.inject(A, &small);
+    bed.run();
+    assert_eq!((bed.sent(B), bed.sent(C)), (vec![small.clone()], vec![small]));
+    assert_eq!((bed.drops(B, DropReason::TooLarge), bed.drops(C, DropReason::TooLarge)), (1, 1));
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn packets_handed_up_do_not_outlive_their_port() {
+    let mut bed = Bed::new();
+    bed.inject(A, &udp(1, 1).build());
+    bed.inject(B, &udp(2, 1).build());
+    bed.run();
+    bed.datapath.port_del(bed.port(A)).expect("it is there");
+    let upcalls = bed.upcalls();
+    assert_eq!(upcalls.iter().map(|upcall| upcall.key.in_port).collect::<Vec<_>>(), [bed.port(B)]);
 }
 
 #[test]
@@ -219,7 +266,7 @@ fn every_way_to_die_has_its_reason() {
     bed.inject(A, &udp(4, 1).build());
     let buffers = bed.ports[C].1.drain_pool();
     bed.run_installing(five_tuple(), &[Action::Output(bed.port(C)), Action::Output(bed.port(C))]);
-    assert_eq!(bed.drops(C, DropReason::NoBuffer), 1);
+    assert_eq!(bed.drops(A, DropReason::NoBuffer), 1);
     drop(buffers);
 
     bed.inject(A, &udp(5, 1).build());
@@ -240,7 +287,7 @@ fn a_port_that_goes_gives_its_device_back_and_packets_to_it_die_as_such() {
     assert_eq!(bed.datapath.port_del(b), Err(DpifError::NoSuchPort(b)));
     bed.inject(A, &udp(1, 1).build());
     bed.run();
-    assert_eq!(bed.datapath.counted(b).drops[DropReason::PortGone.index()], 1);
+    assert_eq!(bed.drops(A, DropReason::PortGone), 1);
     // The number is free again, and its new owner starts from zero.
     let (netdev, _handle) = open("d", 1);
     assert_eq!(bed.datapath.port_add(netdev), Ok(b));
@@ -376,13 +423,13 @@ fn metering_counts_every_packet_and_tells_when_told_to_end() {
     bed.run_installing(coarse(), &actions);
     bed.inject(A, &udp(1, 9).pad_to(90).build());
     bed.run();
-    assert_eq!(bed.datapath.worker_stats()[0].metered_packets, 6);
-    assert_eq!(bed.datapath.worker_stats()[0].metering_records, 0, "published when records are looked for");
     let mut records = Vec::new();
     assert_eq!(bed.datapath.recv_flow_records(&mut records, 10), 0);
     bed.datapath.set_metering(Vec::new());
     bed.datapath.synchronize();
-    assert_eq!(bed.datapath.worker_stats()[0].metering_records, 2);
+    let stats = &bed.datapath.worker_stats()[0];
+    assert_eq!((stats.metered_packets, stats.unmetered_packets, stats.metering_records), (6, 0, 2));
+    assert_eq!((stats.exporter_records[2], stats.exporter_records[0]), (2, 0));
     bed.clock.advance(Nanos::from_millis(1));
     bed.run();
     bed.datapath.recv_flow_records(&mut records, 10);

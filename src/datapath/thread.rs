@@ -103,7 +103,7 @@ pub(super) fn run(
         if worked {
             empty_turns = 0;
         } else {
-            empty_turns += 1;
+            empty_turns = u32::saturating_add(empty_turns, 1);
             if idle == IdlePolicy::Sleep && empty_turns > EMPTY_TURNS_BEFORE_REST {
                 std::thread::sleep(REST);
             }

@@ -12,10 +12,24 @@ use crate::netdev::TxQueue;
 use crate::packet::{Packet, PacketBatch};
 use arrayvec::ArrayVec;
 
+/// Bytes of a frame that its MTU does not count: Ethernet header and two VLAN tags.
+const FRAME_OVERHEAD_SIZE: usize = 14 + 2 * 4;
+
+/// Why a packet can't be put into a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unsent {
+    /// There is no such port.
+    NoPort,
+    /// The port's MTU is smaller.
+    TooLarge,
+}
+
 /// One port, as one worker sends to it.
 #[derive(Debug)]
 pub(super) struct TxPort {
     pub(super) queue: Box<dyn TxQueue>,
+    /// The largest frame that the port may carry.
+    frame_size_max: usize,
     waiting: PacketBatch,
     waiting_bytes: u64,
     is_dirty: bool,
@@ -30,8 +44,15 @@ pub(super) struct TxPorts {
 }
 
 impl TxPort {
-    pub(super) fn new(queue: Box<dyn TxQueue>) -> TxPort {
-        TxPort { queue, waiting: PacketBatch::new(), waiting_bytes: 0, is_dirty: false }
+    pub(super) fn new(queue: Box<dyn TxQueue>, mtu: u16) -> TxPort {
+        let frame_size_max = usize::from(mtu) + FRAME_OVERHEAD_SIZE;
+        TxPort { queue, frame_size_max, waiting: PacketBatch::new(), waiting_bytes: 0, is_dirty: false }
+    }
+
+    /// Whether a frame of this size may be sent. A larger one would stop those behind it in its burst.
+    #[inline(always)]
+    pub(super) fn takes(&self, frame_size: usize) -> bool {
+        frame_size <= self.frame_size_max
     }
 
     fn flush(&mut self, counters: &PortCounters) {
@@ -75,16 +96,20 @@ impl TxPorts {
     /// Puts a packet into a port's buffer.
     ///
     /// # Errors
-    /// Gives the packet back if there is no such port.
+    /// Why it can't: the packet has died.
     #[inline]
-    pub(super) fn send(&mut self, port: DpPort, packet: Packet, link: &Link) -> Result<(), Packet> {
-        let Some(Some(tx)) = self.ports.get_mut(port.index()) else { return Err(packet) };
+    pub(super) fn send(&mut self, port: DpPort, packet: Packet, link: &Link) -> Result<(), Unsent> {
+        let Some(Some(tx)) = self.ports.get_mut(port.index()) else { return Err(Unsent::NoPort) };
+        let size = packet.size();
+        if !tx.takes(size) {
+            return Err(Unsent::TooLarge);
+        }
         if !tx.is_dirty {
             tx.is_dirty = true;
             // There are as many places as ports, and a port is listed once.
             self.dirty.push(port);
         }
-        tx.waiting_bytes += packet.size() as u64;
+        tx.waiting_bytes += size as u64;
         tx.waiting.push(packet);
         if tx.waiting.is_full() {
             tx.flush(link.port(port));

@@ -30,6 +30,10 @@ pub enum DropReason {
     NoHeadroom,
     /// The upcall ring was full: the control thread did not keep up with new flows.
     UpcallRingFull,
+    /// More packets of the port already wait for the control thread than one port may have there.
+    UpcallQuota,
+    /// Larger than the output port's MTU allows.
+    TooLarge,
     /// The output port's transmit queue was full.
     TxQueueFull,
     /// No packet buffer for a copy.
@@ -43,7 +47,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [DropReason; 16] = [
+    pub const ALL: [DropReason; 18] = [
         DropReason::Rule,
         DropReason::TableMiss,
         DropReason::NoBridge,
@@ -57,6 +61,8 @@ impl DropReason {
         DropReason::Malformed,
         DropReason::NoHeadroom,
         DropReason::UpcallRingFull,
+        DropReason::UpcallQuota,
+        DropReason::TooLarge,
         DropReason::TxQueueFull,
         DropReason::NoBuffer,
         DropReason::PortGone,
@@ -70,7 +76,7 @@ impl DropReason {
 
     /// Whether it counts on the port that the packet was to leave by.
     pub fn is_output(self) -> bool {
-        matches!(self, DropReason::TxQueueFull | DropReason::NoBuffer | DropReason::PortGone)
+        matches!(self, DropReason::TooLarge | DropReason::TxQueueFull)
     }
 
     /// The reason's name in metrics, commands and logs.
@@ -89,6 +95,8 @@ impl DropReason {
             DropReason::Malformed => "malformed",
             DropReason::NoHeadroom => "no_headroom",
             DropReason::UpcallRingFull => "upcall_ring_full",
+            DropReason::UpcallQuota => "upcall_quota",
+            DropReason::TooLarge => "too_large",
             DropReason::TxQueueFull => "tx_queue_full",
             DropReason::NoBuffer => "no_buffer",
             DropReason::PortGone => "port_gone",

@@ -50,7 +50,9 @@ pub struct MegaflowId(pub u64);
 /// A packet that the datapath hands to the control thread.
 #[derive(Debug)]
 pub struct Upcall {
-    /// The worker that met it, and that any answer goes to: so packets of one flow keep their order.
+    /// The worker that met it, and that any answer goes to. Packets that are handed up keep their order among
+    /// themselves; one that is handed up may be overtaken by a later packet of its flow that finds the megaflow
+    /// of an earlier one.
     pub worker: WorkerId,
     /// Why.
     pub kind: UpcallKind,
@@ -186,7 +188,7 @@ pub struct WorkerStats {
     pub megaflow_masks: u64,
     /// Megaflows that found no room in the classifier's table: their packets go on missing.
     pub installs_failed: u64,
-    /// Exact-match entries in use.
+    /// Exact-match entries that have been used: those of megaflows that are gone stay until others take them.
     pub emc_entries: u64,
     /// Packets metered.
     pub metered_packets: u64,
@@ -194,6 +196,8 @@ pub struct WorkerStats {
     pub unmetered_packets: u64,
     /// Metering flow records in the cache.
     pub metering_records: u64,
+    /// The same by exporter, at the place of its number.
+    pub exporter_records: Vec<u64>,
     /// Cycles of the time stamp counter spent in turns that found work.
     pub busy_cycles: u64,
     /// Cycles spent in turns that found none, asleep or not.

@@ -152,6 +152,7 @@ fn no_worker_stats(worker: WorkerId) -> WorkerStats {
         metered_packets: 0,
         unmetered_packets: 0,
         metering_records: 0,
+        exporter_records: Vec::new(),
         busy_cycles: 0,
         idle_cycles: 0,
         rx_queues: Vec::new(),
@@ -326,7 +327,7 @@ impl ModelDpif {
         match action {
             Action::Output(port) => {
                 self.use_packet(run);
-                self.output(*port, &run.frame.bytes);
+                self.output(*port, &run.frame.bytes, in_port);
             }
             Action::Drop(reason) => {
                 self.use_packet(run);
@@ -389,10 +390,14 @@ impl ModelDpif {
         run.is_used = true;
     }
 
-    fn output(&mut self, port: DpPort, bytes: &[u8]) {
+    fn output(&mut self, port: DpPort, bytes: &[u8], in_port: DpPort) {
         match self.ports.get_mut(&port) {
+            // The MTU counts neither the Ethernet header nor two tags.
+            Some(entry) if bytes.len() > usize::from(entry.netdev.mtu()) + 22 => {
+                self.drop_packet(port, DropReason::TooLarge);
+            }
             Some(entry) => entry.waiting.push(Packet::from_bytes(bytes)),
-            None => self.drop_packet(port, DropReason::PortGone),
+            None => self.drop_packet(in_port, DropReason::PortGone),
         }
     }
 

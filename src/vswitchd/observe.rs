@@ -13,7 +13,6 @@ impl Switch {
     /// Everything that a scrape shows.
     pub fn metrics(&mut self, control: ControlStats, http: HttpMetrics) -> MetricsSnapshot {
         let workers = self.ofproto.dpif().worker_stats();
-        let records = workers.iter().map(|worker| worker.metering_records).sum();
         MetricsSnapshot {
             version: crate::VERSION.to_owned(),
             dpdk_version: self.process.dpdk_version.clone().unwrap_or_default(),
@@ -29,12 +28,9 @@ impl Switch {
                 .bridges
                 .iter()
                 .filter_map(|bridge| {
-                    Some(exporter_metrics(
-                        &bridge.name,
-                        bridge.exporter.as_ref()?,
-                        records,
-                        workers.len() as u64,
-                    ))
+                    let exporter = bridge.exporter.as_ref()?;
+                    let records = self.open_records(exporter.id);
+                    Some(exporter_metrics(&bridge.name, exporter, records, workers.len() as u64))
                 })
                 .collect(),
             workers,

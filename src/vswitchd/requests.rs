@@ -214,9 +214,9 @@ impl Switch {
     }
 
     fn ipfix(&self) -> IpfixReply {
-        let records = self.ofproto.dpif().worker_stats().iter().map(|stats| stats.metering_records).sum();
         let exporters = self.bridges.iter().filter_map(|bridge| {
-            bridge.exporter.as_ref().map(|exporter| exporter_info(&bridge.name, exporter, records))
+            let exporter = bridge.exporter.as_ref()?;
+            Some(exporter_info(&bridge.name, exporter, self.open_records(exporter.id)))
         });
         IpfixReply { exporters: exporters.collect() }
     }

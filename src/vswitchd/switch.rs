@@ -13,7 +13,7 @@
 //! The control thread.
 
 use crate::config::{BridgeConfig, Collector, Config, IpfixConfig};
-use crate::dpif::{Dpif, ExporterId, FlowRecord};
+use crate::dpif::{Dpif, ExporterId, FlowRecord, WorkerStats};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
 use crate::ipfix::{Exporter, ExporterConfig, ExporterError, Interface, Moment, SendError, UdpSender};
@@ -204,8 +204,10 @@ impl Switch {
             start_time_unix_ns,
             packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
         };
-        for (index, bridge) in config.bridges.iter().enumerate() {
-            switch.add_bridge(bridge, ExporterId(index as u16), &mut *devices)?;
+        // Numbered without gaps, since datapaths keep them in arrays.
+        let mut exporters = (0..).map(ExporterId);
+        for bridge in &config.bridges {
+            switch.add_bridge(bridge, &mut exporters, &mut *devices)?;
         }
         switch.ofproto.settle();
         Ok(switch)
@@ -214,7 +216,7 @@ impl Switch {
     fn add_bridge(
         &mut self,
         config: &BridgeConfig,
-        exporter: ExporterId,
+        exporters: &mut dyn Iterator<Item = ExporterId>,
         devices: &mut dyn NetdevProvider,
     ) -> Result<(), SwitchError> {
         let failed = |source| SwitchError::Bridge { bridge: config.name.clone(), source };
@@ -232,7 +234,9 @@ impl Switch {
                 |source| SwitchError::Rule { bridge: config.name.clone(), number: index + 1, source };
             self.ofproto.flow_mod(id, rule).map_err(refused)?;
         }
-        if let Some(ipfix) = &config.ipfix {
+        if let Some(ipfix) = &config.ipfix
+            && let Some(exporter) = exporters.next()
+        {
             self.add_exporter(&mut state, exporter, ipfix)?;
         }
         if let Some(netdev) = &config.internal_port {
@@ -381,6 +385,13 @@ impl Switch {
             }
         }
         taken == RECORDS_PER_TURN_MAX
+    }
+
+    /// Flow records that an exporter has open, over all workers.
+    pub(super) fn open_records(&self, exporter: ExporterId) -> u64 {
+        let workers = self.ofproto.dpif().worker_stats();
+        let of_worker = |worker: &WorkerStats| worker.exporter_records.get(usize::from(exporter.0)).copied();
+        workers.iter().filter_map(of_worker).sum()
     }
 
     /// Whether every worker still runs.

@@ -73,6 +73,7 @@ fn snapshot() -> MetricsSnapshot {
             unmetered_packets: number(),
             installs_failed: number(),
             metering_records: number(),
+            exporter_records: Vec::new(),
             busy_cycles: number(),
             idle_cycles: number(),
             rx_queues: vec![(DpPort(0), 0), (DpPort(1), 0)],

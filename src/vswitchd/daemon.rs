@@ -93,6 +93,9 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     if let Some(core) = config.workers.control_core {
         pin_control_thread(core);
     }
+    if let Some(metrics) = &metrics {
+        tracing::info!("metrics at http://{}/metrics", metrics.address());
+    }
     tracing::info!(switch = config.switch.name, control = %config.control.socket.display(), "running");
     Ok(main_loop.run(switch, Servers { control, metrics })?)
 }

@@ -95,6 +95,9 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     // Last, so that no other thread inherits it.
     let control_cores = config.workers.control_core.map_or(other_cores, |core| vec![core]);
     keep_to(&control_cores);
+    if let Some(metrics) = &metrics {
+        tracing::info!("metrics at http://{}/metrics", metrics.address());
+    }
     tracing::info!(switch = config.switch.name, control = %config.control.socket.display(), "running");
     Ok(main_loop.run(switch, Servers { control, metrics })?)
 }

@@ -9,8 +9,8 @@ use std::process::Stdio;
 const METRICS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 10475);
 
 /// Scrapes the switch; returns head and body.
-fn scrape(namespace: &Namespace) -> (String, String) {
-    let mut stream = namespace.tcp_connect(SocketAddr::from(METRICS)).expect("the switch serves metrics");
+fn scrape(namespace: &Namespace, address: SocketAddr) -> (String, String) {
+    let mut stream = namespace.tcp_connect(address).expect("the switch serves metrics");
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("it answers");
@@ -42,7 +42,7 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
     let a = lab.host("a", "198.18.0.1/24");
     let b = lab.host("b", "198.18.0.2/24");
     a.pings(b.address, 5);
-    let (head, body) = scrape(&lab.namespace);
+    let (head, body) = scrape(&lab.namespace, METRICS.into());
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/plain; version=0.0.4"), "{head}");
     let mut command = std::process::Command::new("promtool");
     let promtool = command
@@ -59,6 +59,20 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
 }
 
 #[test]
+fn a_free_port_is_taken_and_told() {
+    let lab = Lab::new();
+    let mut recipe = Recipe::new("");
+    recipe.body = format!("{}metrics: {{listen: '127.0.0.1:0'}}\n", bridge(&["{name: a, type: tap}"], &[]));
+    let switch = Switch::start(&lab, &recipe);
+    let log = switch.log();
+    let (_, rest) = log.split_once("metrics at http://").expect("the log says where metrics are");
+    let (address, _) = rest.split_once("/metrics").expect("a whole address");
+    let (head, _) = scrape(&lab.namespace, address.parse().expect("an address"));
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    switch.stop();
+}
+
+#[test]
 fn metrics_and_penstockctl_count_the_same() {
     let lab = Lab::new();
     let switch = Switch::start(&lab, &recipe());
@@ -69,7 +83,7 @@ fn metrics_and_penstockctl_count_the_same() {
     a.pings(b.address, 20);
     switch.assert_conserved();
     let dump = switch.json(&["dump-ports"]);
-    let (_, body) = scrape(&lab.namespace);
+    let (_, body) = scrape(&lab.namespace, METRICS.into());
     for port in ports(&dump) {
         let labels = format!("port=\"{}\"", port["name"].as_str().expect("a name"));
         for (metric, counter) in [
@@ -114,7 +128,7 @@ fn bad_requests_on_the_metrics_port_harm_nobody() {
         let _ = stream.write_all(&bytes);
     }
     let scraped = wait_for("metrics after that", || {
-        let (head, body) = scrape(&lab.namespace);
+        let (head, body) = scrape(&lab.namespace, METRICS.into());
         head.starts_with("HTTP/1.1 200 ").then_some(body)
     });
     assert!(sample(&scraped, "penstock_metrics_http_errors_total", &[]).is_some_and(|errors| errors > 0.0));

@@ -78,7 +78,7 @@ fn parameters_come_by_name_or_by_position() {
         ask(&mut fake, format!("{request}\n").as_bytes());
     }
     let add = Request::AddFlow(api::AddFlowParams { bridge: "br0".into(), flow: "actions=drop".into() });
-    let del = Request::DelFlows(api::DelFlowsParams { bridge: "br0".into(), flow: None });
+    let del = Request::DelFlows(api::DelFlowsParams { bridge: "br0".into(), flow: None, strict: false });
     let ports = Request::DumpPorts(api::DumpPortsParams { bridge: None });
     assert_eq!(fake.asked, [add.clone(), add, del, ports]);
 }
@@ -95,7 +95,7 @@ fn every_method_reads_back_what_it_writes() {
         Request::Pmd,
         Request::Ipfix,
         Request::AddFlow(api::AddFlowParams { bridge: "b".into(), flow: "f".into() }),
-        Request::DelFlows(api::DelFlowsParams { bridge: "b".into(), flow: None }),
+        Request::DelFlows(api::DelFlowsParams { bridge: "b".into(), flow: Some("f".into()), strict: true }),
         Request::Stop,
     ];
     assert_eq!(requests.each_ref().map(Request::method), Request::METHODS);

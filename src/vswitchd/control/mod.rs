@@ -105,6 +105,12 @@ pub enum ControlError {
         /// The path.
         path: PathBuf,
     },
+    /// In place of the lock file is something else, a symbolic link perhaps, and we follow none.
+    #[error("control socket lock {}: it is no regular file: remove it, or choose another path", path.display())]
+    NotALock {
+        /// The lock file's path.
+        path: PathBuf,
+    },
     /// The system said no.
     #[error("control socket {}: cannot {step}: {source}", path.display())]
     Io {

@@ -417,6 +417,27 @@ fn a_file_that_is_no_socket_is_left_alone() {
 }
 
 #[test]
+fn a_link_in_place_of_the_lock_file_is_not_followed() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("x.sock");
+    let precious = directory.path().join("precious");
+    let lock = directory.path().join("x.sock.lock");
+    std::os::unix::fs::symlink(&precious, &lock).expect("linked");
+    let refused = || match ControlServer::bind(&path, 0o600).expect_err("a link") {
+        ControlError::NotALock { path } => assert_eq!(path, lock),
+        other => panic!("{other}"),
+    };
+    refused();
+    assert!(!precious.exists(), "what the link names is not made");
+    fs::write(&precious, "data").expect("written");
+    refused();
+    assert_eq!(fs::read_to_string(&precious).expect("read"), "data");
+    fs::remove_file(&lock).expect("removed");
+    fs::create_dir(&lock).expect("made");
+    refused();
+}
+
+#[test]
 fn a_path_that_cannot_be_is_an_error_that_says_so() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let long = directory.path().join("x".repeat(200));

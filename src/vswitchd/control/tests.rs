@@ -172,9 +172,17 @@ fn pipelined_requests_are_all_answered_although_they_outlast_a_turn() {
 
 #[test]
 fn one_turn_never_answers_more_than_its_share() {
+    let batch = [b"[".as_slice(), VERSION.trim_ascii_end()].concat();
+    let rest = [b",".as_slice(), VERSION.trim_ascii_end()].concat().repeat(TURN_STEPS_MAX * 3 - 1);
+    answers_in_turns(&VERSION.repeat(TURN_STEPS_MAX * 3));
+    answers_in_turns(&[&batch[..], &rest, b"]\n".as_slice()].concat());
+}
+
+/// Sends requests for three turns at least, and looks at what each turn answers.
+fn answers_in_turns(requests: &[u8]) {
     let mut rig = Rig::new(4);
     let mut client = rig.connect();
-    client.write_all(&VERSION.repeat(TURN_STEPS_MAX * 3)).expect("a socket buffer takes this much");
+    client.write_all(requests).expect("a socket buffer takes this much");
     let mut events = Events::with_capacity(1);
     let deadline = Instant::now() + PATIENCE;
     while rig.handler.calls < TURN_STEPS_MAX * 3 {

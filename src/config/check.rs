@@ -6,7 +6,7 @@ use super::raw::*;
 use super::rules::{self, PortNames};
 use super::types::*;
 use super::value::{FromText, Section, Text, Whole};
-use super::{RULES_FILE_SIZE_MAX, ReadFile};
+use super::{Dummies, RULES_FILE_SIZE_MAX, ReadFile};
 use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
 use crate::dpif::PORT_COUNT_MAX;
 use crate::flow::OfPort;
@@ -20,6 +20,9 @@ use tracing::level_filters::LevelFilter;
 /// Workers that a switch can have: the upper bound of `workers.count`.
 const WORKER_COUNT_MAX: u16 = 64;
 
+/// Devices that DPDK can have in one process, of all kinds together: Debian builds it with `RTE_MAX_ETHPORTS` 32.
+const DPDK_DEVICE_COUNT_MAX: usize = 32;
+
 const MTU_DEFAULT: u64 = 1500;
 const DESCRIPTORS_DEFAULT: u64 = 1024;
 /// Ports 9100 to 9999 are those of Prometheus's exporters, 9475 among them that of one for Open vSwitch.
@@ -31,6 +34,7 @@ pub(super) struct Checker<'a> {
     /// Where the configuration file is: what relative names of files start from.
     pub(super) directory: &'a Path,
     pub(super) read_file: ReadFile<'a>,
+    pub(super) dummies: Dummies,
 }
 
 /// Values that only one thing in the switch can have, each with the path of who has it.
@@ -189,6 +193,13 @@ impl Checker<'_> {
         if count > PORT_COUNT_MAX {
             let what = "ports, internal ones included";
             self.fault(path.clone(), FaultKind::TooMany { count, count_max: PORT_COUNT_MAX, what });
+        }
+        let is_dpdk = |port: &&PortConfig| port.netdev.kind != NetdevKind::Dummy;
+        let ports = bridges.iter().flat_map(|bridge| &bridge.ports);
+        let count = ports.filter(is_dpdk).count() + internal_count;
+        if count > DPDK_DEVICE_COUNT_MAX {
+            let what = "ports, internal ones included, since DPDK has no room for more devices";
+            self.fault(path.clone(), FaultKind::TooMany { count, count_max: DPDK_DEVICE_COUNT_MAX, what });
         }
         let count = bridges.iter().filter(|bridge| bridge.ipfix.is_some()).count();
         if count > EXPORTER_COUNT_MAX {

@@ -69,7 +69,7 @@ type ReadFile<'a> = &'a dyn Fn(&Path, usize) -> Result<String, FaultKind>;
 pub fn load(path: &Path) -> Result<Config, Faults> {
     let name = path.display().to_string();
     match read_file(path, FILE_SIZE_MAX) {
-        Ok(text) => parse(&name, &text),
+        Ok(text) => parse_with(&name, &text, &read_file, Dummies::Refused),
         Err(kind) => {
             let mut faults = Faults::new(&name);
             faults.push(0, KeyPath::default(), kind);
@@ -79,15 +79,25 @@ pub fn load(path: &Path) -> Result<Config, Faults> {
 }
 
 /// Checks the configuration `text`, which came from the file `name`: files that it names are looked for beside
-/// that.
+/// that. Unlike [`load`], it takes ports of type `dummy`: tests of the whole switch have them, and `penstockd`
+/// cannot open them.
 ///
 /// # Errors
 /// All that is wrong with it.
 pub fn parse(name: &str, text: &str) -> Result<Config, Faults> {
-    parse_with(name, text, &read_file)
+    parse_with(name, text, &read_file, Dummies::Taken)
 }
 
-fn parse_with(name: &str, text: &str, read_file: ReadFile<'_>) -> Result<Config, Faults> {
+/// What to do with ports of type `dummy`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Dummies {
+    /// The text is a test's own.
+    Taken,
+    /// The text is a file's, for a switch whose devices are DPDK's.
+    Refused,
+}
+
+fn parse_with(name: &str, text: &str, read_file: ReadFile<'_>, dummies: Dummies) -> Result<Config, Faults> {
     let mut faults = Faults::new(name);
     // A byte order mark, which some editors leave, begins a document of its own to `serde_yaml`.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -98,7 +108,7 @@ fn parse_with(name: &str, text: &str, read_file: ReadFile<'_>) -> Result<Config,
         Marks::read(text, &mut faults).and_then(|marks| {
             let raw = read_raw(text, &marks, &mut faults)?;
             let directory = Path::new(name).parent().unwrap_or(Path::new(""));
-            check::Checker { marks: &marks, faults: &mut faults, directory, read_file }.config(raw)
+            check::Checker { marks: &marks, faults: &mut faults, directory, read_file, dummies }.config(raw)
         })
     };
     faults.sort();
@@ -129,7 +139,7 @@ pub fn fuzz_config(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let unreadable =
         |_: &Path, _| Err(FaultKind::Unreadable { reason: "there are no files here".to_owned() });
-    if let Err(faults) = parse_with("fuzz.yaml", &text, &unreadable) {
+    if let Err(faults) = parse_with("fuzz.yaml", &text, &unreadable, Dummies::Taken) {
         assert!(!faults.list().is_empty());
         assert!(faults.to_string().lines().all(|line| line.starts_with("fuzz.yaml:")));
     }

@@ -1,5 +1,6 @@
 //! Ports and what belongs to them, from raw to checked: the second half of [`check`](super::check).
 
+use super::Dummies;
 use super::check::{Checker, Taken, netdev_config, whole_or};
 use super::fault::{FaultKind, KeyPath};
 use super::raw::*;
@@ -15,6 +16,34 @@ use std::path::Path;
 
 /// Bytes in a packet that a `null` port makes up.
 const NULL_PACKET_SIZE_DEFAULT: u64 = 64;
+
+/// Largest MTU of a tap: DPDK's `net_tap` takes frames of 1 522 bytes, which are an Ethernet header (14), a frame
+/// check sequence (4) and 1 504 more. Bridges' own interfaces are taps too, always with the default MTU.
+const TAP_MTU_MAX: u64 = 1504;
+
+/// The device that `devargs` name, written in one way: without its arguments, and a PCI address in full, with its
+/// domain and in small letters. DPDK takes `3:0.0` and `pci:0000:03:00.0` for the same.
+fn probed_device(devargs: &str) -> String {
+    let name = devargs.split(',').next().unwrap_or_default();
+    pci_address(name).unwrap_or_else(|| name.to_owned())
+}
+
+fn pci_address(name: &str) -> Option<String> {
+    let hexadecimal = |digits: &str, len_max: usize| {
+        let is_hex = digits.len() <= len_max && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hex { u32::from_str_radix(digits, 16).ok() } else { None }
+    };
+    let (rest, function) = name.strip_prefix("pci:").unwrap_or(name).split_once('.')?;
+    let (rest, device) = rest.rsplit_once(':')?;
+    let (domain, bus) = rest.rsplit_once(':').unwrap_or(("0", rest));
+    Some(format!(
+        "{:04x}:{:02x}:{:02x}.{:x}",
+        hexadecimal(domain, 8)?,
+        hexadecimal(bus, 2)?,
+        hexadecimal(device, 2)?,
+        hexadecimal(function, 1)?
+    ))
+}
 
 impl Checker<'_> {
     /// The ports of one bridge. Those without a number get the lowest that no other port asks for, in order.
@@ -58,6 +87,10 @@ impl Checker<'_> {
         let name = name.unwrap_or_default();
         let port_type = raw.r#type.take().map(|Text(port_type)| port_type);
         let is_null = port_type.is_none() && self.marks.is_null_word(&path.key("type"));
+        if port_type == Some(PortType::Dummy) && self.dummies == Dummies::Refused {
+            let (found, allowed) = ("\"dummy\"".to_owned(), PortType::ALLOWED.to_owned());
+            self.fault(path.key("type"), FaultKind::WrongValue { found, allowed });
+        }
         let kind = match port_type.or(is_null.then_some(PortType::Null)) {
             Some(port_type) => {
                 self.foreign_keys(&raw, port_type, path);
@@ -102,6 +135,11 @@ impl Checker<'_> {
     ) -> NetdevKind {
         match port_type {
             PortType::Tap => {
+                if let Some(mtu) = raw.mtu.filter(|mtu| mtu.0 > TAP_MTU_MAX) {
+                    let allowed = format!("68 to {TAP_MTU_MAX} in ports of type tap");
+                    let found = mtu.0.to_string();
+                    self.fault(path.key("mtu"), FaultKind::WrongValue { found, allowed });
+                }
                 let interface = match raw.interface.take() {
                     Some(Text(InterfaceName(interface))) => interface,
                     None => {
@@ -126,7 +164,8 @@ impl Checker<'_> {
                 let devargs = raw.devargs.take().map(|Text(Devargs(devargs))| devargs);
                 match &devargs {
                     Some(devargs) => {
-                        self.claim_device(taken, format!("device {devargs}"), path.key("devargs"))
+                        let device = format!("device {}", probed_device(devargs));
+                        self.claim_device(taken, device, path.key("devargs"));
                     }
                     None => self.fault(path.key("devargs"), FaultKind::Missing { allowed: Devargs::ALLOWED }),
                 }

@@ -164,7 +164,8 @@ words!(LevelFilter, "off, error, warn, info, debug or trace",
 words!(Hugepages, "auto, require or never",
     "auto" => Hugepages::Auto, "require" => Hugepages::Require, "never" => Hugepages::Never);
 words!(IdlePolicy, "sleep or spin", "sleep" => IdlePolicy::Sleep, "spin" => IdlePolicy::Spin);
-words!(PortType, "tap, null, pcap, dpdk or dummy",
+// `dummy` is for tests alone and so not told of; files cannot have it.
+words!(PortType, "tap, null, pcap or dpdk",
     "tap" => PortType::Tap, "null" => PortType::Null, "pcap" => PortType::Pcap, "dpdk" => PortType::Dpdk,
     "dummy" => PortType::Dummy);
 

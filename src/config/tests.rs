@@ -531,7 +531,7 @@ fn what_is_required_is_missed() {
         &[
             "t.yaml:2: bridges[0].name: is missing; allowed: 1 to 15 of a-z A-Z 0-9 - _ . beginning with a letter, no OpenFlow port's name",
             "t.yaml:4: bridges[1].ports[0].name: is missing; allowed: 1 to 32 of a-z A-Z 0-9 - _ . beginning with a letter, no OpenFlow port's name",
-            "t.yaml:4: bridges[1].ports[0].type: is missing; allowed: tap, null, pcap, dpdk or dummy",
+            "t.yaml:4: bridges[1].ports[0].type: is missing; allowed: tap, null, pcap or dpdk",
             "t.yaml:5: bridges[1].ports[1].devargs: is missing; allowed: a PCI address or a virtual device with its arguments, without spaces",
         ],
     );
@@ -596,6 +596,47 @@ fn names_numbers_devices_and_exporters_are_unique() {
 }
 
 #[test]
+fn a_device_is_the_same_however_its_address_is_written() {
+    let addresses = ["0000:0a:00.0", "0a:00.0", "0000:0A:00.0", "a:0.0", "pci:0000:0a:00.0", "0A:00.0,arg=1"];
+    let is_taken = "device 0000:0a:00.0 is taken by bridges[0].ports[0].devargs; allowed: one that is not";
+    for second in addresses {
+        bad_bridge(
+            &format!(
+                "  ports:\n  - {{name: p, type: dpdk, devargs: '0a:00.0'}}\n  \
+                 - {{name: q, type: dpdk, devargs: '{second}'}}\n"
+            ),
+            &[&format!("t.yaml:5: bridges[0].ports[1].devargs: {is_taken}")],
+        );
+    }
+    for second in ["0a:00.1", "0001:0a:00.0", "0a:01.0", "0b:00.0", "net_ring0", "0a:00.0x", "0a00.0"] {
+        good(&format!(
+            "bridges: [{{name: br0, ports: [{{name: p, type: dpdk, devargs: '0a:00.0'}}, \
+             {{name: q, type: dpdk, devargs: '{second}'}}]}}]"
+        ));
+    }
+}
+
+#[test]
+fn a_tap_has_the_mtu_of_its_driver() {
+    let tap = |mtu: u16| format!("  ports: [{{name: p, type: tap, mtu: {mtu}}}]\n");
+    let told = "t.yaml:3: bridges[0].ports[0].mtu: 1505 is wrong; allowed: 68 to 1504 in ports of type tap";
+    bad_bridge(&tap(1505), &[told]);
+    good(&format!("bridges:\n- name: br0\n{}", tap(1504)));
+    good("bridges: [{name: br0, ports: [{name: p, type: dpdk, devargs: net_ring0, mtu: 9000}]}]");
+}
+
+#[test]
+fn a_file_has_no_dummies() {
+    let directory = TempDir::new().unwrap();
+    let text = "bridges:\n- name: br0\n  ports: [{name: p, type: dummy}]\n";
+    good(text);
+    assert_eq!(
+        told(&directory, &write(&directory, "dummy.yaml", text)),
+        "DIR/dummy.yaml:3: bridges[0].ports[0].type: \"dummy\" is wrong; allowed: tap, null, pcap or dpdk"
+    );
+}
+
+#[test]
 fn keys_that_exclude_each_other_are_told() {
     bad(
         "workers: {cores: [1], count: 1}\nbridges: [{name: br0}]\n",
@@ -644,8 +685,26 @@ fn there_can_be_too_many() {
         &["t.yaml:1: bridges: there are 1025; allowed: 1024 ports, internal ones included"],
     );
     good(&format!("bridges:\n- name: br0\n  internal_port: false\n  ports:\n{ports}"));
+    let kinds = ["tap", "null", "dummy"];
+    let of_dpdk = |count: usize| -> String {
+        let port = |index: usize| format!("  - {{name: p{index}, type: {}}}\n", kinds[index % 3]);
+        format!("bridges:\n- name: br0\n  ports:\n{}- name: br1\n", (0..count).map(port).collect::<String>())
+    };
+    // 45 ports of which 15 are dummies, and two bridges' own.
+    good(&of_dpdk(45));
+    bad(
+        &of_dpdk(46),
+        &[
+            "t.yaml:1: bridges: there are 33; allowed: 32 ports, internal ones included, since DPDK has no room for more devices",
+        ],
+    );
     let bridges: String = (0..=EXPORTER_COUNT_MAX)
-        .map(|index| format!("- {{name: br{index}, ipfix: {{collector: 'udp:192.0.2.1:{}'}}}}\n", index + 1))
+        .map(|index| {
+            format!(
+                "- {{name: br{index}, internal_port: false, ipfix: {{collector: 'udp:192.0.2.1:{}'}}}}\n",
+                index + 1
+            )
+        })
         .collect();
     bad(
         &format!("bridges:\n{bridges}"),
@@ -739,7 +798,7 @@ fn a_port_of_type_null_needs_no_quotes_and_a_port_without_a_type_has_none() {
     for nothing in ["type: ~", "type: ", "mtu: 100"] {
         bad(
             &format!("bridges: [{{name: br0, ports: [{{name: p, {nothing}}}]}}]"),
-            &["t.yaml:1: bridges[0].ports[0].type: is missing; allowed: tap, null, pcap, dpdk or dummy"],
+            &["t.yaml:1: bridges[0].ports[0].type: is missing; allowed: tap, null, pcap or dpdk"],
         );
     }
 }
@@ -765,7 +824,7 @@ fn a_dozen_faults_are_told_at_once() {
             "t.yaml:7: workers.emc_entries: 1000 is wrong; allowed: a power of two from 1024 to 4194304",
             "t.yaml:8: workers.emc_entries: is given twice, first on line 7; allowed: once",
             "t.yaml:11: bridges[0].mac_ageing_s: 5 is wrong; allowed: a whole number from 15 to 3600",
-            "t.yaml:14: bridges[0].ports[0].type: \"tab\" is wrong; allowed: tap, null, pcap, dpdk or dummy",
+            "t.yaml:14: bridges[0].ports[0].type: \"tab\" is wrong; allowed: tap, null, pcap or dpdk",
             "t.yaml:15: bridges[0].ports[0].mtu: 70000 is wrong; allowed: a whole number from 68 to 9000",
             "t.yaml:16: bridges[0].ports[1].name: p1 is taken by bridges[0].ports[0].name; allowed: one that is not",
             "t.yaml:18: bridges[0].ports[1].vlan.access: 5000 is wrong; allowed: a whole number from 1 to 4094",

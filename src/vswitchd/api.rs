@@ -111,6 +111,10 @@ pub struct DelFlowsParams {
     /// Only rules within this match. None: every rule.
     #[serde(default)]
     pub flow: Option<String>,
+    /// Only the rule with exactly this match and priority (32 768 if `flow` says none), in each table unless `flow`
+    /// names one. `flow` may have `priority=` only with it.
+    #[serde(default)]
+    pub strict: bool,
 }
 
 impl Request {

@@ -226,7 +226,8 @@ impl Switch {
     }
 
     fn del_flows(&mut self, params: &DelFlowsParams) -> Result<FlowModReply, Error> {
-        self.change_flows(&params.bridge, params.flow.as_deref().unwrap_or(""), FlowModCommand::Delete)
+        let command = if params.strict { FlowModCommand::DeleteStrict } else { FlowModCommand::Delete };
+        self.change_flows(&params.bridge, params.flow.as_deref().unwrap_or(""), command)
     }
 
     fn change_flows(
@@ -374,5 +375,50 @@ fn exporter_info(bridge: &str, exporter: &BridgeExporter, cache_records: u64) ->
         records_lost: stats.dropped_records(),
         cache_records,
         cache_len_max: config.cache_entries as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dpif::model::{ModelConfig, ModelDpif};
+    use crate::netdev::{Netdev, NetdevConfig, NetdevError, NetdevProvider};
+    use crate::sync::ManualClock;
+    use crate::vswitchd::switch::{Parts, ProcessInfo};
+    use std::sync::Arc;
+
+    /// Opens nothing: the switch below has no devices.
+    #[derive(Debug)]
+    struct NoDevices;
+
+    impl NetdevProvider for NoDevices {
+        fn open(&mut self, config: NetdevConfig) -> Result<Box<dyn Netdev>, NetdevError> {
+            panic!("{config:?}")
+        }
+    }
+
+    #[test]
+    fn del_flows_takes_a_priority_only_if_it_is_strict_and_then_deletes_that_rule_alone() {
+        let text = "bridges: [{name: br0, internal_port: false, rules: \
+                    ['priority=5,tcp,actions=drop', 'priority=6,tcp,actions=drop', 'priority=5,actions=drop']}]";
+        let config = crate::config::parse("t.yaml", text).unwrap_or_else(|faults| panic!("{faults}"));
+        let parts = Parts {
+            dpif: Box::new(ModelDpif::new(ModelConfig::default())),
+            devices: Box::new(NoDevices),
+            clock: Arc::new(ManualClock::default()),
+            process: ProcessInfo::default(),
+            is_parallel: false,
+        };
+        let mut switch = Switch::new(&config, parts).expect("the configuration is good");
+        let mut delete = |flow: &str, strict: bool| {
+            let params = DelFlowsParams { bridge: "br0".into(), flow: Some(flow.into()), strict };
+            switch.del_flows(&params).map(|reply| (reply.flows_changed, reply.rule_count))
+        };
+        let error = delete("priority=5,tcp", false).expect_err("a priority");
+        assert!(error.message.contains("without --strict"), "{}", error.message);
+        assert_eq!(delete("tcp", true), Ok((0, 3)), "no rule has the default priority");
+        assert_eq!(delete("priority=5,tcp", true), Ok((1, 2)));
+        assert_eq!(delete("priority=5", true), Ok((1, 1)));
+        assert_eq!(delete("", false), Ok((1, 0)));
     }
 }

@@ -349,8 +349,11 @@ impl World {
         let bridge = self.random_bridge();
         let flow =
             pick(&mut self.rng, &["table=0,udp", "table=1", "in_port=1", "table=0,tcp", "table=2", "ip"]);
-        let reply =
-            self.switch.call(Request::DelFlows(DelFlowsParams { bridge, flow: Some(flow.to_owned()) }));
+        let reply = self.switch.call(Request::DelFlows(DelFlowsParams {
+            bridge,
+            flow: Some(flow.to_owned()),
+            strict: false,
+        }));
         reply.unwrap_or_else(|error| panic!("{flow}: {error:?}"));
         let mut removed: Vec<FlowRemoved> = Vec::new();
         self.switch.ofproto_mut().recv_flow_removed(&mut removed, usize::MAX);

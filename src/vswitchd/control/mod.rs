@@ -8,7 +8,7 @@
 //! A client is as hostile as anything from outside, if less likely to be so. It can't grow the switch: a
 //! connection whose replies are not read is soon answered no further request, and one that reads nothing for
 //! [`STALL_MAX`] is dropped and counted. It can't starve the loop: a connection gets [`TURN_STEPS_MAX`] steps a
-//! turn, and what is left comes back as a fresh event (registering anew with an edge-triggered poll reports a
+//! turn, none longer than one request even in a batch, and what is left comes back as a fresh event (registering anew with an edge-triggered poll reports a
 //! socket that is ready, again).
 //!
 //! # Threads
@@ -48,8 +48,9 @@ pub const STALL_MAX: Nanos = Nanos::from_secs(30);
 /// A client that has been silent for so long loses its connection to a new one if none is free.
 pub const SILENCE_MIN: Nanos = Nanos::from_secs(10);
 
-/// Requests and reads of one connection in one turn of the loop.
-const TURN_STEPS_MAX: usize = 64;
+/// Requests and reads of one connection in one turn of the loop. A step can be an `add-flow`, which takes
+/// milliseconds where there are many megaflows to check again; all connections together take at most 256 steps.
+const TURN_STEPS_MAX: usize = 4;
 
 /// Replies are sent together up to about so many bytes: small ones to pipelined requests share a system call.
 const OUTPUT_SIZE_BATCH: usize = 64 << 10;
@@ -103,6 +104,12 @@ pub enum ControlError {
     #[error("control socket {}: there is a file of another kind: remove it, or choose another path", path.display())]
     NotASocket {
         /// The path.
+        path: PathBuf,
+    },
+    /// In place of the lock file is something else, a symbolic link perhaps, and we follow none.
+    #[error("control socket lock {}: it is no regular file: remove it, or choose another path", path.display())]
+    NotALock {
+        /// The lock file's path.
         path: PathBuf,
     },
     /// The system said no.
@@ -301,7 +308,7 @@ impl ControlServer {
 
     fn accept(&mut self, now: Nanos) {
         self.is_accept_due = true;
-        for _ in 0..TURN_STEPS_MAX {
+        for _ in 0..CONNECTION_COUNT_MAX {
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -10,6 +10,11 @@
 //! A lock file that is removed while another process waits to lock it would give two owners, each with its own
 //! file; so after locking, the file must still be the one at its path, or all is done again.
 //!
+//! The switch runs as root, and the path may be in a directory that others write to. So a symbolic link in place of
+//! the lock file, which could lead to any file of the host, is refused: a lock file is created with `O_EXCL`, which
+//! follows no link, and one that is there is looked at before it is opened. A link that takes its place in
+//! between is opened, but nothing more: it is not the file at the path, so nothing is written to it.
+//!
 //! The socket is bound under a temporary name, given its mode, and moved to its place: nobody can connect before
 //! the mode is right, and a leftover is replaced in one step.
 //!
@@ -55,14 +60,12 @@ impl OwnedPath {
             fs::create_dir_all(parent).map_err(fault(IoStep::CreateDirectory))?;
         }
         for _ in 0..LOCK_ATTEMPTS_MAX {
-            let mut lock_file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o644)
-                .open(&lock_path)
-                .map_err(fault(IoStep::Lock))?;
+            let mut lock_file = match open_lock(&lock_path) {
+                Ok(Some(lock_file)) => lock_file,
+                Ok(None) => return Err(ControlError::NotALock { path: lock_path }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(fault(IoStep::Lock)(source)),
+            };
             match lock_file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -169,6 +172,18 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()
+}
+
+/// Opens the lock file, and makes it if there is none. None: what is there is no regular file. Not found: it was
+/// removed meanwhile.
+fn open_lock(path: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.clone().create_new(true).mode(0o644).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map(Some),
+    }
+    if fs::symlink_metadata(path)?.is_file() { options.open(path).map(Some) } else { Ok(None) }
 }
 
 /// Whether `file` is what is at `path` now.

@@ -13,7 +13,8 @@
 //! # Bounds
 //! [`REQUEST_SIZE_MAX`] bytes a line: a longer one is answered with an error, and the connection ends, since
 //! where the next line begins is unknown. [`REQUEST_DEPTH_MAX`] brackets deep. [`BATCH_LEN_MAX`] requests in a
-//! batch. What an answer may take is given by the caller; one that needs more becomes an error.
+//! batch, carried out one for each call of [`Session::answer_next`], so that the caller can do something else in
+//! between. What an answer may take is given by the caller; one that needs more becomes an error.
 //!
 //! # Threads
 //! A session belongs to its connection, on the control thread.
@@ -24,14 +25,14 @@ use serde::Serialize;
 use serde_json::Value;
 use std::io;
 
-/// Longest request line. The largest sensible request is a flow of a few kilobytes; a batch holds some hundred.
+/// Longest request line. The largest sensible request is a flow of a few kilobytes; a batch has [`BATCH_LEN_MAX`].
 pub const REQUEST_SIZE_MAX: usize = 1 << 20;
 
 /// How deep arrays and objects of a request may nest. Requests of this version need 3: batch, request, params.
 pub const REQUEST_DEPTH_MAX: usize = 16;
 
-/// Requests in one batch.
-pub const BATCH_LEN_MAX: usize = 1024;
+/// Requests in one batch. Scripts that have more send several, one after the other.
+pub const BATCH_LEN_MAX: usize = 64;
 
 /// Memory that a connection without a request keeps for the next.
 const INPUT_SIZE_KEPT: usize = 1 << 16;
@@ -53,11 +54,24 @@ pub struct Session {
     input_done: usize,
     /// Bytes of `input` in which no newline is left to find.
     input_scanned: usize,
+    /// The batch that is being carried out: it comes before what is left of `input`.
+    batch: Option<Batch>,
     output: Vec<u8>,
     /// Bytes at the front of `output` that are sent.
     output_done: usize,
     is_closing: bool,
     stats: SessionStats,
+}
+
+/// A batch whose requests are not all carried out.
+#[derive(Debug)]
+struct Batch {
+    /// At least one.
+    requests: std::vec::IntoIter<Value>,
+    /// Bytes that its answers may still take.
+    room: usize,
+    /// Whether a request of it was answered.
+    has_answers: bool,
 }
 
 impl Session {
@@ -89,11 +103,16 @@ impl Session {
         }
     }
 
-    /// Carries out the next complete line, if there is one, and says so. Its answers, if any, are appended to
-    /// the output and take at most about `output_room` bytes.
+    /// Takes one step, if there is one to take, and says so: carries out the next complete line, or one request of
+    /// it if it is a batch. Its answer, if any, is appended to the output and takes at most about `output_room`
+    /// bytes; those of a batch take at most as much together.
     pub fn answer_next(&mut self, handler: &mut dyn ControlHandler, output_room: usize) -> bool {
         if self.is_closing {
             return false;
+        }
+        if self.batch.is_some() {
+            self.answer_batch(handler, output_room);
+            return true;
         }
         let newline = self.input[self.input_scanned..].iter().position(|&byte| byte == b'\n');
         let end = newline.map_or(self.input.len(), |offset| self.input_scanned + offset);
@@ -108,14 +127,43 @@ impl Session {
         let line = self.input[self.input_done..end].trim_ascii();
         if !line.is_empty() {
             let mut answer = Answer { room: output_room, stats: &mut self.stats, handler };
-            if let Some(text) = answer.document(line) {
-                self.output.extend_from_slice(&text);
-                self.output.push(b'\n');
+            match answer.document(line) {
+                Document::Silent => {}
+                Document::Answer(text) => {
+                    self.output.extend_from_slice(&text);
+                    self.output.push(b'\n');
+                }
+                Document::Batch(requests) => {
+                    let requests = requests.into_iter();
+                    self.batch = Some(Batch { requests, room: output_room, has_answers: false });
+                    self.answer_batch(handler, output_room);
+                }
             }
         }
         self.input_done = end + 1;
         self.input_scanned = end + 1;
         true
+    }
+
+    /// Carries out the next request of the batch.
+    fn answer_batch(&mut self, handler: &mut dyn ControlHandler, output_room: usize) {
+        let Some(batch) = &mut self.batch else { return };
+        if let Some(request) = batch.requests.next() {
+            let room = batch.room.min(output_room);
+            if let Some(text) = (Answer { room, stats: &mut self.stats, handler }).request(request) {
+                self.output.push(if batch.has_answers { b',' } else { b'[' });
+                self.output.extend_from_slice(&text);
+                batch.has_answers = true;
+                batch.room = batch.room.saturating_sub(text.len() + 1);
+            }
+        }
+        if batch.requests.as_slice().is_empty() {
+            // JSON-RPC 2.0 section 6: no answer at all to a batch of notifications.
+            if batch.has_answers {
+                self.output.extend_from_slice(b"]\n");
+            }
+            self.batch = None;
+        }
     }
 
     fn refuse_long_line(&mut self) {
@@ -165,7 +213,17 @@ pub fn error_line(error: &Error) -> Vec<u8> {
     line
 }
 
-/// What answers one document.
+/// What a line holds.
+enum Document {
+    /// A notification, which is carried out.
+    Silent,
+    /// A request that is carried out, or a fault; with its answer.
+    Answer(Vec<u8>),
+    /// A batch that is to be carried out.
+    Batch(Vec<Value>),
+}
+
+/// What answers one request.
 struct Answer<'a> {
     room: usize,
     stats: &'a mut SessionStats,
@@ -173,42 +231,26 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// JSON-RPC 2.0 sections 4 to 6. Nothing to answer: the document held notifications only.
-    fn document(&mut self, line: &[u8]) -> Option<Vec<u8>> {
+    /// JSON-RPC 2.0 sections 4 to 6.
+    fn document(&mut self, line: &[u8]) -> Document {
         if !is_depth_allowed(line) {
             let message = format!("a request nests deeper than {REQUEST_DEPTH_MAX} arrays and objects");
-            return Some(self.error(&Value::Null, &Error::new(ErrorCode::ParseError, message)));
+            return Document::Answer(self.error(&Value::Null, &Error::new(ErrorCode::ParseError, message)));
         }
         match serde_json::from_slice(line) {
             Err(error) => {
                 let message = format!("a request is not JSON: {error}: send one document a line");
-                Some(self.error(&Value::Null, &Error::new(ErrorCode::ParseError, message)))
+                Document::Answer(self.error(&Value::Null, &Error::new(ErrorCode::ParseError, message)))
             }
-            Ok(Value::Array(requests)) => self.batch(requests),
-            Ok(request) => self.request(request),
-        }
-    }
-
-    fn batch(&mut self, requests: Vec<Value>) -> Option<Vec<u8>> {
-        if requests.is_empty() || requests.len() > BATCH_LEN_MAX {
-            let message =
-                format!("a batch has {} requests: 1 to {BATCH_LEN_MAX} are allowed", requests.len());
-            return Some(self.error(&Value::Null, &Error::new(ErrorCode::InvalidRequest, message)));
-        }
-        let mut answers = Vec::new();
-        for request in requests {
-            if let Some(answer) = self.request(request) {
-                answers.push(if answers.is_empty() { b'[' } else { b',' });
-                answers.extend_from_slice(&answer);
-                self.room = self.room.saturating_sub(answer.len() + 1);
+            Ok(Value::Array(requests)) if requests.is_empty() || requests.len() > BATCH_LEN_MAX => {
+                let message =
+                    format!("a batch has {} requests: 1 to {BATCH_LEN_MAX} are allowed", requests.len());
+                let error = Error::new(ErrorCode::InvalidRequest, message);
+                Document::Answer(self.error(&Value::Null, &error))
             }
+            Ok(Value::Array(requests)) => Document::Batch(requests),
+            Ok(request) => self.request(request).map_or(Document::Silent, Document::Answer),
         }
-        // JSON-RPC 2.0 section 6: no answer at all to a batch of notifications.
-        if answers.is_empty() {
-            return None;
-        }
-        answers.push(b']');
-        Some(answers)
     }
 
     fn request(&mut self, request: Value) -> Option<Vec<u8>> {

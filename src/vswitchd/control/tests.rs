@@ -172,9 +172,17 @@ fn pipelined_requests_are_all_answered_although_they_outlast_a_turn() {
 
 #[test]
 fn one_turn_never_answers_more_than_its_share() {
+    let batch = [b"[".as_slice(), VERSION.trim_ascii_end()].concat();
+    let rest = [b",".as_slice(), VERSION.trim_ascii_end()].concat().repeat(TURN_STEPS_MAX * 3 - 1);
+    answers_in_turns(&VERSION.repeat(TURN_STEPS_MAX * 3));
+    answers_in_turns(&[&batch[..], &rest, b"]\n".as_slice()].concat());
+}
+
+/// Sends requests for three turns at least, and looks at what each turn answers.
+fn answers_in_turns(requests: &[u8]) {
     let mut rig = Rig::new(4);
     let mut client = rig.connect();
-    client.write_all(&VERSION.repeat(TURN_STEPS_MAX * 3)).expect("a socket buffer takes this much");
+    client.write_all(requests).expect("a socket buffer takes this much");
     let mut events = Events::with_capacity(1);
     let deadline = Instant::now() + PATIENCE;
     while rig.handler.calls < TURN_STEPS_MAX * 3 {
@@ -414,6 +422,27 @@ fn a_file_that_is_no_socket_is_left_alone() {
     assert!(matches!(error, ControlError::NotASocket { .. }));
     assert_eq!(fs::read_to_string(&path).expect("read"), "data");
     assert!(!directory.path().join("precious.lock").exists());
+}
+
+#[test]
+fn a_link_in_place_of_the_lock_file_is_not_followed() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("x.sock");
+    let precious = directory.path().join("precious");
+    let lock = directory.path().join("x.sock.lock");
+    std::os::unix::fs::symlink(&precious, &lock).expect("linked");
+    let refused = || match ControlServer::bind(&path, 0o600).expect_err("a link") {
+        ControlError::NotALock { path } => assert_eq!(path, lock),
+        other => panic!("{other}"),
+    };
+    refused();
+    assert!(!precious.exists(), "what the link names is not made");
+    fs::write(&precious, "data").expect("written");
+    refused();
+    assert_eq!(fs::read_to_string(&precious).expect("read"), "data");
+    fs::remove_file(&lock).expect("removed");
+    fs::create_dir(&lock).expect("made");
+    refused();
 }
 
 #[test]

@@ -97,6 +97,9 @@ pub enum Command {
         bridge: String,
         /// Only rules within this match.
         flow: Option<String>,
+        /// Only the rule with exactly this match and this priority, for example `priority=5,tcp`.
+        #[arg(long, requires = "flow")]
+        strict: bool,
     },
     /// What runs there.
     Version,
@@ -127,7 +130,9 @@ impl Command {
             Command::Pmd => Request::Pmd,
             Command::Ipfix => Request::Ipfix,
             Command::AddFlow { bridge, flow } => Request::AddFlow(AddFlowParams { bridge, flow }),
-            Command::DelFlows { bridge, flow } => Request::DelFlows(DelFlowsParams { bridge, flow }),
+            Command::DelFlows { bridge, flow, strict } => {
+                Request::DelFlows(DelFlowsParams { bridge, flow, strict })
+            }
             Command::Version => Request::Version,
             Command::Stop => Request::Stop,
         }

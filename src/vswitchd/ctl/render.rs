@@ -60,7 +60,10 @@ fn plural(count: u64, one: &str, many: &str) -> String {
 }
 
 fn version(reply: &VersionReply) -> String {
-    let dpdk = reply.dpdk_version.as_ref().map_or("without DPDK".to_owned(), |dpdk| format!("DPDK {dpdk}"));
+    // DPDK's version begins with its name.
+    let dpdk = reply.dpdk_version.as_deref().map_or("without DPDK".to_owned(), |dpdk| {
+        format!("DPDK {}", dpdk.strip_prefix("DPDK ").unwrap_or(dpdk))
+    });
     paragraph(&format!("{}: penstock {}, {dpdk}, pid {}", reply.name, reply.version, reply.pid), 2)
 }
 

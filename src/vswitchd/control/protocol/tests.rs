@@ -78,7 +78,7 @@ fn parameters_come_by_name_or_by_position() {
         ask(&mut fake, format!("{request}\n").as_bytes());
     }
     let add = Request::AddFlow(api::AddFlowParams { bridge: "br0".into(), flow: "actions=drop".into() });
-    let del = Request::DelFlows(api::DelFlowsParams { bridge: "br0".into(), flow: None });
+    let del = Request::DelFlows(api::DelFlowsParams { bridge: "br0".into(), flow: None, strict: false });
     let ports = Request::DumpPorts(api::DumpPortsParams { bridge: None });
     assert_eq!(fake.asked, [add.clone(), add, del, ports]);
 }
@@ -95,7 +95,7 @@ fn every_method_reads_back_what_it_writes() {
         Request::Pmd,
         Request::Ipfix,
         Request::AddFlow(api::AddFlowParams { bridge: "b".into(), flow: "f".into() }),
-        Request::DelFlows(api::DelFlowsParams { bridge: "b".into(), flow: None }),
+        Request::DelFlows(api::DelFlowsParams { bridge: "b".into(), flow: Some("f".into()), strict: true }),
         Request::Stop,
     ];
     assert_eq!(requests.each_ref().map(Request::method), Request::METHODS);
@@ -165,6 +165,30 @@ fn a_batch_is_answered_in_order_and_bounded() {
     assert_eq!(error_code(&answers[0][1]), -32600);
     let long = Value::Array(vec![json!(0); BATCH_LEN_MAX + 1]);
     assert_eq!(error_code(&ask(&mut fake, format!("{long}\n").as_bytes())[0]), -32600);
+}
+
+#[test]
+fn a_step_is_one_request_in_a_batch_too() {
+    let request = |id: usize| match id % 3 {
+        0 => json!({"jsonrpc": "2.0", "method": "version"}),
+        _ => json!({"jsonrpc": "2.0", "method": "version", "id": id}),
+    };
+    let batch = Value::Array((0..BATCH_LEN_MAX).map(request).collect());
+    let (mut fake, mut session) = (Fake::default(), Session::new());
+    session.receive(format!("{batch}\n{}\n", request(1000)).as_bytes());
+    let mut output = Vec::new();
+    for count in 1..=BATCH_LEN_MAX + 1 {
+        assert!(session.answer_next(&mut fake, OUTPUT_ROOM * 10));
+        assert_eq!(fake.asked.len(), count);
+        // What is there can be sent before the batch is done.
+        output.extend_from_slice(session.output());
+        session.sent(session.output().len());
+    }
+    assert!(!session.answer_next(&mut fake, OUTPUT_ROOM));
+    let answers = lines(&output);
+    let ids: Vec<_> = answers[0].as_array().unwrap().iter().map(|answer| answer["id"].clone()).collect();
+    let expected: Vec<_> = (0..BATCH_LEN_MAX).filter(|id| id % 3 != 0).map(|id| json!(id)).collect();
+    assert_eq!((answers.len(), ids, &answers[1]["id"]), (2, expected, &json!(1000)));
 }
 
 #[test]
@@ -255,7 +279,7 @@ fn a_reply_that_has_no_room_becomes_an_error() {
     let batch =
         json!([{"jsonrpc": "2.0", "method": "stop", "id": 1}, {"jsonrpc": "2.0", "method": "stop", "id": 2}]);
     session.receive(format!("{batch}\n").as_bytes());
-    session.answer_next(&mut Fake::default(), 1500);
+    while session.answer_next(&mut Fake::default(), 1500) {}
     let answer = &lines(session.output())[0];
     assert!(answer[0].get("result").is_some(), "the first has room");
     assert_eq!(error_code(&answer[1]), -32004, "the second has what the first left");

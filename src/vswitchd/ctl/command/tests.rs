@@ -38,10 +38,28 @@ fn every_method_has_a_command_of_the_same_name() {
 }
 
 #[test]
+fn a_rule_of_one_priority_is_deleted_with_strict() {
+    let params = |line: &str| match parse(line).expect(line).command.request() {
+        Request::DelFlows(params) => params,
+        other => panic!("{other:?}"),
+    };
+    let strict = params("del-flows --strict br0 priority=5,tcp");
+    assert_eq!((strict.strict, strict.flow.as_deref()), (true, Some("priority=5,tcp")));
+    assert!(!params("del-flows br0 tcp").strict);
+}
+
+#[test]
 fn wrong_command_lines_are_refused() {
-    for line in
-        ["", "shw", "fdb", "show --timeout 0", "show --timeout -1", "show --timeout nan", "add-flow br0"]
-    {
+    for line in [
+        "",
+        "shw",
+        "fdb",
+        "show --timeout 0",
+        "show --timeout -1",
+        "show --timeout nan",
+        "add-flow br0",
+        "del-flows --strict br0",
+    ] {
         assert!(parse(line).is_err(), "{line}");
     }
 }

@@ -335,13 +335,15 @@ bridge br0 to udp:192.0.2.1:4739: failing
 
 #[test]
 fn short_replies_read_so() {
-    let version = VersionReply {
-        name: "lab".into(),
-        version: "0.1.0".into(),
-        dpdk_version: Some("22.11.4".into()),
-        pid: 9,
-    };
-    assert_eq!(text(Reply::Version(version)), "lab: penstock 0.1.0, DPDK 22.11.4, pid 9\n");
+    for dpdk_version in ["22.11.4", "DPDK 22.11.4"] {
+        let version = VersionReply {
+            name: "lab".into(),
+            version: "0.1.0".into(),
+            dpdk_version: Some(dpdk_version.into()),
+            pid: 9,
+        };
+        assert_eq!(text(Reply::Version(version)), "lab: penstock 0.1.0, DPDK 22.11.4, pid 9\n");
+    }
     let flow_mod = FlowModReply { bridge: "br0".into(), flows_changed: 1, rule_count: 13 };
     assert_eq!(text(Reply::FlowMod(flow_mod)), "bridge br0: 1 rule changed, 13 rules now\n");
     assert_eq!(text(Reply::Stop(StopReply { name: "lab".into(), pid: 9 })), "lab (pid 9) is stopping\n");

@@ -73,8 +73,13 @@ fn require(rng: &mut Rng, matching: &mut Match, field: Field) {
     matching.set_masked(field, value, mask);
 }
 
-/// A match, with what makes its fields meaningful.
-pub(crate) fn random_match(rng: &mut Rng) -> Match {
+/// A match, with what makes its fields meaningful: of a few fields of one of the packets there will be, as they
+/// are in it, or of any.
+pub(crate) fn random_match(rng: &mut Rng, packets: &[Flow]) -> Match {
+    if !packets.is_empty() && !one_in(rng, 3) {
+        let flow = pick(rng, packets);
+        return match_of(rng, &flow);
+    }
     let mut matching = Match::any();
     if one_in(rng, 3) {
         require(rng, &mut matching, Field::VlanVid);
@@ -93,6 +98,41 @@ pub(crate) fn random_match(rng: &mut Rng) -> Match {
         let is_set = matches!(field, Field::EthType | Field::IpProto | Field::VlanVid);
         if !is_set && one_in(rng, 10) && promises(&matching, field.info().prerequisite) {
             require(rng, &mut matching, field);
+        }
+    }
+    matching
+}
+
+fn match_of(rng: &mut Rng, flow: &Flow) -> Match {
+    let mut matching = Match::any();
+    let is_there = |field: &Field| FIELDS.iter().any(|info| info.field == *field);
+    let fields: Vec<Field> = all_fields()
+        .into_iter()
+        .filter(|field| is_there(field) && flow.meets(field.info().prerequisite))
+        .filter(|field| flow.key.has_vlan() || *field != Field::VlanPcp)
+        .collect();
+    for _ in 0..rng.usize(1..4) {
+        let field = pick(rng, &fields);
+        let prerequisite = field.info().prerequisite;
+        let needed: &[Field] = match prerequisite {
+            Prerequisite::None => &[],
+            Prerequisite::Vlan => &[Field::VlanVid],
+            Prerequisite::Arp | Prerequisite::Ipv4 | Prerequisite::Ipv6 | Prerequisite::Ip => {
+                &[Field::EthType]
+            }
+            Prerequisite::Nd | Prerequisite::NdSolicit | Prerequisite::NdAdvert => {
+                &[Field::EthType, Field::IpProto, Field::Icmpv6Type, Field::Icmpv6Code]
+            }
+            _ => &[Field::EthType, Field::IpProto],
+        };
+        needed.iter().for_each(|&field| matching.set(field, flow.get(field)));
+        if !needed.contains(&field) {
+            let mask = match field {
+                Field::VlanVid | Field::VlanTci if !flow.key.has_vlan() => field.full_mask(),
+                Field::VlanVid | Field::VlanTci => random_mask(rng, field) | 0x1000,
+                _ => random_mask(rng, field),
+            };
+            matching.set_masked(field, flow.get(field), mask);
         }
     }
     matching
@@ -197,8 +237,14 @@ fn random_move(rng: &mut Rng, style: Style, matching: &Match) -> Action {
 }
 
 /// One rule to add.
-pub(crate) fn random_rule(rng: &mut Rng, style: Style, table: u8, priority: u16) -> FlowMod {
-    let matching = random_match(rng);
+pub(crate) fn random_rule(
+    rng: &mut Rng,
+    style: Style,
+    packets: &[Flow],
+    table: u8,
+    priority: u16,
+) -> FlowMod {
+    let matching = random_match(rng, packets);
     let actions = random_actions(rng, style, &matching, table);
     let cookie = rng.u64(0..100);
     let mut rule = FlowMod { table, priority, matching, actions, cookie, ..FlowMod::add() };
@@ -213,11 +259,11 @@ pub(crate) fn random_rule(rng: &mut Rng, style: Style, table: u8, priority: u16)
 }
 
 /// Flow-mods for all tables. No two rules of a table have one priority: of such that overlap, either may win.
-pub(crate) fn random_rules(rng: &mut Rng, style: Style) -> Vec<FlowMod> {
+pub(crate) fn random_rules(rng: &mut Rng, style: Style, packets: &[Flow]) -> Vec<FlowMod> {
     let mut rules = Vec::new();
     for table in 0..TABLE_COUNT {
         for priority in 1..rng.u16(2..12) {
-            rules.push(random_rule(rng, style, table, priority));
+            rules.push(random_rule(rng, style, packets, table, priority));
         }
         if rng.bool() {
             let ways = [

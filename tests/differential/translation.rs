@@ -16,6 +16,8 @@ use crate::support::{number, one_in, pick, seeds};
 use fastrand::Rng;
 use penstock::datapath::{Datapath, DatapathConfig, IdlePolicy};
 use penstock::dpif::DropReason;
+use penstock::flow::extract::extract;
+use penstock::flow::{DpPort, Flow, FlowKey, OfPort};
 use penstock::netdev::Netdev;
 use penstock::netdev::dummy::{DummyHandle, DummyNetdev};
 use penstock::ofproto::{
@@ -83,25 +85,44 @@ impl Scenario {
             ..OfprotoDpifConfig::default()
         };
         let ports = (1..=PORT_COUNT).map(|number| random_port(rng, number)).collect();
-        let rules = random_rules(rng, style);
-        let steps = random_steps(rng, style);
+        let frames = random_frames(rng, style);
+        let flow = |(port, frame): &(usize, Vec<u8>)| {
+            let mut key = FlowKey::ZERO;
+            extract(frame, DpPort(*port as u16), &mut key);
+            Flow::new(key, OfPort(*port as u32 + 1))
+        };
+        let packets: Vec<Flow> = frames.iter().map(flow).collect();
+        let rules = random_rules(rng, style, &packets);
+        let steps = random_steps(rng, style, frames, &packets);
         Scenario { bridge, ports, datapath, limits, rules, steps, has_normal: style.normal }
     }
 }
 
-fn random_steps(rng: &mut Rng, style: Style) -> Vec<Step> {
+/// Frames with the ports that they come in by. Some are like one another but for a bit or two.
+fn random_frames(rng: &mut Rng, style: Style) -> Vec<(usize, Vec<u8>)> {
     let tags = if style.push { Tags::Few } else { Tags::Two };
+    let mut frames: Vec<(usize, Vec<u8>)> = Vec::new();
+    while frames.len() < FRAME_COUNT {
+        let (port, frame) = match rng.choice(&frames).cloned() {
+            Some((port, frame)) if rng.bool() => (port, disturbed(rng, &frame)),
+            _ => (rng.usize(0..PORT_COUNT as usize), random_frame(rng, tags)),
+        };
+        if style.broken || is_whole(&frame) {
+            frames.push((port, frame));
+        }
+    }
+    frames
+}
+
+fn random_steps(rng: &mut Rng, style: Style, frames: Vec<(usize, Vec<u8>)>, packets: &[Flow]) -> Vec<Step> {
     let is_meant = |frame: &Vec<u8>| style.broken || is_whole(frame);
-    let random = std::iter::repeat_with(|| random_frame(rng, tags)).filter(is_meant);
-    let frames: Vec<Vec<u8>> = random.take(FRAME_COUNT).collect();
-    let frames: Vec<_> = frames.into_iter().map(|frame| (rng.usize(0..PORT_COUNT as usize), frame)).collect();
     let mut steps = Vec::new();
     for round in 0..3 {
         let mut order = frames.clone();
         rng.shuffle(&mut order);
         while !order.is_empty() {
             if one_in(rng, 40) {
-                steps.push(random_change(rng, style, steps.len() as u16));
+                steps.push(random_change(rng, style, packets, steps.len() as u16));
             }
             let is_burst = !style.normal && round > 0 && rng.bool();
             let count = if is_burst { rng.usize(1..=order.len()) } else { 1 };
@@ -120,14 +141,15 @@ fn random_steps(rng: &mut Rng, style: Style) -> Vec<Step> {
     steps
 }
 
-fn random_change(rng: &mut Rng, style: Style, count: u16) -> Step {
+fn random_change(rng: &mut Rng, style: Style, packets: &[Flow], count: u16) -> Step {
+    let table = rng.u8(0..TABLE_COUNT);
     match rng.u8(0..8) {
-        0..=2 => Step::Change(Box::new(random_rule(rng, style, rng.clone().u8(0..TABLE_COUNT), 100 + count))),
+        0..=2 => Step::Change(Box::new(random_rule(rng, style, packets, table, 100 + count))),
         3 | 4 => {
             let command = pick(rng, &[FlowModCommand::Delete, FlowModCommand::Modify]);
             // A modify that finds no rule adds one.
-            let mut change = random_rule(rng, style, rng.clone().u8(0..TABLE_COUNT), 100 + count);
-            (change.command, change.matching) = (command, random_match(rng));
+            let mut change = random_rule(rng, style, packets, table, 100 + count);
+            (change.command, change.matching) = (command, random_match(rng, packets));
             Step::Change(Box::new(change))
         }
         5 => Step::SetPort(rng.usize(0..PORT_COUNT as usize), random_port(rng, 0)),

@@ -205,7 +205,8 @@ fn a_frame_that_is_too_large_does_not_stop_those_behind_it() {
     let small = udp(1, 1).build();
     bed.inject(A, &small);
     bed.run_installing(coarse(), &[Action::Output(bed.port(B)), Action::Output(bed.port(C))]);
-    (bed.sent(B), bed.sent(C));
+    bed.sent(B);
+    bed.sent(C);
     bed.inject(A, &udp(1, 1).payload_size(1600).build());
     bed.inject(A, &small);
     bed.run();

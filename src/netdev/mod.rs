@@ -139,7 +139,7 @@ pub struct Buffers {
 
 /// A device under the control thread's care.
 ///
-/// The life of a device: opened with its configuration ([`open`]), queues taken, started; statistics and link
+/// The life of a device: opened with its configuration ([`NetdevProvider::open`]), queues taken, started; statistics and link
 /// asked for at any time; queues put back, stopped by being dropped. All calls are on the control thread.
 pub trait Netdev: Send + fmt::Debug {
     /// The configuration it was opened with.

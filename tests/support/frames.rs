@@ -3,8 +3,11 @@
 use super::{one_in, pick};
 use fastrand::Rng;
 use penstock::flow::extract::extract;
-use penstock::flow::{DpPort, Field, FlowKey};
+use penstock::flow::fields::{FIELDS, FieldInfo};
+use penstock::flow::{DpPort, Field, Flow, FlowKey, OfPort};
+use penstock::packet::Packet;
 use penstock::packet::build::{FrameBuilder, samples};
+use penstock::packet::edit::set_field;
 
 /// IPv4 addresses that frames and rules have.
 pub(crate) const IPV4: [u32; 5] = [0x0a00_0001, 0x0a00_0002, 0x0a00_0102, 0x0b00_0001, 0xc0a8_0001];
@@ -191,8 +194,11 @@ pub(crate) fn is_whole(frame: &[u8]) -> bool {
         && !(is_arp && key.nw_proto == 0)
 }
 
-/// The same frame, with a few bits of its headers changed: what tells a mask that is too wide.
+/// The same frame with one field changed, or a few bits of its headers: what tells a mask that is too wide.
 pub(crate) fn disturbed(rng: &mut Rng, frame: &[u8]) -> Vec<u8> {
+    if rng.bool() {
+        return with_another_field(rng, frame);
+    }
     let mut bytes = frame.to_vec();
     for _ in 0..rng.usize(1..3) {
         let end = bytes.len().min(100);
@@ -201,6 +207,23 @@ pub(crate) fn disturbed(rng: &mut Rng, frame: &[u8]) -> Vec<u8> {
         }
     }
     without_dei(bytes)
+}
+
+fn with_another_field(rng: &mut Rng, frame: &[u8]) -> Vec<u8> {
+    let mut key = FlowKey::ZERO;
+    let layout = extract(frame, DpPort(0), &mut key);
+    let flow = Flow::new(key, OfPort(1));
+    let is_there = |info: &&FieldInfo| {
+        info.field != Field::VlanTci && info.field != Field::VlanVid && flow.meets(info.prerequisite)
+    };
+    let fields: Vec<Field> = FIELDS.iter().filter(is_there).map(|info| info.field).collect();
+    let field = pick(rng, &fields);
+    let mut packet = Packet::from_bytes(frame);
+    match (field, layout.l4_at()) {
+        (Field::TcpFlags, Some(l4)) => packet.data_mut()[l4 + 13] = random_value(rng, field) as u8,
+        _ => drop(set_field(&mut packet, &layout, field, random_value(rng, field), field.full_mask())),
+    }
+    packet.data().to_vec()
 }
 
 /// The key has no place for a tag's DEI bit: a tag that is taken off and put on again, as when NORMAL floods to

@@ -282,8 +282,12 @@ impl Datapath {
 
 impl WorkerSide {
     /// Gives a command; returns its number.
+    ///
+    /// What waits goes first, as far as the worker has made room since: a turn of the control thread may give far
+    /// more commands than the ring holds, and packets that wait in them are packets that the ports lack.
     fn give(&mut self, command: Command) -> u64 {
         self.given += 1;
+        self.hand_on_backlog();
         if !self.backlog.is_empty() {
             self.backlog.push_back(command);
         } else if let Err(command) = self.link.commands.push(command) {

@@ -494,3 +494,24 @@ fn threads_forward_and_stop() {
     drop(datapath);
     assert!(source.is_closed() && sink.is_closed());
 }
+
+/// Otherwise a turn of the control thread that gives more commands than the ring holds would leave the rest, and
+/// the packets that wait in them, to later turns, however fast the worker is.
+#[test]
+fn what_the_ring_had_no_room_for_follows_as_soon_as_more_is_given() {
+    let mut bed = Bed::new();
+    let give = |bed: &mut Bed| {
+        let execute = Execute { worker: WorkerId(0), packets: Vec::new(), actions: Vec::new() };
+        bed.datapath.execute(execute);
+        bed.datapath.workers[0].backlog.len()
+    };
+    let waiting = (0..link::COMMAND_RING_LEN + 100).map(|_| give(&mut bed)).last();
+    assert_eq!(waiting, Some(100));
+    let now = bed.clock.now();
+    bed.datapath.workers[0].worker.as_mut().expect("there is no thread").run_commands(now);
+    let done = bed.datapath.workers[0].acknowledged();
+    let waiting = give(&mut bed);
+    assert!(done > 0 && waiting < 100, "{waiting} still wait after {done} were carried out");
+    bed.datapath.synchronize();
+    assert_eq!(bed.datapath.workers[0].acknowledged(), bed.datapath.workers[0].given);
+}

@@ -1,0 +1,81 @@
+"""Windows and turns: what one measurement is, and when there are enough of them."""
+
+import statistics
+import time
+
+from source import SAMPLE_INTERVAL, RigError
+
+# After a switch is resumed, and before it is measured: until the core's caches are its own again.
+SETTLE_S = 0.2
+
+
+def window(switch, seconds):
+    """Measures a running switch for a while, on the CPU clock of its polling thread."""
+    start, sent_start = switch.shared.rx(), switch.shared.tx()
+    time.sleep(seconds)
+    end, sent_end = switch.shared.rx(), switch.shared.tx()
+    packets, sent = end.packets - start.packets, sent_end.packets - sent_start.packets
+    if packets == 0:
+        raise RigError(f"{switch.name} received nothing in {seconds} s: its core is taken by something else")
+    # Both counts are off by up to an interval at both ends.
+    if abs(packets - sent) > 2 * SAMPLE_INTERVAL:
+        raise RigError(f"{switch.name} received {packets} packets and sent {sent}: it loses some")
+    tsc_hz = switch.shared.tsc_hz()
+    cpu_s, wall_s = (end.cpu_ns - start.cpu_ns) / 1e9, (end.tsc - start.tsc) / tsc_hz
+    return {
+        "packets": packets,
+        "packets_per_cpu_second": packets / cpu_s,
+        "packets_per_second": packets / wall_s,
+        "cycles_per_packet": cpu_s * tsc_hz / packets,
+        "cpu_share": cpu_s / wall_s,
+    }
+
+
+def turn(switch, seconds):
+    """Resumes a paused switch, measures it, and pauses it again."""
+    switch.resume()
+    time.sleep(SETTLE_S)
+    before = switch.counters()
+    result = window(switch, seconds)
+    after = switch.counters()
+    switch.pause()
+    own = {name: after[name] - before[name] for name in after}
+    if own.get("misses"):
+        raise RigError(f"{switch.name} missed {own['misses']} packets while it was measured: it was not warm")
+    if own:
+        result["own_busy_cycles_per_packet"] = own["busy_cycles"] / max(own["rx_packets"], 1)
+        result["emc_hit_ratio"] = own["emc_hits"] / max(own["rx_packets"], 1)
+    return result
+
+
+def summary(repeats):
+    """Medians, and how far the middle half of the values lies apart, relative to the median."""
+    cycles = sorted(repeat["cycles_per_packet"] for repeat in repeats)
+    median = statistics.median(cycles)
+    return {
+        "packets_per_cpu_second": statistics.median(r["packets_per_cpu_second"] for r in repeats),
+        "packets_per_second": statistics.median(r["packets_per_second"] for r in repeats),
+        "cycles_per_packet": median,
+        "spread": _quartile_distance(cycles) / median,
+        "repeats": repeats,
+    }
+
+
+def _quartile_distance(values):
+    if len(values) < 2:
+        return 0.0
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return high - low
+
+
+def in_turns(switches, options):
+    """Measures switches one after another, again and again, until their medians can be trusted or the turns are
+    used up. Returns the summary of each, by name. All must be paused."""
+    repeats = {switch.name: [] for switch in switches}
+    for count in range(1, options.repeats_max + 1):
+        for switch in switches:
+            repeats[switch.name].append(turn(switch, options.window))
+        spread = max(summary(values)["spread"] for values in repeats.values())
+        if count >= options.repeats and spread <= options.spread_max:
+            break
+    return {name: summary(values) for name, values in repeats.items()}

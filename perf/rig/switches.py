@@ -1,0 +1,181 @@
+"""The switches that are measured: each is started with the source loaded, paused, resumed and stopped alike.
+
+A paused switch is stopped by SIGSTOP, so that several can own the same core and be measured in turns without being
+started anew: the caches and flow tables that they have filled stay as they are.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+from source import RigError, Shared
+
+START_DEADLINE_S = 30
+
+
+class Switch:
+    """A program with two net_null ports: one receives from the source, the other swallows."""
+
+    # Its name in tables and results.
+    name = ""
+
+    def __init__(self, rig):
+        self.rig = rig
+        self.process = None
+        self.log_path = os.path.join(rig.directory, f"{self.name}.log")
+        self.shared = Shared(os.path.join(rig.directory, f"{self.name}.shared"))
+
+    def spawn(self, command, stdin=subprocess.DEVNULL):
+        """Starts the program and waits until packets come out of it."""
+        environment = dict(os.environ, **self.shared.environment(self.rig.library))
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                command, env=environment, stdin=stdin, stdout=log, stderr=subprocess.STDOUT, cwd=self.rig.directory
+            )
+        self.wait_for(lambda: self.shared.is_attached() and self.shared.rx().packets > 0, "receive a packet")
+
+    def wait_for(self, condition, what, deadline_s=START_DEADLINE_S):
+        """Waits for a condition, as long as the program lives."""
+        end = time.monotonic() + deadline_s
+        while not condition():
+            if self.process.poll() is not None:
+                raise RigError(f"{self.name} ended by itself ({self.process.returncode}):\n{self.log_tail()}")
+            if time.monotonic() > end:
+                raise RigError(f"{self.name} did not {what} within {deadline_s} s:\n{self.log_tail()}")
+            time.sleep(0.01)
+
+    def log_tail(self):
+        """The end of what the program wrote."""
+        with open(self.log_path, "rb") as log:
+            return log.read()[-2000:].decode(errors="replace")
+
+    def pause(self):
+        """Takes it off its cores."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        """Lets it run on."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        """Ends it."""
+        if self.process is None:
+            return
+        self.resume()
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def counters(self):
+        """The switch's own counters, if it has any that a result should hold."""
+        return {}
+
+
+class Testpmd(Switch):
+    """DPDK's own forwarder: what the machine could do if a switch had nothing to decide."""
+
+    def __init__(self, rig, mode):
+        self.mode = mode
+        self.name = f"testpmd-{mode}"
+        super().__init__(rig)
+
+    def start(self):
+        """Starts it."""
+        memory = ["--in-memory", "-m", "128"] if self.rig.has_hugepages else ["--no-huge", "--no-shconf", "-m", "128"]
+        command = ["dpdk-testpmd", "--lcores", f"0@{self.rig.control_core},1@{self.rig.worker_core}"]
+        command += memory + ["--no-pci", "--no-telemetry", f"--file-prefix=rig-{self.mode}-{os.getpid()}"]
+        command += ["--vdev=net_null0,size=64,no-rx=0", "--vdev=net_null1,size=64,no-rx=1", "--"]
+        command += ["--nb-cores=1", f"--forward-mode={self.mode}", "--total-num-mbufs=16384", "--burst=32"]
+        command += ["--mbcache=512", "--no-mlockall", "--auto-start", "--interactive"]
+        # It runs until its input ends.
+        self.spawn(command, stdin=subprocess.PIPE)
+
+
+CONFIG = """\
+switch:
+  name: rig
+  run_dir: {directory}
+  log_level: warn
+dpdk:
+  hugepages: {hugepages}
+workers:
+  cores: [{worker_core}]
+  control_core: {control_core}
+  idle: spin
+  emc_entries: {emc_entries}
+  megaflows_max: {megaflows_max}
+bridges:
+  - name: br0
+    internal_port: false
+    rules:
+{rules}
+    ports:
+      - {{name: source, type: "null", number: 1, receive: true}}
+      - {{name: sink, type: "null", number: 2, receive: false}}
+metrics:
+  listen: off
+"""
+
+
+class Penstock(Switch):
+    """Ours."""
+
+    name = "penstock"
+
+    def __init__(self, rig):
+        super().__init__(rig)
+        self.socket = os.path.join(rig.directory, "rig.sock")
+
+    def start(self, scenario, flow_count):
+        """Starts it with a scenario's rules, and returns when every flow has its megaflow."""
+        # As an operator would who expects so many flows: twice the room in the cache, a little in the table.
+        emc_entries = 1 << max(16, (2 * flow_count - 1).bit_length())
+        config = CONFIG.format(
+            directory=self.rig.directory,
+            hugepages="require" if self.rig.has_hugepages else "never",
+            worker_core=self.rig.worker_core,
+            control_core=self.rig.control_core,
+            emc_entries=min(emc_entries, 1 << 22),
+            megaflows_max=max(200_000, flow_count + flow_count // 8),
+            rules="\n".join(f"      - {json.dumps(rule)}" for rule in scenario.rules),
+        )
+        path = os.path.join(self.rig.directory, "penstock.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(config)
+        self.shared.set_flow_count(flow_count)
+        self.spawn([self.rig.binary("penstockd"), "--config", path])
+        self.wait_for(lambda: os.path.exists(self.socket), "open its control socket")
+        self._warm_up(scenario.megaflow_count(flow_count), flow_count)
+
+    def _warm_up(self, megaflow_count, flow_count):
+        """Waits until nothing misses any more: over as many packets as meet each flow twice on average."""
+        start = self.pmd()
+
+        def is_warm():
+            nonlocal start
+            now = self.pmd()
+            if now["rx_packets"] - start["rx_packets"] < 2 * flow_count:
+                return False
+            is_quiet = now["misses"] == start["misses"] and now["megaflows"] == megaflow_count
+            start = now
+            return is_quiet
+
+        self.wait_for(is_warm, f"come to {megaflow_count} megaflows without misses", deadline_s=120)
+
+    def pmd(self):
+        """The worker's counters."""
+        command = [self.rig.binary("penstockctl"), "--socket", self.socket, "--json", "pmd"]
+        result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        reply = json.loads(result.stdout)
+        return reply.get("result", reply)["workers"][0]
+
+    def counters(self):
+        worker = self.pmd()
+        names = ["rx_packets", "emc_hits", "megaflow_hits", "misses", "upcalls_lost", "busy_cycles", "idle_cycles"]
+        return {name: worker[name] for name in names}

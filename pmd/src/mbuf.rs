@@ -316,8 +316,24 @@ impl Mbuf {
 
     /// Asks the NIC to fill in checksums when it sends this packet. The transport checksum field must hold the
     /// pseudo-header's sum, or [`crate::TxQueue::prepare`] must run before sending.
+    ///
+    /// # Panics
+    /// If the headers that `checksum` describes do not lie within the packet: drivers that compute in software
+    /// would write behind it.
     #[inline]
     pub fn set_tx_checksum(&mut self, checksum: TxChecksum) {
+        let l4_size = match checksum.l4 {
+            L4Checksum::None => 0,
+            L4Checksum::Tcp => 20,
+            L4Checksum::Udp => 8,
+        };
+        let headers_size =
+            usize::from(checksum.l2_size & 0x7f) + usize::from(checksum.l3_size & 0x1ff) + l4_size;
+        assert!(
+            headers_size <= self.data().len(),
+            "headers of {headers_size} bytes in {}",
+            self.data().len()
+        );
         let mut flags =
             if checksum.is_ipv4 { dpdk_sys::SHIM_MBUF_F_TX_IPV4 } else { dpdk_sys::SHIM_MBUF_F_TX_IPV6 };
         if checksum.ipv4 && checksum.is_ipv4 {
@@ -534,7 +550,7 @@ mod tests {
     fn a_checksum_request_is_packed_as_dpdk_reads_it() {
         let checksum =
             TxChecksum { l2_size: 18, l3_size: 20, is_ipv4: true, ipv4: true, l4: L4Checksum::Udp };
-        let fake = Fake::new(10, None).with(|mbuf| mbuf.set_tx_checksum(checksum));
+        let fake = Fake::new(60, None).with(|mbuf| mbuf.set_tx_checksum(checksum));
         // SAFETY: all views of the union are integers over the same bytes.
         let packed = unsafe { fake.head.__bindgen_anon_3.__bindgen_anon_1 };
         assert_eq!((packed.l2_len(), packed.l3_len()), (18, 20));

@@ -2,7 +2,7 @@
 //! CAP_NET_ADMIN, for the taps. EAL starts once in a process, so all tests here share one.
 #![cfg(feature = "dpdk")]
 
-use penstock::netdev::dpdk::{DpdkConfig, DpdkNetdevs, memory_size};
+use penstock::netdev::dpdk::{DpdkConfig, DpdkNetdevs, Holders, memory_size};
 use penstock::netdev::{Netdev, NetdevConfig, NetdevError, NetdevKind, RxQueue, TxQueue};
 use penstock::packet::{BURST_LEN_MAX, Packet, PacketBatch};
 use pmd::{EalConfig, HugepagePolicy};
@@ -21,9 +21,11 @@ fn netdevs() -> &'static DpdkNetdevs {
     NETDEVS.get_or_init(|| {
         // As many devices as the tests here open at once, each as large as the largest.
         let largest = config("any", NetdevKind::Tap { interface: "any".to_owned() });
-        let memory_size = memory_size(&vec![largest; 16], 1);
+        let largest = vec![largest; 16];
+        let holders = Holders::new(&largest, 1, 1024);
+        let memory_size = memory_size(&largest, holders);
         let eal = EalConfig { memory_size, hugepages: HugepagePolicy::Never, ..EalConfig::default() };
-        DpdkNetdevs::start(&DpdkConfig { eal, worker_count: 1 }).expect("EAL starts without hugepages")
+        DpdkNetdevs::start(&DpdkConfig { eal, holders }).expect("EAL starts without hugepages")
     })
 }
 

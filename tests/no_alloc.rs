@@ -1,7 +1,7 @@
 //! The packet loop allocates nothing and makes no system call, in its steady state.
 //!
 //! The workers run on devices in memory whose transmitted packets come in again, with rules that use every
-//! part of the fast path: both caches, rewriting, tagging, TTL, several outputs, metering. An allocator that
+//! part of the steady path: the cache, rewriting, tagging, TTL, metering. An allocator that
 //! aborts watches the calling thread while they run; a second test runs the same in a child process under a
 //! seccomp filter that kills it at the first system call.
 

@@ -316,8 +316,24 @@ impl Mbuf {
 
     /// Asks the NIC to fill in checksums when it sends this packet. The transport checksum field must hold the
     /// pseudo-header's sum, or [`crate::TxQueue::prepare`] must run before sending.
+    ///
+    /// # Panics
+    /// If the headers that `checksum` describes do not lie within the packet: drivers that compute in software
+    /// would write behind it.
     #[inline]
     pub fn set_tx_checksum(&mut self, checksum: TxChecksum) {
+        let l4_size = match checksum.l4 {
+            L4Checksum::None => 0,
+            L4Checksum::Tcp => 20,
+            L4Checksum::Udp => 8,
+        };
+        let headers_size =
+            usize::from(checksum.l2_size & 0x7f) + usize::from(checksum.l3_size & 0x1ff) + l4_size;
+        assert!(
+            headers_size <= self.data().len(),
+            "headers of {headers_size} bytes in {}",
+            self.data().len()
+        );
         let mut flags =
             if checksum.is_ipv4 { dpdk_sys::SHIM_MBUF_F_TX_IPV4 } else { dpdk_sys::SHIM_MBUF_F_TX_IPV6 };
         if checksum.ipv4 && checksum.is_ipv4 {

@@ -34,9 +34,8 @@ use std::fs;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Packets of one device that the switch may hold outside of its queues: an upcall ring of 2 048, and a burst in
-/// the transmit buffer of each of 64 ports.
-const HELD_COUNT: u32 = 2048 + 64 * BURST_LEN_MAX as u32;
+/// Packets of one device that may lie in transmit buffers and bursts under way: a burst for each of 64 ports.
+const BUFFERED_COUNT: u32 = 64 * BURST_LEN_MAX as u32;
 
 /// The smallest record of a capture file: its header, and an Ethernet header.
 const PCAP_RECORD_SIZE_MIN: u64 = 16 + 14;
@@ -49,35 +48,59 @@ static DEVICE_COUNT: AtomicU32 = AtomicU32::new(0);
 pub struct DpdkConfig {
     /// What EAL is to take of the machine; its `memory_size` is usually [`memory_size`]'s answer.
     pub eal: EalConfig,
+    /// Who will hold the devices' packets.
+    pub holders: Holders,
+}
+
+/// Who may hold a device's packets, besides its own queues. A pool that is smaller than what they can hold can be
+/// drained by others: packets that another port's NIC has not finished sending, or that wait for the control
+/// thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holders {
     /// Worker threads that will poll the devices.
     pub worker_count: u16,
+    /// Packets that may lie outside the device's own queues.
+    pub held_count: u32,
+}
+
+impl Holders {
+    /// The holders in a switch of these devices, of whose packets `upcall_packet_count` of each device may wait for
+    /// the control thread in each worker's ring.
+    pub fn new(configs: &[NetdevConfig], worker_count: u16, upcall_packet_count: u32) -> Holders {
+        // Only hardware keeps what it was given to send; taps, files and sinks are done with it at once.
+        let hardware = configs.iter().filter(|config| matches!(config.kind, NetdevKind::Dpdk { .. }));
+        let sending: u32 =
+            hardware.map(|config| u32::from(config.tx_queue_count) * u32::from(config.tx_queue_len)).sum();
+        let waiting = u32::from(worker_count) * upcall_packet_count;
+        Holders { worker_count, held_count: BUFFERED_COUNT + waiting + sending }
+    }
 }
 
 /// Opens DPDK's devices. The last one of it and its devices ends EAL.
 #[derive(Debug)]
 pub struct DpdkNetdevs {
     eal: Eal,
-    worker_count: u16,
+    holders: Holders,
 }
 
-/// Bytes of packet memory for these devices with this many workers. Kinds that are not DPDK's take none. A device
+/// Bytes of packet memory for these devices with these holders. Kinds that are not DPDK's take none. A device
 /// that may be added later is best counted, too.
-pub fn memory_size(configs: &[NetdevConfig], worker_count: u16) -> usize {
-    EalConfig::memory_for(&pool_configs(configs, worker_count))
+pub fn memory_size(configs: &[NetdevConfig], holders: Holders) -> usize {
+    EalConfig::memory_for(&pool_configs(configs, holders))
 }
 
 /// The same where there are no hugepages.
-pub fn no_huge_memory_size(configs: &[NetdevConfig], worker_count: u16) -> usize {
-    EalConfig::no_huge_memory_for(&pool_configs(configs, worker_count))
+pub fn no_huge_memory_size(configs: &[NetdevConfig], holders: Holders) -> usize {
+    EalConfig::no_huge_memory_for(&pool_configs(configs, holders))
 }
 
 /// The pools of these devices.
-fn pool_configs(configs: &[NetdevConfig], worker_count: u16) -> Vec<MempoolConfig> {
+fn pool_configs(configs: &[NetdevConfig], holders: Holders) -> Vec<MempoolConfig> {
     let dpdk = configs.iter().filter(|config| config.kind != NetdevKind::Dummy);
     // A tap has as many receive as transmit queues.
     let pools = dpdk.map(|config| {
         let count = config.rx_queue_count.max(config.tx_queue_count);
-        pool_config(config, count, count, worker_count)
+        pool_config(config, count, count, holders)
     });
     pools.collect()
 }
@@ -88,7 +111,7 @@ impl DpdkNetdevs {
     /// # Errors
     /// EAL's, which say what to do.
     pub fn start(config: &DpdkConfig) -> Result<DpdkNetdevs, EalError> {
-        Ok(DpdkNetdevs { eal: Eal::init(&config.eal)?, worker_count: config.worker_count })
+        Ok(DpdkNetdevs { eal: Eal::init(&config.eal)?, holders: config.holders })
     }
 
     /// EAL: to start workers, and to tell of its memory.
@@ -125,7 +148,7 @@ impl DpdkNetdevs {
         }
         let pool_config = MempoolConfig {
             socket: info.socket.filter(|_| self.eal.memory_mode() == pmd::MemoryMode::Hugepages),
-            ..pool_config(config, rx_count, tx_count, self.worker_count)
+            ..pool_config(config, rx_count, tx_count, self.holders)
         };
         let mempool = Mempool::create(&self.eal, &pool_config).map_err(|error| open_error(config, error))?;
         Ok(PortConfig {
@@ -146,13 +169,13 @@ const TAP_DRIVER: &str = "net_tap";
 const SYSCALL_DRIVERS: [&str; 3] = [TAP_DRIVER, "net_af_packet", "net_pcap"];
 
 /// The pool of a device: see the module.
-fn pool_config(config: &NetdevConfig, rx_count: u16, tx_count: u16, worker_count: u16) -> MempoolConfig {
+fn pool_config(config: &NetdevConfig, rx_count: u16, tx_count: u16, holders: Holders) -> MempoolConfig {
     let descriptors = |count: u16, len: u16| u32::from(count) * u32::from(len);
     let sizing = MempoolSizing {
         rx_descriptor_count: descriptors(rx_count, config.rx_queue_len),
         tx_descriptor_count: descriptors(tx_count, config.tx_queue_len),
-        worker_count: u32::from(worker_count),
-        held_count: HELD_COUNT + preloaded_count(&config.kind),
+        worker_count: u32::from(holders.worker_count),
+        held_count: holders.held_count + preloaded_count(&config.kind),
         mtu: config.mtu,
     };
     sizing.config()
@@ -577,9 +600,23 @@ mod tests {
     fn memory_grows_with_devices_and_queues() {
         let one = config(NetdevKind::Tap { interface: "tap9".to_owned() });
         let many = NetdevConfig { rx_queue_count: 8, ..one.clone() };
-        let none = memory_size(&[config(NetdevKind::Dummy)], 2);
-        let small = memory_size(std::slice::from_ref(&one), 2);
-        assert!(none < small && small < memory_size(&[many], 2));
-        assert_eq!(memory_size(&[one.clone(), one], 2) - small, small - none);
+        let size = |configs: &[NetdevConfig]| memory_size(configs, Holders::new(configs, 2, 512));
+        let none = size(&[config(NetdevKind::Dummy)]);
+        let small = size(std::slice::from_ref(&one));
+        assert!(none < small && small < size(&[many]));
+        assert_eq!(size(&[one.clone(), one]) - small, small - none);
+    }
+
+    #[test]
+    fn a_pool_has_room_for_what_other_ports_send_and_the_control_thread_keeps() {
+        let tap = config(NetdevKind::Tap { interface: "tap9".to_owned() });
+        let nic = NetdevConfig {
+            tx_queue_count: 2,
+            tx_queue_len: 4096,
+            ..config(NetdevKind::Dpdk { devargs: "0000:03:00.0".to_owned() })
+        };
+        let held = |configs: &[NetdevConfig]| Holders::new(configs, 3, 512).held_count;
+        assert_eq!(held(&[tap.clone(), nic]) - held(std::slice::from_ref(&tap)), 2 * 4096);
+        assert_eq!(held(&[tap]), BUFFERED_COUNT + 3 * 512);
     }
 }

@@ -3,7 +3,7 @@
 //! [`Packet`] is the only packet type of the switch. In production its bytes are a DPDK mbuf that the PMD
 //! filled; in tests, in simulation and for packets that the control thread makes, they are on the heap. Code
 //! above `netdev` cannot tell and need not care. A packet is owned by one thread at a time, frees its memory
-//! when dropped, and moves between threads through the rings of [`crate::sync`].
+//! when dropped, and moves between threads by value, through rings.
 //!
 //! What it leaves out: parsed headers. Extraction ([`crate::flow::extract`]) keeps those beside the packet,
 //! in arrays of the batch, because a packet that only crosses the exact-match cache never needs them.

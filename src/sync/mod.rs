@@ -1,4 +1,4 @@
-//! Time and the rings between threads.
+//! What threads share that is no layer's own: time, the doorbell, and a limit for logs.
 //!
 //! Time is an argument: the switch reads a [`Clock`] at the top of a loop and hands the reading down, so that
 //! a simulation can run years in a second and a failing seed replays exactly.

@@ -12,9 +12,11 @@ use super::control::{ControlError, ControlServer};
 use super::main_loop::{LoopError, MainLoop, Servers};
 use super::switch::{Parts, ProcessInfo, Switch, SwitchError};
 use crate::config::{Config, DpdkConfig, Hugepages, WorkerPlacement};
-use crate::datapath::{Datapath, DatapathConfig, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread};
+use crate::datapath::{
+    Datapath, DatapathConfig, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread, upcall_quota,
+};
 use crate::metrics::{MetricsServer, MetricsServerError};
-use crate::netdev::dpdk::{self, DpdkNetdevs};
+use crate::netdev::dpdk::{self, DpdkNetdevs, Holders};
 use crate::netdev::{Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevProvider};
 use crate::sync::{Clock, SystemClock};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -115,11 +117,10 @@ fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
     let DpdkConfig { hugepages, memory_mib } = config.dpdk;
     let netdevs = netdevs(config);
     let worker_count = config.workers.count();
+    let holders = Holders::new(&netdevs, worker_count, upcall_quota(config.workers.upcall_ring_len) as u32);
     let (memory_size, no_huge_memory_size) = match memory_mib {
         Some(mib) => (mib as usize * (1 << 20), mib as usize * (1 << 20)),
-        None => {
-            (dpdk::memory_size(&netdevs, worker_count), dpdk::no_huge_memory_size(&netdevs, worker_count))
-        }
+        None => (dpdk::memory_size(&netdevs, holders), dpdk::no_huge_memory_size(&netdevs, holders)),
     };
     let pci: Vec<_> = netdevs.iter().filter_map(|netdev| pci_address(&netdev.kind)).collect();
     DpdkNetdevs::start(&dpdk::DpdkConfig {
@@ -134,7 +135,7 @@ fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
             pci: if pci.is_empty() { PciAccess::Off } else { PciAccess::Allow(pci) },
             control_cores: Vec::new(),
         },
-        worker_count,
+        holders,
     })
 }
 
@@ -159,6 +160,12 @@ fn place_workers(config: &Config, available: &[u16]) -> Vec<Option<u16>> {
             if available.len() > 1 && free.len() == available.len() {
                 // Leave one to the control thread.
                 free.pop();
+            }
+            if available.len() == 1 {
+                tracing::warn!(
+                    "this process has one core: the worker shares it with the control thread and everything else; \
+                     give it more, or keep workers.idle at sleep"
+                );
             }
             if free.len() < usize::from(*count) {
                 tracing::warn!(

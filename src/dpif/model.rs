@@ -51,13 +51,21 @@ pub struct ModelConfig {
     pub megaflows_max: usize,
     /// Upcalls that may wait, of each worker.
     pub upcalls_max: usize,
+    /// Packets of one port that may wait in the upcalls of each worker.
+    pub upcall_quota: usize,
     /// What [`Action::Sample`] draws from, where its probability is neither 0 nor 1.
     pub seed: u64,
 }
 
 impl Default for ModelConfig {
     fn default() -> ModelConfig {
-        ModelConfig { worker_count: 1, megaflows_max: 65_536, upcalls_max: 4096, seed: 1 }
+        ModelConfig {
+            worker_count: 1,
+            megaflows_max: 65_536,
+            upcalls_max: 4096,
+            upcall_quota: usize::MAX,
+            seed: 1,
+        }
     }
 }
 
@@ -429,10 +437,17 @@ impl ModelDpif {
         for upcall in std::mem::take(&mut self.burst_upcalls) {
             let (count, in_port) = (upcall.packets.len() as u64, upcall.key.in_port);
             let worker = &mut self.workers[usize::from(upcall.worker.0)];
-            if worker.upcalls.len() >= self.config.upcalls_max {
+            let of_port = worker.upcalls.iter().filter(|waiting| waiting.key.in_port == in_port);
+            let waiting: usize = of_port.map(|waiting| waiting.packets.len()).sum();
+            let lost = if waiting + upcall.packets.len() > self.config.upcall_quota {
+                Some(DropReason::UpcallQuota)
+            } else {
+                (worker.upcalls.len() >= self.config.upcalls_max).then_some(DropReason::UpcallRingFull)
+            };
+            if let Some(reason) = lost {
                 worker.stats.upcalls_lost += count;
                 for _ in 0..count {
-                    self.drop_packet(in_port, DropReason::UpcallRingFull);
+                    self.drop_packet(in_port, reason);
                 }
                 continue;
             }

@@ -12,7 +12,7 @@ use crate::support::frames::{Tags, disturbed, random_frame, random_value};
 use crate::support::shrink::{fault, shrink};
 use crate::support::{number, one_in, pick, seeds};
 use fastrand::Rng;
-use penstock::datapath::{Datapath, DatapathConfig, IdlePolicy};
+use penstock::datapath::{Datapath, DatapathConfig, IdlePolicy, upcall_quota};
 use penstock::dpif::format::{format_dp_actions, format_megaflow};
 use penstock::dpif::model::{ModelConfig, ModelDpif};
 use penstock::dpif::{
@@ -94,7 +94,7 @@ impl Scenario {
             worker_count,
             emc_entries: pick(rng, &[8, 64, 1024]),
             megaflows_max: pick(rng, &[4, 64, 64]),
-            upcalls_max: pick(rng, &[4, 16, 256]),
+            upcalls_max: pick(rng, &[4, 16, 64, 256]),
             candidates,
             steps,
         }
@@ -426,6 +426,7 @@ impl Run<'_> {
             worker_count: scenario.worker_count,
             megaflows_max: scenario.megaflows_max,
             upcalls_max: scenario.upcalls_max,
+            upcall_quota: upcall_quota(scenario.upcalls_max),
             seed: 3,
         });
         Run {

@@ -535,9 +535,9 @@ impl World {
         let handled = sums.rx_packets - dropped(DropReason::Malformed);
         if self.has_controller {
             // Some of the upcalls that were lost had been looked up.
-            assert!(lookups <= handled && lookups >= handled - dropped(DropReason::UpcallRingFull));
+            assert!(lookups <= handled && lookups >= handled - lost_upcalls(sums));
         } else {
-            assert_eq!(lookups, handled - dropped(DropReason::UpcallRingFull), "{sums:?}");
+            assert_eq!(lookups, handled - lost_upcalls(sums), "{sums:?}");
         }
     }
 
@@ -585,7 +585,7 @@ impl World {
         self.tally.received = sums.rx_packets;
         self.tally.transmitted = sums.tx_packets;
         self.tally.dropped = sums.drops.iter().sum();
-        self.tally.upcalls_lost = dropped(DropReason::UpcallRingFull);
+        self.tally.upcalls_lost = lost_upcalls(&sums);
         self.tally.full_queue = dropped(DropReason::TxQueueFull);
         self.tally.no_buffer = dropped(DropReason::NoBuffer);
         self.tally.hits = workers.iter().map(|worker| worker.emc_hits + worker.megaflow_hits).sum();
@@ -596,6 +596,14 @@ impl World {
 
 fn came(sums: &PortStats) -> u64 {
     sums.rx_packets + sums.copies
+}
+
+/// Packets that died because the control thread did not keep up.
+fn lost_upcalls(sums: &PortStats) -> u64 {
+    [DropReason::UpcallRingFull, DropReason::UpcallQuota]
+        .iter()
+        .map(|reason| sums.drops[reason.index()])
+        .sum()
 }
 
 fn went(sums: &PortStats) -> u64 {
@@ -611,7 +619,7 @@ fn check_metering(
 ) {
     let dropped = |reason: DropReason| ports.iter().map(|port| port.drops[reason.index()]).sum::<u64>();
     let received: u64 = ports.iter().map(|port| port.rx_packets).sum();
-    let lost = dropped(DropReason::UpcallRingFull);
+    let lost: u64 = ports.iter().map(lost_upcalls).sum();
     let handled = received - dropped(DropReason::Malformed);
     let seen = collector.ingress_total().packets;
     assert!(seen <= handled && seen >= handled - lost, "{seen} packets metered, of {handled} less {lost}");

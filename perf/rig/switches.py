@@ -4,6 +4,7 @@ A paused switch is stopped by SIGSTOP, so that several can own the same core and
 started anew: the caches and flow tables that they have filled stay as they are.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,25 @@ import time
 from source import RigError, Shared
 
 START_DEADLINE_S = 30
+# New flows that a switch is given to set up at a time.
+FLOWS_AT_ONCE = 50_000
+
+
+def is_warm_over(misses, packets):
+    """Whether so few of the packets missed that it does not show: one in 100 000, at 10 us each, is 0.1 ns."""
+    return misses * 100_000 <= packets
+
+
+def put_first(pid):
+    """Gives a program the cores before everything else on the machine, as an appliance's switch would have them.
+
+    Where the kernel shares cores out by session first (autogroup), a process's own niceness counts only within
+    its session, so the session gets the same. What the kernel does not let us do is left undone: results are
+    per second of CPU time."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, -20)
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/autogroup", "w", encoding="utf-8") as file:
+        file.write("-20")
 
 
 class Switch:
@@ -32,19 +52,26 @@ class Switch:
         environment = dict(os.environ, **self.shared.environment(self.rig.library))
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                command, env=environment, stdin=stdin, stdout=log, stderr=subprocess.STDOUT, cwd=self.rig.directory
+                command,
+                env=environment,
+                stdin=stdin,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.rig.directory,
+                start_new_session=True,
             )
+        put_first(self.process.pid)
         self.wait_for(lambda: self.shared.is_attached() and self.shared.rx().packets > 0, "receive a packet")
 
-    def wait_for(self, condition, what, deadline_s=START_DEADLINE_S):
-        """Waits for a condition, as long as the program lives."""
+    def wait_for(self, condition, what, deadline_s=START_DEADLINE_S, interval_s=0.01):
+        """Waits for a condition, which it looks at every so often, as long as the program lives."""
         end = time.monotonic() + deadline_s
         while not condition():
             if self.process.poll() is not None:
                 raise RigError(f"{self.name} ended by itself ({self.process.returncode}):\n{self.log_tail()}")
             if time.monotonic() > end:
                 raise RigError(f"{self.name} did not {what} within {deadline_s} s:\n{self.log_tail()}")
-            time.sleep(0.01)
+            time.sleep(interval_s)
 
     def log_tail(self):
         """The end of what the program wrote."""
@@ -148,13 +175,23 @@ class Penstock(Switch):
         path = os.path.join(self.rig.directory, "penstock.yaml")
         with open(path, "w", encoding="utf-8") as file:
             file.write(config)
-        self.shared.set_flow_count(flow_count)
+        self.shared.set_flow_count(min(flow_count, FLOWS_AT_ONCE))
         self.spawn([self.rig.binary("penstockd"), "--config", path])
         self.wait_for(lambda: os.path.exists(self.socket), "open its control socket")
+        # Flows come in portions: a million at once is a test of flow set-up, and not what is measured here.
+        for count in range(FLOWS_AT_ONCE, flow_count, FLOWS_AT_ONCE):
+            self.shared.set_flow_count(count)
+            nearly_all = scenario.megaflow_count(count) * 0.98
+            what = f"come to {nearly_all:.0f} megaflows"
+            self.wait_for(lambda: self.pmd()["megaflows"] >= nearly_all, what, deadline_s=60, interval_s=0.1)
+        self.shared.set_flow_count(flow_count)
         self._warm_up(scenario.megaflow_count(flow_count), flow_count)
 
     def _warm_up(self, megaflow_count, flow_count):
-        """Waits until nothing misses any more: over as many packets as meet each flow twice on average."""
+        """Waits until next to nothing misses any more, over as many packets as meet each flow twice on average.
+
+        Not until nothing does: flows are drawn at random, and where the worker's core is taken away for seconds,
+        one or another is idle for long enough to be removed, and comes back."""
         start = self.pmd()
 
         def is_warm():
@@ -162,11 +199,14 @@ class Penstock(Switch):
             now = self.pmd()
             if now["rx_packets"] - start["rx_packets"] < 2 * flow_count:
                 return False
-            is_quiet = now["misses"] == start["misses"] and now["megaflows"] == megaflow_count
+            are_all_there = now["megaflows"] >= megaflow_count * 0.9999
+            is_quiet = is_warm_over(now["misses"] - start["misses"], now["rx_packets"] - start["rx_packets"])
             start = now
-            return is_quiet
+            return are_all_there and is_quiet
 
-        self.wait_for(is_warm, f"come to {megaflow_count} megaflows without misses", deadline_s=120)
+        # Asking is work for the control thread, which is to set flows up.
+        what = f"come to {megaflow_count} megaflows without misses"
+        self.wait_for(is_warm, what, deadline_s=120, interval_s=0.02 if megaflow_count < 10_000 else 0.2)
 
     def pmd(self):
         """The worker's counters."""

@@ -166,7 +166,7 @@ fn an_empty_pool_leaves_heap_packets_with_the_caller() {
     let (netdev, mut rx, mut tx) = started(ring("empty"));
     let packet = Packet::from_bytes(&frame(1, 64));
     let copies: Vec<_> = std::iter::from_fn(|| tx.copy_packet(&packet)).collect();
-    assert!(copies.len() > 4096, "a pool is sized for more than the queues");
+    assert!(copies.len() > 2048, "a pool is sized for more than the queues: {}", copies.len());
     let mut batch: PacketBatch = [packet].into_iter().collect();
     assert_eq!((tx.tx_burst(&mut batch), batch.len()), (0, 1));
     drop(copies);

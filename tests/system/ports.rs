@@ -75,16 +75,13 @@ fn what_a_capture_file_holds_comes_out_byte_for_byte() {
     switch.wait_for_rule("in_port=1", frames.len() as u64);
     switch.assert_conserved();
     switch.stop();
-    let written = read_pcap(&lab.path("out.pcap"));
-    assert_eq!(written.len(), frames.len());
-    // Flows that wait for their translation are overtaken by others, but within a flow the order stays.
-    let index_of = |written: &Vec<u8>| frames.iter().position(|frame| frame == written);
-    let mut last = [None; FLOW_COUNT as usize];
-    for written in &written {
-        let index = index_of(written).unwrap_or_else(|| panic!("{written:02x?} was not sent"));
-        let before = last[index % last.len()].replace(index);
-        assert!(before < Some(index), "frame {index} came behind {before:?}");
-    }
+    // All of them came in one go, before any megaflow was there. Packets that wait for a translation may be
+    // overtaken by those that find it made, so what is compared here is the frames, not their order; the tests in
+    // tests/sim and tests/differential know when order is kept.
+    let (mut written, mut sent) = (read_pcap(&lab.path("out.pcap")), frames);
+    written.sort();
+    sent.sort();
+    assert!(written == sent, "{} frames came out of {}", written.len(), sent.len());
 }
 
 #[test]

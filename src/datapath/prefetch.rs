@@ -8,7 +8,8 @@ pub(super) fn prefetch<T>(value: &T) {
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: prefetching is allowed on any address, and this one is a valid reference's.
-        // JUSTIFICATION: there is no safe form; `perf/benches/lookup.rs` shows the gain on large tables.
+        // JUSTIFICATION: there is no safe form; what it is for is the rig's case of a million megaflows, whose
+        // tables are larger than any cache (docs/performance.md).
         #[allow(unsafe_code, reason = "see SAFETY and JUSTIFICATION")]
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());

@@ -5,6 +5,7 @@
 //! transmitted, handed up, or counted under a [`DropReason`]; so are copies, each of which is counted when made.
 
 use super::link::{Garbage, Link, bump};
+use super::megaflow::Megaflow;
 use super::metering::{FlowCache, Observation};
 use super::program::{Op, Program};
 use super::tx::{TxPorts, Unsent};
@@ -95,8 +96,24 @@ impl Executor {
         self.seed
     }
 
-    /// Runs a program on a packet. `key` is the packet's as extracted, `layout` where its headers are.
-    #[inline]
+    /// Runs a megaflow's program on a packet. `key` is the packet's as extracted, `layout` where its headers are.
+    #[inline(always)]
+    pub(super) fn run_megaflow(
+        &mut self,
+        megaflow: &Megaflow,
+        packet: Packet,
+        key: &FlowKey,
+        layout: PacketLayout,
+        now: Nanos,
+    ) {
+        // By far the commonest program needs no state at all.
+        if megaflow.sole_output != DpPort::NONE {
+            return self.output(megaflow.sole_output, packet, key.in_port);
+        }
+        self.run(&megaflow.program, packet, key, layout, now);
+    }
+
+    /// Runs a program on a packet. `key` and `layout` as for [`Executor::run_megaflow`].
     pub(super) fn run(
         &mut self,
         program: &Program,
@@ -105,10 +122,6 @@ impl Executor {
         layout: PacketLayout,
         now: Nanos,
     ) {
-        // By far the commonest program needs no state at all.
-        if let [Op::Output(port)] = *program.ops {
-            return self.output(port, packet, key.in_port);
-        }
         let mut run = Run { key, layout, now, is_unchanged: true, is_used: false };
         self.run_ops(&program.ops, packet, &mut run);
     }

@@ -110,6 +110,14 @@ impl Classifier {
         }
     }
 
+    /// Starts a megaflow's counters on their way, to be written at the end of the burst.
+    #[inline(always)]
+    pub(super) fn prefetch_counters(&self, slot: Slot) {
+        if let Some(Some(megaflow)) = self.slots.get(slot as usize) {
+            prefetch(&*megaflow.counters);
+        }
+    }
+
     /// Whether the megaflow in `slot` covers the packet.
     #[inline(always)]
     pub(super) fn covers(&self, slot: Slot, key: &[u64; FLOW_KEY_WORDS]) -> bool {

@@ -3,7 +3,7 @@
 use super::classifier::ClassId;
 use super::program::Program;
 use crate::dpif::MegaflowStats;
-use crate::flow::FlowKey;
+use crate::flow::{DpPort, FlowKey};
 use crate::sync::Nanos;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -24,8 +24,30 @@ pub(super) struct Megaflow {
     pub(super) class: ClassId,
     /// Its place among the megaflows that the burst under way has met, or [`NOT_IN_BURST`].
     pub(super) burst_index: u8,
+    /// The port, if sending to one is all that the program does; else [`DpPort::NONE`]. Here so that such a hit,
+    /// by far the commonest, need not wait for the program: two lines, one after the other.
+    pub(super) sole_output: DpPort,
     /// Cleared outside the mask of its class.
     pub(super) key: FlowKey,
+}
+
+impl Megaflow {
+    /// A megaflow that nothing has met yet. `key` is cleared outside the mask of the class.
+    pub(super) fn new(
+        program: Box<Program>,
+        counters: Arc<MegaflowCounters>,
+        class: ClassId,
+        key: FlowKey,
+    ) -> Megaflow {
+        let sole_output = program.sole_output();
+        Megaflow { program, counters, class, burst_index: NOT_IN_BURST, sole_output, key }
+    }
+
+    /// Gives it another program; returns the old one.
+    pub(super) fn replace_program(&mut self, program: Box<Program>) -> Box<Program> {
+        self.sole_output = program.sole_output();
+        std::mem::replace(&mut self.program, program)
+    }
 }
 
 const _: () = assert!(size_of::<Option<Megaflow>>() == 192);

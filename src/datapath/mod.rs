@@ -51,7 +51,7 @@ use classes::Classes;
 use classifier::ClassId;
 pub use link::upcall_quota;
 use link::{Command, Install, Link, bump};
-use megaflow::{Megaflow, MegaflowCounters, NOT_IN_BURST};
+use megaflow::{Megaflow, MegaflowCounters};
 use metering::FlowCache;
 use program::Program;
 use std::collections::{BTreeMap, VecDeque};
@@ -267,13 +267,8 @@ impl Datapath {
         let (class, mask) = side.classes.join(&put.mask);
         let key = mask.apply(&put.key);
         let counters = Arc::new(MegaflowCounters::new(now));
-        let megaflow = Megaflow {
-            program: Box::new(Program::compile(&put.actions, true)),
-            counters: Arc::clone(&counters),
-            class,
-            burst_index: NOT_IN_BURST,
-            key,
-        };
+        let program = Box::new(Program::compile(&put.actions, true));
+        let megaflow = Megaflow::new(program, Arc::clone(&counters), class, key);
         let actions = put.actions.clone();
         let installed = Installed { worker: put.worker, slot, class, key, mask, actions, counters };
         Some((installed, megaflow))

@@ -49,6 +49,14 @@ impl Program {
         let egress = sole_output(actions);
         Program { ops: compile_list(actions, egress, can_meter) }
     }
+
+    /// The port, if sending the packet to one is all that the program does; else [`DpPort::NONE`].
+    pub(super) fn sole_output(&self) -> DpPort {
+        match *self.ops {
+            [Op::Output(port)] => port,
+            _ => DpPort::NONE,
+        }
+    }
 }
 
 /// The port that a packet leaves by, if it is only one: what an ingress record tells as its egress interface.
@@ -167,6 +175,15 @@ mod tests {
     fn a_datapath_that_cannot_meter_hands_the_sample_up() {
         let actions = [ipfix(ObservationDirection::Ingress, None), Action::Output(DpPort(9))];
         assert!(matches!(&Program::compile(&actions, false).ops[0], Op::Sample { .. }));
+    }
+
+    #[test]
+    fn only_a_program_that_is_one_output_has_a_sole_output() {
+        let sole_output = |actions: &[Action]| Program::compile(actions, true).sole_output();
+        assert_eq!(sole_output(&[Action::Output(DpPort(1))]), DpPort(1));
+        assert_eq!(sole_output(&[Action::PopVlan, Action::Output(DpPort(1))]), DpPort::NONE);
+        assert_eq!(sole_output(&[Action::Output(DpPort(1)), Action::Output(DpPort(2))]), DpPort::NONE);
+        assert_eq!(sole_output(&[]), DpPort::NONE);
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Worker {
     /// ```text
     /// for each packet:  hash the bits that any megaflow looks at; ask for the bucket
     /// for each packet:  ask for the megaflow that the bucket names
-    /// for each packet:  compare it with the megaflow
+    /// for each packet:  compare it with the megaflow; ask for the megaflow's counters
     /// ```
     #[inline]
     fn probe_emc(&mut self, len: usize) -> usize {
@@ -176,7 +176,10 @@ impl Worker {
                 let mut others = self.emc.candidates(*hash).skip(1);
                 *slot = others.find(|&other| self.classifier.covers(other, key.words())).unwrap_or(NO_SLOT);
             }
-            found += usize::from(*slot != NO_SLOT);
+            if *slot != NO_SLOT {
+                found += 1;
+                self.classifier.prefetch_counters(*slot);
+            }
         }
         found
     }
@@ -223,7 +226,7 @@ impl Worker {
             met.packets += 1;
             met.bytes += packet.size() as u32;
             met.tcp_flags |= key.tcp_flags;
-            self.executor.run(&megaflow.program, packet, key, layouts[index], now);
+            self.executor.run_megaflow(megaflow, packet, key, layouts[index], now);
         }
         self.executor.send_upcalls();
     }
@@ -266,7 +269,7 @@ impl Worker {
             Command::Install(install) => self.install(install, now),
             Command::Modify { slot, program } => {
                 if let Some(megaflow) = self.classifier.get_mut(slot) {
-                    let old = std::mem::replace(&mut megaflow.program, program);
+                    let old = megaflow.replace_program(program);
                     self.link.discard(Garbage::Program(old));
                 }
             }

@@ -1,17 +1,12 @@
 use super::*;
-use crate::datapath::megaflow::{MegaflowCounters, NOT_IN_BURST};
+use crate::datapath::megaflow::MegaflowCounters;
 use crate::datapath::program::Program;
 use crate::flow::FlowKey;
 use std::sync::Arc;
 
 fn megaflow(class: ClassId, key: &FlowKey, mask: &FlowMask) -> Megaflow {
-    Megaflow {
-        program: Box::new(Program::compile(&[], true)),
-        counters: Arc::new(MegaflowCounters::default()),
-        class,
-        burst_index: NOT_IN_BURST,
-        key: mask.apply(key),
-    }
+    let program = Box::new(Program::compile(&[], true));
+    Megaflow::new(program, Arc::new(MegaflowCounters::default()), class, mask.apply(key))
 }
 
 fn random_key(random: &mut fastrand::Rng) -> FlowKey {

@@ -1,6 +1,7 @@
 """Results for people and for machines."""
 
 import json
+import os
 
 COLUMNS = ("scenario", "flows", "switch", "Mpps/CPU s", "Mpps", "cycles/packet", "spread", "of io")
 
@@ -38,6 +39,7 @@ def print_table(results):
 
 def write_json(path, document):
     """Writes everything that was measured."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         file.write("\n")

@@ -56,7 +56,7 @@ impl Flows {
     pub(crate) fn draw(&mut self) -> u32 {
         self.random =
             self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.random >> 32) * u64::from(self.count) >> 32) as u32
+        (((self.random >> 32) * u64::from(self.count)) >> 32) as u32
     }
 }
 

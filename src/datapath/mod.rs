@@ -327,6 +327,8 @@ impl Dpif for Datapath {
         let rx_queues: Option<Vec<_>> =
             (0..netdev.rx_queue_count()).map(|index| netdev.take_rx_queue(index)).collect();
         let Some(rx_queues) = rx_queues else { return Err(untaken(&*netdev, "receive")) };
+        // Before any worker has the port: what it counts from then on is this port's.
+        let base = self.counted(port);
         let mtu = netdev.mtu();
         for (side, queue) in self.workers.iter_mut().zip(tx_queues) {
             side.give(Command::AddTxQueue { port, tx: Box::new(TxPort::new(queue, mtu)) });
@@ -336,7 +338,6 @@ impl Dpif for Datapath {
             self.workers[worker].rx_queues.push((port, index));
             self.workers[worker].give(Command::AddRxQueue { port, queue });
         }
-        let base = self.counted(port);
         self.ports.insert(port, PortEntry { netdev, base });
         Ok(port)
     }

@@ -11,6 +11,7 @@ from source import RigError
 HUGEPAGE_FILE = "/proc/sys/vm/nr_hugepages"
 # Three switches with 128 MiB of packet memory each, and as much again for Penstock's rounding and the kernel's.
 HUGEPAGE_COUNT = 256
+HUGEPAGE_COUNT_OF_ONE = 64
 
 
 def read(path, default=""):
@@ -32,21 +33,25 @@ class Hugepages:
 
     def __init__(self, is_wanted):
         self.before = None
-        self.is_there = is_wanted and self._reserve()
+        self.is_there = is_wanted and self._reserve(HUGEPAGE_COUNT)
+        if not self.is_there:
+            self.give_back()
 
-    def _reserve(self):
-        missing = HUGEPAGE_COUNT - _meminfo("HugePages_Free")
-        if missing <= 0:
-            return True
+    def _reserve(self, count):
+        missing = count - _meminfo("HugePages_Free")
         try:
-            self.before = int(read(HUGEPAGE_FILE))
-            self._write(self.before + missing)
+            if missing > 0:
+                now = int(read(HUGEPAGE_FILE))
+                self.before = now if self.before is None else self.before
+                self._write(now + missing)
         except (OSError, ValueError):
             return False
-        if _meminfo("HugePages_Free") >= HUGEPAGE_COUNT:
-            return True
-        self.give_back()
-        return False
+        return _meminfo("HugePages_Free") >= count
+
+    def ensure(self):
+        """Sees to it that one more switch finds enough: something else may have taken some, or given them back."""
+        if self.is_there and not self._reserve(HUGEPAGE_COUNT_OF_ONE):
+            raise RigError("something else takes the hugepages while switches are measured: run it again")
 
     @staticmethod
     def _write(count):

@@ -3,7 +3,7 @@
 import json
 import os
 
-COLUMNS = ("scenario", "flows", "switch", "Mpps/CPU s", "Mpps", "cycles/packet", "spread", "of io")
+COLUMNS = ("scenario", "flows", "switch", "Mpps/CPU s", "Mpps", "cycles/packet", "best", "spread", "of io")
 
 
 def rows(results):
@@ -19,6 +19,7 @@ def rows(results):
                 f"{rate / 1e6:.2f}",
                 f"{summary['packets_per_second'] / 1e6:.2f}",
                 f"{summary['cycles_per_packet']:.1f}",
+                f"{summary['cycles_per_packet_best']:.1f}",
                 f"{summary['spread']:.1%}",
                 f"{rate / limit:.2f}" if limit else "-",
             )

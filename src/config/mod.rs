@@ -137,7 +137,8 @@ fn parse_with(
         Marks::read(text, &mut faults).and_then(|marks| {
             let raw = read_raw(text, &marks, &mut faults)?;
             let directory = Path::new(name).parent().unwrap_or(Path::new(""));
-            check::Checker { marks: &marks, faults: &mut faults, directory, read_file, dummies, running }.config(raw)
+            check::Checker { marks: &marks, faults: &mut faults, directory, read_file, dummies, running }
+                .config(raw)
         })
     };
     faults.sort();

@@ -239,7 +239,8 @@ fn rollback_text(left: &[SwitchError]) -> String {
 }
 
 impl ApplyError {
-    fn outcome(&self) -> ApplyOutcome {
+    /// What came of the change.
+    pub fn outcome(&self) -> ApplyOutcome {
         match self {
             ApplyError::NoFile | ApplyError::Faults(_) | ApplyError::Restart(_) => ApplyOutcome::Refused,
             ApplyError::Failed { left, .. } if left.is_empty() => ApplyOutcome::RolledBack,
@@ -458,8 +459,7 @@ impl Switch {
         let failed = self.bridges.iter().flat_map(|bridge| &bridge.failed_ports);
         let failed_before = failed.map(|port| port.config.name.clone()).collect();
         let last_pause = self.clock.now();
-        let mut live =
-            Live { switch: self, surroundings, failed_before, warnings: Vec::new(), last_pause };
+        let mut live = Live { switch: self, surroundings, failed_before, warnings: Vec::new(), last_pause };
         let result = carry_out_all(&mut live, &plan.steps);
         let warnings = std::mem::take(&mut live.warnings);
         if !plan.steps.is_empty() {
@@ -581,10 +581,11 @@ impl Switch {
             (Some(_), None) => {
                 let index = self.bridge_index(name)?;
                 let id = self.bridges[index].id;
-                undo.extend(self.rules(id).into_iter().map(|rule| Step::Rule {
-                    bridge: name.to_owned(),
-                    change: Change::add(rule),
-                }));
+                undo.extend(
+                    self.rules(id)
+                        .into_iter()
+                        .map(|rule| Step::Rule { bridge: name.to_owned(), change: Change::add(rule) }),
+                );
                 self.ofproto.bridge_del(id).map_err(failed)?;
                 self.bridges.remove(index);
             }
@@ -615,9 +616,7 @@ impl Switch {
         let before = before.map(|rule| rule.to_flow_mod());
         let flow_mod = match &change.to {
             Some(rule) => rule.clone(),
-            None => {
-                FlowMod { command: FlowModCommand::DeleteStrict, actions: Vec::new(), ..rule.clone() }
-            }
+            None => FlowMod { command: FlowModCommand::DeleteStrict, actions: Vec::new(), ..rule.clone() },
         };
         let mut done = self.ofproto.flow_mod(id, &flow_mod);
         if manner == Manner::Restore && done == Err(FlowModError::OpenFlow(OfError::FlowModOverlap)) {
@@ -671,7 +670,8 @@ impl Switch {
         let ports = self.ofproto.ports(id);
         let running = ports.into_iter().find(|running| running.config.name == port.netdev.name);
         let number = running.as_ref().map_or(port.number, |running| running.number);
-        let settings = running.map_or_else(|| ofproto::PortConfig::new(&port.netdev.name), |port| port.config);
+        let settings =
+            running.map_or_else(|| ofproto::PortConfig::new(&port.netdev.name), |port| port.config);
         let settings = ofproto::PortConfig { vlan: port.vlan.clone(), ..settings };
         let set = self.ofproto.port_set(id, number, settings);
         set.map_err(|source| SwitchError::Port { bridge: name, source: PortFault::Ofproto(source) })

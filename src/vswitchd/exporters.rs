@@ -63,9 +63,8 @@ impl Switch {
 
     /// An exporter with these settings: the bridge's old one, if it had them and is not gone yet.
     fn exporter_for(&mut self, bridge: &str, config: &IpfixConfig) -> Result<BridgeExporter, SwitchError> {
-        let is_it = |retiring: &RetiringExporter| {
-            retiring.bridge == bridge && retiring.exporter.config == *config
-        };
+        let is_it =
+            |retiring: &RetiringExporter| retiring.bridge == bridge && retiring.exporter.config == *config;
         if let Some(at) = self.retiring.iter().position(is_it) {
             return Ok(self.retiring.remove(at).exporter);
         }

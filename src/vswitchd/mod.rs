@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod apply;
+mod changes;
 pub mod control;
 pub mod ctl;
 #[cfg(feature = "dpdk")]
@@ -18,7 +19,10 @@ mod exporters;
 pub mod main_loop;
 mod observe;
 pub mod plan;
+pub mod process;
 mod requests;
 pub mod switch;
+#[cfg(test)]
+mod testing;
 
 pub use switch::{Parts, ProcessInfo, Switch, SwitchError};

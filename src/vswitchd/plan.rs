@@ -108,7 +108,8 @@ pub enum Step {
     Metrics(Change<Option<SocketAddr>>),
     /// `workers: count`, `cores` and `control_core`.
     Workers(Change<Placement>),
-    /// A bridge without ports, and its settings.
+    /// A bridge without ports, and its settings. One that goes takes its rules along: whoever may have to take that
+    /// back keeps them.
     Bridge {
         /// Its name.
         bridge: String,
@@ -180,7 +181,9 @@ impl Step {
             }
             Step::Port { bridge, change } => Step::Port { bridge: bridge.clone(), change: change.inverse() },
             Step::Rule { bridge, change } => Step::Rule { bridge: bridge.clone(), change: change.inverse() },
-            Step::Ipfix { bridge, change } => Step::Ipfix { bridge: bridge.clone(), change: change.inverse() },
+            Step::Ipfix { bridge, change } => {
+                Step::Ipfix { bridge: bridge.clone(), change: change.inverse() }
+            }
         }
     }
 
@@ -319,11 +322,7 @@ fn settings(bridge: &BridgeConfig) -> BridgeSettings {
     // `mac` is that of `internal_port`, and in the datapath id if that is not given.
     let BridgeConfig { name: _, datapath_id, mac: _, mac_ageing_s, mac_table_size, .. } = bridge;
     let BridgeConfig { internal_port: _, rules: _, ports: _, ipfix: _, .. } = bridge;
-    BridgeSettings {
-        datapath_id: *datapath_id,
-        mac_ageing_s: *mac_ageing_s,
-        mac_table_size: *mac_table_size,
-    }
+    BridgeSettings { datapath_id: *datapath_id, mac_ageing_s: *mac_ageing_s, mac_table_size: *mac_table_size }
 }
 
 /// A bridge's ports, its own interface first.
@@ -338,7 +337,8 @@ fn ports(bridge: &BridgeConfig) -> Vec<PortConfig> {
 
 fn compare_ports(steps: &mut Vec<Step>, bridge: &str, old: &[PortConfig], new: &[PortConfig]) {
     let step = |change| Step::Port { bridge: bridge.to_owned(), change };
-    let named = |ports: &[PortConfig], name: &str| ports.iter().find(|port| port.netdev.name == name).cloned();
+    let named =
+        |ports: &[PortConfig], name: &str| ports.iter().find(|port| port.netdev.name == name).cloned();
     for from in old {
         match named(new, &from.netdev.name) {
             Some(to) if is_same_device(from, &to) => {
@@ -432,8 +432,7 @@ impl<'a> PortMoves<'a> {
         let coming: Vec<_> = coming.collect();
         let is_dpdk = |port: &&PortConfig| port.netdev.kind != NetdevKind::Dummy;
         let running: Vec<PortConfig> = old.bridges.iter().flat_map(ports).collect();
-        let device_count =
-            running.iter().chain(coming.iter().map(|(_, port)| *port)).filter(is_dpdk).count();
+        let device_count = running.iter().chain(coming.iter().map(|(_, port)| *port)).filter(is_dpdk).count();
         let port_count = running.len() + coming.len();
         PortMoves { coming, is_full: device_count > DPDK_DEVICE_COUNT_MAX || port_count > PORT_COUNT_MAX }
     }
@@ -453,9 +452,10 @@ fn may_be_one_device(a: &NetdevKind, b: &NetdevKind) -> bool {
     use NetdevKind::{Dpdk, Dummy, Internal, Null, Pcap, Tap};
     match (a, b) {
         (Dummy | Null { .. }, _) | (_, Dummy | Null { .. }) => false,
-        (Tap { interface: a } | Internal { interface: a }, Tap { interface: b } | Internal { interface: b }) => {
-            a == b
-        }
+        (
+            Tap { interface: a } | Internal { interface: a },
+            Tap { interface: b } | Internal { interface: b },
+        ) => a == b,
         (Pcap { tx_file: a, .. }, Pcap { tx_file: b, .. }) => a.is_some() && a == b,
         (Dpdk { .. }, Dpdk { .. }) => true,
         (Tap { .. } | Internal { .. }, Pcap { .. }) | (Pcap { .. }, Tap { .. } | Internal { .. }) => false,

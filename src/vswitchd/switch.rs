@@ -344,7 +344,8 @@ impl Switch {
         let moment = Moment { now, wall_origin_ns: self.clock.wall_origin_ns() };
         for record in self.records.drain(..) {
             let bridges = self.bridges.iter_mut().filter_map(|bridge| bridge.exporter.as_mut());
-            let mut exporters = bridges.chain(self.retiring.iter_mut().map(|retiring| &mut retiring.exporter));
+            let mut exporters =
+                bridges.chain(self.retiring.iter_mut().map(|retiring| &mut retiring.exporter));
             if let Some(owner) = exporters.find(|exporter| exporter.id == record.exporter) {
                 owner.exporter.push(&record, moment);
             }

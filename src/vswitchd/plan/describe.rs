@@ -70,7 +70,9 @@ impl Step {
     /// What it does, in words.
     pub fn describe(&self) -> StepText {
         let (object, bridge, name, kind, detail) = match self {
-            Step::LogLevel(change) => ("log_level", None, None, kind(change), between(change, |l| l.to_string())),
+            Step::LogLevel(change) => {
+                ("log_level", None, None, kind(change), between(change, |l| l.to_string()))
+            }
             Step::Metrics(change) => ("metrics", None, None, kind(change), between(change, listen_text)),
             Step::Workers(change) => ("workers", None, None, kind(change), between(change, placement_text)),
             Step::Bridge { bridge, change } => {

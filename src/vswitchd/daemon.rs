@@ -84,7 +84,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
         datapath_config(config, cores),
         Arc::clone(&clock),
         main_loop.doorbell(),
-        &mut DpdkThreads(eal.clone()),
+        Box::new(DpdkThreads(eal.clone())),
     )?;
     let process = ProcessInfo {
         dpdk_version: Some(eal.version()),
@@ -250,6 +250,7 @@ impl NetdevProvider for Devices {
 }
 
 /// Threads that DPDK knows, so that they have caches in its pools.
+#[derive(Debug)]
 struct DpdkThreads(Eal);
 
 impl Spawn for DpdkThreads {

@@ -154,6 +154,11 @@ impl<Q> Queues<Q> {
         Some(self.queues.remove(index).queue)
     }
 
+    #[cfg(test)]
+    pub(super) fn names(&self) -> impl Iterator<Item = QueueName> {
+        self.queues.iter().map(|polled| polled.name)
+    }
+
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.queues.len()

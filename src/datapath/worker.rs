@@ -367,6 +367,14 @@ impl Worker {
         self.link.discard(Garbage::Packets(packets));
     }
 
+    /// Ports and numbers of the queues that it polls, in order.
+    #[cfg(test)]
+    pub(super) fn rx_queue_names(&self) -> Vec<(u16, u16)> {
+        let mut names: Vec<_> = self.rx_queues.names().map(|name| (name.port.0, name.index)).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Finishes every flow record, for a stop: the control thread drains the ring meanwhile. Returns whether
     /// all are out.
     pub(super) fn finish_metering(&mut self) -> bool {

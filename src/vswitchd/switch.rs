@@ -12,7 +12,7 @@
 //! # Threads
 //! The control thread.
 
-use crate::config::{BridgeConfig, Collector, Config, IpfixConfig};
+use crate::config::{BridgeConfig, Collector, Config, IpfixConfig, PortConfig};
 use crate::dpif::{Dpif, ExporterId, FlowRecord, WorkerStats};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
@@ -204,6 +204,7 @@ impl Switch {
             start_time_unix_ns,
             packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
         };
+        switch.ofproto.set_placement(config.workers.queue_placement);
         // Numbered without gaps, since datapaths keep them in arrays.
         let mut exporters = (0..).map(ExporterId);
         for bridge in &config.bridges {
@@ -250,10 +251,20 @@ impl Switch {
         }
         for port in &config.ports {
             self.add_port(&mut state, port.number, &port.netdev, port.vlan.clone(), devices);
+            self.pin_queues(id, port);
         }
         self.name_interfaces(&mut state);
         self.bridges.push(state);
         Ok(())
+    }
+
+    /// Pins a port's receive queues to the cores that the configuration names, if the port is there.
+    pub(super) fn pin_queues(&mut self, bridge: BridgeId, config: &PortConfig) {
+        let ports = self.ofproto.ports(bridge);
+        let Some(port) = ports.iter().find(|port| port.number == config.number) else { return };
+        if let Err(error) = self.ofproto.set_rx_affinity(port.dp_port, &config.rx_affinity) {
+            tracing::error!(port = config.netdev.name, "rx_affinity: {error}");
+        }
     }
 
     /// Opens a port, or remembers why it could not be.

@@ -41,6 +41,11 @@ void dpdk_shim_pktmbuf_free(struct rte_mbuf *mbuf)
 	rte_pktmbuf_free(mbuf);
 }
 
+struct rte_mempool *dpdk_shim_pktmbuf_data_pool(struct rte_mbuf *mbuf)
+{
+	return RTE_MBUF_CLONED(mbuf) ? rte_mbuf_from_indirect(mbuf)->pool : mbuf->pool;
+}
+
 uint64_t dpdk_shim_rdtsc(void)
 {
 	return rte_rdtsc();

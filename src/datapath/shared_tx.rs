@@ -15,13 +15,17 @@ const LOCK_TRIES_MAX: u32 = 2000;
 #[derive(Debug)]
 struct SharedTxQueue {
     queue: Arc<Mutex<Box<dyn TxQueue>>>,
+    takes_segments: bool,
 }
 
 /// Spreads `queues` over `worker_count` workers. No queues at all give none.
 pub(super) fn share(queues: Vec<Box<dyn TxQueue>>, worker_count: usize) -> Vec<Box<dyn TxQueue>> {
+    // All queues of a device are alike.
+    let takes_segments = queues.iter().all(|queue| queue.takes_segments());
     let shared: Vec<_> = queues.into_iter().map(|queue| Arc::new(Mutex::new(queue))).collect();
     let spread = shared.iter().cycle().take(if shared.is_empty() { 0 } else { worker_count });
-    spread.map(|queue| Box::new(SharedTxQueue { queue: Arc::clone(queue) }) as Box<dyn TxQueue>).collect()
+    let of = |queue: &Arc<_>| SharedTxQueue { queue: Arc::clone(queue), takes_segments };
+    spread.map(|queue| Box::new(of(queue)) as Box<dyn TxQueue>).collect()
 }
 
 impl SharedTxQueue {
@@ -43,7 +47,11 @@ impl TxQueue for SharedTxQueue {
         self.with(|queue| queue.tx_burst(batch)).unwrap_or(0)
     }
 
-    fn copy_packet(&mut self, packet: &Packet) -> Option<Packet> {
+    fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet> {
         self.with(|queue| queue.copy_packet(packet)).flatten()
+    }
+
+    fn takes_segments(&self) -> bool {
+        self.takes_segments
     }
 }

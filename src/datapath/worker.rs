@@ -23,7 +23,7 @@ use super::link::{Command, Garbage, Install, Link, Packets, bump, burst_class};
 use super::megaflow::NOT_IN_BURST;
 use super::program::Program;
 use crate::dpif::{DropReason, UpcallKind, WorkerId};
-use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract, extract_batch};
+use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract_batch, extract_packet};
 use crate::flow::{DpPort, FlowKey};
 use crate::netdev::RxQueue;
 use crate::packet::{BURST_LEN_MAX, PacketBatch};
@@ -316,7 +316,7 @@ impl Worker {
         let Some(megaflow) = self.classifier.get_mut(slot) else { return };
         for (key, packet) in packets.drain(..) {
             megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, now);
-            let layout = extract(packet.data(), key.in_port, &mut FlowKey::default());
+            let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             self.executor.run(&megaflow.program, packet, &key, layout, now);
         }
         self.executor.send_upcalls();
@@ -325,7 +325,7 @@ impl Worker {
 
     fn execute(&mut self, program: &Program, mut packets: Packets, now: Nanos) {
         for (key, packet) in packets.drain(..) {
-            let layout = extract(packet.data(), key.in_port, &mut FlowKey::default());
+            let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             self.executor.run(program, packet, &key, layout, now);
         }
         self.executor.send_upcalls();

@@ -183,7 +183,11 @@ impl DpdkNetdevs {
         Ok(PortConfig {
             rx_queue_count: rx_count,
             tx_queue_count: tx_count,
-            rx_descriptor_count: config.rx_queue_len,
+            rx_descriptor_count: if is_spread && info.driver == TAP_DRIVER {
+                TAP_SEGMENT_COUNT
+            } else {
+                config.rx_queue_len
+            },
             tx_descriptor_count: config.tx_queue_len,
             mtu: Some(config.mtu),
             rss: rx_count > 1,
@@ -207,6 +211,10 @@ impl DpdkNetdevs {
 }
 
 const TAP_DRIVER: &str = "net_tap";
+
+/// Buffers that a tap's driver offers the kernel for each frame, where it takes more than one: it calls them
+/// descriptors, but queues nothing in them. Enough for 16 KiB.
+const TAP_SEGMENT_COUNT: u16 = 8;
 
 /// Drivers that pass on packets whose checksum their sender left to them, with a mark, if they are asked to look
 /// at checksums, and otherwise complete them in software.

@@ -60,11 +60,11 @@ pub type SetLogLevel = Box<dyn FnMut(LevelFilter)>;
 pub fn start_logging(level: LevelFilter) -> SetLogLevel {
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(log_filter(level))
-        .with_filter_reloading()
         .with_target(false)
         .with_ansi(is_terminal)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_env_filter(log_filter(level))
+        .with_filter_reloading();
     let handle = builder.reload_handle();
     builder.init();
     Box::new(move |level| {
@@ -137,6 +137,24 @@ fn netdevs(config: &Config) -> Vec<NetdevConfig> {
     devices.collect()
 }
 
+/// Ports that may be added while the switch runs without hugepages, where all memory is taken at the start. What
+/// they do not use is never touched, and so costs nothing. Hugepages are taken when they are needed.
+const LATER_PORT_COUNT: usize = 8;
+
+/// A port such as may be added later: one with all defaults.
+fn later_netdev(worker_count: u16) -> NetdevConfig {
+    NetdevConfig {
+        name: String::new(),
+        kind: NetdevKind::Tap { interface: String::new() },
+        mtu: 1500,
+        rx_queue_count: 1,
+        rx_queue_len: 1024,
+        tx_queue_count: worker_count,
+        tx_queue_len: 1024,
+        mac: None,
+    }
+}
+
 fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
     let DpdkConfig { hugepages, memory_mib } = config.dpdk;
     let netdevs = netdevs(config);
@@ -144,7 +162,11 @@ fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
     let holders = Holders::new(&netdevs, worker_count, upcall_quota(config.workers.upcall_ring_len) as u32);
     let (memory_size, no_huge_memory_size) = match memory_mib {
         Some(mib) => (mib as usize * (1 << 20), mib as usize * (1 << 20)),
-        None => (dpdk::memory_size(&netdevs, holders), dpdk::no_huge_memory_size(&netdevs, holders)),
+        None => {
+            let later = vec![later_netdev(worker_count); LATER_PORT_COUNT];
+            let all = [netdevs.as_slice(), &later].concat();
+            (dpdk::memory_size(&netdevs, holders), dpdk::no_huge_memory_size(&all, holders))
+        }
     };
     let pci: Vec<_> = netdevs.iter().filter_map(|netdev| pci_address(&netdev.kind)).collect();
     DpdkNetdevs::start(&dpdk::DpdkConfig {

@@ -36,7 +36,7 @@ mod tests;
 
 use super::plan::{BridgeSettings, Change, Placement, Plan, Refusal, Step, plan};
 use super::switch::{BridgeState, FailedPort, PortFault, Switch, SwitchError};
-use crate::config::{self, Config, Dummies, Faults, PortConfig};
+use crate::config::{self, Config, Dummies, Faults, PortConfig, WorkerPlacement};
 use crate::metrics::MetricsServerError;
 use crate::netdev::{Netdev, NetdevConfig, NetdevError, NetdevProvider};
 use crate::ofproto::{self, BridgeId, FlowModError, Ofproto, OfprotoError};
@@ -66,8 +66,11 @@ pub trait Surroundings {
     /// Why they can't be served there; then they are served where they were.
     fn set_metrics_listen(&mut self, listen: Option<SocketAddr>) -> Result<(), MetricsServerError>;
 
-    /// Moves the control thread.
-    fn set_placement(&mut self, placement: &Placement);
+    /// Picks a core for each worker; none for one that is to run on any.
+    fn place_workers(&mut self, placement: &Placement) -> Vec<Option<u16>>;
+
+    /// Moves the control thread to where it is to be beside these workers.
+    fn place_control_thread(&mut self, placement: &Placement, worker_cores: &[Option<u16>]);
 }
 
 /// No process around the switch: a test or a simulation drives it.
@@ -81,7 +84,14 @@ impl Surroundings for NoSurroundings {
         Ok(())
     }
 
-    fn set_placement(&mut self, _placement: &Placement) {}
+    fn place_workers(&mut self, placement: &Placement) -> Vec<Option<u16>> {
+        match &placement.workers {
+            WorkerPlacement::Auto { count } => vec![None; usize::from(*count)],
+            WorkerPlacement::Cores(cores) => cores.iter().map(|core| Some(*core)).collect(),
+        }
+    }
+
+    fn place_control_thread(&mut self, _placement: &Placement, _worker_cores: &[Option<u16>]) {}
 }
 
 /// Where a configuration comes from.
@@ -322,7 +332,7 @@ impl Target for Live<'_> {
                 Ok(vec![step.inverse()])
             }
             Step::Workers(change) => {
-                change.to.iter().for_each(|placement| self.surroundings.set_placement(placement));
+                change.to.iter().try_for_each(|placement| self.set_workers(placement))?;
                 Ok(vec![step.inverse()])
             }
             Step::Bridge { bridge, change } => self.switch.change_bridge(bridge, change),
@@ -338,6 +348,14 @@ impl Target for Live<'_> {
 }
 
 impl Live<'_> {
+    fn set_workers(&mut self, placement: &Placement) -> Result<(), SwitchError> {
+        let cores = self.surroundings.place_workers(placement);
+        self.switch.ofproto.set_workers(&cores).map_err(SwitchError::Workers)?;
+        self.switch.ofproto.set_placement(placement.queues);
+        self.surroundings.place_control_thread(placement, &cores);
+        Ok(())
+    }
+
     fn change_port(
         &mut self,
         bridge: &str,
@@ -650,7 +668,7 @@ impl Switch {
         };
         if manner != Manner::Change {
             tracing::error!(bridge, "{source}; the switch goes on without the port");
-            let PortConfig { number, netdev, vlan } = port.clone();
+            let PortConfig { number, netdev, vlan, .. } = port.clone();
             let error = source.to_string();
             let failed = FailedPort { config: netdev, number, vlan, error };
             self.bridges[index].failed_ports.push(failed);
@@ -658,7 +676,7 @@ impl Switch {
         if manner == Manner::Start { Ok(()) } else { Err(SwitchError::Port { bridge, source }) }
     }
 
-    /// Changes a port's VLANs.
+    /// Changes a port's VLANs and where its queues are polled.
     fn set_port(&mut self, index: usize, port: &PortConfig) -> Result<(), SwitchError> {
         let bridge = &mut self.bridges[index];
         let mut failed = bridge.failed_ports.iter_mut();
@@ -673,8 +691,14 @@ impl Switch {
         let settings =
             running.map_or_else(|| ofproto::PortConfig::new(&port.netdev.name), |port| port.config);
         let settings = ofproto::PortConfig { vlan: port.vlan.clone(), ..settings };
-        let set = self.ofproto.port_set(id, number, settings);
-        set.map_err(|source| SwitchError::Port { bridge: name, source: PortFault::Ofproto(source) })
+        let is_same = self.ofproto.ports(id).iter().any(|running| running.config == settings);
+        if !is_same {
+            // It would forget the addresses learned there.
+            let set = self.ofproto.port_set(id, number, settings);
+            set.map_err(|source| SwitchError::Port { bridge: name, source: PortFault::Ofproto(source) })?;
+        }
+        self.pin_queues(id, port);
+        Ok(())
     }
 
     /// Removes a port. Returns what its device said, if it did not close well: the port is gone all the same.

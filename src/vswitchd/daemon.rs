@@ -11,8 +11,7 @@
 use super::apply::Origin;
 use super::control::{ControlError, ControlServer};
 use super::main_loop::{LoopError, MainLoop, Servers};
-use super::plan::Placement;
-use super::process::Process;
+use super::process::{Cores, Process};
 use super::switch::{Parts, ProcessInfo, Switch, SwitchError};
 use crate::config::{Config, DpdkConfig, Dummies, Hugepages, WorkerPlacement};
 use crate::datapath::{
@@ -94,15 +93,14 @@ pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -
 
     let devices = Devices { dpdk: start_dpdk(config)? };
     let eal = devices.dpdk.eal().clone();
-    let cores = place_workers(config, &eal.cores().iter().map(|core| core.0 as u16).collect::<Vec<_>>());
-    let others = eal.cores().iter().map(|core| core.0 as u16).filter(|core| !cores.contains(&Some(*core)));
-    let other_cores: Vec<u16> = others.collect();
-    start_translation_threads(other_cores.clone());
+    let available: Vec<u16> = eal.cores().iter().map(|core| core.0 as u16).collect();
+    let cores = place_workers(&config.workers.placement, config.workers.control_core, &available);
+    start_translation_threads(other_cores(&available, &cores));
     let datapath = Datapath::threaded(
-        datapath_config(config, cores),
+        datapath_config(config, cores.clone()),
         Arc::clone(&clock),
         main_loop.doorbell(),
-        &mut DpdkThreads(eal.clone()),
+        Box::new(DpdkThreads(eal.clone())),
     )?;
     let process = ProcessInfo {
         dpdk_version: Some(eal.version()),
@@ -114,18 +112,39 @@ pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -
     let mut switch = Switch::new(config, parts)?;
     switch.set_origin(Origin { file, dummies: Dummies::Refused });
     // Last, so that no other thread inherits it.
-    let keep_control_thread = move |control_core: Option<u16>| match control_core {
-        Some(core) => keep_to(&[core]),
-        None => keep_to(&other_cores),
-    };
-    keep_control_thread(config.workers.control_core);
+    keep_control_thread(config.workers.control_core, &available, &cores);
     if let Some(metrics) = &metrics {
         tracing::info!("metrics at http://{}/metrics", metrics.address());
     }
     tracing::info!(switch = config.switch.name, control = %config.control.socket.display(), "running");
-    let set_placement = Box::new(move |placement: &Placement| keep_control_thread(placement.control_core));
-    let process = Process::new(metrics, set_log_level, set_placement);
+    let process = Process::new(metrics, set_log_level, changed_cores(available));
     Ok(main_loop.run(switch, Servers { control, process })?)
+}
+
+/// How cores are given out when the configuration changes: as at the start.
+fn changed_cores(available: Vec<u16>) -> Cores {
+    let also_available = available.clone();
+    Cores {
+        place_workers: Box::new(move |placement| {
+            place_workers(&placement.workers, placement.control_core, &also_available)
+        }),
+        place_control_thread: Box::new(move |placement, worker_cores| {
+            keep_control_thread(placement.control_core, &available, worker_cores);
+        }),
+    }
+}
+
+/// The cores that no worker owns.
+fn other_cores(available: &[u16], worker_cores: &[Option<u16>]) -> Vec<u16> {
+    available.iter().copied().filter(|core| !worker_cores.contains(&Some(*core))).collect()
+}
+
+/// Keeps the calling thread, the control thread, to its core, or to those that no worker owns.
+fn keep_control_thread(control_core: Option<u16>, available: &[u16], worker_cores: &[Option<u16>]) {
+    match control_core {
+        Some(core) => keep_to(&[core]),
+        None => keep_to(&other_cores(available, worker_cores)),
+    }
 }
 
 /// All devices that the configuration names.
@@ -196,12 +215,16 @@ fn pci_address(kind: &NetdevKind) -> Option<String> {
 }
 
 /// Gives each worker a core of those that the process may use, or none (and a warning) where there is none left.
-fn place_workers(config: &Config, available: &[u16]) -> Vec<Option<u16>> {
-    match &config.workers.placement {
+fn place_workers(
+    placement: &WorkerPlacement,
+    control_core: Option<u16>,
+    available: &[u16],
+) -> Vec<Option<u16>> {
+    match placement {
         WorkerPlacement::Cores(wanted) => wanted.iter().map(|core| check_core(*core, available)).collect(),
         WorkerPlacement::Auto { count } => {
             // The highest cores: the kernel's and everybody else's work gathers on the lowest.
-            let free = available.iter().rev().filter(|core| Some(**core) != config.workers.control_core);
+            let free = available.iter().rev().filter(|core| Some(**core) != control_core);
             let mut free: Vec<_> = free.copied().collect();
             if available.len() > 1 && free.len() == available.len() {
                 // Leave one to the control thread.
@@ -296,6 +319,7 @@ impl NetdevProvider for Devices {
 }
 
 /// Threads that DPDK knows, so that they have caches in its pools.
+#[derive(Debug)]
 struct DpdkThreads(Eal);
 
 impl Spawn for DpdkThreads {

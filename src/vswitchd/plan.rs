@@ -38,14 +38,14 @@ use crate::config::{
     BridgeConfig, Config, ControlConfig, DPDK_DEVICE_COUNT_MAX, DpdkConfig, IpfixConfig, MetricsConfig,
     PortConfig, SwitchConfig, WorkerPlacement, WorkersConfig,
 };
-use crate::dpif::PORT_COUNT_MAX;
+use crate::dpif::{PORT_COUNT_MAX, PlacementRules};
 use crate::flow::OfPort;
 use crate::netdev::{NetdevConfig, NetdevKind};
 use crate::ofproto::{VlanMode, VlanSet};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::matching::Match;
 use crate::openflow::{FlowMod, FlowModCommand};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use tracing::level_filters::LevelFilter;
 
@@ -97,6 +97,8 @@ pub struct Placement {
     pub workers: WorkerPlacement,
     /// The control thread.
     pub control_core: Option<u16>,
+    /// How receive queues are placed on workers.
+    pub queues: PlacementRules,
 }
 
 /// One step of a plan. A step is carried out wholly or not at all.
@@ -106,7 +108,7 @@ pub enum Step {
     LogLevel(Change<LevelFilter>),
     /// `metrics: listen`; `Some(None)` is `off`.
     Metrics(Change<Option<SocketAddr>>),
-    /// `workers: count`, `cores` and `control_core`.
+    /// `workers: count`, `cores`, `control_core`, `isolate_pinned` and `rebalance`.
     Workers(Change<Placement>),
     /// A bridge without ports, and its settings. One that goes takes its rules along: whoever may have to take that
     /// back keeps them.
@@ -116,7 +118,8 @@ pub enum Step {
         /// Its settings.
         change: Change<BridgeSettings>,
     },
-    /// A port. If it is there before and after, only its VLANs differ: another device is another port.
+    /// A port. If it is there before and after, only VLANs and the pinning of queues differ: another device is another
+    /// port.
     Port {
         /// Its bridge's name.
         bridge: String,
@@ -272,9 +275,9 @@ fn compare_switch(plan: &mut Plan, old: &SwitchConfig, new: &SwitchConfig) {
 }
 
 fn compare_workers(plan: &mut Plan, old: &WorkersConfig, new: &WorkersConfig) {
-    let WorkersConfig { placement, control_core, idle, emc_entries, megaflows_max, upcall_ring_len } = old;
-    let from = Placement { workers: placement.clone(), control_core: *control_core };
-    let to = Placement { workers: new.placement.clone(), control_core: new.control_core };
+    let WorkersConfig { placement: _, control_core: _, queue_placement: _, .. } = old;
+    let WorkersConfig { idle, emc_entries, megaflows_max, upcall_ring_len, .. } = old;
+    let (from, to) = (placement(old), placement(new));
     if from != to {
         plan.steps.push(Step::Workers(Change::set(from, to)));
     }
@@ -282,6 +285,14 @@ fn compare_workers(plan: &mut Plan, old: &WorkersConfig, new: &WorkersConfig) {
     plan.restart("workers.emc_entries", emc_entries, &new.emc_entries);
     plan.restart("workers.megaflows_max", megaflows_max, &new.megaflows_max);
     plan.restart("workers.upcall_ring_len", upcall_ring_len, &new.upcall_ring_len);
+}
+
+fn placement(workers: &WorkersConfig) -> Placement {
+    Placement {
+        workers: workers.placement.clone(),
+        control_core: workers.control_core,
+        queues: workers.queue_placement,
+    }
 }
 
 fn compare_bridges(steps: &mut Vec<Step>, old: &[BridgeConfig], new: &[BridgeConfig]) {
@@ -331,6 +342,7 @@ fn ports(bridge: &BridgeConfig) -> Vec<PortConfig> {
         number: OfPort::LOCAL,
         netdev: netdev.clone(),
         vlan: VlanMode::Trunk { allowed: VlanSet::all(), native: None },
+        rx_affinity: BTreeMap::new(),
     });
     own.chain(bridge.ports.iter().cloned()).collect()
 }
@@ -342,8 +354,8 @@ fn compare_ports(steps: &mut Vec<Step>, bridge: &str, old: &[PortConfig], new: &
     for from in old {
         match named(new, &from.netdev.name) {
             Some(to) if is_same_device(from, &to) => {
-                let PortConfig { number: _, netdev: _, vlan } = from;
-                if *vlan != to.vlan {
+                let PortConfig { number: _, netdev: _, vlan, rx_affinity } = from;
+                if *vlan != to.vlan || *rx_affinity != to.rx_affinity {
                     steps.push(step(Change::set(from.clone(), to)));
                 }
             }

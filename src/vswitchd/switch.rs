@@ -17,7 +17,7 @@ use super::apply::InForce;
 use super::exporters::RetiringExporter;
 use crate::config::{Collector, Config, IpfixConfig, PortConfig};
 use crate::datapath::EXPORTER_COUNT_MAX;
-use crate::dpif::{Dpif, ExporterId, FlowRecord, WorkerStats};
+use crate::dpif::{Dpif, DpifError, ExporterId, FlowRecord, WorkerStats};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
 use crate::ipfix::{Exporter, ExporterConfig, ExporterError, Interface, Moment, SendError, UdpSender};
@@ -121,6 +121,9 @@ pub enum SwitchError {
         /// What is wrong.
         source: FlowModError,
     },
+    /// The workers can't be changed.
+    #[error("workers: {0}")]
+    Workers(DpifError),
     /// The metrics can't be served there.
     #[error(transparent)]
     Metrics(#[from] MetricsServerError),
@@ -253,6 +256,7 @@ impl Switch {
             start_time_unix_ns,
             packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
         };
+        switch.ofproto.set_placement(config.workers.queue_placement);
         switch.begin(config)?;
         switch.ofproto.settle();
         Ok(switch)
@@ -268,7 +272,17 @@ impl Switch {
         };
         let netdev = self.open_device(config.netdev.clone()).map_err(PortFault::Netdev)?;
         self.ofproto.port_add(bridge, settings, netdev).map_err(PortFault::Ofproto)?;
+        self.pin_queues(bridge, config);
         Ok(())
+    }
+
+    /// Pins a port's receive queues to the cores that the configuration names, if the port is there.
+    pub(super) fn pin_queues(&mut self, bridge: BridgeId, config: &PortConfig) {
+        let ports = self.ofproto.ports(bridge);
+        let Some(port) = ports.iter().find(|port| port.config.name == config.netdev.name) else { return };
+        if let Err(error) = self.ofproto.set_rx_affinity(port.dp_port, &config.rx_affinity) {
+            tracing::error!(port = config.netdev.name, "rx_affinity: {error}");
+        }
     }
 
     /// Makes an exporter.

@@ -38,7 +38,7 @@ use super::plan::{BridgeSettings, Change, Placement, Plan, Refusal, Step, plan};
 use super::switch::{BridgeState, FailedPort, PortFault, Switch, SwitchError};
 use crate::config::{self, Config, Dummies, Faults, PortConfig, WorkerPlacement};
 use crate::metrics::MetricsServerError;
-use crate::netdev::{Netdev, NetdevConfig, NetdevError, NetdevProvider};
+use crate::netdev::{Netdev, NetdevConfig, NetdevError};
 use crate::ofproto::{self, BridgeId, FlowModError, Ofproto, OfprotoError};
 use crate::openflow::format::format_flow_mod;
 use crate::openflow::{FlowMod, FlowModCommand, NoNames, OfError};
@@ -54,6 +54,9 @@ const PAUSE_INTERVAL: Nanos = Nanos::from_millis(5);
 
 /// How long the control thread rests when a helper is at work and packets need nothing.
 const BESIDE_REST: Duration = Duration::from_micros(100);
+
+/// Where a configuration came from that was in no file.
+const AT_START: &str = "what the switch was started with";
 
 /// What a configuration says of the process around the switch.
 pub trait Surroundings {
@@ -139,7 +142,7 @@ impl InForce {
     pub(super) fn at_start(config: &Config, now_unix_ns: u64) -> InForce {
         InForce {
             config: config.clone(),
-            source: "the start".to_owned(),
+            source: AT_START.to_owned(),
             since_unix_ns: now_unix_ns,
             last: None,
             counts: [0; ApplyOutcome::ALL.len()],
@@ -519,7 +522,7 @@ impl Switch {
         match wanted {
             Wanted::StartFile => {
                 let file = self.in_force.origin.file.as_deref();
-                file.map_or_else(|| "the start".to_owned(), |file| file.display().to_string())
+                file.map_or_else(|| AT_START.to_owned(), |file| file.display().to_string())
             }
             Wanted::File(path) => path.display().to_string(),
             Wanted::Text { name, .. } => name.clone(),
@@ -564,11 +567,17 @@ impl Switch {
     }
 
     /// Opens a device, beside the turns of the switch.
+    ///
+    /// # Errors
+    /// Why not; or that another one is just being opened, where a turn asks for it.
     pub(super) fn open_device(&mut self, config: NetdevConfig) -> Result<Box<dyn Netdev>, NetdevError> {
-        let mut devices: Option<Box<dyn NetdevProvider>> = self.devices.take();
-        let opened = self.beside(|| devices.as_mut().map(|devices| devices.open(config)));
-        self.devices = devices;
-        opened.expect("devices are opened one after the other, and the provider comes back each time")
+        let Some(mut devices) = self.devices.take() else {
+            let reason = "another device is just being opened".to_owned();
+            return Err(NetdevError::Open { name: config.name, kind: config.kind.name(), reason });
+        };
+        let opened = self.beside(|| devices.open(config));
+        self.devices = Some(devices);
+        opened
     }
 
     pub(super) fn bridge_index(&self, name: &str) -> Result<usize, SwitchError> {

@@ -262,7 +262,8 @@ fn compare_process(plan: &mut Plan, old: &Config, new: &Config) {
     }
     let ControlConfig { socket, mode } = control;
     plan.restart("control.socket", socket, &new.control.socket);
-    plan.restart("control.mode", mode, &new.control.mode);
+    let octal = |mode: u32| format!("{mode:04o}");
+    plan.restart("control.mode", &octal(*mode), &octal(new.control.mode));
 }
 
 fn compare_switch(plan: &mut Plan, old: &SwitchConfig, new: &SwitchConfig) {

@@ -75,7 +75,9 @@ fn a_ping_between_ports_that_are_not_touched_loses_nothing_while_all_else_change
             let rules = ["priority=0,actions=NORMAL", ["udp,actions=drop", "arp,actions=FLOOD"][round % 2]];
             let ipfix = format!("    ipfix: {{collector: 'udp:127.0.0.1:{}'}}\n", 40_000 + round / 2);
             let more = "  - {name: br1, rules: ['actions=drop']}\n";
-            let body = bridge(&list, &rules) + [&*ipfix, ""][round % 3 / 2] + ["", more][round % 2];
+            let workers = format!("workers: {{count: {}}}\n", 1 + round % 5 / 4);
+            let body =
+                workers + &bridge(&list, &rules) + [&*ipfix, ""][round % 3 / 2] + ["", more][round % 2];
             let file = another(&lab, "next.yaml", &body);
             switch.ok(&["apply", text(&file)]);
             assert!(!pings.is_finished(), "a ping was lost in round {round}");

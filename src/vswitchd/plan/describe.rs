@@ -58,12 +58,13 @@ impl Plan {
     }
 }
 
-/// A value as the configuration has it, more or less: without quotes and `Some`, small letters for words.
+/// A value as the configuration has it: without quotes and `Some`, words in small letters.
 fn plain(value: &impl Debug) -> String {
     let text = format!("{value:?}");
     let text = text.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(&text);
     match text {
         "None" => "auto".to_owned(),
+        word if word.chars().all(char::is_alphabetic) => word.to_lowercase(),
         text => text.trim_matches('"').to_owned(),
     }
 }

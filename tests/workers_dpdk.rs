@@ -7,9 +7,8 @@ use penstock::datapath::{
     Datapath, DatapathConfig, IdlePolicy, PlainThreads, Spawn, ThreadBody, WorkerThread,
 };
 use penstock::dpif::DropReason;
-use penstock::netdev::dpdk::{DpdkConfig, DpdkNetdevs, Holders, memory_size};
+use penstock::netdev::dpdk::{DpdkConfig, DpdkNetdevs, Holders, memory_size, no_huge_memory_size};
 use penstock::netdev::{Netdev, NetdevConfig, NetdevError, NetdevProvider};
-use penstock::ofproto::Ofproto;
 use penstock::sync::{Clock, Doorbell, Nanos, SystemClock};
 use penstock::vswitchd::{Parts, ProcessInfo, Switch};
 use pmd::{CoreId, Eal, EalConfig, HugepagePolicy};
@@ -132,8 +131,12 @@ fn switch() -> (Switch, Arc<dyn Clock>, Vec<u16>) {
     let config = config::parse("test.yaml", &text).unwrap_or_else(|faults| panic!("{faults}"));
     let netdevs: Vec<NetdevConfig> = config.bridges[0].ports.iter().map(|port| port.netdev.clone()).collect();
     let holders = Holders::new(&netdevs, 4, 1024);
-    let memory_size = memory_size(&netdevs, holders);
-    let eal = EalConfig { memory_size, hugepages: HugepagePolicy::Never, ..EalConfig::default() };
+    let eal = EalConfig {
+        memory_size: memory_size(&netdevs, holders),
+        no_huge_memory_size: no_huge_memory_size(&netdevs, holders),
+        hugepages: HugepagePolicy::Never,
+        ..EalConfig::default()
+    };
     let dpdk = DpdkNetdevs::start(&DpdkConfig { eal, holders }).expect("EAL starts without hugepages");
     let cores: Vec<u16> = dpdk.eal().cores().iter().map(|core| core.0 as u16).collect();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
@@ -202,6 +205,8 @@ fn loss_of(output: &str) -> &str {
 
 #[test]
 fn pings_and_tcp_go_on_while_workers_come_and_go() {
+    // What goes wrong with a device stands in the log.
+    tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::WARN).init();
     let (mut switch, clock, cores) = switch();
     let hosts: Vec<Host> = (1..=4).map(|number| Host::plug(&interface(number), number)).collect();
     // Neighbours, and iperf's server.

@@ -6,6 +6,7 @@ use crate::dpif::{
 };
 use crate::flow::Field;
 use crate::netdev::dummy::{DummyHandle, DummyNetdev};
+use crate::packet::Packet;
 use crate::packet::build::FrameBuilder;
 use crate::sync::ManualClock;
 

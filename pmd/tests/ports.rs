@@ -280,7 +280,7 @@ fn an_mbuf_is_filled_copied_and_cut() {
     let copy = mbuf.copy(&pool).expect("a free mbuf");
     let duplicate = mbuf.duplicate().expect("a free mbuf");
     assert_eq!(duplicate.data(), bytes);
-    mbuf.data_mut()[0] = 0xee;
+    mbuf.data_mut().expect("not shared")[0] = 0xee;
     assert_eq!(copy.data(), bytes, "a copy has its own bytes");
     mbuf.prepend(4).expect("headroom")[..4].copy_from_slice(&[1, 2, 3, 4]);
     assert_eq!(mbuf.data()[..5], [1, 2, 3, 4, 0xee]);

@@ -13,9 +13,9 @@ use crate::dpif::{
     DropReason, ExporterId, FlowEndReason, ObservationDirection, UPCALL_PACKETS_MAX, Upcall, UpcallKind,
     UserspaceCookie, WorkerId,
 };
-use crate::flow::extract::{PacketLayout, extract, ip_payload_octets};
+use crate::flow::extract::{PacketLayout, extract_packet, ip_payload_octets};
 use crate::flow::{DpPort, FlowKey};
-use crate::packet::{BURST_LEN_MAX, Packet, edit};
+use crate::packet::{BURST_LEN_MAX, Packet, edit, offload};
 use crate::sync::Nanos;
 use crate::sync::primitive::Ordering;
 use arrayvec::ArrayVec;
@@ -136,7 +136,7 @@ impl Executor {
                 }
                 Op::OutputCopy(port) => {
                     self.use_packet(run);
-                    self.output_copy(*port, &packet, in_port);
+                    self.output_copy(*port, &mut packet, in_port);
                 }
                 Op::End => {
                     if !run.is_used {
@@ -146,21 +146,25 @@ impl Executor {
                 }
                 Op::Drop(reason) => return self.end_badly(*reason, run),
                 Op::Set { field, value, mask } => {
-                    edit::set_field(&mut packet, &run.layout, *field, *value, *mask);
+                    let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
+                    edit::set_field(&mut headers, &run.layout, *field, *value, *mask);
                     run.is_unchanged = false;
                 }
                 Op::PushVlan { tpid, tci } => {
-                    if edit::push_vlan(&mut packet, &mut run.layout, *tpid, *tci).is_err() {
+                    let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
+                    if edit::push_vlan(&mut headers, &mut run.layout, *tpid, *tci).is_err() {
                         return self.end_badly(DropReason::NoHeadroom, run);
                     }
                     run.is_unchanged = false;
                 }
                 Op::PopVlan => {
-                    edit::pop_vlan(&mut packet, &mut run.layout);
+                    let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
+                    edit::pop_vlan(&mut headers, &mut run.layout);
                     run.is_unchanged = false;
                 }
                 Op::DecTtl { to_controller } => {
-                    if edit::dec_ttl(&mut packet, &run.layout).is_err() {
+                    let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
+                    if edit::dec_ttl(&mut headers, &run.layout).is_err() {
                         return match to_controller {
                             Some(cookie) => {
                                 self.use_packet(run);
@@ -198,11 +202,12 @@ impl Executor {
             match unsent {
                 Unsent::NoPort => self.drop_packet(in_port, DropReason::PortGone),
                 Unsent::TooLarge => self.drop_packet(port, DropReason::TooLarge),
+                Unsent::NoBuffer => self.drop_packet(in_port, DropReason::NoBuffer),
             }
         }
     }
 
-    fn output_copy(&mut self, port: DpPort, packet: &Packet, in_port: DpPort) {
+    fn output_copy(&mut self, port: DpPort, packet: &mut Packet, in_port: DpPort) {
         let Some(tx) = self.tx.get_mut(port) else { return self.drop_packet(in_port, DropReason::PortGone) };
         if !tx.takes(packet.size()) {
             return self.drop_packet(port, DropReason::TooLarge);
@@ -229,6 +234,12 @@ impl Executor {
     fn end_badly(&self, reason: DropReason, run: &mut Run<'_>) {
         self.use_packet(run);
         self.drop_packet(run.key.in_port, reason);
+    }
+
+    /// The packet shares its bytes with one that is still to be sent, and cannot be changed.
+    #[cold]
+    fn no_buffer(&self, run: &mut Run<'_>) {
+        self.end_badly(DropReason::NoBuffer, run);
     }
 
     /// A copy for the control thread or for a sample; a drop where there is no buffer.
@@ -270,12 +281,12 @@ impl Executor {
             return;
         };
         let frame_size = packet.size() as u32;
-        let octets = ip_payload_octets(packet.data(), &run.layout).unwrap_or(frame_size);
+        let octets = ip_payload_octets(packet.data(), packet.size(), &run.layout).unwrap_or(frame_size);
         let mut changed = FlowKey::ZERO;
         let key = if run.is_unchanged {
             run.key
         } else {
-            extract(packet.data(), run.key.in_port, &mut changed);
+            extract_packet(packet, run.key.in_port, &mut changed);
             &changed
         };
         let observation = Observation { direction, egress, octets, frame_size, tcp_flags: key.tcp_flags };
@@ -290,12 +301,15 @@ impl Executor {
             return self.upcall(kind, run.key, packet);
         }
         let mut key = FlowKey::ZERO;
-        extract(packet.data(), run.key.in_port, &mut key);
+        extract_packet(&packet, run.key.in_port, &mut key);
         self.upcall(kind, &key, packet);
     }
 
     /// Lets a packet wait for the end of the burst; those with the same key and reason share a message.
-    pub(super) fn upcall(&mut self, kind: UpcallKind, key: &FlowKey, packet: Packet) {
+    pub(super) fn upcall(&mut self, kind: UpcallKind, key: &FlowKey, mut packet: Packet) {
+        if packet.has_partial_checksum() && offload::complete_checksum(&mut packet).is_err() {
+            return self.drop_packet(key.in_port, DropReason::NoBuffer);
+        }
         let same = self.upcalls.iter_mut().rev().find(|upcall| upcall.key == *key && upcall.kind == kind);
         let packet = match same {
             Some(upcall) => match upcall.packets.try_push(packet) {
@@ -386,13 +400,13 @@ impl Executor {
         let unmetered = self.unmetered_before + stats(|cache| cache.stats().unmetered_packets);
         counters.metered_packets.store(metered, Ordering::Relaxed);
         counters.unmetered_packets.store(unmetered, Ordering::Relaxed);
-        // An exporter may have one cache that is being finished and another that has taken its place.
-        let mut records = [0; EXPORTER_COUNT_MAX];
+        // An exporter may have two caches for a while, one that finishes, or none any more.
+        let mut open = [0; EXPORTER_COUNT_MAX];
         for cache in self.metering.iter().chain(&self.finishing) {
-            records[usize::from(cache.exporter().0) % EXPORTER_COUNT_MAX] += cache.len() as u64;
+            open[usize::from(cache.exporter().0) % EXPORTER_COUNT_MAX] += cache.len() as u64;
         }
-        for (counter, records) in counters.exporter_records.0.iter().zip(records) {
-            counter.store(records, Ordering::Relaxed);
+        for (counter, open) in counters.exporter_records.0.iter().zip(open) {
+            counter.store(open, Ordering::Relaxed);
         }
     }
 

@@ -25,7 +25,7 @@ use super::megaflow::NOT_IN_BURST;
 use super::program::Program;
 use super::shared_tx::{Shared, SharedTxQueue};
 use crate::dpif::{DropReason, UpcallKind, WorkerId};
-use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract, extract_batch};
+use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract_batch, extract_packet};
 use crate::flow::{DpPort, FlowKey};
 use crate::packet::{BURST_LEN_MAX, PacketBatch};
 use crate::sync::primitive::Ordering;
@@ -351,7 +351,7 @@ impl Worker {
         let Some(megaflow) = self.classifier.get_mut(slot) else { return };
         for (key, packet) in packets.drain(..) {
             megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, now);
-            let layout = extract(packet.data(), key.in_port, &mut FlowKey::default());
+            let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             self.executor.run(&megaflow.program, packet, &key, layout, now);
         }
         self.executor.send_upcalls();
@@ -360,7 +360,7 @@ impl Worker {
 
     fn execute(&mut self, program: &Program, mut packets: Packets, now: Nanos) {
         for (key, packet) in packets.drain(..) {
-            let layout = extract(packet.data(), key.in_port, &mut FlowKey::default());
+            let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             self.executor.run(program, packet, &key, layout, now);
         }
         self.executor.send_upcalls();

@@ -34,7 +34,7 @@ use super::{
     RetiredMegaflow, RxQueueStats, UPCALL_PACKETS_MAX, Upcall, UpcallKind, UserspaceCookie, WORKER_COUNT_MAX,
     WorkerId, WorkerStats,
 };
-use crate::flow::extract::{FRAME_SIZE_MIN, extract};
+use crate::flow::extract::{FRAME_SIZE_MIN, extract, extract_packet};
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::{Netdev, NetdevError, RxQueue, TxQueue};
 use crate::packet::{HEADROOM_SIZE, Packet, PacketBatch};
@@ -334,11 +334,11 @@ impl ModelDpif {
             return self.drop_packet(port, DropReason::Malformed);
         }
         let mut key = FlowKey::ZERO;
-        extract(packet.data(), port, &mut key);
+        extract_packet(&packet, port, &mut key);
         let id = self.lookup(worker, &key);
         match id {
             Some(id) => self.apply(id, &key, packet),
-            None => self.upcall(worker, UpcallKind::Miss, &key, packet.data()),
+            None => self.upcall(worker, UpcallKind::Miss, &key, &packet.to_vec()),
         }
     }
 
@@ -369,8 +369,8 @@ impl ModelDpif {
 
     fn carry_out(&mut self, worker: WorkerId, actions: &[Action], key: &FlowKey, packet: &Packet) {
         let mut extracted = FlowKey::ZERO;
-        let layout = extract(packet.data(), key.in_port, &mut extracted);
-        let bytes = packet.data().to_vec();
+        let layout = extract_packet(packet, key.in_port, &mut extracted);
+        let bytes = packet.to_vec();
         let frame = Frame { bytes, key: extracted, layout, headroom: HEADROOM_SIZE };
         self.carry_out_list(actions, Run { worker, frame, key: *key, is_unchanged: true, is_used: false });
     }

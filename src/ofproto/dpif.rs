@@ -25,7 +25,7 @@ use super::{
 use crate::dpif::{
     Dpif, DpifError, Execute, ExporterId, FlowRecord, MeteringConfig, PlacementRules, WorkerId,
 };
-use crate::flow::extract::extract;
+use crate::flow::extract::extract_packet;
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::Netdev;
 use crate::openflow::{FlowMod, FlowStats, FlowStatsRequest};
@@ -241,7 +241,7 @@ impl OfprotoDpif {
         let ports = self.bridges.get(bridge).map(|bridge| &bridge.ports);
         let port = ports.and_then(|ports| ports.get(&packet_out.in_port));
         let mut key = FlowKey::ZERO;
-        extract(packet_out.packet.data(), port.map_or(DpPort::NONE, |port| port.dp_port), &mut key);
+        extract_packet(&packet_out.packet, port.map_or(DpPort::NONE, |port| port.dp_port), &mut key);
         key
     }
 }

@@ -28,6 +28,7 @@ use crate::ofproto::{
     PortInfo, VlanMode,
 };
 use crate::sync::{Clock, Nanos, RateLimit};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Flow records taken from the datapath in one go: at most 160 messages of 1 400 octets.
@@ -111,6 +112,12 @@ pub enum SwitchError {
         /// The bridge's name.
         bridge: String,
     },
+    /// Workers that could not be started.
+    #[error("workers: {source}")]
+    Workers {
+        /// What is wrong.
+        source: DpifError,
+    },
     /// A rule that the switch refuses.
     #[error("bridge {bridge}: rule {rule}: {source}")]
     Rule {
@@ -121,9 +128,6 @@ pub enum SwitchError {
         /// What is wrong.
         source: FlowModError,
     },
-    /// The workers can't be changed.
-    #[error("workers: {0}")]
-    Workers(DpifError),
     /// The metrics can't be served there.
     #[error(transparent)]
     Metrics(#[from] MetricsServerError),
@@ -138,6 +142,8 @@ pub struct FailedPort {
     pub number: OfPort,
     /// Its VLANs.
     pub vlan: VlanMode,
+    /// Cores of its receive queues.
+    pub rx_affinity: BTreeMap<u16, u16>,
     /// Why it could not be.
     pub error: String,
 }

@@ -5,8 +5,14 @@ use super::*;
 use crate::flow::extract::extract;
 use crate::flow::fields::FIELDS;
 use crate::flow::{DpPort, Flow, FlowKey, OfPort, Prerequisite};
+use crate::packet::Packet;
 use crate::packet::build::{FrameBuilder, samples};
-use crate::packet::checksum::{Sum, checksum, pseudo_header_v4, pseudo_header_v6};
+
+use crate::packet::checksum::{Sum, checksum, pseudo_header_v4, pseudo_header_v6, sctp_crc32c};
+
+fn headers(packet: &mut Packet) -> HeadersMut<'_> {
+    packet.headers_mut().expect("the heap has room")
+}
 
 fn extracted(data: &[u8]) -> (FlowKey, PacketLayout) {
     let mut key = FlowKey::ZERO;
@@ -111,7 +117,8 @@ fn an_edited_frame_says_what_was_written_and_all_its_checksums_are_right() {
                 let mut packet = Packet::from_bytes(frame);
                 // Bits beyond the field are not written, whatever the mask says.
                 let beyond = !field.full_mask();
-                let was_written = set_field(&mut packet, &layout, field, value | beyond, mask | beyond);
+                let was_written =
+                    set_field(&mut headers(&mut packet), &layout, field, value | beyond, mask | beyond);
                 assert_eq!(was_written, has_field(field, &key, &layout), "{what}");
                 if !was_written {
                     assert_eq!(packet.data(), frame, "{what}");
@@ -165,11 +172,13 @@ fn an_edit_undone_leaves_every_byte_as_it_was_even_of_broken_frames() {
         let field = FIELDS[rng.usize(..FIELDS.len())].field;
         let mut packet = Packet::from_bytes(&frame);
         // An ARP operation beyond 255 is not in the key; a message's type decides whether ND fields are there.
-        if field == Field::ArpOp || !set_field(&mut packet, &layout, field, rng.u128(..), u128::MAX) {
+        if field == Field::ArpOp
+            || !set_field(&mut headers(&mut packet), &layout, field, rng.u128(..), u128::MAX)
+        {
             continue;
         }
         let old = Flow::new(key, OfPort(1)).get(field);
-        assert!(set_field(&mut packet, &layout, field, old, u128::MAX), "seed {seed}");
+        assert!(set_field(&mut headers(&mut packet), &layout, field, old, u128::MAX), "seed {seed}");
         assert_eq!(packet.data(), frame, "seed {seed}: {field:?}");
     }
 }
@@ -192,11 +201,11 @@ fn nothing_panics_whatever_bytes_and_layout_say() {
         let mut layout = PacketLayout { l3: offset(&mut rng), l4: offset(&mut rng) };
         let mut packet = Packet::from_bytes(&frame);
         for field in packet_fields() {
-            set_field(&mut packet, &layout, field, rng.u128(..), rng.u128(..));
+            set_field(&mut headers(&mut packet), &layout, field, rng.u128(..), rng.u128(..));
         }
-        let _ = dec_ttl(&mut packet, &layout);
-        pop_vlan(&mut packet, &mut layout);
-        push_vlan(&mut packet, &mut layout, 0x8100, rng.u16(..)).expect("there is headroom");
+        let _ = dec_ttl(&mut headers(&mut packet), &layout);
+        pop_vlan(&mut headers(&mut packet), &mut layout);
+        push_vlan(&mut headers(&mut packet), &mut layout, 0x8100, rng.u16(..)).expect("there is headroom");
     }
 }
 
@@ -205,7 +214,7 @@ fn a_tag_pushed_is_seen_and_popped_leaves_the_frame_as_it_was() {
     for frame in samples() {
         let (key, layout) = extracted(&frame);
         let (mut packet, mut moved) = (Packet::from_bytes(&frame), layout);
-        push_vlan(&mut packet, &mut moved, 0x88a8, 0xf123).expect("there is headroom");
+        push_vlan(&mut headers(&mut packet), &mut moved, 0x88a8, 0xf123).expect("there is headroom");
         let (after, layout_after) = extracted(packet.data());
         assert_eq!((after.vlan_tpid, after.vlan_tci), (0x88a8, 0xf123), "the key's CFI bit is presence");
         assert_eq!(packet.data()[14..16], [0xe1, 0x23], "the wire's is not written");
@@ -213,9 +222,9 @@ fn a_tag_pushed_is_seen_and_popped_leaves_the_frame_as_it_was() {
         if key.inner_vlan_tci == 0 {
             assert_eq!((after.eth_type, layout_after), (key.eth_type, moved));
         }
-        assert!(pop_vlan(&mut packet, &mut moved));
+        assert!(pop_vlan(&mut headers(&mut packet), &mut moved));
         assert_eq!((packet.data(), moved), (&frame[..], layout));
-        assert_eq!(pop_vlan(&mut packet, &mut moved), key.has_vlan());
+        assert_eq!(pop_vlan(&mut headers(&mut packet), &mut moved), key.has_vlan());
     }
 }
 
@@ -224,10 +233,10 @@ fn a_tag_without_room_leaves_packet_and_layout_as_they_were() {
     let mut packet = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).tcp(1, 2).packet();
     let (_, mut layout) = extracted(packet.data());
     for _ in 0..crate::packet::HEADROOM_SIZE / 4 {
-        push_vlan(&mut packet, &mut layout, 0x8100, 1).expect("there is headroom");
+        push_vlan(&mut headers(&mut packet), &mut layout, 0x8100, 1).expect("there is headroom");
     }
     let before = (packet.data().to_vec(), layout);
-    let error = push_vlan(&mut packet, &mut layout, 0x8100, 1).expect_err("no room");
+    let error = push_vlan(&mut headers(&mut packet), &mut layout, 0x8100, 1).expect_err("no room");
     assert_eq!(error, NoHeadroom { headroom: 0, wanted: 4 });
     assert_eq!((packet.data().to_vec(), layout), before);
 }
@@ -241,18 +250,18 @@ fn ttl_goes_down_to_1_and_no_further() {
         let mut packet = build.clone().ttl(255).packet();
         let (_, layout) = extracted(packet.data());
         for ttl in (1..255).rev() {
-            assert_eq!(dec_ttl(&mut packet, &layout), Ok(()));
+            assert_eq!(dec_ttl(&mut headers(&mut packet), &layout), Ok(()));
             assert_eq!(extracted(packet.data()).0.nw_ttl, ttl);
             assert_eq!(wrong_checksums(packet.data(), None), Vec::<&str>::new());
         }
         let before = packet.data().to_vec();
-        assert_eq!(dec_ttl(&mut packet, &layout), Err(TtlExpired));
+        assert_eq!(dec_ttl(&mut headers(&mut packet), &layout), Err(TtlExpired));
         assert_eq!(packet.data(), before);
-        assert_eq!(dec_ttl(&mut build.ttl(0).packet(), &layout), Err(TtlExpired));
+        assert_eq!(dec_ttl(&mut headers(&mut build.ttl(0).packet()), &layout), Err(TtlExpired));
     }
     let mut arp = FrameBuilder::new().arp(1, [0; 6], [0; 4], [0; 6], [0; 4]).packet();
     let (_, layout) = extracted(arp.data());
-    assert_eq!(dec_ttl(&mut arp, &layout), Ok(()));
+    assert_eq!(dec_ttl(&mut headers(&mut arp), &layout), Ok(()));
 }
 
 #[test]
@@ -263,12 +272,12 @@ fn a_packet_that_says_ip_and_has_no_header_has_no_ttl_left() {
         let (key, layout) = extracted(cut);
         assert!(key.is_ip() && key.nw_ttl == 0 && layout == PacketLayout::NONE);
         let mut packet = Packet::from_bytes(cut);
-        assert_eq!(dec_ttl(&mut packet, &layout), Err(TtlExpired));
+        assert_eq!(dec_ttl(&mut headers(&mut packet), &layout), Err(TtlExpired));
         assert_eq!(packet.data(), cut);
     }
     let mut other = FrameBuilder::new().eth_type(0x88cc).payload(&[1, 2, 3]).packet();
     let (_, layout) = extracted(other.data());
-    assert_eq!(dec_ttl(&mut other, &layout), Ok(()));
+    assert_eq!(dec_ttl(&mut headers(&mut other), &layout), Ok(()));
 }
 
 #[test]
@@ -286,11 +295,11 @@ fn udp_never_gains_or_loses_its_checksum() {
         let mut ports: Vec<u16> = (0..=u16::MAX).collect();
         rng.shuffle(&mut ports);
         for port in ports {
-            assert!(set_tp_src(&mut with, &layout, 17, port, u16::MAX));
+            assert!(set_tp_src(&mut headers(&mut with), &layout, 17, port, u16::MAX));
             assert_eq!(wrong_checksums(with.data(), None), Vec::<&str>::new(), "port {port}");
             assert_ne!(with.data()[l4 + 6..l4 + 8], [0, 0], "port {port}");
             came_to_zero += usize::from(with.data()[l4 + 6..l4 + 8] == [0xff, 0xff]);
-            assert!(set_tp_src(&mut without, &layout, 17, port, u16::MAX));
+            assert!(set_tp_src(&mut headers(&mut without), &layout, 17, port, u16::MAX));
             assert_eq!(without.data()[l4 + 6..l4 + 8], [0, 0]);
         }
     }
@@ -307,8 +316,8 @@ fn an_address_of_a_later_fragment_moves_the_header_checksum_alone() {
         .packet();
     let (_, layout) = extracted(packet.data());
     let payload = packet.data()[34..].to_vec();
-    assert!(set_ipv4_src(&mut packet, &layout, 0x0102_0304, u32::MAX));
-    assert!(!set_tp_src(&mut packet, &layout, 6, 1, u16::MAX));
+    assert!(set_ipv4_src(&mut headers(&mut packet), &layout, 0x0102_0304, u32::MAX));
+    assert!(!set_tp_src(&mut headers(&mut packet), &layout, 6, 1, u16::MAX));
     assert_eq!(packet.data()[34..], payload);
     assert_eq!(wrong_checksums(packet.data(), None), Vec::<&str>::new());
 }
@@ -323,8 +332,8 @@ fn fragments_rewritten_one_by_one_make_a_right_whole() {
     let mut rewritten = whole[..34].to_vec();
     for mut fragment in [first, second] {
         let (_, layout) = extracted(fragment.data());
-        assert!(set_ipv4_dst(&mut fragment, &layout, 0xc0a8_0009, u32::MAX));
-        let has_ports = set_tp_dst(&mut fragment, &layout, 6, 8080, u16::MAX);
+        assert!(set_ipv4_dst(&mut headers(&mut fragment), &layout, 0xc0a8_0009, u32::MAX));
+        let has_ports = set_tp_dst(&mut headers(&mut fragment), &layout, 6, 8080, u16::MAX);
         assert_eq!(has_ports, layout.l4_at().is_some());
         rewritten.extend(&fragment.data()[34..]);
     }

@@ -51,13 +51,9 @@ impl Lab {
 
     fn with_devices(config: &Config, devices: Devices) -> Lab {
         let clock = ManualClock::default();
-        let placement = crate::vswitchd::plan::Placement {
-            workers: config.workers.placement.clone(),
-            control_core: None,
-            queues: config.workers.queue_placement,
-        };
+        let placement = Placement::of(&config.workers);
         let datapath = DatapathConfig {
-            cores: NoSurroundings.place_workers(&placement),
+            cores: NoSurroundings.set_placement(&placement),
             emc_entries: 8,
             megaflows_max: 1024,
             upcall_ring_len: 64,

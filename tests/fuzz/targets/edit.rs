@@ -4,7 +4,11 @@
 use penstock::flow::extract::{PacketLayout, extract};
 use penstock::flow::fields::FIELDS;
 use penstock::flow::{DpPort, Field, Flow, FlowKey, OfPort};
-use penstock::packet::{Packet, edit};
+use penstock::packet::{HeadersMut, Packet, edit};
+
+fn headers(packet: &mut Packet) -> HeadersMut<'_> {
+    packet.headers_mut().expect("not shared")
+}
 
 fn extracted(packet: &Packet) -> (Flow, PacketLayout) {
     let mut key = FlowKey::ZERO;
@@ -28,17 +32,17 @@ fn edit_once(packet: &mut Packet, [what, value, mask]: [u8; 3]) {
     let before = packet.data().to_vec();
     let (_, mut layout) = extracted(packet);
     let Some(info) = FIELDS.get(usize::from(what)) else {
-        let expired = edit::dec_ttl(packet, &layout).is_err();
+        let expired = edit::dec_ttl(&mut headers(packet), &layout).is_err();
         assert!(!expired || packet.data() == before);
         let before = (packet.data().to_vec(), layout);
-        edit::push_vlan(packet, &mut layout, 0x88a8, 5).expect("there is headroom");
-        assert_eq!(edit::pop_vlan(packet, &mut layout), before.0.len() >= 14);
+        edit::push_vlan(&mut headers(packet), &mut layout, 0x88a8, 5).expect("there is headroom");
+        assert_eq!(edit::pop_vlan(&mut headers(packet), &mut layout), before.0.len() >= 14);
         assert_eq!((packet.data(), layout), (&before.0[..], before.1));
-        edit::pop_vlan(packet, &mut layout);
+        edit::pop_vlan(&mut headers(packet), &mut layout);
         return;
     };
     let (value, mask) = (u128::from_ne_bytes([value; 16]), u128::from_ne_bytes([mask; 16]));
-    if !edit::set_field(packet, &layout, info.field, value, mask) {
+    if !edit::set_field(&mut headers(packet), &layout, info.field, value, mask) {
         assert_eq!(packet.data(), before, "{:?} said that it wrote nothing", info.field);
         return;
     }

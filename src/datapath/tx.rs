@@ -64,6 +64,11 @@ impl TxPort {
         frame_size <= self.frame_size_max
     }
 
+    /// Sends by another queue from now on; returns the one before. What waits is sent by the new one.
+    pub(super) fn replace_queue(&mut self, queue: Box<dyn TxQueue>) -> Box<dyn TxQueue> {
+        std::mem::replace(&mut self.queue, queue)
+    }
+
     /// A packet as the device takes it, if the first look did not tell.
     #[cold]
     fn fit(&mut self, mut packet: Packet) -> Result<Packet, Unsent> {

@@ -62,6 +62,8 @@ const PCAP_RECORD_SIZE_MIN: u64 = 16 + 14;
 
 /// Copies of packets from this size on share bytes with their originals. Smaller ones are copied: to share costs
 /// a line of a second mbuf, and two counts of references, which is more than to copy a few lines.
+/// `perf/benches/copies.rs` on a shared machine, a packet to three ports in nanoseconds, copied and shared: 64 bytes
+/// 110 and 145, 512 bytes 149 and 153, 1 500 bytes 208 and 149.
 pub const SHARE_SIZE_MIN: usize = 512;
 
 /// Makes device names differ; DPDK wants them unique in the process.

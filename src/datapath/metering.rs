@@ -185,13 +185,13 @@ struct Hot {
 
 /// What is needed when a record begins and ends.
 #[derive(Clone, Copy, Default, Debug)]
-#[repr(C, align(128))]
+#[repr(C, align(64))]
 struct Cold {
     key: FlowKey,
     start: Nanos,
 }
 
-const _: () = assert!(size_of::<Bucket>() == 64 && size_of::<Hot>() == 64 && size_of::<Cold>() == 128);
+const _: () = assert!(size_of::<Bucket>() == 64 && size_of::<Hot>() == 64 && size_of::<Cold>() == 192);
 
 /// Egress port (bits 0 to 15), direction (16), state (17, 18) and TCP flags (20 to 31) of an entry.
 #[derive(Clone, Copy, Default, Debug)]

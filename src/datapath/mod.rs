@@ -507,6 +507,20 @@ impl Dpif for Datapath {
         self.metering = configs;
     }
 
+    fn meter_set(
+        &mut self,
+        _id: crate::dpif::MeterId,
+        _config: &crate::dpif::MeterConfig,
+    ) -> Result<(), DpifError> {
+        unimplemented!()
+    }
+
+    fn meter_del(&mut self, _id: crate::dpif::MeterId) {}
+
+    fn meter_stats(&self, _id: crate::dpif::MeterId) -> Option<crate::dpif::MeterStats> {
+        None
+    }
+
     fn run(&mut self, now: Nanos) -> bool {
         let mut worked = false;
         for side in &mut self.workers {

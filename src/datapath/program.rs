@@ -97,6 +97,7 @@ fn compile_list(actions: &[Action], egress: Option<DpPort>, can_meter: bool) -> 
             Action::Sample { probability, actions } => {
                 ops.extend(compile_sample(*probability, actions, egress, can_meter));
             }
+            _ => unimplemented!(),
         }
     }
     if !last_takes {
@@ -111,6 +112,7 @@ fn uses_packet(action: &Action) -> bool {
         Action::Output(_) | Action::Userspace(_) | Action::Drop(_) | Action::Sample { .. } => true,
         Action::DecTtl { to_controller } => to_controller.is_some(),
         Action::Set { .. } | Action::PushVlan { .. } | Action::PopVlan => false,
+        _ => unimplemented!(),
     }
 }
 

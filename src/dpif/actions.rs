@@ -5,6 +5,7 @@
 //! datapath compiles it once at install, the model interprets it, the control thread prints it.
 
 use super::drop_reason::DropReason;
+use super::meter::MeterId;
 use super::metering::{ExporterId, ObservationDirection};
 use crate::flow::{DpPort, Field};
 
@@ -18,8 +19,9 @@ pub enum Action {
     Output(DpPort),
     /// It dies here, for this reason. Only as the last action.
     Drop(DropReason),
-    /// Write the bits of a header field that are set in `mask`; checksums follow. `value` has no bit outside
-    /// `mask`. The packet's headers must have the field: translation guarantees it.
+    /// Write the bits of a field that are set in `mask`; checksums follow. `value` has no bit outside `mask`. A header
+    /// field must be there: translation guarantees it. `pkt_mark` is written in the key that travels with the packet,
+    /// and the MPLS fields in the outermost label.
     Set {
         /// Which field.
         field: Field,
@@ -37,6 +39,32 @@ pub enum Action {
     },
     /// Take the outer VLAN tag off.
     PopVlan,
+    /// Add a label stack entry before the network header or the outermost label, after all VLAN tags.
+    PushMpls {
+        /// Ethernet type afterwards: 0x8847 or 0x8848.
+        eth_type: u16,
+        /// The whole entry as on the wire.
+        lse: u32,
+    },
+    /// Take the outermost label stack entry off; does nothing to a packet that has none.
+    PopMpls {
+        /// Ethernet type afterwards.
+        eth_type: u16,
+    },
+    /// Copy the TTL of the header below the outermost label (the next label, IPv4 or IPv6) into that label. Does
+    /// nothing to a packet that is not MPLS, or where the header below can't be told.
+    CopyTtlOut,
+    /// Copy the TTL of the outermost label into the header below it: the next label, IPv4 (its checksum follows) or
+    /// IPv6. Does nothing where the header below can't be told.
+    CopyTtlIn,
+    /// Put an outer Ethernet header with a backbone service tag before the frame (IEEE 802.1Q clause 9.7). The
+    /// outer addresses are copies of the inner ones.
+    PushPbb {
+        /// I-SID and [`PBB_UCA`](crate::flow::PBB_UCA).
+        itag: u32,
+    },
+    /// Take outer Ethernet header and service tag off; does nothing to a frame without the tag outermost.
+    PopPbb,
     /// Take one off the IPv4 TTL or IPv6 hop limit. A packet that arrives here with 0 or 1 goes no further: it
     /// is handed to the controller if `to_controller` says so, else it dies of [`DropReason::TtlExpired`].
     DecTtl {
@@ -52,6 +80,34 @@ pub enum Action {
     },
     /// Hand a copy to the control thread.
     Userspace(UserspaceCookie),
+    /// Carry out `actions` on a copy; the packet itself is as before afterwards.
+    Clone(Actions),
+    /// The next output or userspace action in this list takes no more than so many bytes of the packet, at least 14;
+    /// what comes after that takes it whole again.
+    Trunc(u32),
+    /// Count the packet against a meter: it may die of [`DropReason::Meter`], or have its DSCP changed. A meter that is
+    /// not there lets everything pass.
+    Meter(MeterId),
+    /// Compute a hash over the packet's five-tuple (addresses, protocol, ports; Ethernet addresses and type where
+    /// it is not IP), the same in both directions if `symmetric`, and keep it as the key's `dp_hash`. Never 0.
+    Hash {
+        /// What the hash starts from: tells users of it apart.
+        basis: u32,
+        /// Whether both directions of a connection hash alike.
+        symmetric: bool,
+    },
+    /// Look the packet up again as it is now, under this `recirc_id`, keeping mark and hash. The last action of its list.
+    Recirc(u32),
+    /// Carry out one list or the other on the packet, by its length from the Ethernet header on. The last action of
+    /// its list.
+    CheckPktLen {
+        /// Bytes.
+        len: u16,
+        /// For a packet that is longer.
+        greater: Actions,
+        /// For all others.
+        less_equal: Actions,
+    },
 }
 
 /// What a `userspace` action hands a packet up for: the control thread's dispatcher looks at nothing else.

@@ -41,20 +41,32 @@ pub fn format_megaflow(key: &FlowKey, mask: &FlowMask) -> String {
         vlan_tpid,
         inner_vlan_tpid,
         tcp_flags: _,
-        pad0: _,
+        ipv6_exthdr: _,
         ipv6_src: _,
         ipv6_dst: _,
         ipv6_label: _,
         pkt_mark,
         nd_target: _,
         arp_sha: _,
+        nd_options_type: _,
         pad1: _,
         arp_tha: _,
         pad2: _,
+        mpls_lse: _,
+        dp_hash,
+        nsh_flags: _,
+        nsh_ttl: _,
+        nsh_mdtype: _,
+        nsh_np: _,
+        nsh_path: _,
+        nsh_context: _,
+        pbb_itag: _,
+        nd_reserved: _,
     } = *key;
     let groups = [
         plain("recirc_id", recirc_id, mask.recirc_id, u32::MAX),
         plain("in_port", in_port, mask.in_port, DpPort(u16::MAX)),
+        (mask.dp_hash != 0).then(|| format!("dp_hash({})", hex(dp_hash, mask.dp_hash, u32::MAX, 1))),
         (mask.pkt_mark != 0).then(|| format!("pkt_mark({})", hex(pkt_mark, mask.pkt_mark, u32::MAX, 1))),
         Group::new("eth").mac("src", eth_src, mask.eth_src).mac("dst", eth_dst, mask.eth_dst).end(),
         vlan("vlan", (vlan_tpid, mask.vlan_tpid), (vlan_tci, mask.vlan_tci)),
@@ -269,6 +281,7 @@ fn format_action(action: &Action) -> String {
             format!("sample({},{})", format_probability(*probability), list.join(","))
         }
         Action::Userspace(cookie) => format!("userspace({})", format_cookie(cookie)),
+        _ => unimplemented!(),
     }
 }
 

@@ -18,11 +18,16 @@
 pub mod actions;
 pub mod drop_reason;
 pub mod format;
+pub mod meter;
 pub mod metering;
 pub mod model;
 
 pub use actions::{Action, Actions, ControllerReason, SlowPathReason, UserspaceCookie};
 pub use drop_reason::DropReason;
+pub use meter::{
+    METER_BANDS_MAX, METER_COUNT_MAX, MeterBand, MeterBandAction, MeterConfig, MeterCount, MeterId,
+    MeterStats, MeterUnit,
+};
 pub use metering::{ExporterId, FlowEndReason, FlowRecord, MeteringConfig, ObservationDirection};
 
 use crate::flow::{DpPort, FlowKey, FlowMask};
@@ -215,6 +220,9 @@ pub enum DpifError {
     /// There is no such port.
     #[error("the datapath has no port {0}")]
     NoSuchPort(DpPort),
+    /// A meter number that the datapath can't have.
+    #[error("the datapath has meters 0 to {}, not {}", METER_COUNT_MAX - 1, .0.0)]
+    NoSuchMeter(MeterId),
     /// The device said no.
     #[error(transparent)]
     Netdev(#[from] NetdevError),
@@ -303,6 +311,18 @@ pub trait Dpif: fmt::Debug {
     /// Sets what every exporter meters, from now on. Records under way of an exporter that is gone or changed
     /// are finished with [`FlowEndReason::ForcedEnd`].
     fn set_metering(&mut self, configs: Vec<MeteringConfig>);
+
+    /// Sets a meter, or changes it; buckets begin full, and counters go on if it was there.
+    ///
+    /// # Errors
+    /// [`DpifError::NoSuchMeter`] if the number is too high.
+    fn meter_set(&mut self, id: MeterId, config: &MeterConfig) -> Result<(), DpifError>;
+
+    /// Takes a meter away: packets that name it pass. Nothing happens if it is not there.
+    fn meter_del(&mut self, id: MeterId);
+
+    /// What a meter has counted; none if it is not there.
+    fn meter_stats(&self, id: MeterId) -> Option<MeterStats>;
 
     /// Does on the control thread's side what is due: hands on commands that waited for room in a ring, and
     /// in a datapath without threads of its own polls the ports once. Call it every turn of the loop.

@@ -318,6 +318,7 @@ impl ModelDpif {
             Action::Output(_) | Action::Drop(_) | Action::Sample { .. } | Action::Userspace(_) => true,
             Action::DecTtl { to_controller } => to_controller.is_some(),
             Action::Set { .. } | Action::PushVlan { .. } | Action::PopVlan => false,
+            _ => unimplemented!(),
         });
         for action in &actions[..last_use.map_or(0, |index| index + 1)] {
             if !self.carry_out_one(action, &mut run) {
@@ -371,6 +372,7 @@ impl ModelDpif {
                 }
             }
             Action::Userspace(cookie) => self.hand_up(*cookie, run),
+            _ => unimplemented!(),
         }
         true
     }
@@ -626,6 +628,20 @@ impl Dpif for ModelDpif {
     }
 
     fn set_metering(&mut self, _configs: Vec<MeteringConfig>) {}
+
+    fn meter_set(
+        &mut self,
+        _id: crate::dpif::MeterId,
+        _config: &crate::dpif::MeterConfig,
+    ) -> Result<(), DpifError> {
+        unimplemented!()
+    }
+
+    fn meter_del(&mut self, _id: crate::dpif::MeterId) {}
+
+    fn meter_stats(&self, _id: crate::dpif::MeterId) -> Option<crate::dpif::MeterStats> {
+        None
+    }
 
     fn run(&mut self, now: Nanos) -> bool {
         self.now = now;

@@ -16,6 +16,6 @@ pub mod mask;
 pub use fields::{Field, Prerequisite};
 pub use key::{
     DpPort, ETH_TYPE_NONE, FLOW_KEY_WORDS, FLOW_WORDS, Flow, FlowKey, NW_FRAG_ANY, NW_FRAG_LATER, OfPort,
-    VLAN_CFI,
+    PBB_UCA, VLAN_CFI,
 };
 pub use mask::FlowMask;

@@ -509,6 +509,7 @@ pub fn set_field(packet: &mut Packet, layout: &PacketLayout, field: Field, value
         | Field::Reg(_)
         | Field::Xreg(_)
         | Field::Xxreg(_) => false,
+        _ => unimplemented!(),
     }
 }
 

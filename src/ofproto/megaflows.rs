@@ -134,6 +134,7 @@ impl Megaflows {
         let Some(flow) = self.flows.remove(&id) else { return };
         let worker = self.workers.get_mut(&flow.worker).expect("every megaflow is indexed");
         worker.count -= 1;
+        let is_last = worker.count == 0;
         let masks = worker.by_mask.iter_mut();
         if let Some(position) = masks.enumerate().find_map(|(i, (mask, keys))| {
             let is_its = *mask == flow.mask;
@@ -149,6 +150,9 @@ impl Megaflows {
         ids.remove(&id);
         if ids.is_empty() {
             worker.by_port.remove(&flow.key.in_port);
+        }
+        if is_last {
+            self.workers.remove(&flow.worker);
         }
         self.retiring.insert(id, Retiring { credits: flow.credits, pushed: flow.pushed, pass });
         *self.retiring_by_pass.entry(pass).or_insert(0) += 1;
@@ -205,6 +209,12 @@ impl Megaflows {
     pub(super) fn of_port(&self, port: DpPort) -> Vec<MegaflowId> {
         let workers = self.workers.values();
         workers.filter_map(|worker| worker.by_port.get(&port)).flatten().copied().collect()
+    }
+
+    /// Megaflows of workers that are not among these.
+    pub(super) fn of_others(&self, workers: &[WorkerId]) -> Vec<MegaflowId> {
+        let gone = self.workers.iter().filter(|(worker, _)| !workers.contains(worker));
+        gone.flat_map(|(_, flows)| flows.by_port.values()).flatten().copied().collect()
     }
 
     /// Whether a worker at its limit may have another megaflow for a port, and what must make room for it.
@@ -271,7 +281,7 @@ mod tests {
         assert_eq!((flows.find(WorkerId(0), &other), flows.oldest_retiring_pass()), (None, Some(5)));
         assert!(flows.take_retired(MegaflowId(1)).is_some() && flows.take_retired(MegaflowId(1)).is_none());
         assert_eq!((flows.oldest_retiring_pass(), flows.of_port(DpPort(3))), (None, vec![]));
-        assert!(flows.workers[&WorkerId(0)].by_mask.is_empty());
+        assert!(flows.workers.is_empty());
     }
 
     #[test]

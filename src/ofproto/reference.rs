@@ -80,7 +80,7 @@ impl Reference {
             return;
         };
         let bridge = self.bridges.get(id).expect("an owner is there");
-        let outcome = Interpreter::new(bridge, packet.data(), dp_port, in_port).run(None);
+        let outcome = Interpreter::new(bridge, &packet.to_vec(), dp_port, in_port).run(None);
         self.apply(id, in_port, packet.size(), outcome);
     }
 
@@ -288,7 +288,7 @@ impl Ofproto for Reference {
         let Some(bridge) = self.bridges.get(id) else { return };
         let dp_port = bridge.ports.get(&in_port).map_or(DpPort::NONE, |port| port.dp_port);
         let actions: Vec<Action> = actions;
-        let outcome = Interpreter::new(bridge, packet.data(), dp_port, in_port).run(Some(&actions));
+        let outcome = Interpreter::new(bridge, &packet.to_vec(), dp_port, in_port).run(Some(&actions));
         self.apply(id, in_port, packet.size(), outcome);
     }
 

@@ -8,7 +8,7 @@ use super::units;
 use crate::vswitchd::api::{
     BridgeInfo, DumpFlowsReply, DumpMegaflowsReply, DumpPortsReply, ExporterInfo, FdbReply, FlowInfo,
     FlowModReply, IpfixReply, LinkInfo, MegaflowInfo, PmdReply, PortCounters, PortInfo, PortVlan, Reply,
-    ShowReply, StopReply, VersionReply, WorkerReport,
+    RxQueueInfo, ShowReply, StopReply, VersionReply, WorkerReport,
 };
 use Column::{Fixed, Number, Text};
 
@@ -27,12 +27,13 @@ pub fn reply(reply: &Reply) -> String {
         Reply::Pmd(reply) => pmd(reply),
         Reply::Ipfix(reply) => ipfix(reply),
         Reply::FlowMod(reply) => flow_mod(reply),
+        Reply::Plan(reply) => super::changes::plan(reply),
         Reply::Stop(reply) => stop(reply),
     }
 }
 
 /// A paragraph: wrapped, further lines indented by `indent`.
-fn paragraph(text: &str, indent: usize) -> String {
+pub(super) fn paragraph(text: &str, indent: usize) -> String {
     hanging("", text, indent)
 }
 
@@ -42,7 +43,7 @@ fn fact(name: &str, value: &str) -> String {
 }
 
 /// `prefix` (no longer than `indent`), then `text` wrapped; further lines are indented by `indent`.
-fn hanging(prefix: &str, text: &str, indent: usize) -> String {
+pub(super) fn hanging(prefix: &str, text: &str, indent: usize) -> String {
     let text = printable(text);
     let mut lines = String::from(prefix);
     for (index, part) in wrap(&text, LINE_WIDTH - indent).into_iter().enumerate() {
@@ -55,7 +56,7 @@ fn hanging(prefix: &str, text: &str, indent: usize) -> String {
     lines
 }
 
-fn plural(count: u64, one: &str, many: &str) -> String {
+pub(super) fn plural(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", units::count(count), if count == 1 { one } else { many })
 }
 
@@ -89,6 +90,9 @@ fn show(reply: &ShowReply) -> String {
         .collect();
     let workers = if workers.is_empty() { "none".to_owned() } else { workers.join(", ") };
     text.push_str(&paragraph(&format!("workers: {workers}"), 2));
+    if let Some(config) = &reply.config {
+        text.push_str(&super::changes::config(config));
+    }
     for bridge in &reply.bridges {
         text.push('\n');
         text.push_str(&show_bridge(bridge));
@@ -357,8 +361,7 @@ fn pmd_worker(worker: &WorkerReport) -> String {
     let core = worker.core.map_or("no core of its own".to_owned(), |core| format!("core {core}"));
     let mut text =
         format!("worker {} on {core}: {} busy\n", worker.worker, units::percent(worker.busy_ratio));
-    let queues: Vec<String> =
-        worker.rx_queues.iter().map(|queue| format!("{}/{}", queue.port, queue.queue)).collect();
+    let queues: Vec<String> = worker.rx_queues.iter().map(rx_queue).collect();
     let queues = if queues.is_empty() { "none".to_owned() } else { queues.join(", ") };
     let share = |part: u64| {
         let ratio = (worker.rx_packets > 0).then(|| part as f64 / worker.rx_packets as f64);
@@ -399,11 +402,21 @@ fn pmd_worker(worker: &WorkerReport) -> String {
                 }
             ),
         ),
+        ("longest commands", format!("{:.0} us in one turn", worker.commands_time_max_s * 1e6)),
     ];
     for (name, value) in facts {
         text.push_str(&fact(name, &value));
     }
     text
+}
+
+/// A queue and why it is where it is.
+fn rx_queue(queue: &RxQueueInfo) -> String {
+    let reason = match queue.pinned_core {
+        Some(core) => queue.reason.replace("pinned core", &format!("pinned core {core}")),
+        None => queue.reason.clone(),
+    };
+    format!("{}/{} ({reason})", queue.port, queue.queue)
 }
 
 fn bursts(worker: &WorkerReport) -> String {

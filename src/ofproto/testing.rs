@@ -112,7 +112,7 @@ pub(super) fn disturb(key: &FlowKey, mask: &FlowMask, rng: &mut Rng) -> FlowKey 
         if rng.bool() {
             let flip = |word: &mut u64, rng: &mut Rng| *word ^= rng.u64(..) & rng.u64(..);
             other.words_mut().iter_mut().for_each(|word| flip(word, rng));
-            (other.pad0, other.pad1, other.pad2) = (0, 0, 0);
+            (other.pad1, other.pad2) = (0, 0);
         }
         let words = other.words_mut().iter_mut().zip(key.words()).zip(mask.words());
         words.for_each(|((other, key), mask)| *other = (*other & !mask) | (key & mask));

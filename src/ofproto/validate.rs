@@ -115,6 +115,7 @@ fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>
         | Action::ClearActions
         | Action::WriteMetadata { .. }
         | Action::GotoTable(_) => Ok(()),
+        _ => unimplemented!(),
     }
 }
 

@@ -341,6 +341,7 @@ impl<'a> Context<'a> {
                     self.packet.write(Field::Metadata, u128::from(*value), u128::from(*mask))?;
                 }
                 Action::GotoTable(table) => return Ok(Some(*table)),
+                _ => unimplemented!(),
             }
         }
         Ok(None)

@@ -70,6 +70,42 @@ pub enum Action {
     PopVlan,
     /// Take one off TTL or hop limit.
     DecTtl,
+    /// Add an MPLS label stack entry outermost, after all tags, of this Ethernet type (0x8847 or 0x8848). It starts
+    /// as a copy of the one below, or with label 0 (2 over IPv6), traffic class 0 and the TTL of the IP header, 64 where there
+    /// is none (OpenFlow 1.5.1 section 5.8).
+    PushMpls(u16),
+    /// Take the outermost label stack entry off; the Ethernet type is this afterwards.
+    PopMpls(u16),
+    /// Take one off the outermost label's TTL.
+    DecMplsTtl,
+    /// Copy the TTL from the next-to-outermost to the outermost header that has one.
+    CopyTtlOut,
+    /// Copy the TTL from the outermost to the next-to-outermost header that has one.
+    CopyTtlIn,
+    /// Put a provider backbone header outermost (`push_pbb:0x88e7`).
+    PushPbb,
+    /// Take the provider backbone header off.
+    PopPbb,
+    /// Process by a group.
+    Group(u32),
+    /// Hold to a meter: an action of OpenFlow 1.5, and before that an instruction that stands first.
+    Meter(u32),
+    /// Out of a port, no more than so many bytes of it (`output(port=N,max_len=M)`).
+    OutputTrunc {
+        /// The port.
+        port: OfPort,
+        /// Bytes, at least 14.
+        max_len: u32,
+    },
+    /// Do actions on a copy; afterwards packet, metadata and registers are as before.
+    Clone(Vec<Action>),
+    /// Sets a bit to whether the packet, from its Ethernet header on, is longer than `len` bytes.
+    CheckPktLarger {
+        /// Bytes.
+        len: u16,
+        /// The bit: one bit of a register.
+        destination: Subfield,
+    },
     /// Look the packet up again, here and now, and then go on (`resubmit`).
     Resubmit {
         /// Ingress port for the look-up; none: as it is.

@@ -141,6 +141,18 @@ impl HeapBuf {
         }
     }
 
+    /// Cuts bytes off behind, but for the first `size`.
+    pub(super) fn truncate(&mut self, size: usize) {
+        let mut left = size.saturating_sub(self.data().len());
+        self.bytes.truncate(self.start.saturating_add(size));
+        for segment in &mut self.rest {
+            segment.range.end = segment.range.end.min(segment.range.start + left);
+            left -= segment.range.len();
+        }
+        self.rest.retain(|segment| !segment.range.is_empty());
+        self.rest_size = self.rest.iter().map(|segment| segment.range.len()).sum();
+    }
+
     /// Moves bytes forward until the first segment has [`HEADERS_SIZE_MAX`], or all. Allocates.
     pub(super) fn gather(&mut self) {
         while let missing = HEADERS_SIZE_MAX.saturating_sub(self.data().len())

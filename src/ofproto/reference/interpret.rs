@@ -167,6 +167,7 @@ impl<'a> Interpreter<'a> {
                 Action::WriteMetadata { value, mask } => {
                     self.state.metadata = (self.state.metadata & !mask) | (value & mask);
                 }
+                _ => unimplemented!(),
             }
         }
         Ok(None)

@@ -209,7 +209,10 @@ impl Tracker {
             | Prerequisite::Arp
             | Prerequisite::Ipv4
             | Prerequisite::Ipv6
-            | Prerequisite::Ip => {}
+            | Prerequisite::Ip
+            | Prerequisite::Mpls
+            | Prerequisite::Nsh
+            | Prerequisite::Pbb => {}
             Prerequisite::Vlan => looked.vlan_tci = VLAN_CFI,
             Prerequisite::Tcp
             | Prerequisite::Udp

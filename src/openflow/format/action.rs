@@ -49,6 +49,7 @@ fn format_action(action: &Action, ports: &dyn PortNames) -> String {
             format!("write_metadata:{}/{}", hexadecimal(value.into()), hexadecimal(mask.into()))
         }
         Action::GotoTable(table) => format!("goto_table:{table}"),
+        _ => unimplemented!(),
     }
 }
 

@@ -109,6 +109,9 @@ fn remedy(prerequisite: Prerequisite) -> &'static str {
         Prerequisite::Nd => "neighbour discovery: add icmp6,icmpv6_type=135 or icmp6,icmpv6_type=136",
         Prerequisite::NdSolicit => "neighbour solicitation: add icmp6,icmpv6_type=135,icmpv6_code=0",
         Prerequisite::NdAdvert => "neighbour advertisement: add icmp6,icmpv6_type=136,icmpv6_code=0",
+        Prerequisite::Mpls => "MPLS: add mpls or mplsm",
+        Prerequisite::Nsh => "a network service header: add dl_type=0x894f",
+        Prerequisite::Pbb => "a provider backbone frame: add dl_type=0x88e7",
     }
 }
 

@@ -150,7 +150,7 @@ impl HeapBuf {
             left -= segment.range.len();
         }
         self.rest.retain(|segment| !segment.range.is_empty());
-        self.rest_size = self.rest.iter().map(|segment| segment.range.len()).sum();
+        self.size = self.size.min(size);
     }
 
     /// Moves bytes forward until the first segment has [`HEADERS_SIZE_MAX`], or all. Allocates.

@@ -310,12 +310,14 @@ impl Packet {
     /// Cuts the packet to its first `size` bytes; a shorter one stays as it is. Others that share bytes with it keep all
     /// of theirs. Allocates for a packet on the heap that is shared, and only then.
     pub fn truncate(&mut self, size: usize) {
-        if let Buf::Shared(heap) = &self.buf {
-            self.buf = Buf::Heap(Box::new(HeapBuf::unshared(heap)));
-        }
         match &mut self.buf {
-            Buf::Heap(heap) => heap.truncate(size),
-            Buf::Shared(_) => {}
+            Buf::Heap(heap) => {
+                if Arc::get_mut(heap).is_none() {
+                    *heap = Arc::new(HeapBuf::unshared(heap));
+                }
+                let heap = Arc::get_mut(heap).expect("it is shared by nobody, or new");
+                heap.truncate(size);
+            }
             #[cfg(feature = "dpdk")]
             Buf::Mbuf(mbuf) => mbuf.truncate(size),
         }

@@ -191,6 +191,7 @@ impl Checker<'_> {
         for (path, Section(raw)) in self.elements(list, path, "a bridge") {
             bridges.extend(self.bridge(raw, switch, worker_count, &mut taken, &path));
         }
+        self.wires(&bridges, path);
         let internal_count = bridges.iter().filter(|bridge| bridge.internal_port.is_some()).count();
         let count = bridges.iter().map(|bridge| bridge.ports.len()).sum::<usize>() + internal_count;
         if count > PORT_COUNT_MAX {

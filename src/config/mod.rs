@@ -29,6 +29,7 @@
 //! Host names are not resolved: addresses are IP addresses, so that a switch starts without a resolver.
 
 mod check;
+mod devices;
 mod fault;
 mod marks;
 mod ports;

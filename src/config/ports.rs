@@ -1,7 +1,8 @@
-//! Ports and what belongs to them, from raw to checked: the second half of [`check`](super::check).
+//! Ports and what belongs to them, from raw to checked: the second half of [`check`](super::check). What each type of
+//! port has of its own is in [`devices`](super::devices).
 
 use super::Dummies;
-use super::check::{Checker, Taken, netdev_config, whole_or};
+use super::check::{Checker, Taken, netdev_config, text_or, whole_or};
 use super::fault::{FaultKind, KeyPath};
 use super::raw::*;
 use super::types::*;
@@ -13,33 +14,6 @@ use crate::ofproto::{VlanMode, VlanSet};
 use crate::sync::Nanos;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-
-/// Bytes in a packet that a `null` port makes up.
-const NULL_PACKET_SIZE_DEFAULT: u64 = 64;
-
-/// The device that `devargs` name, written in one way: without its arguments, and a PCI address in full, with its
-/// domain and in small letters. DPDK takes `3:0.0` and `pci:0000:03:00.0` for the same.
-fn probed_device(devargs: &str) -> String {
-    let name = devargs.split(',').next().unwrap_or_default();
-    pci_address(name).unwrap_or_else(|| name.to_owned())
-}
-
-fn pci_address(name: &str) -> Option<String> {
-    let hexadecimal = |digits: &str, len_max: usize| {
-        let is_hex = digits.len() <= len_max && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_hex { u32::from_str_radix(digits, 16).ok() } else { None }
-    };
-    let (rest, function) = name.strip_prefix("pci:").unwrap_or(name).split_once('.')?;
-    let (rest, device) = rest.rsplit_once(':')?;
-    let (domain, bus) = rest.rsplit_once(':').unwrap_or(("0", rest));
-    Some(format!(
-        "{:04x}:{:02x}:{:02x}.{:x}",
-        hexadecimal(domain, 8)?,
-        hexadecimal(bus, 2)?,
-        hexadecimal(device, 2)?,
-        hexadecimal(function, 1)?
-    ))
-}
 
 impl Checker<'_> {
     /// The ports of one bridge. Those without a number keep the one that they run with, if no other port asks for
@@ -114,7 +88,9 @@ impl Checker<'_> {
         let vlan = self.vlan(raw.vlan.take().unwrap_or_default().0, &path.key("vlan"));
         let mac = raw.mac.take().map(|Text(Mac(mac))| mac);
         let rx_affinity = self.rx_affinity(&mut raw, &path.key("rx_affinity"));
-        PortConfig { number, netdev: netdev_config(name, kind, &raw, mac, worker_count), vlan, rx_affinity }
+        let is_admin_up = text_or(raw.admin.take(), Admin::Up) == Admin::Up;
+        let netdev = netdev_config(name, kind, &raw, mac, worker_count);
+        PortConfig { number, netdev, vlan, is_admin_up, rx_affinity }
     }
 
     /// The cores of receive queues: of those that the port has, which may be more than were asked for, but not fewer.
@@ -142,92 +118,12 @@ impl Checker<'_> {
         affinity
     }
 
-    /// Reports keys that only ports of another type have.
-    fn foreign_keys(&mut self, raw: &RawPort, port_type: PortType, path: &KeyPath) {
-        let keys = [
-            ("interface", raw.interface.is_some(), PortType::Tap, "in ports of type tap"),
-            ("devargs", raw.devargs.is_some(), PortType::Dpdk, "in ports of type dpdk"),
-            ("rx_file", raw.rx_file.is_some(), PortType::Pcap, "in ports of type pcap"),
-            ("tx_file", raw.tx_file.is_some(), PortType::Pcap, "in ports of type pcap"),
-            ("infinite_rx", raw.infinite_rx.is_some(), PortType::Pcap, "in ports of type pcap"),
-            ("packet_size", raw.packet_size.is_some(), PortType::Null, "in ports of type null"),
-            ("receive", raw.receive.is_some(), PortType::Null, "in ports of type null"),
-        ];
-        for (key, _, _, allowed) in keys.into_iter().filter(|&(_, is_set, of, _)| is_set && of != port_type) {
-            self.fault(
-                path.key(key),
-                FaultKind::Conflict { other: format!("type: {}", port_type.word()), allowed },
-            );
-        }
-    }
-
-    fn device(
-        &mut self,
-        raw: &mut RawPort,
-        port_type: PortType,
-        name: &str,
-        taken: &mut Taken,
-        path: &KeyPath,
-    ) -> NetdevKind {
-        match port_type {
-            PortType::Tap => {
-                let interface = match raw.interface.take() {
-                    Some(Text(InterfaceName(interface))) => interface,
-                    None => {
-                        if InterfaceName::from_text(name).is_none() && !name.is_empty() {
-                            let allowed = InterfaceName::ALLOWED;
-                            self.fault(path.key("interface"), FaultKind::Missing { allowed });
-                        }
-                        name.to_owned()
-                    }
-                };
-                if !interface.is_empty() {
-                    self.claim_device(taken, format!("interface {interface}"), path.key("interface"));
-                }
-                NetdevKind::Tap { interface }
-            }
-            PortType::Null => NetdevKind::Null {
-                packet_size: whole_or(raw.packet_size, NULL_PACKET_SIZE_DEFAULT) as u16,
-                receive: raw.receive.unwrap_or(false),
-            },
-            PortType::Pcap => self.pcap(raw, taken, path),
-            PortType::Dpdk => {
-                let devargs = raw.devargs.take().map(|Text(Devargs(devargs))| devargs);
-                match &devargs {
-                    Some(devargs) => {
-                        let device = format!("device {}", probed_device(devargs));
-                        self.claim_device(taken, device, path.key("devargs"));
-                    }
-                    None => self.fault(path.key("devargs"), FaultKind::Missing { allowed: Devargs::ALLOWED }),
-                }
-                NetdevKind::Dpdk { devargs: devargs.unwrap_or_default() }
-            }
-            PortType::Dummy => NetdevKind::Dummy,
-        }
-    }
-
-    fn pcap(&mut self, raw: &mut RawPort, taken: &mut Taken, path: &KeyPath) -> NetdevKind {
-        let rx_file = raw.rx_file.take().map(|Text(CaptureFile(file))| self.beside(&file));
-        let tx_file = raw.tx_file.take().map(|Text(CaptureFile(file))| self.beside(&file));
-        if let Some(file) = &tx_file {
-            self.claim_device(taken, format!("file {file}"), path.key("tx_file"));
-        }
-        if rx_file.is_none() && raw.infinite_rx == Some(true) {
-            let allowed = "with rx_file";
-            self.fault(
-                path.key("infinite_rx"),
-                FaultKind::Conflict { other: "no rx_file".to_owned(), allowed },
-            );
-        }
-        NetdevKind::Pcap { rx_file, tx_file, infinite_rx: raw.infinite_rx.unwrap_or(false) }
-    }
-
     /// A file that the configuration names: relative names start where the configuration is.
     pub(super) fn beside(&self, file: &str) -> String {
         self.directory.join(Path::new(file)).display().to_string()
     }
 
-    fn claim_device(&mut self, taken: &mut Taken, device: String, path: KeyPath) {
+    pub(super) fn claim_device(&mut self, taken: &mut Taken, device: String, path: KeyPath) {
         self.claim(&mut taken.devices, device.clone(), device, path);
     }
 

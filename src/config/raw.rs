@@ -8,7 +8,7 @@ use super::types::Hugepages;
 use super::value::{FromText, ListOrWord, ListWord, PowerOfTwo, Section, Text, Whole, WholeOrAuto};
 use crate::datapath::IdlePolicy;
 use crate::ipfix::exporter::{MESSAGE_SIZE_MAX, MESSAGE_SIZE_MIN};
-use crate::netdev::MacAddress;
+use crate::netdev::{MacAddress, SocketRole};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -85,7 +85,15 @@ pub(super) struct RawPort {
     pub(super) name: Option<Text<PortName>>,
     pub(super) r#type: Option<Text<PortType>>,
     pub(super) number: Option<Whole<1, 65_279>>,
+    pub(super) admin: Option<Text<Admin>>,
     pub(super) interface: Option<Text<InterfaceName>>,
+    pub(super) start_queue: Option<Whole<0, 1023>>,
+    pub(super) socket: Option<Text<DeviceSocket>>,
+    pub(super) mode: Option<Text<SocketRole>>,
+    pub(super) role: Option<Text<SocketRole>>,
+    pub(super) id: Option<Whole<0, { u32::MAX as u64 }>>,
+    pub(super) secret: Option<Text<MemifSecret>>,
+    pub(super) peer: Option<Text<PortName>>,
     pub(super) devargs: Option<Text<Devargs>>,
     pub(super) rx_file: Option<Text<CaptureFile>>,
     pub(super) tx_file: Option<Text<CaptureFile>>,
@@ -170,9 +178,13 @@ words!(Hugepages, "auto, require or never",
     "auto" => Hugepages::Auto, "require" => Hugepages::Require, "never" => Hugepages::Never);
 words!(Rebalance, "off or auto", "off" => Rebalance(false), "auto" => Rebalance(true));
 words!(IdlePolicy, "sleep or spin", "sleep" => IdlePolicy::Sleep, "spin" => IdlePolicy::Spin);
+words!(SocketRole, "server or client", "server" => SocketRole::Server, "client" => SocketRole::Client);
+words!(Admin, "up or down", "up" => Admin::Up, "down" => Admin::Down);
 // `dummy` is for tests alone and so not told of; files cannot have it.
-words!(PortType, "tap, null, pcap or dpdk",
+words!(PortType, "tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user or virtio-user",
     "tap" => PortType::Tap, "null" => PortType::Null, "pcap" => PortType::Pcap, "dpdk" => PortType::Dpdk,
+    "af-packet" => PortType::AfPacket, "af-xdp" => PortType::AfXdp, "ring" => PortType::Ring,
+    "memif" => PortType::Memif, "vhost-user" => PortType::VhostUser, "virtio-user" => PortType::VirtioUser,
     "dummy" => PortType::Dummy);
 
 impl PortType {
@@ -182,6 +194,12 @@ impl PortType {
             PortType::Null => "null",
             PortType::Pcap => "pcap",
             PortType::Dpdk => "dpdk",
+            PortType::AfPacket => "af-packet",
+            PortType::AfXdp => "af-xdp",
+            PortType::Ring => "ring",
+            PortType::Memif => "memif",
+            PortType::VhostUser => "vhost-user",
+            PortType::VirtioUser => "virtio-user",
             PortType::Dummy => "dummy",
         }
     }
@@ -199,7 +217,20 @@ pub(super) enum PortType {
     Null,
     Pcap,
     Dpdk,
+    AfPacket,
+    AfXdp,
+    Ring,
+    Memif,
+    VhostUser,
+    VirtioUser,
     Dummy,
+}
+
+/// `admin:` of a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Admin {
+    Up,
+    Down,
 }
 
 #[derive(Debug)]
@@ -381,6 +412,40 @@ impl FromText for CaptureFile {
     fn from_text(text: &str) -> Option<Self> {
         let fits = !text.is_empty() && !text.contains([',', '\0']);
         fits.then(|| CaptureFile(text.to_owned()))
+    }
+}
+
+/// What DPDK's devargs can carry as the value of an argument.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && !text.contains([',', '=', '[', ']', '\'', '"']) && !text.contains(char::is_control)
+}
+
+/// Path of a socket that a device is reached by.
+#[derive(Debug)]
+pub(super) struct DeviceSocket(pub(super) String);
+
+/// Bytes that its path can have: `sun_path` has 108, less the closing 0.
+const DEVICE_SOCKET_SIZE_MAX: usize = 107;
+
+impl FromText for DeviceSocket {
+    const ALLOWED: &'static str = "an absolute path of at most 107 bytes, without , = [ ] ' \"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let fits = text.starts_with('/') && text.len() <= DEVICE_SOCKET_SIZE_MAX && is_plain(text);
+        fits.then(|| DeviceSocket(text.to_owned()))
+    }
+}
+
+/// What both sides of a memif link must know.
+#[derive(Debug)]
+pub(super) struct MemifSecret(pub(super) String);
+
+impl FromText for MemifSecret {
+    const ALLOWED: &'static str = "1 to 23 printable ASCII characters, without , = [ ] ' \"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let fits = text.len() <= 23 && is_plain(text) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| MemifSecret(text.to_owned()))
     }
 }
 

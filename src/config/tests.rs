@@ -2,7 +2,7 @@ use super::*;
 use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
 use crate::dpif::PlacementRules;
 use crate::flow::{Field, OfPort};
-use crate::netdev::NetdevKind;
+use crate::netdev::{NetdevKind, SocketRole, VirtioBackend};
 use crate::ofproto::{VlanMode, VlanSet};
 use crate::openflow::parse::parse_flow_mod;
 use crate::openflow::{Action, FlowMod, FlowModCommand};
@@ -558,7 +558,7 @@ fn what_is_required_is_missed() {
         &[
             "t.yaml:2: bridges[0].name: is missing; allowed: 1 to 15 of a-z A-Z 0-9 - _ . beginning with a letter, no OpenFlow port's name",
             "t.yaml:4: bridges[1].ports[0].name: is missing; allowed: 1 to 32 of a-z A-Z 0-9 - _ . beginning with a letter, no OpenFlow port's name",
-            "t.yaml:4: bridges[1].ports[0].type: is missing; allowed: tap, null, pcap or dpdk",
+            "t.yaml:4: bridges[1].ports[0].type: is missing; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user or virtio-user",
             "t.yaml:5: bridges[1].ports[1].devargs: is missing; allowed: a PCI address or a virtual device with its arguments, without spaces",
         ],
     );
@@ -661,7 +661,7 @@ fn a_file_has_no_dummies() {
     good(text);
     assert_eq!(
         told(&directory, &write(&directory, "dummy.yaml", text)),
-        "DIR/dummy.yaml:3: bridges[0].ports[0].type: \"dummy\" is wrong; allowed: tap, null, pcap or dpdk"
+        "DIR/dummy.yaml:3: bridges[0].ports[0].type: \"dummy\" is wrong; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user or virtio-user"
     );
 }
 
@@ -683,7 +683,7 @@ fn keys_that_exclude_each_other_are_told() {
     bad_port(
         "    interface: x\n    devargs: x\n    rx_file: x\n    infinite_rx: true\n",
         &[
-            "t.yaml:6: bridges[0].ports[0].interface: can't be together with type: null; allowed: in ports of type tap",
+            "t.yaml:6: bridges[0].ports[0].interface: can't be together with type: null; allowed: in ports of type tap, af-packet, af-xdp or virtio-user",
             "t.yaml:7: bridges[0].ports[0].devargs: can't be together with type: null; allowed: in ports of type dpdk",
             "t.yaml:8: bridges[0].ports[0].rx_file: can't be together with type: null; allowed: in ports of type pcap",
             "t.yaml:9: bridges[0].ports[0].infinite_rx: can't be together with type: null; allowed: in ports of type pcap",
@@ -827,7 +827,9 @@ fn a_port_of_type_null_needs_no_quotes_and_a_port_without_a_type_has_none() {
     for nothing in ["type: ~", "type: ", "mtu: 100"] {
         bad(
             &format!("bridges: [{{name: br0, ports: [{{name: p, {nothing}}}]}}]"),
-            &["t.yaml:1: bridges[0].ports[0].type: is missing; allowed: tap, null, pcap or dpdk"],
+            &[
+                "t.yaml:1: bridges[0].ports[0].type: is missing; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user or virtio-user",
+            ],
         );
     }
 }
@@ -853,7 +855,7 @@ fn a_dozen_faults_are_told_at_once() {
             "t.yaml:7: workers.emc_entries: 1000 is wrong; allowed: a power of two from 1024 to 4194304",
             "t.yaml:8: workers.emc_entries: is given twice, first on line 7; allowed: once",
             "t.yaml:11: bridges[0].mac_ageing_s: 5 is wrong; allowed: a whole number from 15 to 3600",
-            "t.yaml:14: bridges[0].ports[0].type: \"tab\" is wrong; allowed: tap, null, pcap or dpdk",
+            "t.yaml:14: bridges[0].ports[0].type: \"tab\" is wrong; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user or virtio-user",
             "t.yaml:15: bridges[0].ports[0].mtu: 70000 is wrong; allowed: a whole number from 68 to 9000",
             "t.yaml:16: bridges[0].ports[1].name: p1 is taken by bridges[0].ports[0].name; allowed: one that is not",
             "t.yaml:18: bridges[0].ports[1].vlan.access: 5000 is wrong; allowed: a whole number from 1 to 4094",
@@ -987,5 +989,109 @@ fn files_built_to_be_slow_are_read_to_their_end() {
         format!("{}: {{{}}}", "k".repeat(250), fill("x: 1,")),
     ] {
         fuzz_config(text.as_bytes());
+    }
+}
+
+/// The kinds of the ports of one bridge.
+fn kinds(ports: &str) -> Vec<NetdevKind> {
+    let config = good(&format!("bridges: [{{name: br0, ports: [{ports}]}}]"));
+    config.bridges[0].ports.iter().map(|port| port.netdev.kind.clone()).collect()
+}
+
+#[test]
+fn each_type_of_port_has_words_and_defaults_of_its_own() {
+    let (server, client) = (SocketRole::Server, SocketRole::Client);
+    let memif = |role, id, secret: Option<&str>| NetdevKind::Memif {
+        role,
+        socket: "/m".into(),
+        id,
+        secret: secret.map(str::to_owned),
+    };
+    assert_eq!(
+        kinds(
+            "{name: a, type: af-packet, interface: eth1}, {name: b, type: af-xdp, interface: eth2}, \
+             {name: c, type: af-xdp, interface: eth2, start_queue: 1, rx_queues: 2}, \
+             {name: d, type: vhost-user, socket: /v}, {name: e, type: vhost-user, socket: /w, mode: client}, \
+             {name: f, type: virtio-user, socket: /x}, {name: g, type: virtio-user, interface: tap7}, \
+             {name: h, type: memif, socket: /m}, \
+             {name: i, type: memif, socket: /m, role: client, id: 4294967295, secret: abc}, \
+             {name: j, type: ring}, {name: k, type: ring, peer: l}, {name: l, type: ring, peer: k}"
+        ),
+        [
+            NetdevKind::AfPacket { interface: "eth1".into() },
+            NetdevKind::AfXdp { interface: "eth2".into(), start_queue: 0 },
+            NetdevKind::AfXdp { interface: "eth2".into(), start_queue: 1 },
+            NetdevKind::VhostUser { mode: server, socket: "/v".into() },
+            NetdevKind::VhostUser { mode: client, socket: "/w".into() },
+            NetdevKind::VirtioUser { backend: VirtioBackend::Socket("/x".into()) },
+            NetdevKind::VirtioUser { backend: VirtioBackend::Kernel("tap7".into()) },
+            memif(server, 0, None),
+            memif(client, u32::MAX, Some("abc")),
+            NetdevKind::Ring { peer: None },
+            NetdevKind::Ring { peer: Some("l".into()) },
+            NetdevKind::Ring { peer: Some("k".into()) },
+        ]
+    );
+    let config =
+        good("bridges: [{name: br0, ports: [{name: a, type: ring, admin: down}, {name: b, type: ring}]}]");
+    assert_eq!(
+        config.bridges[0].ports.iter().map(|port| port.is_admin_up).collect::<Vec<_>>(),
+        [false, true]
+    );
+}
+
+#[test]
+fn what_a_port_of_shared_memory_or_of_an_interface_lacks_is_told() {
+    let bad_ports = |ports: &str, expected: &[&str]| {
+        let expected: Vec<_> =
+            expected.iter().map(|line| format!("t.yaml:2: bridges[0].ports{line}")).collect();
+        let expected: Vec<_> = expected.iter().map(String::as_str).collect();
+        bad(&format!("bridges:\n- {{name: br0, ports: [{ports}]}}"), &expected);
+    };
+    bad_ports(
+        "{name: a, type: af-packet}, {name: b, type: memif}, {name: c, type: virtio-user}, {name: d, type: vhost-user, socket: v}",
+        &[
+            "[3].socket: \"v\" is wrong; allowed: an absolute path of at most 107 bytes, without , = [ ] ' \"",
+            "[0].interface: is missing; allowed: the name of an interface of the host",
+            "[1].socket: is missing; allowed: an absolute path of at most 107 bytes, without , = [ ] ' \"",
+            "[2].socket: is missing; allowed: the path of a vhost-user socket, or else an interface",
+        ],
+    );
+    bad_ports(
+        "{name: a, type: memif, socket: /m}, {name: b, type: memif, socket: /m}, \
+         {name: c, type: virtio-user, socket: /x, interface: t, rx_queues: 9}, \
+         {name: d, type: vhost-user, socket: /x, role: client}",
+        &[
+            "[1].id: memif 0 of socket /m is taken by bridges[0].ports[0].id; allowed: one that is not",
+            "[2].rx_queues: 9 is wrong; allowed: 1 to 8 in ports of type virtio-user",
+            "[2].interface: can't be together with socket; allowed: socket (of another process) or interface (of the kernel)",
+            "[3].role: can't be together with type: vhost-user; allowed: in ports of type memif",
+            "[3].socket: socket /x is taken by bridges[0].ports[2].socket; allowed: one that is not",
+        ],
+    );
+}
+
+#[test]
+fn a_wire_has_two_ends_that_name_each_other() {
+    let wrong = |found: &str, peer_of: &str| {
+        format!(
+            "{found} is wrong; allowed: another port of type ring, with as many rx_queues, whose peer is {peer_of}"
+        )
+    };
+    for (ports, expected) in [
+        ("{name: a, type: ring, peer: b}, {name: b, type: ring}", vec![(0, "\"b\"", "a")]),
+        ("{name: a, type: ring, peer: a}", vec![(0, "\"a\"", "a")]),
+        ("{name: a, type: ring, peer: b}, {name: b, type: 'null'}", vec![(0, "\"b\"", "a")]),
+        (
+            "{name: a, type: ring, peer: b}, {name: b, type: ring, peer: a, rx_queues: 2}",
+            vec![(0, "\"b\"", "a"), (1, "\"a\"", "b")],
+        ),
+    ] {
+        let line = |(index, found, peer_of): (usize, &str, &str)| {
+            format!("t.yaml:2: bridges[0].ports[{index}].peer: {}", wrong(found, peer_of))
+        };
+        let expected: Vec<_> = expected.into_iter().map(line).collect();
+        let expected: Vec<_> = expected.iter().map(String::as_str).collect();
+        bad(&format!("bridges:\n- {{name: br0, ports: [{ports}]}}"), &expected);
     }
 }

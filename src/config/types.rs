@@ -136,6 +136,8 @@ pub struct PortConfig {
     /// Which VLANs NORMAL carries over it, and how; their ids are 1 to 4 094. A trunk of a list does not carry
     /// VLAN 0, to which untagged packets belong where there is no native VLAN.
     pub vlan: VlanMode,
+    /// Whether it is to work: otherwise it is there, and nothing passes it.
+    pub is_admin_up: bool,
     /// The cores whose workers are to poll its receive queues, by queue: those of the device's queues that the file
     /// asks for. There need be no worker on such a core.
     pub rx_affinity: BTreeMap<u16, u16>,

@@ -85,7 +85,7 @@ families! {
     BRIDGE_RULES: Gauge "penstock_bridge_rules" ["bridge"]
         "OpenFlow rules in a bridge's tables.";
     BRIDGE_FAILED_PORTS: Gauge "penstock_bridge_failed_ports" ["bridge"]
-        "Ports of the configuration that could not be opened.";
+        "Ports of the configuration that could not be opened, or whose device has vanished: they are tried again.";
     BRIDGE_FDB_ENTRIES: Gauge "penstock_bridge_fdb_entries" ["bridge"]
         "Addresses that a bridge has learned.";
     BRIDGE_FDB_ENTRIES_MAX: Gauge "penstock_bridge_fdb_entries_max" ["bridge"]
@@ -94,7 +94,9 @@ families! {
     PORT_INFO: Gauge "penstock_port_info" ["bridge", "port", "type"]
         "Always 1: a port's type.";
     PORT_UP: Gauge "penstock_port_up" ["bridge", "port"]
-        "Whether packets can pass a port's link (1) or not (0).";
+        "Whether packets can pass a port's link (1) or not (0); 0 for a port that is not there.";
+    PORT_LINK_CHANGES: Counter "penstock_port_link_changes_total" ["bridge", "port"]
+        "How often a port's link has come or gone, with its device or without.";
     PORT_SPEED: Gauge "penstock_port_speed_bytes_per_second" ["bridge", "port"]
         "Speed of a port's link; 0 if it is not known.";
     PORT_MTU: Gauge "penstock_port_mtu_bytes" ["bridge", "port"]
@@ -351,6 +353,7 @@ fn collect_ports(families: &mut Collected, ports: &[PortMetrics]) {
         families.add(family, ports.iter().map(|port| ([port.bridge.as_str(), &port.name], value(port))));
     };
     add(&PORT_UP, |port| flag(port.link.is_up));
+    add(&PORT_LINK_CHANGES, |port| port.link_changes as f64);
     add(&PORT_SPEED, |port| f64::from(port.link.speed_mbps) * 1e6 / 8.0);
     add(&PORT_MTU, |port| f64::from(port.mtu_bytes));
     add(&PORT_RX_PACKETS, |port| port.stats.rx_packets as f64);

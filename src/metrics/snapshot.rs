@@ -104,6 +104,8 @@ pub struct PortMetrics {
     pub device: NetdevStats,
     /// Its link.
     pub link: Link,
+    /// How often it has come or gone.
+    pub link_changes: u64,
     /// Largest layer 3 packet.
     pub mtu_bytes: u16,
 }

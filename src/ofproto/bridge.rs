@@ -194,6 +194,8 @@ pub struct Port {
     pub dp_port: DpPort,
     /// Its settings.
     pub config: PortConfig,
+    /// Whether packets can pass it.
+    pub is_link_up: bool,
 }
 
 /// A bridge.
@@ -233,6 +235,7 @@ impl Bridge {
             number,
             dp_port: port.dp_port,
             config: port.config.clone(),
+            is_link_up: port.is_link_up,
         };
         self.ports.iter().map(info).collect()
     }
@@ -250,7 +253,7 @@ pub struct Bridges {
     bridges: Vec<Option<Bridge>>,
     /// By [`DpPort::index`].
     owners: Vec<Option<(BridgeId, OfPort)>>,
-    /// Moves on whenever a port comes to a bridge or leaves it.
+    /// Moves on whenever a port comes to a bridge or leaves it, and with its link.
     pub ports_epoch: u64,
 }
 
@@ -337,6 +340,23 @@ impl Bridges {
         }
     }
 
+    /// Notes whether packets can pass a port; see [`super::Ofproto::port_set_link`]. Returns whether that is news;
+    /// none if there is no such port.
+    pub fn port_set_link(&mut self, id: BridgeId, number: OfPort, is_up: bool) -> Option<bool> {
+        let bridge = self.bridges.get_mut(usize::from(id.0))?.as_mut()?;
+        let port = bridge.ports.get_mut(&number)?;
+        if port.is_link_up == is_up {
+            return Some(false);
+        }
+        port.is_link_up = is_up;
+        bridge.config_epoch += 1;
+        if !is_up && bridge.macs.forget_port(number) {
+            bridge.mac_epoch += 1;
+        }
+        self.ports_epoch += 1;
+        Some(true)
+    }
+
     /// Takes a port from its bridge.
     pub fn port_remove(&mut self, id: BridgeId, number: OfPort) -> Option<Port> {
         let bridge = self.bridges.get_mut(usize::from(id.0))?.as_mut()?;
@@ -377,12 +397,17 @@ mod tests {
     fn a_port_has_one_owner_and_epochs_move_with_it() {
         let mut bridges = Bridges::default();
         let id = bridges.insert(Bridge::new(BridgeConfig::new("br0", 1)));
-        let port = Port { dp_port: DpPort(3), config: PortConfig::new("p") };
+        let port = Port { dp_port: DpPort(3), config: PortConfig::new("p"), is_link_up: true };
         let before = bridges.ports_epoch;
         bridges.port_insert(id, OfPort(1), port);
         assert_eq!((bridges.owner(DpPort(3)), bridges.owner(DpPort(2))), (Some((id, OfPort(1))), None));
         assert_eq!(bridges.get(id).and_then(Bridge::free_port_number), Some(OfPort(2)));
         assert!(bridges.ports_epoch > before && bridges.get(id).expect("added").config_epoch > 0);
+        let before = bridges.ports_epoch;
+        assert_eq!(bridges.port_set_link(id, OfPort(1), true), Some(false));
+        assert_eq!(bridges.ports_epoch, before, "nothing has changed");
+        assert_eq!(bridges.port_set_link(id, OfPort(1), false), Some(true));
+        assert!(bridges.ports_epoch > before && bridges.port_set_link(id, OfPort(2), false).is_none());
         assert!(bridges.port_remove(id, OfPort(1)).is_some() && bridges.owner(DpPort(3)).is_none());
         assert!(bridges.remove(id).is_some() && bridges.get(id).is_none() && bridges.iter().count() == 0);
     }

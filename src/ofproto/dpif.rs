@@ -306,8 +306,9 @@ impl Ofproto for OfprotoDpif {
                 return Err(error);
             }
         };
+        let is_link_up = netdev.link().is_up;
         let dp_port = self.dpif.port_add(netdev)?;
-        self.bridges.port_insert(bridge, number, Port { dp_port, config });
+        self.bridges.port_insert(bridge, number, Port { dp_port, config, is_link_up });
         self.config_changed = true;
         Ok(number)
     }
@@ -333,6 +334,12 @@ impl Ofproto for OfprotoDpif {
         self.megaflows.of_port(entry.dp_port).into_iter().for_each(|id| self.delete(id));
         self.settle();
         Ok(self.dpif.port_del(entry.dp_port)?)
+    }
+
+    fn port_set_link(&mut self, bridge: BridgeId, port: OfPort, is_up: bool) -> Result<(), OfprotoError> {
+        let is_news = self.bridges.port_set_link(bridge, port, is_up);
+        self.config_changed |= is_news.ok_or_else(|| self.bridges.no_such_port(bridge, port))?;
+        Ok(())
     }
 
     fn ports(&self, bridge: BridgeId) -> Vec<PortInfo> {

@@ -28,8 +28,8 @@
 //! All on the control thread; translations fan out over `rayon` inside a call.
 //!
 //! # What it leaves out
-//! Groups, meters, mirrors, patch ports, connection tracking and port liveness: their places are `Action`,
-//! `bridge::Port` and `xlate`'s context.
+//! Groups, meters, mirrors, patch ports and connection tracking: their places are `Action`, `bridge::Port` and
+//! `xlate`'s context. A port's link is known ([`bridge::Port::is_link_up`]), and no action asks for it yet.
 
 pub mod bridge;
 pub mod classifier;
@@ -112,6 +112,14 @@ pub trait Ofproto: fmt::Debug {
     /// # Errors
     /// [`OfprotoError::NoSuchPort`], or what closing the device says.
     fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<(), OfprotoError>;
+
+    /// Tells whether packets can pass a port, as its device says or its operator wants: ports are added with the
+    /// link that their device has then. Where the link has gone, what was learned there is forgotten, for the hosts
+    /// behind it may come back elsewhere. The caches follow as after a change of rules.
+    ///
+    /// # Errors
+    /// [`OfprotoError::NoSuchPort`].
+    fn port_set_link(&mut self, bridge: BridgeId, port: OfPort, is_up: bool) -> Result<(), OfprotoError>;
 
     /// A bridge's ports, by number.
     fn ports(&self, bridge: BridgeId) -> Vec<PortInfo>;
@@ -241,6 +249,8 @@ pub struct PortInfo {
     pub dp_port: DpPort,
     /// Its settings.
     pub config: PortConfig,
+    /// Whether packets can pass it.
+    pub is_link_up: bool,
 }
 
 /// What a switch tells of a table.

@@ -220,8 +220,9 @@ impl Ofproto for Reference {
                 return Err(error);
             }
         };
+        let is_link_up = netdev.link().is_up;
         let dp_port = self.attach(netdev)?;
-        self.bridges.port_insert(bridge, number, Port { dp_port, config });
+        self.bridges.port_insert(bridge, number, Port { dp_port, config, is_link_up });
         Ok(number)
     }
 
@@ -241,6 +242,11 @@ impl Ofproto for Reference {
         let Device { netdev, rx_queues, tx_queue } = self.devices.remove(&entry.dp_port).ok_or(missing)?;
         drop((rx_queues, tx_queue));
         Ok(netdev.close().map_err(DpifError::from)?)
+    }
+
+    fn port_set_link(&mut self, bridge: BridgeId, port: OfPort, is_up: bool) -> Result<(), OfprotoError> {
+        let is_news = self.bridges.port_set_link(bridge, port, is_up);
+        is_news.map(|_| ()).ok_or_else(|| self.bridges.no_such_port(bridge, port))
     }
 
     fn ports(&self, bridge: BridgeId) -> Vec<PortInfo> {

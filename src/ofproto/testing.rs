@@ -331,7 +331,7 @@ pub(super) fn random_bridges(rng: &mut Rng) -> Bridges {
         let mut config = PortConfig::new(&format!("p{n}"));
         config.vlan = random_vlan_mode(rng);
         config.flood = rng.u8(0..4) > 0;
-        bridges.port_insert(id, OfPort(n.into()), Port { dp_port: DpPort(n * 10), config });
+        bridges.port_insert(id, OfPort(n.into()), Port { dp_port: DpPort(n * 10), config, is_link_up: true });
     }
     let bridge = bridges.get_mut(BridgeId(0)).expect("just added");
     for flow_mod in random_rules(rng) {

@@ -354,7 +354,7 @@ pub struct PortInfo {
     pub name: String,
     /// Its OpenFlow number as people write it: digits, or `LOCAL`. None outside a bridge.
     pub of_port: Option<String>,
-    /// Its datapath number; none if it could not be opened.
+    /// Its datapath number; none if it could not be opened, or its device has vanished.
     pub dp_port: Option<u16>,
     /// What it is: the `type:` of the configuration.
     pub kind: String,
@@ -362,6 +362,8 @@ pub struct PortInfo {
     pub driver: String,
     /// VLANs that it carries.
     pub vlan: PortVlan,
+    /// Whether its operator wants it to work.
+    pub is_admin_up: bool,
     /// Its link.
     pub link: LinkInfo,
     /// Its hardware address, `02:00:00:00:00:01`.

@@ -35,7 +35,8 @@
 mod tests;
 
 use super::plan::{BridgeSettings, Change, Placement, Plan, Refusal, Step, plan};
-use super::switch::{BridgeState, FailedPort, PortFault, Switch, SwitchError};
+use super::ports::{FailedPort, PortRecord, link_word};
+use super::switch::{BridgeState, PortFault, Switch, SwitchError};
 use crate::config::{self, Config, Dummies, Faults, PortConfig, WorkerPlacement};
 use crate::metrics::MetricsServerError;
 use crate::netdev::{Netdev, NetdevConfig, NetdevError};
@@ -43,7 +44,7 @@ use crate::ofproto::{self, BridgeId, FlowModError, Ofproto, OfprotoError};
 use crate::openflow::format::format_flow_mod;
 use crate::openflow::{FlowMod, FlowModCommand, NoNames, OfError};
 use crate::sync::Nanos;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -478,7 +479,7 @@ impl Switch {
         surroundings: &mut dyn Surroundings,
     ) -> Result<Vec<String>, ApplyError> {
         let failed = self.bridges.iter().flat_map(|bridge| &bridge.failed_ports);
-        let failed_before = failed.map(|port| port.config.name.clone()).collect();
+        let failed_before = failed.map(|port| port.name().to_owned()).collect();
         let last_pause = self.clock.now();
         let mut live = Live { switch: self, surroundings, failed_before, warnings: Vec::new(), last_pause };
         let result = carry_out_all(&mut live, &plan.steps);
@@ -597,7 +598,8 @@ impl Switch {
                 let settings = settings(&ofproto::BridgeConfig::new(name, to.datapath_id), to);
                 let id = self.ofproto.bridge_add(settings).map_err(failed)?;
                 let name = name.to_owned();
-                self.bridges.push(BridgeState { id, name, exporter: None, failed_ports: Vec::new() });
+                let (ports, failed_ports) = (BTreeMap::new(), Vec::new());
+                self.bridges.push(BridgeState { id, name, exporter: None, ports, failed_ports });
             }
             (Some(_), Some(to)) => {
                 let id = self.bridges[self.bridge_index(name)?].id;
@@ -671,16 +673,20 @@ impl Switch {
     fn add_port(&mut self, index: usize, port: &PortConfig, manner: Manner) -> Result<(), SwitchError> {
         let BridgeState { id, name, .. } = &self.bridges[index];
         let (id, bridge) = (*id, name.clone());
-        let Err(source) = self.open_port(id, port) else {
-            tracing::info!(bridge, port = port.netdev.name, "port added");
-            return Ok(());
+        let source = match self.open_port(id, port) {
+            Ok(link) => {
+                let link = link_word(link.is_up);
+                tracing::info!(bridge, port = port.netdev.name, link, "port added");
+                self.bridges[index].ports.insert(port.number, PortRecord::new(port));
+                return Ok(());
+            }
+            Err(source) => source,
         };
         if manner != Manner::Change {
-            tracing::error!(bridge, "{source}; the switch goes on without the port");
-            let PortConfig { number, netdev, vlan, rx_affinity } = port.clone();
-            let error = source.to_string();
-            let failed = FailedPort { config: netdev, number, vlan, rx_affinity, error };
+            tracing::error!(bridge, "{source}; the switch goes on without the port, and tries it again");
+            let failed = FailedPort::new(port, source.to_string(), self.clock.now());
             self.bridges[index].failed_ports.push(failed);
+            self.bridges[index].ports.insert(port.number, PortRecord::new(port));
         }
         if manner == Manner::Start { Ok(()) } else { Err(SwitchError::Port { bridge, source }) }
     }
@@ -688,10 +694,12 @@ impl Switch {
     /// Changes a port's VLANs and where its queues are polled.
     fn set_port(&mut self, index: usize, port: &PortConfig) -> Result<(), SwitchError> {
         let bridge = &mut self.bridges[index];
+        if let Some(record) = bridge.ports.get_mut(&port.number) {
+            record.wanted = port.clone();
+        }
         let mut failed = bridge.failed_ports.iter_mut();
-        if let Some(failed) = failed.find(|failed| failed.config.name == port.netdev.name) {
-            failed.vlan = port.vlan.clone();
-            failed.rx_affinity = port.rx_affinity.clone();
+        if let Some(failed) = failed.find(|failed| failed.name() == port.netdev.name) {
+            failed.wanted = port.clone();
             return Ok(());
         }
         let (id, name) = (bridge.id, bridge.name.clone());
@@ -714,7 +722,8 @@ impl Switch {
     /// Removes a port. Returns what its device said, if it did not close well: the port is gone all the same.
     fn remove_port(&mut self, index: usize, port: &str) -> Result<Option<OfprotoError>, SwitchError> {
         let bridge = &mut self.bridges[index];
-        if let Some(at) = bridge.failed_ports.iter().position(|failed| failed.config.name == port) {
+        bridge.ports.retain(|_, record| record.wanted.netdev.name != port);
+        if let Some(at) = bridge.failed_ports.iter().position(|failed| failed.name() == port) {
             bridge.failed_ports.remove(at);
             return Ok(None);
         }

@@ -6,7 +6,7 @@
 //! control socket, [`control`] the server that speaks it, [`requests`] what each request does, [`ctl`] the client:
 //! `penstockctl` is a few lines around it. The language is JSON-RPC 2.0, one document a line, because every
 //! scripting language speaks it and a person can type it into `socat`. [`observe`] gathers what Prometheus is
-//! shown.
+//! shown, and [`ports`] follows the life of ports.
 
 pub mod api;
 pub mod apply;
@@ -19,6 +19,7 @@ mod exporters;
 pub mod main_loop;
 mod observe;
 pub mod plan;
+mod ports;
 pub mod process;
 mod requests;
 pub mod switch;

@@ -2,12 +2,14 @@
 
 use super::apply::{ApplyOutcome, InForce};
 use super::control::ControlStats;
-use super::switch::{BridgeExporter, Switch};
+use super::switch::{BridgeExporter, FailedPort, Switch};
+use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
 use crate::metrics::snapshot::{
     BridgeMetrics, ConfigMetrics, ControlMetrics, ExporterMetrics, HttpMetrics, MemoryMetrics,
     MetricsSnapshot, PoolMetrics, PortMetrics, RevalidatorMetrics, UpcallMetrics,
 };
+use crate::netdev::{Link, NetdevStats};
 use crate::ofproto::Ofproto;
 
 impl Switch {
@@ -86,9 +88,13 @@ impl Switch {
         MemoryMetrics { has_hugepages: self.process.has_hugepages, pools: pools.collect() }
     }
 
+    /// Every port, also those that are not there: their links are down.
     fn port_metrics(&self) -> Vec<PortMetrics> {
         let mut metrics = Vec::new();
         for bridge in &self.bridges {
+            let link_changes =
+                |number: OfPort| bridge.ports.get(&number).map_or(0, |record| record.link_changes);
+            let past = |number: OfPort| bridge.past(number);
             for port in self.ofproto.ports(bridge.id) {
                 let stats = self.ofproto.dpif().port_stats(port.dp_port);
                 let (Some(stats), Some(netdev)) = (stats, self.ofproto.netdev(port.dp_port)) else {
@@ -98,12 +104,23 @@ impl Switch {
                     name: port.config.name,
                     bridge: bridge.name.clone(),
                     kind: netdev.config().kind.name().to_owned(),
-                    stats,
+                    stats: stats.plus(&past(port.number)),
                     device: netdev.stats(),
                     link: netdev.link(),
+                    link_changes: link_changes(port.number),
                     mtu_bytes: netdev.mtu(),
                 });
             }
+            metrics.extend(bridge.failed_ports.iter().map(|FailedPort { wanted, .. }| PortMetrics {
+                name: wanted.netdev.name.clone(),
+                bridge: bridge.name.clone(),
+                kind: wanted.netdev.kind.name().to_owned(),
+                stats: past(wanted.number),
+                device: NetdevStats::default(),
+                link: Link::default(),
+                link_changes: link_changes(wanted.number),
+                mtu_bytes: wanted.netdev.mtu,
+            }));
         }
         metrics
     }

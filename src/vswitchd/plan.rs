@@ -40,7 +40,7 @@ use crate::config::{
 };
 use crate::dpif::{PORT_COUNT_MAX, PlacementRules};
 use crate::flow::OfPort;
-use crate::netdev::{NetdevConfig, NetdevKind};
+use crate::netdev::{NetdevConfig, NetdevKind, VirtioBackend};
 use crate::ofproto::{VlanMode, VlanSet};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::matching::Match;
@@ -343,6 +343,7 @@ fn ports(bridge: &BridgeConfig) -> Vec<PortConfig> {
         number: OfPort::LOCAL,
         netdev: netdev.clone(),
         vlan: VlanMode::Trunk { allowed: VlanSet::all(), native: None },
+        is_admin_up: true,
         rx_affinity: BTreeMap::new(),
     });
     own.chain(bridge.ports.iter().cloned()).collect()
@@ -355,7 +356,7 @@ fn compare_ports(steps: &mut Vec<Step>, bridge: &str, old: &[PortConfig], new: &
     for from in old {
         match named(new, &from.netdev.name) {
             Some(to) if is_same_device(from, &to) => {
-                let PortConfig { number: _, netdev: _, vlan, rx_affinity } = from;
+                let PortConfig { number: _, netdev: _, is_admin_up: _, vlan, rx_affinity } = from;
                 if *vlan != to.vlan || *rx_affinity != to.rx_affinity {
                     steps.push(step(Change::set(from.clone(), to)));
                 }
@@ -374,7 +375,7 @@ fn compare_ports(steps: &mut Vec<Step>, bridge: &str, old: &[PortConfig], new: &
 /// a device that has fewer than workers is shared between them.
 fn is_same_device(old: &PortConfig, new: &PortConfig) -> bool {
     let netdev = NetdevConfig { tx_queue_count: old.netdev.tx_queue_count, ..new.netdev.clone() };
-    old.number == new.number && old.netdev == netdev
+    old.number == new.number && old.is_admin_up == new.is_admin_up && old.netdev == netdev
 }
 
 /// What a rule is known by.
@@ -462,16 +463,29 @@ impl<'a> PortMoves<'a> {
 
 /// Whether two ports can't be there at one time. Where that is not known, they can't.
 fn may_be_one_device(a: &NetdevKind, b: &NetdevKind) -> bool {
-    use NetdevKind::{Dpdk, Dummy, Internal, Null, Pcap, Tap};
+    use NetdevKind::{Dpdk, Dummy, Null, Pcap, Ring};
     match (a, b) {
-        (Dummy | Null { .. }, _) | (_, Dummy | Null { .. }) => false,
-        (
-            Tap { interface: a } | Internal { interface: a },
-            Tap { interface: b } | Internal { interface: b },
-        ) => a == b,
+        (Dummy | Null { .. } | Ring { .. }, _) | (_, Dummy | Null { .. } | Ring { .. }) => false,
         (Pcap { tx_file: a, .. }, Pcap { tx_file: b, .. }) => a.is_some() && a == b,
-        (Dpdk { .. }, Dpdk { .. }) => true,
-        (Tap { .. } | Internal { .. }, Pcap { .. }) | (Pcap { .. }, Tap { .. } | Internal { .. }) => false,
-        _ => true,
+        (Dpdk { .. }, _) | (_, Dpdk { .. }) => true,
+        (Pcap { .. }, _) | (_, Pcap { .. }) => false,
+        _ => place_on_host(a) == place_on_host(b),
+    }
+}
+
+/// The interface or socket that a device makes or uses.
+fn place_on_host(kind: &NetdevKind) -> Option<&str> {
+    use NetdevKind::{AfPacket, AfXdp, Internal, Memif, Tap, VhostUser, VirtioUser};
+    match kind {
+        Tap { interface } | Internal { interface } | AfPacket { interface } | AfXdp { interface, .. } => {
+            Some(interface)
+        }
+        Memif { socket, .. } | VhostUser { socket, .. } => Some(socket),
+        VirtioUser { backend: VirtioBackend::Socket(place) | VirtioBackend::Kernel(place) } => Some(place),
+        NetdevKind::Null { .. }
+        | NetdevKind::Pcap { .. }
+        | NetdevKind::Dpdk { .. }
+        | NetdevKind::Ring { .. }
+        | NetdevKind::Dummy => None,
     }
 }

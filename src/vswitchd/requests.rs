@@ -13,10 +13,11 @@ use super::api::{
 use super::apply::{NoSurroundings, Surroundings};
 use super::control::ControlHandler;
 use super::switch::{BridgeExporter, BridgeState, FailedPort, Switch};
+use crate::dpif::PortStats;
 use crate::dpif::format::{format_dp_actions, format_megaflow};
 use crate::flow::{DpPort, OfPort};
 use crate::ipfix::exporter::CollectorState;
-use crate::netdev::{Link, MacAddress, Netdev};
+use crate::netdev::{Link, MacAddress, Netdev, NetdevStats};
 use crate::ofproto::{self, BridgeId, Ofproto, VlanMode};
 use crate::openflow::flow_mod::{FlowModCommand, FlowStats, FlowStatsRequest};
 use crate::openflow::format::{format_actions, format_match};
@@ -120,9 +121,10 @@ impl Switch {
         let ports = self.ofproto.ports(id);
         let open = ports.iter().filter_map(|port| {
             let netdev = self.ofproto.netdev(port.dp_port)?;
-            Some((port.number, open_port(port, netdev)))
+            let is_admin_up = bridge.ports.get(&port.number).is_none_or(|record| record.wanted.is_admin_up);
+            Some((port.number, open_port(port, netdev, is_admin_up)))
         });
-        let failed = bridge.failed_ports.iter().map(|port| (port.number, failed_port(port)));
+        let failed = bridge.failed_ports.iter().map(|port| (port.wanted.number, failed_port(port)));
         let mut ports: Vec<_> = open.chain(failed).collect();
         ports.sort_by_key(|(number, _)| number.0);
         BridgeInfo {
@@ -188,9 +190,19 @@ impl Switch {
                 else {
                     continue;
                 };
+                let stats = stats.plus(&bridge.past(port.number));
                 let number = Some(of_port(port.number));
                 let bridge = Some(bridge.name.clone());
                 ports.push(PortCounters::new(port.config.name, bridge, number, &stats, &netdev.stats()));
+            }
+            // A port whose device has vanished has counted before.
+            for failed in &bridge.failed_ports {
+                let past = bridge.past(failed.wanted.number);
+                if past != PortStats::default() {
+                    let (name, number) = (failed.name().to_owned(), Some(of_port(failed.wanted.number)));
+                    let bridge = Some(bridge.name.clone());
+                    ports.push(PortCounters::new(name, bridge, number, &past, &NetdevStats::default()));
+                }
             }
         }
         Ok(DumpPortsReply { ports })
@@ -280,7 +292,7 @@ fn mac_text(mac: MacAddress) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-fn open_port(port: &ofproto::PortInfo, netdev: &dyn Netdev) -> PortInfo {
+fn open_port(port: &ofproto::PortInfo, netdev: &dyn Netdev, is_admin_up: bool) -> PortInfo {
     PortInfo {
         name: port.config.name.clone(),
         of_port: Some(of_port(port.number)),
@@ -288,6 +300,7 @@ fn open_port(port: &ofproto::PortInfo, netdev: &dyn Netdev) -> PortInfo {
         kind: netdev.config().kind.name().to_owned(),
         driver: netdev.driver(),
         vlan: port_vlan(&port.config.vlan),
+        is_admin_up,
         link: link_info(netdev.link()),
         mac: mac_text(netdev.mac()),
         mtu_bytes: netdev.mtu(),
@@ -298,19 +311,26 @@ fn open_port(port: &ofproto::PortInfo, netdev: &dyn Netdev) -> PortInfo {
 }
 
 fn failed_port(port: &FailedPort) -> PortInfo {
+    let FailedPort { wanted, error, tries, .. } = port;
+    let tried = match tries {
+        0 => String::new(),
+        1 => " (tried once, and tried again)".to_owned(),
+        tries => format!(" (tried {tries} times, and tried again)"),
+    };
     PortInfo {
-        name: port.config.name.clone(),
-        of_port: Some(of_port(port.number)),
+        name: port.name().to_owned(),
+        of_port: Some(of_port(wanted.number)),
         dp_port: None,
-        kind: port.config.kind.name().to_owned(),
+        kind: wanted.netdev.kind.name().to_owned(),
         driver: String::new(),
-        vlan: port_vlan(&port.vlan),
+        vlan: port_vlan(&wanted.vlan),
+        is_admin_up: wanted.is_admin_up,
         link: link_info(Link::default()),
-        mac: mac_text(port.config.mac.unwrap_or_default()),
-        mtu_bytes: port.config.mtu,
+        mac: mac_text(wanted.netdev.mac.unwrap_or_default()),
+        mtu_bytes: wanted.netdev.mtu,
         rx_queue_count: 0,
         tx_queue_count: 0,
-        error: Some(port.error.clone()),
+        error: Some(format!("{error}{tried}")),
     }
 }
 

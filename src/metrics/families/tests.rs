@@ -40,6 +40,7 @@ fn snapshot() -> MetricsSnapshot {
             ..NetdevStats::default()
         },
         link: Link { is_up: true, speed_mbps: 10_000, full_duplex: true },
+        link_changes: number(),
         mtu_bytes: 1500,
     };
     let ports = vec![port("tap0", "br0"), port("strange \"\\\n name", "")];

@@ -14,7 +14,7 @@ fn bridges() -> Bridges {
     let id = bridges.insert(Bridge::new(BridgeConfig::new("br0", 1)));
     for n in 1..=4_u16 {
         let config = PortConfig::new(&format!("p{n}"));
-        bridges.port_insert(id, OfPort(n.into()), Port { dp_port: DpPort(n * 10), config });
+        bridges.port_insert(id, OfPort(n.into()), Port { dp_port: DpPort(n * 10), config, is_link_up: true });
     }
     bridges
 }

@@ -133,7 +133,7 @@ fn show_ports(ports: &[PortInfo]) -> String {
             port.dp_port.map_or("-".to_owned(), |number| number.to_string()),
             port.kind.clone(),
             vlan(&port.vlan),
-            link(&port.link),
+            if port.is_admin_up { link(&port.link) } else { "off".to_owned() },
             port.mtu_bytes.to_string(),
             port.mac.clone(),
         ]);

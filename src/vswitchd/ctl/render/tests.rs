@@ -13,6 +13,7 @@ fn port(name: &str, of_port: &str, vlan: PortVlan) -> PortInfo {
         kind: "tap".into(),
         driver: "net_tap".into(),
         vlan,
+        is_admin_up: true,
         link: LinkInfo { is_up: true, speed_bits_per_s: Some(10_000_000_000), full_duplex: true },
         mac: "02:00:00:00:00:01".into(),
         mtu_bytes: 1500,

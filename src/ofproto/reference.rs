@@ -18,16 +18,19 @@ mod edit;
 mod interpret;
 
 use super::bridge::{Bridge, Bridges, Port};
+use super::meters::MeterChange;
 use super::validate::check_packet_out;
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowModError, FlowRemoved, FlowRemovedReason, IpfixStats,
-    Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PortConfig, PortInfo, SampledPacket,
-    TableStats, take,
+    MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats, PortConfig,
+    PortInfo, SampledPacket, TableStats, take,
 };
-use crate::dpif::{DpifError, DropReason, FlowRecord, PORT_COUNT_MAX};
+use crate::dpif::{DpifError, DropReason, FlowRecord, MeterStats as DpMeterStats, PORT_COUNT_MAX};
 use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::{Netdev, NetdevError, RxQueue, TxQueue};
+use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
+use crate::openflow::meter::{MeterMod, MeterStats};
 use crate::openflow::{Action, FlowMod, FlowStats, FlowStatsRequest};
 use crate::packet::{Packet, PacketBatch};
 use crate::sync::Nanos;
@@ -188,6 +191,7 @@ impl Ofproto for Reference {
         let entry = self.bridge_mut(bridge)?;
         entry.macs.set_limits(config.mac_table_len_max, config.mac_ageing);
         entry.config = BridgeConfig { name: entry.config.name.clone(), ..config };
+        entry.set_mirrors();
         Ok(())
     }
 
@@ -221,14 +225,31 @@ impl Ofproto for Reference {
             }
         };
         let dp_port = self.attach(netdev)?;
-        self.bridges.port_insert(bridge, number, Port { dp_port, config });
+        self.bridges.port_insert(bridge, number, Port::new(dp_port, config));
         Ok(number)
+    }
+
+    fn patch_add(
+        &mut self,
+        bridge: BridgeId,
+        config: PortConfig,
+        peer: &str,
+    ) -> Result<OfPort, OfprotoError> {
+        let number = self.bridges.port_number_for(bridge, &config)?;
+        self.bridges.port_insert(bridge, number, Port::new_patch(config, peer));
+        Ok(number)
+    }
+
+    fn patch_stats(&mut self, bridge: BridgeId, port: OfPort) -> Option<PatchStats> {
+        Some(self.bridges.get(bridge)?.ports.get(&port)?.patch.as_ref()?.stats)
     }
 
     fn port_set(&mut self, bridge: BridgeId, port: OfPort, config: PortConfig) -> Result<(), OfprotoError> {
         let missing = self.bridges.no_such_port(bridge, port);
         let entry = self.bridge_mut(bridge)?;
-        entry.ports.get_mut(&port).ok_or(missing)?.config = config;
+        let slot = entry.ports.get_mut(&port).ok_or(missing)?;
+        let name = slot.config.name.clone();
+        slot.config = PortConfig { name, ..config };
         entry.macs.forget_port(port);
         Ok(())
     }
@@ -237,6 +258,9 @@ impl Ofproto for Reference {
         let Some(entry) = self.bridges.port_remove(bridge, port) else {
             return Err(self.bridges.no_such_port(bridge, port));
         };
+        if entry.patch.is_some() {
+            return Ok(());
+        }
         let missing = DpifError::NoSuchPort(entry.dp_port);
         let Device { netdev, rx_queues, tx_queue } = self.devices.remove(&entry.dp_port).ok_or(missing)?;
         drop((rx_queues, tx_queue));
@@ -254,7 +278,7 @@ impl Ofproto for Reference {
     fn flow_mod(&mut self, bridge: BridgeId, flow_mod: &FlowMod) -> Result<usize, FlowModError> {
         let now = self.now;
         let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
-        let change = entry.tables.flow_mod(flow_mod, now)?;
+        let change = entry.flow_mod(flow_mod, now)?;
         for rule in change.removed {
             self.rule_removed(bridge, rule, FlowRemovedReason::Delete);
         }
@@ -268,6 +292,53 @@ impl Ofproto for Reference {
 
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats> {
         self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.tables.table_stats())
+    }
+
+    fn group_mod(&mut self, bridge: BridgeId, group_mod: &GroupMod) -> Result<(), FlowModError> {
+        let now = self.now;
+        let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
+        let cascade = entry.group_mod(group_mod, now)?;
+        for rule in cascade.removed_rules {
+            self.rule_removed(bridge, rule, FlowRemovedReason::GroupDelete);
+        }
+        Ok(())
+    }
+
+    fn group_desc(&self, bridge: BridgeId) -> Vec<GroupDesc> {
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.groups.desc())
+    }
+
+    fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats> {
+        let now = self.now;
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.group_stats(group, now))
+    }
+
+    fn meter_mod(&mut self, bridge: BridgeId, meter_mod: &MeterMod) -> Result<(), FlowModError> {
+        let now = self.now;
+        let cascade = self.bridges.meter_mod(bridge, meter_mod, now)?;
+        for rule in cascade.removed_rules {
+            self.rule_removed(bridge, rule, FlowRemovedReason::MeterDelete);
+        }
+        for change in cascade.meters {
+            if let MeterChange::Delete(id) = change {
+                self.bridges.meter_ids.release(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn meter_desc(&self, bridge: BridgeId) -> Vec<MeterMod> {
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.meters.desc())
+    }
+
+    fn meter_stats(&mut self, bridge: BridgeId, meter: u32) -> Vec<MeterStats> {
+        let now = self.now;
+        let bridge = self.bridges.get(bridge);
+        bridge.map_or_else(Vec::new, |bridge| bridge.meter_stats(meter, now, |_| DpMeterStats::default()))
+    }
+
+    fn mirror_stats(&mut self, bridge: BridgeId) -> Vec<MirrorStats> {
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.mirrors.stats())
     }
 
     fn packet_xlate(&self, bridge: BridgeId, packet_out: PacketOut) -> Result<PacketXlate, FlowModError> {

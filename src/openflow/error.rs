@@ -77,6 +77,9 @@ pub enum OfError {
     /// OFPET_GROUP_MOD_FAILED, OFPGMFC_UNKNOWN_GROUP.
     #[error("there is no group of this number")]
     GroupModUnknown,
+    /// OFPET_GROUP_MOD_FAILED, OFPGMFC_CHAINED_GROUP.
+    #[error("a bucket of another group names the group")]
+    GroupModChained,
     /// OFPET_GROUP_MOD_FAILED, OFPGMFC_BAD_BUCKET.
     #[error("a bucket has a number, or an action, that it can't have")]
     GroupModBadBucket,
@@ -141,6 +144,7 @@ impl OfError {
             OfError::GroupModWatchUnsupported => (6, 6),
             OfError::GroupModLoop => (6, 7),
             OfError::GroupModUnknown => (6, 8),
+            OfError::GroupModChained => (6, 9),
             OfError::GroupModBadBucket => (6, 12),
             OfError::GroupModBadWatch => (6, 13),
             OfError::GroupModUnknownBucket => (6, 15),

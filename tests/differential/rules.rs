@@ -26,12 +26,16 @@ pub(crate) struct Style {
 pub(crate) fn random_port(rng: &mut Rng, number: u32) -> PortConfig {
     let mut port = PortConfig::new(&format!("p{number}"));
     port.number = Some(OfPort(number));
-    port.flood = !one_in(rng, 4);
+    port.flags.no_flood = one_in(rng, 4);
     port.vlan = match rng.u8(0..4) {
         0 => VlanMode::Access { tag: rng.u16(1..4) },
         1 => {
             let allowed = (0..4).filter(|_| rng.bool()).collect::<Vec<u16>>().into_iter().collect();
-            VlanMode::Trunk { allowed, native: rng.bool().then(|| rng.u16(1..4)) }
+            if rng.bool() {
+                VlanMode::Trunk { allowed }
+            } else {
+                VlanMode::NativeUntagged { tag: rng.u16(1..4), allowed }
+            }
         }
         _ => port.vlan,
     };

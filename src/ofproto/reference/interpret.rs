@@ -284,7 +284,7 @@ impl<'a> Interpreter<'a> {
         for (&number, entry) in &bridge.ports {
             let is_meant = match port {
                 OfPort::ALL => number != in_port,
-                OfPort::FLOOD => number != in_port && entry.config.flood,
+                OfPort::FLOOD => number != in_port && !entry.config.flags.no_flood,
                 OfPort::IN_PORT => number == in_port,
                 _ => number == port && number != in_port,
             };
@@ -298,10 +298,9 @@ impl<'a> Interpreter<'a> {
     fn normal(&mut self) -> Result<(), Stop> {
         let (bridge, in_port, key) = (self.bridge, self.state.in_port, self.frame.key);
         let vid = key.vlan_tci & 0x0fff;
-        let tag = (vid != 0).then_some(vid);
         let ingress = bridge.ports.get(&in_port);
         let vlan = match ingress {
-            Some(port) => port.config.vlan.vlan_in(tag),
+            Some(port) => port.config.vlan.vlan_in(vid).map(|lies| lies.vlan),
             None => Some(vid),
         };
         let Some(vlan) = vlan else {
@@ -327,7 +326,7 @@ impl<'a> Interpreter<'a> {
         for (&number, port) in &bridge.ports {
             let is_meant = match known {
                 Some(known) => number == known,
-                None => number != in_port && port.config.flood && carries(&port),
+                None => number != in_port && !port.config.flags.no_flood && carries(&port),
             };
             if is_meant {
                 is_sent = true;

@@ -14,6 +14,7 @@
 //! # What it leaves out
 //! Metering: it has nothing to sample with. Packets of devices whose transmit queue is full are lost.
 
+mod action_set;
 mod edit;
 mod interpret;
 

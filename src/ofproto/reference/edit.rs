@@ -5,7 +5,14 @@
 //! follows what this fragment shows of the datagram.
 
 use crate::flow::extract::{PacketLayout, extract};
-use crate::flow::{DpPort, Field, FlowKey, VLAN_CFI};
+use crate::flow::{DpPort, Field, FlowKey, PBB_UCA, VLAN_CFI};
+
+/// Ethernet type of a provider backbone frame.
+const ETH_TYPE_PBB: u16 = 0x88e7;
+/// Bytes of an MPLS label stack entry, and of the service tag after its type.
+const WORD_SIZE: usize = 4;
+/// In a label stack entry: it is the last (RFC 3032 section 2.1).
+const MPLS_BOTTOM: u32 = 0x100;
 
 /// A frame and what it says.
 #[derive(Clone, Debug)]
@@ -138,11 +145,65 @@ impl Frame {
             Field::SctpDst => (l4? + 2, 2, 0),
             Field::Icmpv4Type | Field::Icmpv6Type => (l4?, 1, 0),
             Field::Icmpv4Code | Field::Icmpv6Code => (l4? + 1, 1, 0),
+            Field::NdReserved => (l4? + 4, 4, 0),
             Field::NdTarget => (l4? + 8, 16, 0),
             Field::NdSll => (self.nd_option(1)?, 6, 0),
             Field::NdTll => (self.nd_option(2)?, 6, 0),
+            Field::MplsLabel => (self.label(0)?, WORD_SIZE, 12),
+            Field::MplsTc => (self.label(0)?, WORD_SIZE, 9),
+            Field::MplsTtl => (self.label(0)?, WORD_SIZE, 0),
+            Field::PbbIsid => (self.service_tag()?, WORD_SIZE, 0),
+            Field::PbbUca => (self.service_tag()?, WORD_SIZE, PBB_UCA.trailing_zeros()),
+            // RFC 8300 sections 2.2 to 2.4: base header, service path header, context headers.
+            Field::NshFlags => (self.service_header()?, 2, 12),
+            Field::NshTtl => (self.service_header()?, 2, 6),
+            Field::NshSpi => (self.service_header()? + 4, 4, 8),
+            Field::NshSi => (self.service_header()? + 7, 1, 0),
+            Field::NshC1 => (self.service_context()?, 4, 0),
+            Field::NshC2 => (self.service_context()? + 4, 4, 0),
+            Field::NshC3 => (self.service_context()? + 8, 4, 0),
+            Field::NshC4 => (self.service_context()? + 12, 4, 0),
             _ => return None,
         })
+    }
+
+    /// Where the Ethernet type is: after the tags that a key tells of, and in an IEEE 802.3 frame in its SNAP header.
+    fn type_at(&self) -> usize {
+        let number = |at: usize| u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]);
+        let is_tag = |at: usize| matches!(number(at), 0x8100 | 0x88a8) && self.bytes.len() >= at + 6;
+        let tags = if !is_tag(12) { 0 } else { 1 + usize::from(is_tag(16)) };
+        let at = 12 + tags * 4;
+        let llc = self.bytes.get(at + 2..at + 8);
+        let is_snap = number(at) < 0x0600 && llc == Some(&[0xaa, 0xaa, 0x03, 0, 0, 0]);
+        if is_snap && self.bytes.len() >= at + 10 && number(at + 8) >= 0x0600 { at + 8 } else { at }
+    }
+
+    /// Where the word is that stands so many words after the Ethernet type, if it is whole.
+    fn word(&self, index: usize) -> Option<usize> {
+        let at = self.type_at() + 2 + index * WORD_SIZE;
+        (self.bytes.len() >= at + WORD_SIZE).then_some(at)
+    }
+
+    fn number(&self, at: usize) -> u32 {
+        u32::from_be_bytes(self.bytes[at..at + WORD_SIZE].try_into().expect("four bytes"))
+    }
+
+    /// Where a label stack entry is, counted from the outermost.
+    fn label(&self, index: usize) -> Option<usize> {
+        self.word(index).filter(|_| self.key.is_mpls())
+    }
+
+    fn service_tag(&self) -> Option<usize> {
+        self.word(0).filter(|_| self.key.eth_type == ETH_TYPE_PBB)
+    }
+
+    /// Where a network service header is; it shows a key only if its lengths are in order.
+    fn service_header(&self) -> Option<usize> {
+        (self.key.eth_type == 0x894f && self.key.nsh_mdtype != 0).then(|| self.type_at() + 2)
+    }
+
+    fn service_context(&self) -> Option<usize> {
+        self.service_header().filter(|_| self.key.nsh_mdtype == 1).map(|at| at + 8)
     }
 
     /// Where the address in a neighbour discovery option is.
@@ -213,6 +274,90 @@ impl Frame {
         let mask = mask & !VLAN_CFI;
         let old = u16::from_be_bytes([self.bytes[14], self.bytes[15]]);
         self.bytes[14..16].copy_from_slice(&((old & !mask) | (value & mask)).to_be_bytes());
+        self.extract();
+    }
+
+    fn write_type(&mut self, eth_type: u16) {
+        let at = self.type_at();
+        self.bytes[at..at + 2].copy_from_slice(&eth_type.to_be_bytes());
+    }
+
+    /// Adds a label stack entry, the outermost (OpenFlow 1.5.1 section 5.8).
+    pub(super) fn push_mpls(&mut self, eth_type: u16) {
+        let key = &self.key;
+        let entry = match key.eth_type {
+            0x8847 | 0x8848 => key.mpls_lse[0] & !MPLS_BOTTOM,
+            // RFC 3032 section 2.1: label 0 says that IPv4 follows, label 2 that IPv6 does.
+            0x0800 => MPLS_BOTTOM | u32::from(key.nw_ttl),
+            0x86dd => 2 << 12 | MPLS_BOTTOM | u32::from(key.nw_ttl),
+            _ => MPLS_BOTTOM | 64,
+        };
+        let at = self.type_at() + 2;
+        self.write_type(eth_type);
+        self.bytes.splice(at..at, entry.to_be_bytes());
+        self.extract();
+    }
+
+    /// Takes the outermost label stack entry off, if there is one.
+    pub(super) fn pop_mpls(&mut self, eth_type: u16) {
+        let Some(at) = self.label(0) else { return };
+        self.bytes.drain(at..at + WORD_SIZE);
+        self.write_type(eth_type);
+        self.extract();
+    }
+
+    /// Where the TTL of the header below the outermost label is: the next label's, or that of what the version in its
+    /// first four bits says is IP.
+    fn inner_ttl_at(&self) -> Option<usize> {
+        let outer = self.label(0)?;
+        if self.number(outer) & MPLS_BOTTOM == 0 {
+            return self.label(1).map(|at| at + 3);
+        }
+        let ip = outer + WORD_SIZE;
+        let room = self.bytes.len() - ip;
+        match self.bytes.get(ip)? >> 4 {
+            4 if room >= 20 => Some(ip + 8),
+            6 if room >= 40 => Some(ip + 7),
+            _ => None,
+        }
+    }
+
+    /// Copies the inner TTL to the outermost label.
+    pub(super) fn copy_ttl_out(&mut self) {
+        let (Some(outer), Some(inner)) = (self.label(0), self.inner_ttl_at()) else { return };
+        self.bytes[outer + 3] = self.bytes[inner];
+        self.extract();
+    }
+
+    /// Copies the outermost label's TTL inwards; an IPv4 checksum follows.
+    pub(super) fn copy_ttl_in(&mut self) {
+        let (Some(outer), Some(inner)) = (self.label(0), self.inner_ttl_at()) else { return };
+        let (old, new) = (self.bytes[inner], self.bytes[outer + 3]);
+        self.bytes[inner] = new;
+        let is_label = self.number(outer) & MPLS_BOTTOM == 0;
+        if !is_label && self.bytes[outer + WORD_SIZE] >> 4 == 4 && old != new {
+            let at = inner + 2;
+            let stored = u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]);
+            let checksum = !add(add(!stored, !(u16::from(old) << 8)), u16::from(new) << 8);
+            self.bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        }
+        self.extract();
+    }
+
+    /// Puts a backbone header before the frame (IEEE 802.1Q clause 9.7; OpenFlow 1.5.1 section 5.8).
+    pub(super) fn push_pbb(&mut self) {
+        let service = if self.key.eth_type == ETH_TYPE_PBB { self.key.pbb_itag & 0x00ff_ffff } else { 0 };
+        let mut header = self.bytes[..12].to_vec();
+        header.extend(ETH_TYPE_PBB.to_be_bytes());
+        header.extend(service.to_be_bytes());
+        self.bytes.splice(0..0, header);
+        self.extract();
+    }
+
+    /// Takes a backbone header off, with the tags before its service tag.
+    pub(super) fn pop_pbb(&mut self) {
+        let Some(at) = self.service_tag() else { return };
+        self.bytes.drain(..at + WORD_SIZE);
         self.extract();
     }
 }

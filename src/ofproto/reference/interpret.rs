@@ -3,13 +3,14 @@
 //! Written apart from [`crate::ofproto::xlate`], after the same specification: it shares with it the rules' store,
 //! the action set and the MAC table, and neither the classifier nor any tracking of bits.
 
+use super::action_set::ActionSet;
 use super::edit::Frame;
 use crate::dpif::{ControllerReason, DropReason};
 use crate::flow::{DpPort, Field, Flow, OfPort, VLAN_CFI};
 use crate::netdev::MacAddress;
 use crate::ofproto::bridge::{Bridge, Port};
 use crate::ofproto::rules::{Rule, RuleId};
-use crate::ofproto::xlate::{ACTION_COUNT_MAX, ActionSet, RESUBMIT_COUNT_MAX, RESUBMIT_DEPTH_MAX};
+use crate::ofproto::xlate::{ACTION_COUNT_MAX, RESUBMIT_COUNT_MAX, RESUBMIT_DEPTH_MAX};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::{Action, Subfield};
 
@@ -54,6 +55,9 @@ pub(super) struct Interpreter<'a> {
     depth: usize,
     resubmits: usize,
     added_tags: usize,
+    added_headers: usize,
+    /// How much of the packet the next output takes.
+    max_size: Option<usize>,
     reason: Option<DropReason>,
     outcome: Outcome,
 }
@@ -70,6 +74,8 @@ impl<'a> Interpreter<'a> {
             depth: 0,
             resubmits: 0,
             added_tags: 0,
+            added_headers: 0,
+            max_size: None,
             reason: None,
             outcome: Outcome::default(),
         }
@@ -155,6 +161,31 @@ impl<'a> Interpreter<'a> {
                 Action::PopVlan => self.pop_tag(),
                 Action::DecTtl => self.decrement_ttl()?,
                 Action::Resubmit { in_port, table } => self.resubmit(*in_port, *table)?,
+                Action::PushMpls(eth_type) => {
+                    self.count_header()?;
+                    self.frame.push_mpls(*eth_type);
+                }
+                Action::PopMpls(eth_type) => self.frame.pop_mpls(*eth_type),
+                Action::DecMplsTtl => self.decrement_mpls_ttl()?,
+                Action::CopyTtlOut => self.frame.copy_ttl_out(),
+                Action::CopyTtlIn => self.frame.copy_ttl_in(),
+                Action::PushPbb => {
+                    self.count_header()?;
+                    self.frame.push_pbb();
+                }
+                Action::PopPbb => self.frame.pop_pbb(),
+                Action::OutputTrunc { port, max_len } => {
+                    self.max_size = Some(*max_len as usize);
+                    let result = self.output(*port);
+                    self.max_size = None;
+                    result?;
+                }
+                Action::Clone(actions) => self.aside(|copy| copy.actions(actions).map(drop))?,
+                Action::CheckPktLarger { len, destination } => {
+                    let is_larger = self.frame.bytes.len() > usize::from(*len);
+                    let value = u128::from(is_larger) << destination.first_bit;
+                    self.write(destination.field, value, destination.mask())?;
+                }
                 Action::Note(_) => {}
                 Action::ClearActions => {
                     self.set.clear();
@@ -167,7 +198,7 @@ impl<'a> Interpreter<'a> {
                 Action::WriteMetadata { value, mask } => {
                     self.state.metadata = (self.state.metadata & !mask) | (value & mask);
                 }
-                _ => unimplemented!(),
+                Action::Group(_) | Action::Meter(_) => {}
             }
         }
         Ok(None)
@@ -186,7 +217,21 @@ impl<'a> Interpreter<'a> {
         match field {
             Field::VlanTci | Field::VlanVid => self.write_tci(value as u16, mask as u16)?,
             Field::VlanPcp => self.write_tci((value as u16) << 13, (mask as u16) << 13)?,
-            Field::InPort | Field::Metadata | Field::Reg(_) | Field::Xreg(_) | Field::Xxreg(_) => {
+            Field::InPort
+            | Field::Metadata
+            | Field::TunId
+            | Field::TunSrc
+            | Field::TunDst
+            | Field::TunIpv6Src
+            | Field::TunIpv6Dst
+            | Field::TunFlags
+            | Field::TunTos
+            | Field::TunTtl
+            | Field::TunGbpId
+            | Field::TunGbpFlags
+            | Field::Reg(_)
+            | Field::Xreg(_)
+            | Field::Xxreg(_) => {
                 self.state.set_masked(field, value, mask);
             }
             _ => self.frame.set(field, value, mask),
@@ -215,6 +260,29 @@ impl<'a> Interpreter<'a> {
         Ok(())
     }
 
+    /// Labels and backbone headers that rules add are bounded, as tags are.
+    fn count_header(&mut self) -> Result<(), Stop> {
+        if self.added_headers >= 16 {
+            return Err(Stop::Limit(DropReason::TooManyActions));
+        }
+        self.added_headers += 1;
+        Ok(())
+    }
+
+    /// Does something to a copy of the packet; afterwards packet and pipeline are as before.
+    fn aside(&mut self, act: impl FnOnce(&mut Self) -> Result<(), Stop>) -> Result<(), Stop> {
+        let (frame, state, set, rule) = (self.frame.clone(), self.state, self.set.clone(), self.rule);
+        let added = (self.added_tags, self.added_headers);
+        let result = act(self);
+        (self.frame, self.state, self.set, self.rule) = (frame, state, set, rule);
+        (self.added_tags, self.added_headers) = added;
+        match result {
+            Err(Stop::Limit(reason)) => Err(Stop::Limit(reason)),
+            // The copy's end is not the packet's.
+            _ => Ok(()),
+        }
+    }
+
     fn pop_tag(&mut self) {
         self.added_tags = self.added_tags.saturating_sub(1);
         self.frame.pop_vlan();
@@ -229,6 +297,23 @@ impl<'a> Interpreter<'a> {
             self.frame.set(Field::IpTtl, u128::from(key.nw_ttl - 1), 0xff);
             return Ok(());
         }
+        self.ttl_ran_out()
+    }
+
+    fn decrement_mpls_ttl(&mut self) -> Result<(), Stop> {
+        let key = self.frame.key;
+        if !key.is_mpls() {
+            return Ok(());
+        }
+        let ttl = key.mpls_lse[0] & 0xff;
+        if ttl > 1 {
+            self.frame.set(Field::MplsTtl, u128::from(ttl - 1), 0xff);
+            return Ok(());
+        }
+        self.ttl_ran_out()
+    }
+
+    fn ttl_ran_out(&mut self) -> Result<(), Stop> {
         if self.bridge.config.invalid_ttl_to_controller {
             self.controller(ControllerReason::InvalidTtl, u16::MAX, 0)?;
         }
@@ -263,7 +348,9 @@ impl<'a> Interpreter<'a> {
     }
 
     fn send(&mut self, port: DpPort) -> Result<(), Stop> {
-        self.outcome.sends.push((port, self.frame.bytes.clone()));
+        let bytes = &self.frame.bytes;
+        let size = self.max_size.map_or(bytes.len(), |max| max.min(bytes.len()));
+        self.outcome.sends.push((port, bytes[..size].to_vec()));
         self.check_count()
     }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod frames;
 pub(crate) mod shrink;
+pub(crate) mod stacks;
 
 use fastrand::Rng;
 

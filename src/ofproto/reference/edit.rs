@@ -4,7 +4,7 @@
 //! covers before and after: so one that was wrong stays wrong by as much, as it must, and one over a fragment
 //! follows what this fragment shows of the datagram.
 
-use crate::flow::extract::{PacketLayout, extract};
+use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract};
 use crate::flow::{DpPort, Field, FlowKey, PBB_UCA, VLAN_CFI};
 
 /// Ethernet type of a provider backbone frame.
@@ -20,6 +20,9 @@ pub(super) struct Frame {
     pub(super) bytes: Vec<u8>,
     pub(super) key: FlowKey,
     layout: PacketLayout,
+    /// Whether an edit was asked for of a header that its types promise and that is not whole: one who knows only the key
+    /// takes the edit for done.
+    pub(super) lacks_header: bool,
 }
 
 /// One's complement sum of 16-bit words, an odd byte padded (RFC 1071).
@@ -43,7 +46,7 @@ impl Frame {
     pub(super) fn new(bytes: &[u8], in_port: DpPort) -> Frame {
         let mut key = FlowKey::ZERO;
         let layout = extract(bytes, in_port, &mut key);
-        Frame { bytes: bytes.to_vec(), key, layout }
+        Frame { bytes: bytes.to_vec(), key, layout, lacks_header: false }
     }
 
     fn extract(&mut self) {
@@ -229,7 +232,10 @@ impl Frame {
             self.key.pkt_mark = (self.key.pkt_mark & !(mask as u32)) | (value & mask) as u32;
             return;
         }
-        let Some((at, size, shift)) = self.place(field) else { return };
+        let Some((at, size, shift)) = self.place(field) else {
+            self.lacks_header = true;
+            return;
+        };
         let is_sctp = matches!(field, Field::SctpSrc | Field::SctpDst);
         self.change(|frame| {
             let bytes = &mut frame.bytes[at..at + size];
@@ -277,6 +283,25 @@ impl Frame {
         self.extract();
     }
 
+    /// Keeps no more than so many bytes.
+    pub(super) fn truncate(&mut self, size: usize) {
+        if size < self.bytes.len() {
+            self.bytes.truncate(size);
+            self.extract();
+        }
+    }
+
+    /// Raises the drop precedence of an assured forwarding class by so many steps, to the third at most (RFC 2597
+    /// section 6); any other packet stays as it is.
+    pub(super) fn remark(&mut self, steps: u8) {
+        let dscp = self.key.nw_tos >> 2;
+        let (class, precedence) = (dscp >> 3, dscp >> 1 & 3);
+        if self.key.is_ip() && dscp & 1 == 0 && (1..=4).contains(&class) && precedence > 0 {
+            let raised = precedence.saturating_add(steps).min(3);
+            self.set(Field::IpDscp, u128::from(class << 3 | raised << 1), 0x3f);
+        }
+    }
+
     fn write_type(&mut self, eth_type: u16) {
         let at = self.type_at();
         self.bytes[at..at + 2].copy_from_slice(&eth_type.to_be_bytes());
@@ -300,7 +325,10 @@ impl Frame {
 
     /// Takes the outermost label stack entry off, if there is one.
     pub(super) fn pop_mpls(&mut self, eth_type: u16) {
-        let Some(at) = self.label(0) else { return };
+        let Some(at) = self.label(0) else {
+            self.lacks_header |= self.key.is_mpls();
+            return;
+        };
         self.bytes.drain(at..at + WORD_SIZE);
         self.write_type(eth_type);
         self.extract();
@@ -354,10 +382,14 @@ impl Frame {
         self.extract();
     }
 
-    /// Takes a backbone header off, with the tags before its service tag.
+    /// Takes a backbone header off, with the tags before its service tag, where a frame is left.
     pub(super) fn pop_pbb(&mut self) {
-        let Some(at) = self.service_tag() else { return };
-        self.bytes.drain(..at + WORD_SIZE);
+        let Some(inner) = self.service_tag().map(|at| at + WORD_SIZE) else { return };
+        if self.bytes.len() < inner + FRAME_SIZE_MIN {
+            self.lacks_header = true;
+            return;
+        }
+        self.bytes.drain(..inner);
         self.extract();
     }
 }

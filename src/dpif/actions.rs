@@ -12,6 +12,35 @@ use crate::flow::{DpPort, Field};
 /// Actions in order; an empty list drops without a reason and is not made by translation.
 pub type Actions = Vec<Action>;
 
+/// Lists of actions within lists (sample, clone, length check), the outermost counted: a list that is nested deeper dies
+/// of [`DropReason::TooManyActions`] as a whole. A bucket of a group behind a patch port, sampled, is three deep; four
+/// patch ports in a row with as much on each are fifteen.
+pub const ACTION_DEPTH_MAX: usize = 16;
+
+/// Times that one packet may be looked up again, one after the other. Each pass of a translation needs one more; three
+/// in a row, a label popped in each of three bridges, is far beyond what anyone writes.
+pub const RECIRCULATION_DEPTH_MAX: u8 = 8;
+
+/// Times that one received packet and all its copies may be looked up again, together: a flood of copies that each
+/// go round again must end.
+pub const RECIRCULATION_COUNT_MAX: u16 = 256;
+
+/// Whether lists in `actions` are nested no deeper than [`ACTION_DEPTH_MAX`].
+pub fn is_nested_within_bounds(actions: &[Action]) -> bool {
+    is_nested_within(actions, ACTION_DEPTH_MAX)
+}
+
+fn is_nested_within(actions: &[Action], depth: usize) -> bool {
+    depth > 0
+        && actions.iter().all(|action| match action {
+            Action::Sample { actions, .. } | Action::Clone(actions) => is_nested_within(actions, depth - 1),
+            Action::CheckPktLen { greater, less_equal, .. } => {
+                is_nested_within(greater, depth - 1) && is_nested_within(less_equal, depth - 1)
+            }
+            _ => true,
+        })
+}
+
 /// One thing to do with a packet.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
@@ -39,7 +68,8 @@ pub enum Action {
     },
     /// Take the outer VLAN tag off.
     PopVlan,
-    /// Add a label stack entry before the network header or the outermost label, after all VLAN tags.
+    /// Add a label stack entry before the network header or the outermost label, after all VLAN tags that the key
+    /// tells of (two at most). The entry's Ethernet type takes the place of the one there, in a SNAP header too.
     PushMpls {
         /// Ethernet type afterwards: 0x8847 or 0x8848.
         eth_type: u16,
@@ -52,7 +82,8 @@ pub enum Action {
         eth_type: u16,
     },
     /// Copy the TTL of the header below the outermost label (the next label, IPv4 or IPv6) into that label. Does
-    /// nothing to a packet that is not MPLS, or where the header below can't be told.
+    /// nothing to a packet that is not MPLS, or where the header below can't be told: the next label has to be whole;
+    /// below the bottom of stack the first four bits tell, 4 with the 20 bytes of an IPv4 header, 6 with the 40 of IPv6.
     CopyTtlOut,
     /// Copy the TTL of the outermost label into the header below it: the next label, IPv4 (its checksum follows) or
     /// IPv6. Does nothing where the header below can't be told.
@@ -63,7 +94,8 @@ pub enum Action {
         /// I-SID and [`PBB_UCA`](crate::flow::PBB_UCA).
         itag: u32,
     },
-    /// Take outer Ethernet header and service tag off; does nothing to a frame without the tag outermost.
+    /// Take outer Ethernet header, its VLAN tags and service tag off; does nothing to a frame whose `eth_type` is not
+    /// PBB, or where no whole Ethernet header follows the tag.
     PopPbb,
     /// Take one off the IPv4 TTL or IPv6 hop limit. A packet that arrives here with 0 or 1 goes no further: it
     /// is handed to the controller if `to_controller` says so, else it dies of [`DropReason::TtlExpired`].
@@ -80,7 +112,8 @@ pub enum Action {
     },
     /// Hand a copy to the control thread.
     Userspace(UserspaceCookie),
-    /// Carry out `actions` on a copy; the packet itself is as before afterwards.
+    /// Carry out `actions` on a copy; the packet itself is as before afterwards. Counts as a use of the packet, as an
+    /// output does; not carried out if nothing in it can be seen (no output, userspace, drop, meter or the like).
     Clone(Actions),
     /// The next output or userspace action in this list takes no more than so many bytes of the packet, at least 14;
     /// what comes after that takes it whole again.
@@ -96,7 +129,9 @@ pub enum Action {
         /// Whether both directions of a connection hash alike.
         symmetric: bool,
     },
-    /// Look the packet up again as it is now, under this `recirc_id`, keeping mark and hash. The last action of its list.
+    /// Look the packet up again as it is now, under this `recirc_id`, keeping mark and hash; where it misses it goes up
+    /// with them. Carried out before what follows the list that it is in. The last action of its list. Bounds:
+    /// [`RECIRCULATION_DEPTH_MAX`], [`RECIRCULATION_COUNT_MAX`].
     Recirc(u32),
     /// Carry out one list or the other on the packet, by its length from the Ethernet header on. The last action of
     /// its list.

@@ -22,7 +22,10 @@ pub mod meter;
 pub mod metering;
 pub mod model;
 
-pub use actions::{Action, Actions, ControllerReason, SlowPathReason, UserspaceCookie};
+pub use actions::{
+    ACTION_DEPTH_MAX, Action, Actions, ControllerReason, RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX,
+    SlowPathReason, UserspaceCookie, is_nested_within_bounds,
+};
 pub use drop_reason::DropReason;
 pub use meter::{
     METER_BANDS_MAX, METER_COUNT_MAX, MeterBand, MeterBandAction, MeterConfig, MeterCount, MeterId,

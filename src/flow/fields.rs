@@ -265,8 +265,8 @@ pub static FIELDS: &[FieldInfo] = &[
     row(Field::MplsTc, "mpls_tc", &[], 3, (offset_of!(Flow, key.mpls_lse), 4), 9, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(35), None),
     row(Field::MplsBos, "mpls_bos", &[], 1, (offset_of!(Flow, key.mpls_lse), 4), 8, NO, Prerequisite::Mpls, Format::Decimal, (NO, NO), Some(36), None),
     row(Field::MplsTtl, "mpls_ttl", &[], 8, (offset_of!(Flow, key.mpls_lse), 4), 0, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), None, Some((1, 30))),
-    row(Field::NshFlags, "nsh_flags", &[], 8, (offset_of!(Flow, key.nsh_flags), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (YES, YES), None, None),
-    row(Field::NshTtl, "nsh_ttl", &[], 8, (offset_of!(Flow, key.nsh_ttl), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, None),
+    row(Field::NshFlags, "nsh_flags", &[], 2, (offset_of!(Flow, key.nsh_flags), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (YES, YES), None, None),
+    row(Field::NshTtl, "nsh_ttl", &[], 6, (offset_of!(Flow, key.nsh_ttl), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, None),
     row(Field::NshMdtype, "nsh_mdtype", &[], 8, (offset_of!(Flow, key.nsh_mdtype), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, None),
     row(Field::NshNp, "nsh_np", &[], 8, (offset_of!(Flow, key.nsh_np), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, None),
     row(Field::NshSpi, "nsh_spi", &["nsp"], 24, (offset_of!(Flow, key.nsh_path), 4), 8, NO, Prerequisite::Nsh, Format::Hexadecimal, (NO, YES), None, None),
@@ -567,7 +567,7 @@ mod tests {
         assert_eq!((tcp_flags, ipv6_label, pkt_mark), (0x0fff, 0x000f_ffff, u32::MAX));
         assert_eq!((ipv6_exthdr, nd_options_type, nd_reserved), (0x01ff, 0xff, u32::MAX));
         assert_eq!((mpls_lse, dp_hash, recirc_id), ([u32::MAX, 0, 0], u32::MAX, u32::MAX));
-        assert_eq!((nsh_flags, nsh_ttl, nsh_mdtype, nsh_np), (0xff, 0xff, 0xff, 0xff));
+        assert_eq!((nsh_flags, nsh_ttl, nsh_mdtype, nsh_np), (0x03, 0x3f, 0xff, 0xff));
         assert_eq!((nsh_path, nsh_context, pbb_itag), (u32::MAX, [u32::MAX; 4], 0x08ff_ffff));
         assert_eq!((tun_id, tun_src, tun_dst), (u64::MAX, u32::MAX, u32::MAX));
         assert_eq!((tun_ipv6_src, tun_ipv6_dst), ([0xff; 16], [0xff; 16]));

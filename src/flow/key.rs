@@ -160,7 +160,7 @@ pub struct FlowKey {
     /// What the last `hash` action computed; 0 for a packet fresh from a port.
     pub dp_hash: u32,
 
-    /// Word 17. Flag bits of a network service header (RFC 8300 section 2.2): O and U.
+    /// Word 17. Flag bits of a network service header (RFC 8300 section 2.2): 2 for O, 1 for the unassigned bit after it.
     pub nsh_flags: u8,
     /// Its TTL, 6 bits.
     pub nsh_ttl: u8,

@@ -10,6 +10,7 @@
 pub mod extract;
 pub mod fields;
 pub mod format;
+pub mod hash;
 mod key;
 pub mod mask;
 

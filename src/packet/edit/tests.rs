@@ -189,7 +189,8 @@ fn nothing_panics_whatever_bytes_and_layout_say() {
         let offset = |rng: &mut fastrand::Rng| {
             *rng.choice(&[0, 1, 2, 14, 18, 34, 54, 70, u16::MAX - 1, u16::MAX]).expect("not empty")
         };
-        let mut layout = PacketLayout { l3: offset(&mut rng), l4: offset(&mut rng) };
+        let [l2_5, l3, l4] = [(); 3].map(|()| offset(&mut rng));
+        let mut layout = PacketLayout { l2_5, l3, l4 };
         let mut packet = Packet::from_bytes(&frame);
         for field in packet_fields() {
             set_field(&mut packet, &layout, field, rng.u128(..), rng.u128(..));

@@ -110,3 +110,33 @@ impl ActionSet {
         actions
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_are_done_in_the_order_of_the_specification_and_a_group_takes_the_place_of_an_output() {
+        let set_mac = Action::SetField { field: Field::EthDst, value: 1, mask: 0xffff };
+        let in_order = [
+            Action::CopyTtlIn,
+            Action::PopVlan,
+            Action::PopPbb,
+            Action::PopMpls(0x0800),
+            Action::PushMpls(0x8847),
+            Action::PushPbb,
+            Action::PushVlan(0x8100),
+            Action::CopyTtlOut,
+            Action::DecTtl,
+            Action::DecMplsTtl,
+            set_mac,
+            Action::Group(3),
+        ];
+        let mut written: Vec<Action> = in_order.iter().rev().cloned().collect();
+        written.push(Action::Output(OfPort(2)));
+        let mut set = ActionSet::of(&written);
+        assert_eq!(set.output(), OfPort::UNSET);
+        assert_eq!(set.take(), in_order);
+        assert_eq!(ActionSet::of(&[Action::PopVlan]).take(), [], "it would go nowhere");
+    }
+}

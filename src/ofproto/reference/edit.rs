@@ -393,3 +393,6 @@ impl Frame {
         self.extract();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -225,9 +225,10 @@ impl Checker<'_> {
             }
             vids.into_iter().map(|(_, vid)| vid.0 as u16).collect()
         });
-        VlanMode::Trunk {
-            allowed: vids.unwrap_or_else(VlanSet::all),
-            native: raw.native.map(|vid| vid.0 as u16),
+        let allowed = vids.unwrap_or_else(VlanSet::all);
+        match raw.native {
+            None => VlanMode::Trunk { allowed },
+            Some(vid) => VlanMode::NativeUntagged { tag: vid.0 as u16, allowed },
         }
     }
 

@@ -269,13 +269,13 @@ fn every_value_arrives() {
     assert_eq!(a.vlan, VlanMode::Access { tag: 5 });
     let (rx_file, tx_file) = (Some("/in".to_owned()), Some("out".to_owned()));
     assert_eq!(b.netdev.kind, NetdevKind::Pcap { rx_file, tx_file, infinite_rx: true });
-    assert_eq!(b.vlan, VlanMode::Trunk { allowed: VlanSet::from_iter([2, 9]), native: Some(3) });
+    assert_eq!(b.vlan, VlanMode::NativeUntagged { allowed: VlanSet::from_iter([2, 9]), tag: 3 });
     assert_eq!(c.netdev.kind, NetdevKind::Dpdk { devargs: "0000:03:00.0".into() });
     assert_eq!((c.netdev.mtu, c.netdev.rx_queue_count, c.netdev.tx_queue_count), (9000, 4, 2));
     assert_eq!((c.netdev.rx_queue_len, c.netdev.tx_queue_len), (64, 4096));
     assert_eq!(c.netdev.mac, Some([0x0a, 0, 0, 0, 0, 1]));
     assert_eq!(d.netdev.kind, NetdevKind::Tap { interface: "veth9".into() });
-    assert_eq!(d.vlan, VlanMode::Trunk { allowed: VlanSet::all(), native: None });
+    assert_eq!(d.vlan, VlanMode::Trunk { allowed: VlanSet::all() });
     let ipfix = br1.ipfix.as_ref().unwrap();
     assert_eq!(ipfix.collector, Collector::Udp("[2001:db8::1]:9".parse().unwrap()));
     assert_eq!((ipfix.observation_domain_id, ipfix.observation_point_id), (u32::MAX, Some(u64::MAX)));

@@ -14,18 +14,21 @@
 
 use super::bridge::{Bridge, Bridges, Port};
 use super::megaflows::{Delta, Megaflows};
+use super::meters::MeterChange;
 use super::revalidate::{Dying, apply_credits};
 use super::validate::check_packet_out;
 use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowModError, FlowRemoved, FlowRemovedReason, IpfixStats,
-    Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PortConfig, PortInfo, SampledPacket,
-    TableStats, take,
+    MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats, PortConfig,
+    PortInfo, SampledPacket, TableStats, take,
 };
-use crate::dpif::{Dpif, Execute, ExporterId, FlowRecord, MeteringConfig, WorkerId};
+use crate::dpif::{Dpif, Execute, ExporterId, FlowRecord, MeterId, MeteringConfig, WorkerId};
 use crate::flow::extract::extract;
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::Netdev;
+use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
+use crate::openflow::meter::{MeterMod, MeterStats};
 use crate::openflow::{FlowMod, FlowStats, FlowStatsRequest};
 use crate::sync::Nanos;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +36,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// Translations in a batch from which on they are worth handing to other threads: one takes some microseconds,
 /// as does waking a thread.
 pub(super) const PARALLEL_LEN_MIN: usize = 16;
+
+/// Time between looks at the links of all ports: a group fails over within this and a pass.
+pub const LINK_INTERVAL: Nanos = Nanos::from_millis(100);
 
 /// How the switch caches.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,6 +129,8 @@ pub struct OfprotoDpif {
     /// How long the last pass took, and whether its end is still to be seen.
     pub(super) pass_duration: Nanos,
     pub(super) is_pass_open: bool,
+    /// When the links were last looked at.
+    pub(super) last_link_look: Nanos,
     /// Revalidations so far.
     pub(super) pass: u64,
     /// Whether rules, ports or settings have changed since the last revalidation.
@@ -130,6 +138,8 @@ pub struct OfprotoDpif {
     /// Whether addresses have moved since the last revalidation.
     pub(super) macs_changed: bool,
     pub(super) dying: Vec<Dying>,
+    /// Meters that went, and the last pass before: megaflows may still name them.
+    pub(super) dying_meters: Vec<(MeterId, u64)>,
     pub(super) counters: OfprotoCounters,
     pub(super) packet_ins: VecDeque<PacketIn>,
     pub(super) flow_removed: VecDeque<FlowRemoved>,
@@ -149,10 +159,12 @@ impl OfprotoDpif {
             last_pass: Nanos(0),
             pass_duration: Nanos(0),
             is_pass_open: false,
+            last_link_look: Nanos(0),
             pass: 0,
             config_changed: false,
             macs_changed: false,
             dying: Vec::new(),
+            dying_meters: Vec::new(),
             counters: OfprotoCounters::default(),
             packet_ins: VecDeque::new(),
             flow_removed: VecDeque::new(),
@@ -193,6 +205,24 @@ impl OfprotoDpif {
 
     fn bridge_mut(&mut self, bridge: BridgeId) -> Result<&mut Bridge, OfprotoError> {
         self.bridges.get_mut(bridge).ok_or(OfprotoError::NoSuchBridge(bridge))
+    }
+
+    /// Asks every device whether it has a link.
+    fn look_at_links(&mut self) {
+        self.last_link_look = self.now;
+        for (_, bridge) in self.bridges.iter_mut() {
+            let mut is_changed = false;
+            for port in bridge.ports.values_mut().filter(|port| port.patch.is_none()) {
+                let is_up = self.dpif.port(port.dp_port).is_some_and(|netdev| netdev.link().is_up);
+                is_changed |= port.is_link_up != is_up;
+                port.is_link_up = is_up;
+            }
+            // Only groups ask.
+            if is_changed && bridge.groups.iter().next().is_some() {
+                bridge.config_epoch += 1;
+                self.config_changed = true;
+            }
+        }
     }
 
     /// Tells the datapath what all bridges meter.
@@ -237,6 +267,7 @@ impl Ofproto for OfprotoDpif {
             entry.mac_epoch += 1;
         }
         entry.config = config;
+        entry.set_mirrors();
         entry.config_epoch += 1;
         self.config_changed = true;
         if is_ipfix_changed {
@@ -277,16 +308,34 @@ impl Ofproto for OfprotoDpif {
             }
         };
         let dp_port = self.dpif.port_add(netdev)?;
-        self.bridges.port_insert(bridge, number, Port { dp_port, config });
+        self.bridges.port_insert(bridge, number, Port::new(dp_port, config));
         self.config_changed = true;
         Ok(number)
+    }
+
+    fn patch_add(
+        &mut self,
+        bridge: BridgeId,
+        config: PortConfig,
+        peer: &str,
+    ) -> Result<OfPort, OfprotoError> {
+        let number = self.bridges.port_number_for(bridge, &config)?;
+        self.bridges.port_insert(bridge, number, Port::new_patch(config, peer));
+        self.config_changed = true;
+        Ok(number)
+    }
+
+    fn patch_stats(&mut self, bridge: BridgeId, port: OfPort) -> Option<PatchStats> {
+        self.push_stats();
+        Some(self.bridges.get(bridge)?.ports.get(&port)?.patch.as_ref()?.stats)
     }
 
     fn port_set(&mut self, bridge: BridgeId, port: OfPort, config: PortConfig) -> Result<(), OfprotoError> {
         let missing = self.bridges.no_such_port(bridge, port);
         let entry = self.bridge_mut(bridge)?;
         let slot = entry.ports.get_mut(&port).ok_or(missing)?;
-        slot.config = config;
+        let name = slot.config.name.clone();
+        slot.config = PortConfig { name, ..config };
         entry.config_epoch += 1;
         // What was learned there may lie in VLANs that the port no longer carries.
         entry.mac_epoch += u64::from(entry.macs.forget_port(port));
@@ -298,6 +347,10 @@ impl Ofproto for OfprotoDpif {
         let Some(entry) = self.bridges.port_remove(bridge, port) else {
             return Err(self.bridges.no_such_port(bridge, port));
         };
+        if entry.patch.is_some() {
+            self.config_changed = true;
+            return Ok(());
+        }
         // Its number may be another port's next: nothing that names it stays.
         self.push_stats();
         self.megaflows.of_port(entry.dp_port).into_iter().for_each(|id| self.delete(id));
@@ -323,11 +376,8 @@ impl Ofproto for OfprotoDpif {
         }
         let now = self.now;
         let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
-        let change = entry.tables.flow_mod(flow_mod, now)?;
-        if change.touched > 0 {
-            entry.config_epoch += 1;
-            self.config_changed = true;
-        }
+        let change = entry.flow_mod(flow_mod, now)?;
+        self.config_changed |= change.touched > 0;
         for rule in change.removed {
             self.rule_removed(bridge, rule, FlowRemovedReason::Delete);
         }
@@ -343,6 +393,61 @@ impl Ofproto for OfprotoDpif {
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats> {
         self.push_stats();
         self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.tables.table_stats())
+    }
+
+    fn group_mod(&mut self, bridge: BridgeId, group_mod: &GroupMod) -> Result<(), FlowModError> {
+        // What was counted for a group that is replaced must not be credited to the new one.
+        self.push_stats();
+        let now = self.now;
+        let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
+        let cascade = entry.group_mod(group_mod, now)?;
+        self.config_changed = true;
+        for rule in cascade.removed_rules {
+            self.rule_removed(bridge, rule, FlowRemovedReason::GroupDelete);
+        }
+        Ok(())
+    }
+
+    fn group_desc(&self, bridge: BridgeId) -> Vec<GroupDesc> {
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.groups.desc())
+    }
+
+    fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats> {
+        self.push_stats();
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.group_stats(group, self.now))
+    }
+
+    fn meter_mod(&mut self, bridge: BridgeId, meter_mod: &MeterMod) -> Result<(), FlowModError> {
+        let cascade = self.bridges.meter_mod(bridge, meter_mod, self.now)?;
+        for change in cascade.meters {
+            match change {
+                MeterChange::Set(id, config) => {
+                    let done = self.dpif.meter_set(id, &config);
+                    debug_assert!(done.is_ok(), "numbers come from `MeterIds`");
+                }
+                MeterChange::Delete(id) => self.dying_meters.push((id, self.pass)),
+            }
+        }
+        self.config_changed = true;
+        for rule in cascade.removed_rules {
+            self.rule_removed(bridge, rule, FlowRemovedReason::MeterDelete);
+        }
+        Ok(())
+    }
+
+    fn meter_desc(&self, bridge: BridgeId) -> Vec<MeterMod> {
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.meters.desc())
+    }
+
+    fn meter_stats(&mut self, bridge: BridgeId, meter: u32) -> Vec<MeterStats> {
+        let counted = |id| self.dpif.meter_stats(id).unwrap_or_default();
+        let bridge = self.bridges.get(bridge);
+        bridge.map_or_else(Vec::new, |bridge| bridge.meter_stats(meter, self.now, counted))
+    }
+
+    fn mirror_stats(&mut self, bridge: BridgeId) -> Vec<MirrorStats> {
+        self.push_stats();
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.mirrors.stats())
     }
 
     fn packet_xlate(&self, bridge: BridgeId, packet_out: PacketOut) -> Result<PacketXlate, FlowModError> {
@@ -401,6 +506,9 @@ impl Ofproto for OfprotoDpif {
         self.now = self.now.max(now);
         self.close_pass();
         let mut is_busy = self.dpif.run(now);
+        if self.now.since(self.last_link_look) >= LINK_INTERVAL {
+            self.look_at_links();
+        }
         is_busy |= self.revalidate_if_due();
         is_busy |= self.handle_upcalls();
         self.take_retired();
@@ -409,6 +517,7 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn settle(&mut self) {
+        self.look_at_links();
         self.revalidate();
         self.dpif.synchronize();
         // The workers have left everything that the pass deleted.

@@ -237,6 +237,15 @@ impl OfprotoDpif {
         // The pass after a rule left its table takes it out of all megaflows; those deleted in that pass, or
         // before, may still count for it.
         let is_final = |dying: &Dying| pass > dying.pass && oldest_retiring > dying.pass + 1;
+        let dying_meters = std::mem::take(&mut self.dying_meters);
+        for (id, last_pass) in dying_meters {
+            if pass > last_pass && oldest_retiring > last_pass + 1 {
+                self.dpif.meter_del(id);
+                self.bridges.meter_ids.release(id);
+            } else {
+                self.dying_meters.push((id, last_pass));
+            }
+        }
         let (over, waiting) = std::mem::take(&mut self.dying).into_iter().partition(is_final);
         self.dying = waiting;
         let over: Vec<Dying> = over;

@@ -112,15 +112,23 @@ impl OfprotoDpif {
                 let out = xlate(&self.bridges, XlateIn { key: &key, origin: Origin::Datapath });
                 self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions: out.actions });
             }
-            UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id } => {
-                let owner = self.bridges.owner(key.in_port);
-                let bridge = owner.map(|(bridge, _)| bridge).or_else(|| self.only_bridge());
+            UserspaceCookie::Controller {
+                reason,
+                table,
+                cookie,
+                max_len,
+                controller_id,
+                bridge,
+                in_port,
+            } => {
+                let bridge = BridgeId(bridge);
                 let is_full = self.packet_ins.len() >= self.config.packet_in_len_max;
-                let Some(bridge) = bridge.filter(|_| !is_full) else {
+                let Some(entry) = self.bridges.get(bridge).filter(|_| !is_full) else {
                     self.counters.packet_ins_lost += 1;
                     return;
                 };
-                let in_port = owner.map_or(OfPort::NONE, |(_, port)| port);
+                let is_there = entry.ports.contains_key(&in_port);
+                let in_port = if is_there { in_port } else { OfPort::NONE };
                 self.packet_ins.push_back(PacketIn {
                     bridge,
                     in_port,
@@ -136,12 +144,6 @@ impl OfprotoDpif {
             | UserspaceCookie::FlowSample { .. }
             | UserspaceCookie::Sflow { .. } => self.sampled(cookie, key, packet),
         }
-    }
-
-    /// The bridge of a packet that has no port: clear only where there is one.
-    fn only_bridge(&self) -> Option<BridgeId> {
-        let mut bridges = self.bridges.iter().map(|(id, _)| id);
-        bridges.next().filter(|_| bridges.next().is_none())
     }
 
     fn sampled(&mut self, cookie: UserspaceCookie, key: FlowKey, packet: Packet) {

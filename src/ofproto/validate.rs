@@ -76,6 +76,15 @@ pub fn check_packet_out(actions: &[Action]) -> Result<(), OfError> {
     })
 }
 
+/// Checks the actions of a group's bucket: an action set on whatever packet comes. The groups and meters that it names are
+/// looked up elsewhere.
+///
+/// # Errors
+/// The first fault, by its OpenFlow name.
+pub fn check_bucket(actions: &[Action]) -> Result<(), OfError> {
+    actions.iter().try_for_each(|action| check_set_member(action, &mut Promised::everything(), None))
+}
+
 fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>) -> Result<(), OfError> {
     match action {
         Action::Output(port) => check_output(*port),
@@ -110,6 +119,8 @@ fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>
         Action::Resubmit { table: Some(TABLE_ALL), .. } => Err(OfError::BadActionArgument),
         Action::Controller { .. }
         | Action::DecTtl
+        | Action::Group(_)
+        | Action::Meter(_)
         | Action::Resubmit { .. }
         | Action::Note(_)
         | Action::ClearActions
@@ -131,6 +142,8 @@ fn check_set_member(action: &Action, promised: &mut Promised, table: Option<Tabl
             | Action::PushVlan(_)
             | Action::PopVlan
             | Action::DecTtl
+            | Action::Group(_)
+            | Action::Meter(_)
     );
     if is_orderable { check_action(action, promised, table) } else { Err(OfError::BadActionArgument) }
 }

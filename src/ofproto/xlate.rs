@@ -151,6 +151,8 @@ struct CurrentRule {
 struct Context<'a> {
     bridge: &'a Bridge,
     bridge_id: BridgeId,
+    /// The port of the bridge that it came in by, whatever rules say of it.
+    in_port: OfPort,
     packet: Tracker,
     actions: Actions,
     action_set: ActionSet,
@@ -206,6 +208,7 @@ impl<'a> Context<'a> {
         Context {
             bridge,
             bridge_id,
+            in_port: packet.flow().in_port,
             packet,
             actions: Vec::new(),
             action_set: ActionSet::default(),
@@ -385,7 +388,7 @@ impl<'a> Context<'a> {
             OfPort::TABLE => self.resubmit(None, Some(0)),
             OfPort::FLOOD | OfPort::ALL => {
                 let others = bridge.ports.iter().filter(|(number, _)| **number != in_port);
-                let wanted = others.filter(|(_, to)| port == OfPort::ALL || to.config.flood);
+                let wanted = others.filter(|(_, to)| port == OfPort::ALL || !to.config.flags.no_flood);
                 wanted.map(|(_, to)| to.dp_port).try_for_each(|to| self.emit_output(to))
             }
             OfPort::IN_PORT => match bridge.ports.get(&in_port) {
@@ -437,7 +440,8 @@ impl<'a> Context<'a> {
 
     fn cookie(&self, reason: ControllerReason, max_len: u16, controller_id: u16) -> UserspaceCookie {
         let CurrentRule { table, cookie, .. } = self.rule;
-        UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id }
+        let (bridge, in_port) = (self.bridge_id.0, self.in_port);
+        UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id, bridge, in_port }
     }
 
     fn controller(&mut self, reason: ControllerReason, max_len: u16, controller_id: u16) -> Result<(), Stop> {

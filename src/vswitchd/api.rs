@@ -379,6 +379,13 @@ pub enum PortVlan {
         /// VLANs, in order; empty: all.
         trunks: Vec<u16>,
     },
+    /// All frames belong to `tag`, whatever tag they have.
+    Dot1qTunnel {
+        /// The VLAN.
+        tag: u16,
+        /// VLANs of the frames' own tags, in order; empty: all.
+        cvlans: Vec<u16>,
+    },
 }
 
 /// A port's link.

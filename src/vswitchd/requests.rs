@@ -16,7 +16,7 @@ use crate::dpif::format::{format_dp_actions, format_megaflow};
 use crate::flow::{DpPort, OfPort};
 use crate::ipfix::exporter::CollectorState;
 use crate::netdev::{Link, MacAddress, Netdev};
-use crate::ofproto::{self, BridgeId, Ofproto, VlanMode};
+use crate::ofproto::{self, BridgeId, Ofproto, VlanMode, VlanSet};
 use crate::openflow::flow_mod::{FlowModCommand, FlowStats, FlowStatsRequest};
 use crate::openflow::format::{format_actions, format_match};
 use crate::openflow::parse;
@@ -308,20 +308,21 @@ fn link_info(link: Link) -> LinkInfo {
 }
 
 fn port_vlan(vlan: &VlanMode) -> PortVlan {
+    // A set of all is shown as no list at all.
+    let listed = |set: &VlanSet| {
+        if set.is_full() { Vec::new() } else { (1..4095).filter(|&vlan| set.contains(vlan)).collect() }
+    };
     match vlan {
         VlanMode::Access { tag } => PortVlan::Access { tag: *tag },
-        VlanMode::Trunk { allowed, native } => {
-            let carried = |vlan: &u16| allowed.contains(*vlan);
-            // A set of all is shown as no list at all.
-            let trunks = if (0..4096).all(|vlan| allowed.contains(vlan)) {
-                Vec::new()
-            } else {
-                (1..4095).filter(carried).collect()
-            };
-            match native {
-                None => PortVlan::Trunk { trunks },
-                Some(tag) => PortVlan::NativeUntagged { tag: *tag, trunks },
-            }
+        VlanMode::Trunk { allowed } => PortVlan::Trunk { trunks: listed(allowed) },
+        VlanMode::NativeTagged { tag, allowed } => {
+            PortVlan::NativeTagged { tag: *tag, trunks: listed(allowed) }
+        }
+        VlanMode::NativeUntagged { tag, allowed } => {
+            PortVlan::NativeUntagged { tag: *tag, trunks: listed(allowed) }
+        }
+        VlanMode::Dot1qTunnel { tag, customer } => {
+            PortVlan::Dot1qTunnel { tag: *tag, cvlans: listed(customer) }
         }
     }
 }

@@ -244,7 +244,7 @@ impl Switch {
                 &mut state,
                 OfPort::LOCAL,
                 netdev,
-                VlanMode::Trunk { allowed: VlanSet::all(), native: None },
+                VlanMode::Trunk { allowed: VlanSet::all() },
                 devices,
             );
         }
@@ -266,10 +266,9 @@ impl Switch {
         devices: &mut dyn NetdevProvider,
     ) {
         let settings = ofproto::PortConfig {
-            name: config.name.clone(),
             number: Some(number),
             vlan: vlan.clone(),
-            flood: true,
+            ..ofproto::PortConfig::new(&config.name)
         };
         let opened = devices.open(config.clone()).map_err(PortFault::Netdev);
         let added = opened.and_then(|netdev| {

@@ -20,7 +20,7 @@ use penstock::dpif::{
     RetiredMegaflow, SlowPathReason, Upcall, UpcallKind, UserspaceCookie,
 };
 use penstock::flow::extract::extract;
-use penstock::flow::{DpPort, Field, Flow, FlowKey, FlowMask};
+use penstock::flow::{DpPort, Field, Flow, FlowKey, FlowMask, OfPort};
 use penstock::netdev::Netdev;
 use penstock::netdev::dummy::{DummyHandle, DummyNetdev};
 use penstock::packet::Packet;
@@ -181,6 +181,8 @@ fn random_cookie(rng: &mut Rng) -> UserspaceCookie {
             cookie: rng.u64(0..3),
             max_len: 64,
             controller_id: 0,
+            bridge: 0,
+            in_port: OfPort(1),
         },
         1 => UserspaceCookie::Sflow { output: None },
         _ => UserspaceCookie::SlowPath(SlowPathReason::TooManyActions),

@@ -19,10 +19,10 @@ impl Context<'_> {
         self.reads_macs = true;
         let (bridge, in_port) = (self.bridge, self.packet.flow().in_port);
         let tci = self.packet.read(Field::VlanTci, u128::from(VLAN_CFI | VLAN_VID))? as u16;
-        let tag = Some(tci & VLAN_VID).filter(|&vid| vid != 0);
+        let vid = tci & VLAN_VID;
         let ingress = bridge.ports.get(&in_port);
         // A packet that a controller made comes in by no port, and any VLAN may.
-        let vlan = ingress.map_or(Some(tag.unwrap_or(0)), |port| port.config.vlan.vlan_in(tag));
+        let vlan = ingress.map_or(Some(vid), |port| port.config.vlan.vlan_in(vid).map(|lies| lies.vlan));
         let Some(vlan) = vlan else {
             self.reason = Some(DropReason::VlanNotAllowed);
             return Ok(());
@@ -71,7 +71,7 @@ impl Context<'_> {
         let ports = self.bridge.ports.iter();
         let others = ports.filter(|(number, _)| **number != in_port).map(|(_, port)| port);
         let mut is_sent = false;
-        for port in others.filter(|port| port.config.flood && port.config.vlan.carries(vlan)) {
+        for port in others.filter(|port| !port.config.flags.no_flood && port.config.vlan.carries(vlan)) {
             self.output_in_vlan(port, vlan)?;
             is_sent = true;
         }

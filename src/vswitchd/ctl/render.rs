@@ -155,6 +155,7 @@ fn vlan(vlan: &PortVlan) -> String {
         PortVlan::Trunk { trunks } => format!("trunk {}", list(trunks)),
         PortVlan::NativeUntagged { tag, trunks } => format!("native {tag} trunk {}", list(trunks)),
         PortVlan::NativeTagged { tag, trunks } => format!("native {tag} tagged trunk {}", list(trunks)),
+        PortVlan::Dot1qTunnel { tag, cvlans } => format!("tunnel {tag} cvlans {}", list(cvlans)),
     }
 }
 

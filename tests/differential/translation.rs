@@ -22,7 +22,7 @@ use crate::support::stacks::{chained, cut, lying, wrapped};
 use crate::support::{number, one_in, pick, seeds};
 use fastrand::Rng;
 use penstock::datapath::{Datapath, DatapathConfig, IdlePolicy};
-use penstock::dpif::{Dpif, DropReason};
+use penstock::dpif::DropReason;
 use penstock::flow::extract::extract;
 use penstock::flow::{DpPort, Flow, FlowKey, OfPort};
 use penstock::netdev::Netdev;

@@ -15,14 +15,14 @@
 //! Changed by the control thread; read by translations on a shared borrow.
 //!
 //! # Bounds
-//! [`GROUP_COUNT_MAX`] groups of [`BUCKET_COUNT_MAX`] buckets.
+//! [`GROUP_COUNT_MAX`] groups of [`super::validate::BUCKET_COUNT_MAX`] buckets.
 
 use super::bridge::for_each_action;
-use super::validate::check_bucket;
+use super::validate::{check_group, check_group_mod};
 use crate::flow::{Flow, OfPort};
 use crate::openflow::group::{
-    BUCKET_ALL, BUCKET_FIRST, BUCKET_ID_MAX, BUCKET_LAST, Bucket, GROUP_ALL, GROUP_ANY, GROUP_MAX, GroupDesc,
-    GroupMod, GroupModCommand, GroupStats, GroupType, SelectionMethod,
+    BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, Bucket, GROUP_ALL, GROUP_ANY, GroupDesc, GroupMod,
+    GroupModCommand, GroupStats, GroupType, SelectionMethod,
 };
 use crate::openflow::{Action, OfError};
 use crate::sync::Nanos;
@@ -30,8 +30,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Groups of one bridge at most: as many as rules of a small table.
 pub const GROUP_COUNT_MAX: usize = 65_536;
-/// Buckets of one group at most.
-pub const BUCKET_COUNT_MAX: usize = 1_024;
 /// Places in the table of a select group at least.
 pub const PLACE_COUNT_MIN: usize = 16;
 /// Places in the table of a select group at most, but for one that has more buckets: each may cost a megaflow.
@@ -280,13 +278,11 @@ impl Groups {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     pub fn group_mod(&mut self, group_mod: &GroupMod, now: Nanos) -> Result<BTreeSet<u32>, OfError> {
+        check_group_mod(group_mod)?;
         match group_mod.command {
             GroupModCommand::Delete => return self.delete(group_mod.group),
             GroupModCommand::Add if self.groups.contains_key(&group_mod.group) => {
                 return Err(OfError::GroupModExists);
-            }
-            GroupModCommand::Add | GroupModCommand::AddOrModify if group_mod.group > GROUP_MAX => {
-                return Err(OfError::GroupModInvalid);
             }
             GroupModCommand::Add | GroupModCommand::AddOrModify => {
                 if !self.groups.contains_key(&group_mod.group) && self.groups.len() >= GROUP_COUNT_MAX {
@@ -332,55 +328,13 @@ impl Groups {
 
     fn check(&self, group: &Group) -> Result<(), OfError> {
         let Group { number, group_type, selection, buckets, .. } = group;
-        if *group_type == GroupType::Indirect && buckets.len() != 1 {
-            return Err(OfError::GroupModInvalid);
-        }
-        if *group_type != GroupType::Select && *selection != SelectionMethod::default() {
-            return Err(OfError::GroupModInvalid);
-        }
-        if let SelectionMethod::Hash { fields } = selection
-            && **fields == Flow::default()
-        {
-            return Err(OfError::GroupModInvalid);
-        }
-        if buckets.len() > BUCKET_COUNT_MAX {
-            return Err(OfError::GroupModOutOfBuckets);
-        }
-        let mut ids = BTreeSet::new();
-        for bucket in buckets {
-            if bucket.id > BUCKET_ID_MAX {
-                return Err(OfError::GroupModBadBucket);
-            }
-            if !ids.insert(bucket.id) {
-                return Err(OfError::GroupModBucketExists);
-            }
-            self.check_watch(*group_type, bucket)?;
-            check_bucket(&bucket.actions)?;
-        }
+        check_group(*number, *group_type, selection, buckets)?;
         let mut chain = group.named();
         chain.extend(buckets.iter().map(|bucket| bucket.watch_group).filter(|&group| group != GROUP_ANY));
         if chain.iter().any(|other| other != number && !self.groups.contains_key(other)) {
             return Err(OfError::BadActionOutGroup);
         }
         self.check_chain(group, &chain)
-    }
-
-    fn check_watch(&self, group_type: GroupType, bucket: &Bucket) -> Result<(), OfError> {
-        let watches_port = bucket.watch_port != OfPort::NONE;
-        let watches_group = bucket.watch_group != GROUP_ANY;
-        if watches_port && bucket.watch_port > OfPort::MAX && bucket.watch_port != OfPort::LOCAL {
-            return Err(OfError::GroupModBadWatch);
-        }
-        if watches_group && bucket.watch_group > GROUP_MAX {
-            return Err(OfError::GroupModBadWatch);
-        }
-        match group_type {
-            GroupType::All | GroupType::Indirect if watches_port || watches_group => {
-                Err(OfError::GroupModWatchUnsupported)
-            }
-            GroupType::FastFailover if !watches_port && !watches_group => Err(OfError::GroupModInvalid),
-            _ => Ok(()),
-        }
     }
 
     /// Follows the groups that a group reaches: it must not reach itself, nor make a chain too long.

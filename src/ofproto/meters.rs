@@ -14,10 +14,11 @@
 //! [`METER_COUNT_MAX`] meters over all bridges, [`METER_BANDS_MAX`] bands each.
 
 use super::bridge::for_each_action;
+use super::validate::check_meter_mod;
 use crate::dpif::{
     METER_BANDS_MAX, METER_COUNT_MAX, MeterBand, MeterBandAction, MeterConfig, MeterId, MeterUnit,
 };
-use crate::openflow::meter::{BandType, METER_ALL, METER_MAX, MeterMod, MeterModCommand};
+use crate::openflow::meter::{Band, BandType, METER_ALL, MeterMod, MeterModCommand};
 use crate::openflow::{Action, OfError};
 use crate::sync::Nanos;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,13 +118,11 @@ impl Meters {
         ids: &mut MeterIds,
         now: Nanos,
     ) -> Result<(Vec<MeterChange>, BTreeSet<u32>), OfError> {
+        check_meter_mod(meter_mod, METER_BANDS_MAX)?;
         if meter_mod.command == MeterModCommand::Delete {
             return Ok(self.delete(meter_mod.meter));
         }
-        if !(1..=METER_MAX).contains(&meter_mod.meter) {
-            return Err(OfError::MeterModInvalid);
-        }
-        let config = datapath_config(meter_mod)?;
+        let config = datapath_config(meter_mod);
         let kept = MeterMod { command: MeterModCommand::Add, ..meter_mod.clone() };
         let known = self.meters.get_mut(&meter_mod.meter);
         let id = match (meter_mod.command, known) {
@@ -151,40 +150,22 @@ impl Meters {
     }
 }
 
-/// What the datapath is to hold packets to.
-///
-/// # Errors
-/// What the bands can't be.
-pub fn datapath_config(meter_mod: &MeterMod) -> Result<MeterConfig, OfError> {
-    if meter_mod.bands.is_empty() {
-        return Err(OfError::MeterModBadBand);
-    }
-    if meter_mod.bands.len() > METER_BANDS_MAX {
-        return Err(OfError::MeterModOutOfBands);
-    }
+/// What the datapath is to hold packets to, for a meter that was checked.
+fn datapath_config(meter_mod: &MeterMod) -> MeterConfig {
     let unit = if meter_mod.is_kbps { MeterUnit::Kbps } else { MeterUnit::Pktps };
-    let mut config = MeterConfig { unit, bands: arrayvec::ArrayVec::new() };
-    for band in &meter_mod.bands {
-        if band.rate == 0 {
-            return Err(OfError::MeterModBadRate);
-        }
+    let band = |band: &Band| {
         let action = match band.band_type {
             BandType::Drop => MeterBandAction::Drop,
-            BandType::DscpRemark { prec_level } if !(1..=2).contains(&prec_level) => {
-                return Err(OfError::MeterModBadBandValue);
-            }
             BandType::DscpRemark { prec_level } => MeterBandAction::DscpRemark { prec_level },
         };
-        let burst = if meter_mod.burst { band.burst_size } else { 0 };
-        config.bands.push(MeterBand { action, rate: band.rate, burst });
-    }
-    Ok(config)
+        MeterBand { action, rate: band.rate, burst: if meter_mod.burst { band.burst_size } else { 0 } }
+    };
+    MeterConfig { unit, bands: meter_mod.bands.iter().take(METER_BANDS_MAX).map(band).collect() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openflow::meter::Band;
 
     fn meter_mod(command: MeterModCommand, meter: u32, rates: &[u32]) -> MeterMod {
         let band = |&rate: &u32| Band { band_type: BandType::Drop, rate, burst_size: 7 };

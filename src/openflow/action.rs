@@ -6,6 +6,12 @@
 
 use crate::flow::{Field, OfPort};
 
+/// How deep `clone` may hold `clone`.
+pub const CLONE_DEPTH_MAX: usize = 8;
+
+/// Bytes that a truncating output sends at least: an Ethernet header.
+pub const TRUNCATED_LEN_MIN: u32 = 14;
+
 /// Some adjacent bits of a field, as `NXM_OF_VLAN_TCI[0..11]` names them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Subfield {

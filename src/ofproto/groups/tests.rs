@@ -3,7 +3,7 @@ use crate::flow::Field;
 
 fn bucket(id: u32, actions: &[Action]) -> Bucket {
     let (watch_port, watch_group) = (OfPort::NONE, GROUP_ANY);
-    Bucket { id, weight: 1, watch_port, watch_group, actions: actions.to_vec() }
+    Bucket { id, weight: 0, watch_port, watch_group, actions: actions.to_vec() }
 }
 
 fn group_mod(command: GroupModCommand, group: u32, group_type: GroupType, buckets: Vec<Bucket>) -> GroupMod {
@@ -19,7 +19,7 @@ const TO_1: Action = Action::Output(OfPort(1));
 #[test]
 fn every_bucket_has_its_share_of_the_places() {
     let mut buckets: Vec<Bucket> = (0..3).map(|id| bucket(id, &[TO_1])).collect();
-    (buckets[1].weight, buckets[2].weight) = (3, 0);
+    (buckets[0].weight, buckets[1].weight) = (1, 3);
     let group = Group::new(1, GroupType::Select, SelectionMethod::DpHash, buckets, Nanos(0));
     let count = |index| (0..=group.hash_mask()).filter(|&h| group.pick(h, |_| true) == Some(index)).count();
     assert_eq!((group.hash_mask(), count(0), count(1), count(2)), (31, 8, 24, 0));
@@ -27,7 +27,7 @@ fn every_bucket_has_its_share_of_the_places() {
 
 #[test]
 fn what_a_dead_bucket_had_goes_to_the_living_and_nothing_else_moves() {
-    let buckets: Vec<Bucket> = (0..4).map(|id| bucket(id, &[TO_1])).collect();
+    let buckets: Vec<Bucket> = (0..4).map(|id| Bucket { weight: 1, ..bucket(id, &[TO_1]) }).collect();
     let group = Group::new(1, GroupType::Select, SelectionMethod::DpHash, buckets, Nanos(0));
     let mut taken = [0; 4];
     for hash in 0..=group.hash_mask() {
@@ -51,7 +51,10 @@ fn groups_come_change_and_go_by_their_names() {
     let all = |id| vec![bucket(id, &[TO_1])];
     assert_eq!(add(&mut groups, 1, GroupType::All, all(1)), Ok(()));
     assert_eq!(add(&mut groups, 1, GroupType::All, all(1)), Err(OfError::GroupModExists));
-    assert_eq!(add(&mut groups, GROUP_MAX + 1, GroupType::All, all(1)), Err(OfError::GroupModInvalid));
+    assert_eq!(
+        add(&mut groups, crate::openflow::group::GROUP_MAX + 1, GroupType::All, all(1)),
+        Err(OfError::GroupModInvalid)
+    );
     let mut apply =
         |command, buckets| groups.group_mod(&group_mod(command, 1, GroupType::All, buckets), Nanos(0));
     apply(GroupModCommand::InsertBucket(BUCKET_FIRST), all(7)).expect("good");

@@ -19,6 +19,9 @@ pub(crate) const TABLE_COUNT: u8 = 4;
 pub(crate) const GROUP_COUNT: u32 = 6;
 pub(crate) const METER_COUNT: u32 = 4;
 
+/// How deep lists of actions are nested.
+const LIST_DEPTH: u8 = 2;
+
 /// What a rule set may do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Style {
@@ -34,6 +37,11 @@ pub(crate) struct Style {
     pub(crate) groups: bool,
     /// There are meters, so that what becomes of a packet hangs on those before it.
     pub(crate) meters: bool,
+    /// There are mirrors; then nothing that sends copies of a packet round, for what those are mirrored to the packet itself
+    /// can't know.
+    pub(crate) mirrors: bool,
+    /// Rules may ask how long a packet is.
+    pub(crate) lengths: bool,
     /// Ports that rules may name: 1 to this, and one that is not there.
     pub(crate) port_count: u32,
 }
@@ -42,6 +50,11 @@ impl Style {
     /// Whether packets hang on each other.
     pub(crate) fn has_memory(&self) -> bool {
         self.normal || self.meters
+    }
+
+    /// Whether packets may have to be looked up again in the midst of their actions.
+    pub(crate) fn may_go_round(&self) -> bool {
+        self.labels || self.groups || self.meters || self.lengths
     }
 }
 
@@ -228,7 +241,7 @@ pub(crate) fn random_actions(rng: &mut Rng, style: Style, matching: &Match, tabl
         actions.push(Action::Meter(rng.u32(1..=METER_COUNT)));
     }
     for _ in 0..rng.usize(0..4) {
-        let action = random_action(rng, style, &known, table, 2);
+        let action = random_action(rng, style, &known, table, LIST_DEPTH);
         known = after(&known, &action);
         actions.push(action);
     }
@@ -289,7 +302,7 @@ fn random_action(rng: &mut Rng, style: Style, matching: &Match, table: u8, depth
             }
             Action::Clone(actions)
         }
-        13 => {
+        13 if style.lengths && !(style.mirrors && depth < LIST_DEPTH) => {
             let (field, first_bit) = (Field::Reg(rng.u8(0..3)), rng.u16(0..2));
             let len = pick(rng, &[14, 50, 60, 80, 100, 1_500]);
             Action::CheckPktLarger { len, destination: Subfield { field, first_bit, bits: 1 } }

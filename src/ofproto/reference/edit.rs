@@ -283,14 +283,6 @@ impl Frame {
         self.extract();
     }
 
-    /// Keeps no more than so many bytes.
-    pub(super) fn truncate(&mut self, size: usize) {
-        if size < self.bytes.len() {
-            self.bytes.truncate(size);
-            self.extract();
-        }
-    }
-
     /// Raises the drop precedence of an assured forwarding class by so many steps, to the third at most (RFC 2597
     /// section 6); any other packet stays as it is.
     pub(super) fn remark(&mut self, steps: u8) {

@@ -8,6 +8,7 @@ use super::action_set::ActionSet;
 use super::edit::Frame;
 use super::meters::{Meters, Verdict};
 use crate::dpif::{ControllerReason, DropReason};
+use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, Field, Flow, OfPort, VLAN_CFI};
 use crate::netdev::MacAddress;
@@ -96,8 +97,15 @@ pub(super) struct Interpreter<'a> {
     added_headers: usize,
     /// How much of the packet the next output takes.
     pub(super) max_size: Option<usize>,
+    /// How much of the packet a patch port let through, and how long it was there. It is cut where it leaves, so that
+    /// rules see it whole.
+    truncation: Option<(usize, usize)>,
     /// Mirrors of this bridge that have had the packet.
     pub(super) mirrored: u32,
+    /// Whether rules may only look at the packet: nothing is sent.
+    is_muted: bool,
+    /// Whether it went anywhere, mirrors aside.
+    pub(super) is_sent: bool,
     pub(super) reason: Option<DropReason>,
     pub(super) outcome: Outcome,
 }
@@ -109,6 +117,8 @@ struct Saved<'a> {
     set: ActionSet,
     rule: Option<&'a Rule>,
     added: (usize, usize),
+    is_muted: bool,
+    sizes: (Option<usize>, Option<(usize, usize)>),
 }
 
 impl<'a> Interpreter<'a> {
@@ -136,7 +146,10 @@ impl<'a> Interpreter<'a> {
             added_tags: 0,
             added_headers: 0,
             max_size: None,
+            truncation: None,
             mirrored: 0,
+            is_muted: false,
+            is_sent: false,
             reason: None,
             outcome: Outcome::default(),
         })
@@ -155,10 +168,11 @@ impl<'a> Interpreter<'a> {
                 self.outcome.sends.clear();
                 self.outcome.for_controller.clear();
                 self.outcome.hit_limit = true;
+                self.is_sent = false;
                 self.reason = Some(reason);
             }
         }
-        if self.outcome.sends.is_empty() && self.outcome.for_controller.is_empty() {
+        if !self.is_sent {
             self.outcome.drop = Some(self.reason.unwrap_or(DropReason::Rule));
         }
         self.outcome
@@ -178,16 +192,12 @@ impl<'a> Interpreter<'a> {
             self.reason = Some(DropReason::Fragment);
             return Ok(());
         }
-        let is_learning = port.is_some_and(|port| port.config.stp != StpState::Forwarding && !self.is_reserved());
-        let before = (self.outcome.sends.len(), self.outcome.for_controller.len());
-        self.tables_from(0, None)?;
-        if is_learning {
-            // The rules have seen it, so that NORMAL could learn; it goes no further.
-            self.outcome.sends.truncate(before.0);
-            self.outcome.for_controller.truncate(before.1);
+        // Rules see what a learning port gets, so that NORMAL learns; it goes no further.
+        self.is_muted |= port.is_some_and(|port| port.config.stp == StpState::Learning) && !self.is_reserved();
+        self.tables_from(0, None, false)?;
+        if self.is_muted {
             self.set.clear();
             self.reason = Some(DropReason::StpBlocked);
-            return Ok(());
         }
         self.action_set()
     }
@@ -224,8 +234,7 @@ impl<'a> Interpreter<'a> {
         flow
     }
 
-    fn tables_from(&mut self, first: TableId, in_port: Option<OfPort>) -> Result<(), Stop> {
-        let is_resubmitted = in_port.is_some() || self.rule.is_some();
+    fn tables_from(&mut self, first: TableId, in_port: Option<OfPort>, is_resubmitted: bool) -> Result<(), Stop> {
         let mut next = Some(first);
         while let Some(table) = next {
             let mut flow = self.flow();
@@ -463,7 +472,7 @@ impl<'a> Interpreter<'a> {
         let rule = self.rule;
         self.go_deeper()?;
         let table = table.unwrap_or(rule.map_or(0, |rule| rule.table));
-        self.tables_from(table, in_port.filter(|&port| port != OfPort::IN_PORT))?;
+        self.tables_from(table, in_port.filter(|&port| port != OfPort::IN_PORT), true)?;
         self.depth -= 1;
         self.rule = rule;
         Ok(())
@@ -486,10 +495,13 @@ impl<'a> Interpreter<'a> {
             set: self.set.clone(),
             rule: self.rule,
             added: (self.added_tags, self.added_headers),
+            is_muted: self.is_muted,
+            sizes: (self.max_size, self.truncation),
         };
         let result = act(self);
         (self.frame, self.state, self.set, self.rule) = (saved.frame, saved.state, saved.set, saved.rule);
         (self.added_tags, self.added_headers) = saved.added;
+        (self.is_muted, (self.max_size, self.truncation)) = (saved.is_muted, saved.sizes);
         match result {
             Err(Stop::Dead(reason)) => {
                 // The copy's end is not the packet's.
@@ -508,15 +520,25 @@ impl<'a> Interpreter<'a> {
     fn controller(&mut self, reason: ControllerReason, max_len: u16, controller_id: u16) -> Result<(), Stop> {
         let in_port = self.state.in_port;
         let no_packet_in = self.bridge.ports.get(&in_port).is_some_and(|port| port.config.flags.no_packet_in);
-        if reason == ControllerReason::TableMiss && no_packet_in {
+        if self.is_muted || (reason == ControllerReason::TableMiss && no_packet_in) {
             return Ok(());
         }
+        self.is_sent = true;
         let (table, cookie) = self.rule.map_or((0, 0), |rule| (rule.table, rule.cookie));
-        let bytes = self.frame.bytes.clone();
-        let (bridge, in_port) = (self.id, if self.bridge.ports.contains_key(&in_port) { in_port } else { OfPort::NONE });
+        let bytes = self.frame.bytes[..self.size_sent()].to_vec();
+        let is_there = self.bridge.ports.contains_key(&in_port);
+        let (bridge, in_port) = (self.id, if is_there { in_port } else { OfPort::NONE });
         let packet = ForController { bridge, in_port, reason, table, cookie, max_len, controller_id, bytes };
         self.outcome.for_controller.push(packet);
         self.check_count()
+    }
+
+    /// How many bytes of the packet leave: an Ethernet header at least.
+    fn size_sent(&self) -> usize {
+        let size = self.frame.bytes.len();
+        let through_patch = self.truncation.map(|(max, at)| (max + size).saturating_sub(at));
+        let wanted = self.max_size.into_iter().chain(through_patch).min();
+        wanted.map_or(size, |wanted| wanted.max(FRAME_SIZE_MIN).min(size))
     }
 
     /// The real switch bounds actions, of which there is at least one for each packet sent.
@@ -561,10 +583,11 @@ impl<'a> Interpreter<'a> {
             return Ok(());
         }
         match &port.patch {
+            None if self.is_muted => {}
             None => {
-                let bytes = &self.frame.bytes;
-                let size = self.max_size.map_or(bytes.len(), |max| max.min(bytes.len()));
-                self.outcome.sends.push((port.dp_port, bytes[..size].to_vec()));
+                self.is_sent = true;
+                let bytes = self.frame.bytes[..self.size_sent()].to_vec();
+                self.outcome.sends.push((port.dp_port, bytes));
                 self.check_count()?;
             }
             Some(patch) => match patch.peer_port {
@@ -580,17 +603,17 @@ impl<'a> Interpreter<'a> {
         self.go_deeper()?;
         self.outcome.used.push(Used::PatchTx(self.id, number));
         self.outcome.used.push(Used::PatchRx(peer_id, peer));
-        let here = (self.id, self.bridge, self.mirrored, self.max_size);
+        let here = (self.id, self.bridge, self.mirrored);
         let result = self.aside(|copy| {
             (copy.id, copy.bridge, copy.mirrored) = (peer_id, bridge, 0);
             copy.state = Flow::new(copy.frame.key, peer);
-            if let Some(size) = copy.max_size.take() {
-                copy.frame.truncate(size);
-            }
+            let (size, sent) = (copy.frame.bytes.len(), copy.size_sent());
+            copy.truncation = (sent < size).then_some((sent, size));
+            copy.max_size = None;
             (copy.set, copy.rule) = (ActionSet::default(), None);
             copy.enter()
         });
-        (self.id, self.bridge, self.mirrored, self.max_size) = here;
+        (self.id, self.bridge, self.mirrored) = here;
         self.depth -= 1;
         result
     }

@@ -3,7 +3,7 @@
 //! Each band is a bucket, full at start. What is in it is counted in billionths of a packet or a bit, so that a rate
 //! a second is a whole number a nanosecond.
 
-use crate::dpif::{MeterBandAction, MeterConfig, MeterId, MeterStats, MeterUnit};
+use crate::dpif::{METER_BANDS_MAX, MeterBandAction, MeterConfig, MeterCount, MeterId, MeterStats, MeterUnit};
 use crate::sync::Nanos;
 use std::collections::BTreeMap;
 
@@ -23,15 +23,21 @@ struct Meter {
     /// What each band's bucket holds.
     levels: Vec<u128>,
     filled: Nanos,
-    stats: MeterStats,
+    input: MeterCount,
+    /// What each band took; what bands took that the meter no longer has is kept for when it has them again.
+    taken: [MeterCount; METER_BANDS_MAX],
 }
 
 impl Meter {
     fn new(config: MeterConfig, now: Nanos) -> Meter {
         let levels = (0..config.bands.len()).map(|band| capacity(&config, band)).collect();
-        let mut stats = MeterStats::default();
-        stats.bands = config.bands.iter().map(|_| Default::default()).collect();
-        Meter { config, levels, filled: now, stats }
+        let (input, taken) = (MeterCount::default(), [MeterCount::default(); METER_BANDS_MAX]);
+        Meter { config, levels, filled: now, input, taken }
+    }
+
+    fn stats(&self) -> MeterStats {
+        let bands = self.taken.iter().take(self.config.bands.len()).copied().collect();
+        MeterStats { input: self.input, bands }
     }
 }
 
@@ -59,10 +65,7 @@ impl Meters {
     pub(super) fn set(&mut self, id: MeterId, config: MeterConfig, now: Nanos) {
         let mut meter = Meter::new(config, now);
         if let Some(old) = self.0.get(&id) {
-            meter.stats.input = old.stats.input;
-            for (band, old) in meter.stats.bands.iter_mut().zip(&old.stats.bands) {
-                *band = *old;
-            }
+            (meter.input, meter.taken) = (old.input, old.taken);
         }
         self.0.insert(id, meter);
     }
@@ -72,15 +75,15 @@ impl Meters {
     }
 
     pub(super) fn stats(&self, id: MeterId) -> MeterStats {
-        self.0.get(&id).map_or_else(MeterStats::default, |meter| meter.stats.clone())
+        self.0.get(&id).map_or_else(MeterStats::default, Meter::stats)
     }
 
     /// Holds a packet of `size` bytes to a meter.
     pub(super) fn pass(&mut self, id: MeterId, size: usize, now: Nanos) -> Verdict {
         let Some(meter) = self.0.get_mut(&id) else { return Verdict::Pass };
         let bytes = size as u64;
-        meter.stats.input.packets += 1;
-        meter.stats.input.bytes += bytes;
+        meter.input.packets += 1;
+        meter.input.bytes += bytes;
         let elapsed = u128::from(now.since(meter.filled).0);
         meter.filled = now;
         let cost = match meter.config.unit {
@@ -103,8 +106,8 @@ impl Meters {
             }
         }
         let Some(index) = exceeded else { return Verdict::Pass };
-        meter.stats.bands[index].packets += 1;
-        meter.stats.bands[index].bytes += bytes;
+        meter.taken[index].packets += 1;
+        meter.taken[index].bytes += bytes;
         match meter.config.bands[index].action {
             MeterBandAction::Drop => Verdict::Drop,
             MeterBandAction::DscpRemark { prec_level } => Verdict::Remark(prec_level),

@@ -137,6 +137,7 @@ impl Interpreter<'_> {
         let bridge = self.bridge;
         let lies = bridge.ports.get(&number).and_then(|port| port.config.vlan.vlan_in(self.outer_vid()));
         let Some(lies) = lies else { return Ok(()) };
+        let before = (self.is_sent, self.reason, self.max_size);
         for index in 0..u32::BITS as usize {
             if wanting & !self.mirrored & 1 << index == 0 {
                 continue;
@@ -146,8 +147,7 @@ impl Interpreter<'_> {
                 continue;
             }
             self.mirrored |= mirror.duplicates;
-            self.outcome.used.push(Used::Mirror(self.id, index));
-            let outer = self.max_size;
+            self.outcome.used.push(Used::Mirror(self.id, mirror.id));
             self.max_size = Some(usize::from(mirror.snaplen)).filter(|&size| size > 0);
             match mirror.output {
                 None => {}
@@ -166,8 +166,9 @@ impl Interpreter<'_> {
                 }
                 Some(MirrorTarget::Vlan(_)) => {}
             }
-            self.max_size = outer;
         }
+        // What listeners get is no use of the packet.
+        (self.is_sent, self.reason, self.max_size) = before;
         Ok(())
     }
 }

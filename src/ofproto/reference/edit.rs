@@ -304,15 +304,19 @@ impl Frame {
         let key = &self.key;
         let entry = match key.eth_type {
             0x8847 | 0x8848 => key.mpls_lse[0] & !MPLS_BOTTOM,
-            // RFC 3032 section 2.1: label 0 says that IPv4 follows, label 2 that IPv6 does.
-            0x0800 => MPLS_BOTTOM | u32::from(key.nw_ttl),
-            0x86dd => 2 << 12 | MPLS_BOTTOM | u32::from(key.nw_ttl),
+            // RFC 3032 section 2.1: label 0 says that IPv4 follows, label 2 that IPv6 does. The TTL comes from there, as
+            // far as it can be told.
+            0x0800 => MPLS_BOTTOM,
+            0x86dd => 2 << 12 | MPLS_BOTTOM,
             _ => MPLS_BOTTOM | 64,
         };
-        let at = self.type_at() + 2;
+        let (is_ip, at) = (key.is_ip(), self.type_at() + 2);
         self.write_type(eth_type);
         self.bytes.splice(at..at, entry.to_be_bytes());
         self.extract();
+        if is_ip {
+            self.copy_ttl_out();
+        }
     }
 
     /// Takes the outermost label stack entry off, if there is one.

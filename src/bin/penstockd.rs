@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         return check(path);
     }
     match read(options.config.as_deref()) {
-        Ok(config) => run(&config),
+        Ok(config) => run(&config, options.config.as_deref()),
         Err(faults) => {
             eprintln!("{faults}");
             ExitCode::from(2)
@@ -63,9 +63,11 @@ fn read(path: Option<&Path>) -> Result<Config, config::Faults> {
     }
 }
 
-fn run(config: &Config) -> ExitCode {
-    daemon::start_logging(config.switch.log_level);
-    match start(config) {
+fn run(config: &Config, file: Option<&Path>) -> ExitCode {
+    let set_log_level = daemon::start_logging(config.switch.log_level);
+    // Read again from wherever the process may be then.
+    let file = file.map(|file| std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
+    match start(config, file, set_log_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -74,6 +76,6 @@ fn run(config: &Config) -> ExitCode {
     }
 }
 
-fn start(config: &Config) -> Result<()> {
-    daemon::run(config).with_context(|| format!("switch {}", config.switch.name))
+fn start(config: &Config, file: Option<PathBuf>, set_log_level: daemon::SetLogLevel) -> Result<()> {
+    daemon::run(config, file, set_log_level).with_context(|| format!("switch {}", config.switch.name))
 }

@@ -21,7 +21,7 @@ use tracing::level_filters::LevelFilter;
 const WORKER_COUNT_MAX: u16 = 64;
 
 /// Devices that DPDK can have in one process, of all kinds together: Debian builds it with `RTE_MAX_ETHPORTS` 32.
-const DPDK_DEVICE_COUNT_MAX: usize = 32;
+pub const DPDK_DEVICE_COUNT_MAX: usize = 32;
 
 const MTU_DEFAULT: u64 = 1500;
 const DESCRIPTORS_DEFAULT: u64 = 1024;
@@ -35,6 +35,8 @@ pub(super) struct Checker<'a> {
     pub(super) directory: &'a Path,
     pub(super) read_file: ReadFile<'a>,
     pub(super) dummies: Dummies,
+    /// What the switch that this is for runs with: its ports keep their numbers.
+    pub(super) running: Option<&'a Config>,
 }
 
 /// Values that only one thing in the switch can have, each with the path of who has it.
@@ -247,7 +249,7 @@ impl Checker<'_> {
                 path.key("name"),
             );
         }
-        let ports = self.ports(raw.ports, worker_count, taken, &path.key("ports"));
+        let ports = self.ports(raw.ports, &name, worker_count, taken, &path.key("ports"));
         let mut names: PortNames = ports.iter().map(|port| (port.number, port.netdev.name.clone())).collect();
         names.insert(OfPort::LOCAL, name.clone());
         let rules = self.rules(raw.rules, raw.rules_file, &names, path);

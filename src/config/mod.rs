@@ -40,6 +40,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use check::DPDK_DEVICE_COUNT_MAX;
 pub use fault::{FAULTS_MAX, Fault, FaultKind, Faults, KeyPath, Step};
 pub use types::*;
 
@@ -67,9 +68,22 @@ type ReadFile<'a> = &'a dyn Fn(&Path, usize) -> Result<String, FaultKind>;
 /// # Errors
 /// All that is wrong with them.
 pub fn load(path: &Path) -> Result<Config, Faults> {
+    load_with(path, Dummies::Refused, None)
+}
+
+/// As [`load`], for a switch that runs with the configuration `running`: a port that runs and has no `number` in
+/// the file keeps the one that it has, if no other port asks for it, whatever its place in the file is now.
+///
+/// # Errors
+/// All that is wrong with the file.
+pub fn load_onto(path: &Path, dummies: Dummies, running: &Config) -> Result<Config, Faults> {
+    load_with(path, dummies, Some(running))
+}
+
+fn load_with(path: &Path, dummies: Dummies, running: Option<&Config>) -> Result<Config, Faults> {
     let name = path.display().to_string();
     match read_file(path, FILE_SIZE_MAX) {
-        Ok(text) => parse_with(&name, &text, &read_file, Dummies::Refused),
+        Ok(text) => parse_with(&name, &text, &read_file, dummies, running),
         Err(kind) => {
             let mut faults = Faults::new(&name);
             faults.push(0, KeyPath::default(), kind);
@@ -85,19 +99,34 @@ pub fn load(path: &Path) -> Result<Config, Faults> {
 /// # Errors
 /// All that is wrong with it.
 pub fn parse(name: &str, text: &str) -> Result<Config, Faults> {
-    parse_with(name, text, &read_file, Dummies::Taken)
+    parse_with(name, text, &read_file, Dummies::Taken, None)
+}
+
+/// As [`parse`], for a switch that runs with the configuration `running`, as [`load_onto`] says.
+///
+/// # Errors
+/// All that is wrong with the text.
+pub fn parse_onto(name: &str, text: &str, dummies: Dummies, running: &Config) -> Result<Config, Faults> {
+    parse_with(name, text, &read_file, dummies, Some(running))
 }
 
 /// What to do with ports of type `dummy`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Dummies {
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Dummies {
     /// The text is a test's own.
     Taken,
-    /// The text is a file's, for a switch whose devices are DPDK's.
+    /// The text is for a switch whose devices are DPDK's.
+    #[default]
     Refused,
 }
 
-fn parse_with(name: &str, text: &str, read_file: ReadFile<'_>, dummies: Dummies) -> Result<Config, Faults> {
+fn parse_with(
+    name: &str,
+    text: &str,
+    read_file: ReadFile<'_>,
+    dummies: Dummies,
+    running: Option<&Config>,
+) -> Result<Config, Faults> {
     let mut faults = Faults::new(name);
     // A byte order mark, which some editors leave, begins a document of its own to `serde_yaml`.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -108,7 +137,8 @@ fn parse_with(name: &str, text: &str, read_file: ReadFile<'_>, dummies: Dummies)
         Marks::read(text, &mut faults).and_then(|marks| {
             let raw = read_raw(text, &marks, &mut faults)?;
             let directory = Path::new(name).parent().unwrap_or(Path::new(""));
-            check::Checker { marks: &marks, faults: &mut faults, directory, read_file, dummies }.config(raw)
+            check::Checker { marks: &marks, faults: &mut faults, directory, read_file, dummies, running }
+                .config(raw)
         })
     };
     faults.sort();
@@ -139,7 +169,7 @@ pub fn fuzz_config(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let unreadable =
         |_: &Path, _| Err(FaultKind::Unreadable { reason: "there are no files here".to_owned() });
-    if let Err(faults) = parse_with("fuzz.yaml", &text, &unreadable, Dummies::Taken) {
+    if let Err(faults) = parse_with("fuzz.yaml", &text, &unreadable, Dummies::Taken, None) {
         assert!(!faults.list().is_empty());
         assert!(faults.to_string().lines().all(|line| line.starts_with("fuzz.yaml:")));
     }

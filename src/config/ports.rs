@@ -46,10 +46,12 @@ fn pci_address(name: &str) -> Option<String> {
 }
 
 impl Checker<'_> {
-    /// The ports of one bridge. Those without a number get the lowest that no other port asks for, in order.
+    /// The ports of one bridge. Those without a number keep the one that they run with, if no other port asks for
+    /// it; the others get the lowest that is left, in order.
     pub(super) fn ports(
         &mut self,
         list: List<Section<RawPort>>,
+        bridge: &str,
         worker_count: u16,
         taken: &mut Taken,
         path: &KeyPath,
@@ -61,13 +63,25 @@ impl Checker<'_> {
                 self.claim(&mut numbers, number.0, number.0.to_string(), path.key("number"));
             }
         }
-        let mut free = (1..).filter(|number| !numbers.contains_key(number));
+        let kept: Vec<_> = raw_ports.iter().map(|(_, Section(raw))| self.kept_number(raw, bridge)).collect();
+        let kept: Vec<_> =
+            kept.into_iter().map(|number| number.filter(|number| !numbers.contains_key(number))).collect();
+        let mut free = (1..).filter(|number| !numbers.contains_key(number) && !kept.contains(&Some(*number)));
         let mut ports = Vec::new();
-        for (path, Section(raw)) in raw_ports {
-            let number = raw.number.map_or_else(|| free.next().unwrap_or(1), |number| number.0);
+        for ((path, Section(raw)), kept) in raw_ports.into_iter().zip(&kept) {
+            let asked = raw.number.map(|number| number.0);
+            let number = asked.or(*kept).unwrap_or_else(|| free.next().unwrap_or(1));
             ports.push(self.port(raw, OfPort(number as u32), worker_count, taken, &path));
         }
         ports
+    }
+
+    /// The number of a port that runs and has none in the file.
+    fn kept_number(&self, raw: &RawPort, bridge: &str) -> Option<u64> {
+        let Text(PortName(name)) = raw.name.as_ref().filter(|_| raw.number.is_none())?;
+        let bridge = self.running?.bridges.iter().find(|running| running.name == bridge)?;
+        let port = bridge.ports.iter().find(|port| port.netdev.name == *name)?;
+        Some(port.number.0.into())
     }
 
     fn port(

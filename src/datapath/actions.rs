@@ -388,9 +388,13 @@ impl Executor {
         let unmetered = self.unmetered_before + stats(|cache| cache.stats().unmetered_packets);
         counters.metered_packets.store(metered, Ordering::Relaxed);
         counters.unmetered_packets.store(unmetered, Ordering::Relaxed);
+        // An exporter may have two caches for a while, one that finishes, or none any more.
+        let mut open = [0; EXPORTER_COUNT_MAX];
         for cache in self.metering.iter().chain(&self.finishing) {
-            let exporter = usize::from(cache.exporter().0) % EXPORTER_COUNT_MAX;
-            counters.exporter_records.0[exporter].store(cache.len() as u64, Ordering::Relaxed);
+            open[usize::from(cache.exporter().0) % EXPORTER_COUNT_MAX] += cache.len() as u64;
+        }
+        for (counter, open) in counters.exporter_records.0.iter().zip(open) {
+            counter.store(open, Ordering::Relaxed);
         }
     }
 

@@ -65,6 +65,14 @@ families! {
         "Always 1: which switch this is, and of which versions.";
     START_TIME: Gauge "penstock_start_time_seconds" []
         "When the switch started, in seconds since 1970.";
+    CONFIG_SINCE: Gauge "penstock_config_in_force_since_seconds" []
+        "Since when the configuration is in force, in seconds since 1970.";
+    CONFIG_LAST_APPLY_SUCCESS: Gauge "penstock_config_last_apply_success" []
+        "Whether the last configuration that was asked for was applied (1) or not (0); the start counts as one.";
+    CONFIG_LAST_APPLY: Gauge "penstock_config_last_apply_timestamp_seconds" []
+        "When a configuration was last asked for, applied or not, in seconds since 1970.";
+    CONFIG_APPLIES: Counter "penstock_config_applies_total" ["outcome"]
+        "Configurations asked for since the start, by what came of it: applied, refused, rolled_back, incomplete.";
     HUGEPAGES: Gauge "penstock_hugepages" []
         "Whether packet memory is in hugepages (1) or not (0).";
     POOL_BUFFERS: Gauge "penstock_pool_buffers" ["pool"]
@@ -301,6 +309,11 @@ fn collect_process(families: &mut Collected, snapshot: &MetricsSnapshot) {
     let info = [snapshot.name.as_str(), &snapshot.version, &snapshot.dpdk_version];
     families.add(&BUILD_INFO, [(info, 1.0)]);
     families.one(&START_TIME, snapshot.start_time_unix_s);
+    let config = &snapshot.config;
+    families.one(&CONFIG_SINCE, config.since_unix_s);
+    families.one(&CONFIG_LAST_APPLY_SUCCESS, flag(config.last_apply_succeeded));
+    families.one(&CONFIG_LAST_APPLY, config.last_apply_unix_s);
+    families.add(&CONFIG_APPLIES, config.applies.iter().map(|(outcome, count)| ([*outcome], *count as f64)));
     families.one(&HUGEPAGES, flag(snapshot.memory.has_hugepages));
     let pools = &snapshot.memory.pools;
     families.add(&POOL_BUFFERS, pools.iter().map(|pool| ([pool.name.as_str()], pool.buffers as f64)));

@@ -19,6 +19,8 @@ pub struct MetricsSnapshot {
     pub start_time_unix_s: f64,
     /// Cycles of the time stamp counter in a second; 0 if it is not known.
     pub tsc_hz: u64,
+    /// The configuration.
+    pub config: ConfigMetrics,
     /// Packet memory.
     pub memory: MemoryMetrics,
     /// Bridges.
@@ -37,6 +39,19 @@ pub struct MetricsSnapshot {
     pub control: ControlMetrics,
     /// Scrapes and other requests that this port has answered.
     pub http: HttpMetrics,
+}
+
+/// The configuration that is in force, and changes of it.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ConfigMetrics {
+    /// Since when it is in force, in seconds since 1970.
+    pub since_unix_s: f64,
+    /// When the last change was asked for, in seconds since 1970; the start counts as one.
+    pub last_apply_unix_s: f64,
+    /// Whether that one was applied.
+    pub last_apply_succeeded: bool,
+    /// Changes that were asked for, by what came of them.
+    pub applies: Vec<(&'static str, u64)>,
 }
 
 /// Packet memory.

@@ -197,8 +197,9 @@ pub trait Netdev: Send + fmt::Debug {
 }
 
 /// Opens devices: a provider of the contract. DPDK's is `dpdk::DpdkProvider` (it holds the EAL and makes a packet
-/// pool for each MTU that is asked for); `dummy` has one for tests. Called on the control thread.
-pub trait NetdevProvider: fmt::Debug {
+/// pool for each MTU that is asked for); `dummy` has one for tests. Called by one thread at a time: the control
+/// thread, or a helper while the control thread goes on turning.
+pub trait NetdevProvider: Send + fmt::Debug {
     /// Opens, configures and starts a device. When it fails nothing is left behind on the host.
     ///
     /// # Errors

@@ -13,7 +13,7 @@
 
 use crate::flow::OfPort;
 use crate::openflow::flow_mod::{FlowModFlags, TableId};
-use crate::openflow::{Action, FlowMod, FlowStats, Match};
+use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, Match};
 use crate::sync::Nanos;
 
 /// A rule of one bridge.
@@ -57,6 +57,24 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The flow-mod that would add it as it is, counters apart.
+    pub fn to_flow_mod(&self) -> FlowMod {
+        FlowMod {
+            command: FlowModCommand::Add,
+            table: self.table,
+            priority: self.priority,
+            matching: self.matching,
+            cookie: self.cookie,
+            cookie_mask: 0,
+            idle_timeout_s: self.idle_timeout_s,
+            hard_timeout_s: self.hard_timeout_s,
+            importance: self.importance,
+            flags: self.flags,
+            out_port: OfPort::NONE,
+            actions: self.actions.clone(),
+        }
+    }
+
     /// The rule that `flow_mod` describes, added at `now`.
     pub fn new(flow_mod: &FlowMod, now: Nanos) -> Rule {
         Rule {

@@ -94,6 +94,12 @@ impl FlowTables {
         self.rules.get(id)
     }
 
+    /// The rule with just this priority and match.
+    pub fn exact(&self, table: TableId, priority: u16, matching: &Match) -> Option<&Rule> {
+        let id = self.tables.get(usize::from(table))?.classifier.find_exact(matching, priority)?;
+        self.rules.get(id)
+    }
+
     /// The rule of highest priority in `table` that covers `flow`; adds the bits it took to know to `looked`.
     pub fn lookup(&self, table: TableId, flow: &Flow, looked: &mut Flow) -> Option<(RuleId, &Rule)> {
         let id = self.tables.get(usize::from(table))?.classifier.lookup(flow, looked)?;

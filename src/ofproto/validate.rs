@@ -14,7 +14,7 @@
 
 use crate::flow::fields::FIELDS;
 use crate::flow::{Field, Flow, NW_FRAG_ANY, NW_FRAG_LATER, OfPort, Prerequisite, VLAN_CFI};
-use crate::openflow::action::{CLONE_DEPTH_MAX, TRUNCATED_LEN_MIN};
+use crate::openflow::action::{CLONE_DEPTH_MAX, TRUNCATED_LEN_MIN, can_follow_labels};
 use crate::openflow::flow_mod::{TABLE_ALL, TableId};
 use crate::openflow::group::{
     BUCKET_ALL, BUCKET_FIRST, BUCKET_ID_MAX, BUCKET_LAST, GROUP_ALL, GROUP_ANY, GROUP_MAX,
@@ -24,9 +24,6 @@ use crate::openflow::{
     Action, BandType, Bucket, GroupMod, GroupModCommand, GroupType, Match, MeterMod, MeterModCommand,
     OfError, SelectionMethod, Subfield,
 };
-
-/// Ethernet type of a provider backbone frame's service tag (IEEE 802.1Q table 9-1).
-const ETH_TYPE_PBB: u16 = 0x88e7;
 
 /// Buckets of one group at most: the balancing of a select group over more of them has no use for a finer grain, and
 /// a group that sends to all of them is a list of actions as long.
@@ -242,12 +239,14 @@ fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>
             check_subfield(*destination)?;
             check_set(destination.field, 0, destination.mask(), promised)
         }
-        Action::PushVlan(_) | Action::PopVlan | Action::SetVlanVid(_) | Action::SetVlanPcp(_) => {
-            check_tag(action, promised)
-        }
-        Action::PushMpls(_) | Action::PopMpls(_) | Action::PushPbb | Action::PopPbb => {
-            check_layer(action, promised)
-        }
+        Action::PushVlan(_)
+        | Action::PopVlan
+        | Action::SetVlanVid(_)
+        | Action::SetVlanPcp(_)
+        | Action::PushMpls(_)
+        | Action::PopMpls(_)
+        | Action::PushPbb
+        | Action::PopPbb => check_layer(action, promised),
         Action::Group(group) if *group > GROUP_MAX => Err(OfError::BadActionOutGroup),
         Action::Meter(meter) if !is_meter(*meter) => Err(OfError::BadActionMeter),
         Action::Clone(actions) => check_clone(actions, promised, 1),
@@ -277,35 +276,18 @@ fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>
     }
 }
 
-fn check_tag(action: &Action, promised: &mut Promised) -> Result<(), OfError> {
-    match action {
-        Action::SetVlanVid(vid) if *vid > 0xfff => return Err(OfError::BadActionSetArgument),
-        Action::SetVlanPcp(pcp) if *pcp > 7 => return Err(OfError::BadActionSetArgument),
-        Action::PushVlan(tpid) if !matches!(tpid, 0x8100 | 0x88a8) => {
-            return Err(OfError::BadActionArgument);
-        }
-        Action::PopVlan => promised.vlan = false,
-        _ => promised.vlan = true,
-    }
-    Ok(())
-}
-
-/// Headers that change what all below them is.
+/// Tags and headers that come and go.
 fn check_layer(action: &Action, promised: &mut Promised) -> Result<(), OfError> {
-    match *action {
-        Action::PushMpls(eth_type) if !matches!(eth_type, 0x8847 | 0x8848) => {
-            return Err(OfError::BadActionArgument);
-        }
-        // What follows the label is no length, and no tag: tags stand before labels.
-        Action::PopMpls(eth_type) if eth_type < 0x0600 || matches!(eth_type, 0x8100 | 0x88a8) => {
-            return Err(OfError::BadActionArgument);
-        }
-        Action::PushMpls(eth_type) => promised.push_mpls(eth_type),
-        Action::PopMpls(eth_type) => promised.pop_mpls(eth_type),
-        Action::PushPbb => promised.push_pbb(),
-        _ => promised.pop_pbb(),
-    }
-    Ok(())
+    let is_argument = match *action {
+        Action::SetVlanVid(vid) if vid > 0xfff => return Err(OfError::BadActionSetArgument),
+        Action::SetVlanPcp(pcp) if pcp > 7 => return Err(OfError::BadActionSetArgument),
+        Action::PushVlan(tpid) => matches!(tpid, 0x8100 | 0x88a8),
+        Action::PushMpls(eth_type) => matches!(eth_type, 0x8847 | 0x8848),
+        Action::PopMpls(eth_type) => can_follow_labels(eth_type),
+        _ => true,
+    };
+    action.follow(&mut promised.flow);
+    if is_argument { Ok(()) } else { Err(OfError::BadActionArgument) }
 }
 
 /// The packet is as before after a clone, and so is what is promised of it.
@@ -412,9 +394,7 @@ fn check_set(field: Field, value: u128, mask: u128, promised: &mut Promised) -> 
     if !promised.meets(info.prerequisite) {
         return Err(OfError::BadActionMatchInconsistent);
     }
-    if matches!(field, Field::VlanTci | Field::VlanVid) && mask & u128::from(VLAN_CFI) != 0 {
-        promised.vlan = value & u128::from(VLAN_CFI) != 0;
-    }
+    Action::SetField { field, value, mask }.follow(&mut promised.flow);
     Ok(())
 }
 
@@ -437,8 +417,6 @@ fn every_field() -> impl Iterator<Item = Field> {
 struct Promised {
     /// The required values; fields that are not wholly required are such that no prerequisite holds of them.
     flow: Flow,
-    /// Whether there is a VLAN tag.
-    vlan: bool,
     /// For packet-outs: nothing is known, everything is possible.
     everything: bool,
 }
@@ -456,50 +434,15 @@ impl Promised {
         if mask.key.tp_src & 0xff != 0xff || mask.key.tp_dst & 0xff != 0xff {
             flow.key.tp_src = 0;
         }
-        let vlan = mask.key.vlan_tci & flow.key.vlan_tci & VLAN_CFI != 0;
-        Promised { flow, vlan, everything: false }
+        Promised { flow, everything: false }
     }
 
     fn everything() -> Promised {
-        Promised { flow: Flow::default(), vlan: true, everything: true }
-    }
-
-    /// Whatever came after the tags is now something else: nothing but this Ethernet type is known, 0 for not even that.
-    fn forget_layers(&mut self, eth_type: u16) {
-        self.flow.key.eth_type = eth_type;
-        (self.flow.key.nw_proto, self.flow.key.tp_src, self.flow.key.nw_frag) = (0, 0, 0);
-    }
-
-    fn push_mpls(&mut self, eth_type: u16) {
-        self.forget_layers(eth_type);
-    }
-
-    /// A packet without a label stays what it is.
-    fn pop_mpls(&mut self, eth_type: u16) {
-        if self.flow.key.is_mpls() {
-            self.forget_layers(eth_type);
-        }
-    }
-
-    fn push_pbb(&mut self) {
-        self.forget_layers(ETH_TYPE_PBB);
-        self.vlan = false;
-    }
-
-    /// What is inside is known only by looking; a frame of a known other type stays what it is.
-    fn pop_pbb(&mut self) {
-        if matches!(self.flow.key.eth_type, 0 | ETH_TYPE_PBB) {
-            self.forget_layers(0);
-            self.vlan = false;
-        }
+        Promised { flow: Flow::default(), everything: true }
     }
 
     fn meets(&self, prerequisite: Prerequisite) -> bool {
-        match prerequisite {
-            _ if self.everything => true,
-            Prerequisite::Vlan => self.vlan,
-            _ => self.flow.meets(prerequisite),
-        }
+        self.everything || self.flow.meets(prerequisite)
     }
 }
 

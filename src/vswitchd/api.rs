@@ -47,8 +47,39 @@ pub enum Request {
     AddFlow(AddFlowParams),
     /// `del-flows`: deletes rules.
     DelFlows(DelFlowsParams),
+    /// `diff`: what `apply` would do.
+    Diff(DiffParams),
+    /// `apply`: makes the switch that of another configuration.
+    Apply(ApplyParams),
     /// `stop`: ends the switch cleanly. The reply comes before the end.
     Stop,
+}
+
+/// Parameters of `diff`.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiffParams {
+    /// The configuration file, an absolute path on the switch's host. None: the file that it was started with.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// The configuration itself. `path` then only says where it comes from: what it names is relative to that.
+    #[serde(default)]
+    pub text: Option<String>,
+}
+
+/// Parameters of `apply`.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyParams {
+    /// As for `diff`.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// As for `diff`.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Only say what would be done: as `diff`, but what can't be done is an error.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Parameters of a method that is about one bridge.
@@ -119,7 +150,7 @@ pub struct DelFlowsParams {
 
 impl Request {
     /// The names of every method.
-    pub const METHODS: [&'static str; 11] = [
+    pub const METHODS: [&'static str; 13] = [
         "version",
         "show",
         "dump-flows",
@@ -130,6 +161,8 @@ impl Request {
         "ipfix",
         "add-flow",
         "del-flows",
+        "diff",
+        "apply",
         "stop",
     ];
 
@@ -146,6 +179,8 @@ impl Request {
             Request::Ipfix => "ipfix",
             Request::AddFlow(_) => "add-flow",
             Request::DelFlows(_) => "del-flows",
+            Request::Diff(_) => "diff",
+            Request::Apply(_) => "apply",
             Request::Stop => "stop",
         }
     }
@@ -162,6 +197,8 @@ impl Request {
             Request::Fdb(params) => serde_json::to_value(params),
             Request::AddFlow(params) => serde_json::to_value(params),
             Request::DelFlows(params) => serde_json::to_value(params),
+            Request::Diff(params) => serde_json::to_value(params),
+            Request::Apply(params) => serde_json::to_value(params),
         };
         params.expect("structs of strings and numbers have a JSON form")
     }
@@ -182,6 +219,8 @@ impl Request {
             "ipfix" => no_params(method, params, Request::Ipfix)?,
             "add-flow" => Request::AddFlow(read_params(method, params)?),
             "del-flows" => Request::DelFlows(read_params(method, params)?),
+            "diff" => Request::Diff(read_params(method, params)?),
+            "apply" => Request::Apply(read_params(method, params)?),
             "stop" => no_params(method, params, Request::Stop)?,
             _ => {
                 let shown: String = method.chars().take(40).collect();
@@ -239,6 +278,8 @@ pub enum Reply {
     Ipfix(IpfixReply),
     /// To `add-flow` and `del-flows`.
     FlowMod(FlowModReply),
+    /// To `diff` and `apply`.
+    Plan(PlanReply),
     /// To `stop`.
     Stop(StopReply),
 }
@@ -259,6 +300,7 @@ impl Reply {
             Request::Pmd => Reply::Pmd(serde_json::from_value(result)?),
             Request::Ipfix => Reply::Ipfix(serde_json::from_value(result)?),
             Request::AddFlow(_) | Request::DelFlows(_) => Reply::FlowMod(serde_json::from_value(result)?),
+            Request::Diff(_) | Request::Apply(_) => Reply::Plan(serde_json::from_value(result)?),
             Request::Stop => Reply::Stop(serde_json::from_value(result)?),
         })
     }
@@ -296,6 +338,38 @@ pub struct ShowReply {
     pub bridges: Vec<BridgeInfo>,
     /// Ports that no bridge has.
     pub ports_without_bridge: Vec<PortInfo>,
+    /// The configuration that is in force; none from a switch of an older version.
+    #[serde(default)]
+    pub config: Option<ConfigInfo>,
+}
+
+/// The configuration that is in force.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ConfigInfo {
+    /// Where it came from: a file.
+    pub source: String,
+    /// Since when, in seconds since 1970.
+    pub since_unix_s: f64,
+    /// How long that is.
+    pub age_s: f64,
+    /// What the last `apply` or SIGHUP came to; none if there was none.
+    pub last_apply: Option<LastApplyInfo>,
+}
+
+/// What the last change that was asked for came to.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LastApplyInfo {
+    /// Where the configuration came from.
+    pub source: String,
+    /// When, in seconds since 1970.
+    pub at_unix_s: f64,
+    /// How long ago that is.
+    pub age_s: f64,
+    /// `applied`, `refused` (nothing was begun), `rolled_back` (a step failed, all is as it was) or `incomplete`
+    /// (a step failed, and something could not be brought back).
+    pub outcome: String,
+    /// Why it was not applied.
+    pub error: Option<String>,
 }
 
 /// A worker, in short.
@@ -774,6 +848,70 @@ pub struct FlowModReply {
     pub rule_count: u64,
 }
 
+/// Reply to `diff` and `apply`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PlanReply {
+    /// Where the configuration came from.
+    pub source: String,
+    /// Where the one that it is compared with came from.
+    pub in_force: String,
+    /// Whether the changes were made.
+    pub is_applied: bool,
+    /// Whether there is any difference, `restart_needed` included.
+    pub is_different: bool,
+    /// How many changes there are.
+    pub change_count: u64,
+    /// The changes, in the order in which they are made; at most [`PLAN_CHANGES_MAX`].
+    pub changes: Vec<ChangeInfo>,
+    /// Changes that only a restart can make. `apply` refuses a configuration that has some.
+    pub restart_needed: Vec<RestartInfo>,
+    /// What went wrong without keeping the changes from being made.
+    pub warnings: Vec<String>,
+    /// How long it took.
+    pub duration_s: f64,
+}
+
+/// Changes that a reply lists at most: the others are counted.
+pub const PLAN_CHANGES_MAX: usize = 10_000;
+
+/// One change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChangeInfo {
+    /// What happens.
+    pub change: ChangeKind,
+    /// To what: `bridge`, `port`, `rule`, `ipfix`, `workers`, `metrics`, `log_level`.
+    pub object: String,
+    /// The bridge that it belongs to, or is.
+    pub bridge: Option<String>,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// What comes, what goes, or what changes and how: `mac_ageing_s 300 -> 60`.
+    pub detail: String,
+}
+
+/// What happens to a thing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// It comes.
+    Add,
+    /// It changes.
+    Change,
+    /// It goes.
+    Remove,
+}
+
+/// A key whose change takes a restart.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RestartInfo {
+    /// The key.
+    pub key: String,
+    /// What runs.
+    pub from: String,
+    /// What is asked for.
+    pub to: String,
+}
+
 /// Reply to `stop`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StopReply {
@@ -818,12 +956,14 @@ pub enum ErrorCode {
     NotFound,
     /// -32002: a flow's text has a fault.
     BadFlow,
-    /// -32003: the flow is well-formed, and the switch refuses it.
+    /// -32003: what is asked for is well-formed, and the switch refuses it.
     Refused,
     /// -32004: the reply would be larger than is allowed.
     ReplyTooLarge,
     /// -32005: the server has as many connections as it may have.
     TooManyConnections,
+    /// -32006: a configuration has faults: all of them, one a line.
+    BadConfig,
     /// A code that this version does not know.
     Other(i64),
 }
@@ -841,6 +981,7 @@ impl From<ErrorCode> for i64 {
             ErrorCode::Refused => -32003,
             ErrorCode::ReplyTooLarge => -32004,
             ErrorCode::TooManyConnections => -32005,
+            ErrorCode::BadConfig => -32006,
             ErrorCode::Other(code) => code,
         }
     }
@@ -859,6 +1000,7 @@ impl From<i64> for ErrorCode {
             -32003 => ErrorCode::Refused,
             -32004 => ErrorCode::ReplyTooLarge,
             -32005 => ErrorCode::TooManyConnections,
+            -32006 => ErrorCode::BadConfig,
             code => ErrorCode::Other(code),
         }
     }

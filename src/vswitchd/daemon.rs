@@ -8,10 +8,13 @@
 //! The calling thread becomes the control thread. Translations fan out over a `rayon` pool as wide as the cores
 //! that no worker owns.
 
+use super::apply::Origin;
 use super::control::{ControlError, ControlServer};
 use super::main_loop::{LoopError, MainLoop, Servers};
+use super::plan::Placement;
+use super::process::Process;
 use super::switch::{Parts, ProcessInfo, Switch, SwitchError};
-use crate::config::{Config, DpdkConfig, Hugepages, WorkerPlacement};
+use crate::config::{Config, DpdkConfig, Dummies, Hugepages, WorkerPlacement};
 use crate::datapath::{
     Datapath, DatapathConfig, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread, upcall_quota,
 };
@@ -22,6 +25,7 @@ use crate::sync::{Clock, SystemClock};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use pmd::{CoreId, Eal, EalConfig, EalError, HugepagePolicy, MemoryMode, PciAccess};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tracing::level_filters::LevelFilter;
 
@@ -48,27 +52,41 @@ pub enum DaemonError {
     Switch(#[from] SwitchError),
 }
 
+/// What changes the least severe log line that is written.
+pub type SetLogLevel = Box<dyn FnMut(LevelFilter)>;
+
 /// Sends log lines to standard error, those at `level` and worse. `PENSTOCK_LOG` overrides it, in the syntax of
-/// `RUST_LOG`.
-pub fn start_logging(level: LevelFilter) {
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(level.into())
-        .with_env_var("PENSTOCK_LOG")
-        .from_env_lossy();
+/// `RUST_LOG`. Returns what changes the level.
+pub fn start_logging(level: LevelFilter) -> SetLogLevel {
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(log_filter(level))
+        .with_filter_reloading()
         .with_target(false)
         .with_ansi(is_terminal)
-        .with_writer(std::io::stderr)
-        .init();
+        .with_writer(std::io::stderr);
+    let handle = builder.reload_handle();
+    builder.init();
+    Box::new(move |level| {
+        if let Err(error) = handle.reload(log_filter(level)) {
+            tracing::error!("switch.log_level: {error}");
+        }
+    })
 }
 
-/// Runs a switch until it is told to stop.
+fn log_filter(level: LevelFilter) -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(level.into())
+        .with_env_var("PENSTOCK_LOG")
+        .from_env_lossy()
+}
+
+/// Runs a switch until it is told to stop. `file` is where `config` came from, to be read again when it is to
+/// change.
 ///
 /// # Errors
 /// Why it could not start or go on.
-pub fn run(config: &Config) -> Result<(), DaemonError> {
+pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -> Result<(), DaemonError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let main_loop = MainLoop::new(Arc::clone(&clock))?;
     let control = ControlServer::bind(&config.control.socket, config.control.mode)?;
@@ -93,15 +111,21 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     };
     let parts =
         Parts { dpif: Box::new(datapath), devices: Box::new(devices), clock, process, is_parallel: true };
-    let switch = Switch::new(config, parts)?;
+    let mut switch = Switch::new(config, parts)?;
+    switch.set_origin(Origin { file, dummies: Dummies::Refused });
     // Last, so that no other thread inherits it.
-    let control_cores = config.workers.control_core.map_or(other_cores, |core| vec![core]);
-    keep_to(&control_cores);
+    let keep_control_thread = move |control_core: Option<u16>| match control_core {
+        Some(core) => keep_to(&[core]),
+        None => keep_to(&other_cores),
+    };
+    keep_control_thread(config.workers.control_core);
     if let Some(metrics) = &metrics {
         tracing::info!("metrics at http://{}/metrics", metrics.address());
     }
     tracing::info!(switch = config.switch.name, control = %config.control.socket.display(), "running");
-    Ok(main_loop.run(switch, Servers { control, metrics })?)
+    let set_placement = Box::new(move |placement: &Placement| keep_control_thread(placement.control_core));
+    let process = Process::new(metrics, set_log_level, set_placement);
+    Ok(main_loop.run(switch, Servers { control, process })?)
 }
 
 /// All devices that the configuration names.

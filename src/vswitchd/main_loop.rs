@@ -7,9 +7,11 @@
 //! # Threads
 //! The control thread, from start to end.
 
-use super::control::{CONNECTION_COUNT_MAX, ControlError, ControlServer};
+use super::api::{self, Reply, Request};
+use super::control::{CONNECTION_COUNT_MAX, ControlError, ControlHandler, ControlServer};
+use super::process::Process;
 use super::switch::Switch;
-use crate::metrics::{MetricsServer, MetricsServerError, exposition};
+use crate::metrics::{MetricsServerError, exposition};
 use crate::sync::{Clock, Doorbell, Nanos};
 use mio::{Events, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -63,12 +65,24 @@ pub struct MainLoop {
 pub struct Servers {
     /// `penstockctl`'s socket.
     pub control: ControlServer,
-    /// Prometheus' port, if it is served.
-    pub metrics: Option<MetricsServer>,
+    /// The process around the switch: Prometheus' port, and what else a configuration can change of it.
+    pub process: Process,
+}
+
+/// Where requests of the control socket are answered: by the switch, in its process.
+struct Desk<'a> {
+    switch: &'a mut Switch,
+    process: &'a mut Process,
+}
+
+impl ControlHandler for Desk<'_> {
+    fn call(&mut self, request: Request) -> Result<Reply, api::Error> {
+        self.switch.answer(request, self.process)
+    }
 }
 
 impl MainLoop {
-    /// Makes the poll, takes over SIGTERM and SIGINT.
+    /// Makes the poll, takes over SIGTERM, SIGINT and SIGHUP.
     ///
     /// # Errors
     /// [`LoopError::Io`].
@@ -106,9 +120,9 @@ impl MainLoop {
 
     fn serve(&mut self, switch: &mut Switch, servers: &mut Servers) -> Result<(), LoopError> {
         servers.control.register(self.poll.registry(), CONTROL)?;
-        if let Some(metrics) = &mut servers.metrics {
-            metrics.register(self.poll.registry(), METRICS)?;
-        }
+        let registry = self.poll.registry().try_clone();
+        let registry = registry.map_err(|source| LoopError::Io { step: "share the event poll", source })?;
+        servers.process.register(registry, METRICS)?;
         let mut events = Events::with_capacity(256);
         let mut next_housekeeping = Nanos(0);
         while !switch.is_stopping() {
@@ -123,7 +137,7 @@ impl MainLoop {
                     return Err(LoopError::WorkerDied);
                 }
                 servers.control.expire(now);
-                if let Some(metrics) = &mut servers.metrics {
+                if let Some(metrics) = servers.process.metrics() {
                     metrics.expire(now);
                 }
             }
@@ -157,17 +171,17 @@ impl MainLoop {
             if token == SIGNALS {
                 for signal in self.signals.pending() {
                     if signal == SIGHUP {
-                        tracing::warn!(
-                            "SIGHUP: the configuration is read at start only: restart to apply a change"
-                        );
+                        tracing::info!("SIGHUP: the configuration is read again");
+                        switch.reload(&mut servers.process);
                     } else {
                         tracing::info!(signal, "told to stop");
                         return true;
                     }
                 }
             } else if servers.control.owns(token) {
-                servers.control.handle(token, now, switch);
-            } else if let Some(metrics) = &mut servers.metrics
+                let mut desk = Desk { switch, process: &mut servers.process };
+                servers.control.handle(token, now, &mut desk);
+            } else if let Some(metrics) = servers.process.metrics()
                 && metrics.owns(token)
             {
                 let control = servers.control.stats();

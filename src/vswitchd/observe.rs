@@ -1,11 +1,12 @@
 //! What Prometheus is shown: one pass over everything that counts, when a scrape comes in.
 
+use super::apply::{ApplyOutcome, InForce};
 use super::control::ControlStats;
 use super::switch::{BridgeExporter, Switch};
 use crate::ipfix::exporter::CollectorState;
 use crate::metrics::snapshot::{
-    BridgeMetrics, ControlMetrics, ExporterMetrics, HttpMetrics, MemoryMetrics, MetricsSnapshot, PoolMetrics,
-    PortMetrics, RevalidatorMetrics, UpcallMetrics,
+    BridgeMetrics, ConfigMetrics, ControlMetrics, ExporterMetrics, HttpMetrics, MemoryMetrics,
+    MetricsSnapshot, PoolMetrics, PortMetrics, RevalidatorMetrics, UpcallMetrics,
 };
 use crate::ofproto::Ofproto;
 
@@ -19,6 +20,7 @@ impl Switch {
             name: self.name.clone(),
             start_time_unix_s: self.start_time_unix_ns as f64 / 1e9,
             tsc_hz: self.process.tsc_hz,
+            config: self.config_metrics(),
             memory: self.memory_metrics(),
             bridges: self.bridge_metrics(),
             ports: self.port_metrics(),
@@ -41,6 +43,20 @@ impl Switch {
                 dropped: control.refused + control.dropped_stalled + control.dropped_silent,
             },
             http,
+        }
+    }
+
+    fn config_metrics(&self) -> ConfigMetrics {
+        let InForce { since_unix_ns, last, counts, .. } = self.in_force();
+        let last_apply_ns = last.as_ref().map_or(*since_unix_ns, |last| last.at_unix_ns);
+        ConfigMetrics {
+            since_unix_s: *since_unix_ns as f64 / 1e9,
+            last_apply_unix_s: last_apply_ns as f64 / 1e9,
+            last_apply_succeeded: last.as_ref().is_none_or(|last| last.outcome == ApplyOutcome::Applied),
+            applies: ApplyOutcome::ALL
+                .iter()
+                .map(|outcome| (outcome.name(), counts[outcome.index()]))
+                .collect(),
         }
     }
 

@@ -10,6 +10,7 @@ use super::api::{
     PortCounters, PortInfo, PortVlan, Reply, Request, ShowReply, StopReply, VersionReply, WorkerReport,
     WorkerSummary,
 };
+use super::apply::{NoSurroundings, Surroundings};
 use super::control::ControlHandler;
 use super::switch::{BridgeExporter, BridgeState, FailedPort, Switch};
 use crate::dpif::format::{format_dp_actions, format_megaflow};
@@ -22,8 +23,19 @@ use crate::openflow::format::{format_actions, format_match};
 use crate::openflow::parse;
 use crate::openflow::ports::PortNames;
 
+/// A switch without a process around it: tests and simulations.
 impl ControlHandler for Switch {
     fn call(&mut self, request: Request) -> Result<Reply, Error> {
+        self.answer(request, &mut NoSurroundings)
+    }
+}
+
+impl Switch {
+    /// Carries out one request.
+    ///
+    /// # Errors
+    /// [`Error`] for the client.
+    pub fn answer(&mut self, request: Request, surroundings: &mut dyn Surroundings) -> Result<Reply, Error> {
         match request {
             Request::Version => Ok(Reply::Version(self.version())),
             Request::Show => Ok(Reply::Show(self.show())),
@@ -35,6 +47,8 @@ impl ControlHandler for Switch {
             Request::Ipfix => Ok(Reply::Ipfix(self.ipfix())),
             Request::AddFlow(params) => self.add_flow(&params).map(Reply::FlowMod),
             Request::DelFlows(params) => self.del_flows(&params).map(Reply::FlowMod),
+            Request::Diff(params) => self.diff_request(&params).map(Reply::Plan),
+            Request::Apply(params) => self.apply_request(&params, surroundings).map(Reply::Plan),
             Request::Stop => {
                 self.is_stopping = true;
                 Ok(Reply::Stop(StopReply { name: self.name.clone(), pid: std::process::id() }))
@@ -95,6 +109,7 @@ impl Switch {
             workers,
             bridges: (0..self.bridges.len()).map(|index| self.bridge_info(index)).collect(),
             ports_without_bridge: Vec::new(),
+            config: Some(self.config_info()),
         }
     }
 

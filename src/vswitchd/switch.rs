@@ -7,20 +7,25 @@
 //! # Faults
 //! A port that can't be opened does not keep the others from working: it is listed with its error, in logs, in
 //! `penstockctl show` and in the metrics, and the switch goes on. So is an exporter whose collector is down.
-//! What can't be lived without (a rule of the configuration that the switch refuses) is an error of `new`.
+//! What can't be lived without (a rule of the configuration that the switch refuses) is an error of `new`. A
+//! change of the configuration is stricter: see [`apply`](super::apply).
 //!
 //! # Threads
 //! The control thread.
 
-use crate::config::{BridgeConfig, Collector, Config, IpfixConfig};
+use super::apply::InForce;
+use super::exporters::RetiringExporter;
+use crate::config::{Collector, Config, IpfixConfig, PortConfig};
+use crate::datapath::EXPORTER_COUNT_MAX;
 use crate::dpif::{Dpif, ExporterId, FlowRecord, WorkerStats};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
 use crate::ipfix::{Exporter, ExporterConfig, ExporterError, Interface, Moment, SendError, UdpSender};
+use crate::metrics::MetricsServerError;
 use crate::netdev::{NetdevConfig, NetdevError, NetdevProvider};
 use crate::ofproto::{
     self, BridgeId, BridgeIpfix, FlowModError, Ofproto, OfprotoDpif, OfprotoDpifConfig, OfprotoError,
-    PortInfo, VlanMode, VlanSet,
+    PortInfo, VlanMode,
 };
 use crate::sync::{Clock, Nanos, RateLimit};
 use std::sync::Arc;
@@ -64,16 +69,30 @@ pub struct ProcessInfo {
     pub tsc_hz: u64,
 }
 
-/// Why a configuration could not be made into a switch.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+/// Why the switch could not be made, or made into another: what a step met.
+#[derive(Debug, thiserror::Error)]
 pub enum SwitchError {
-    /// A bridge or its own interface.
+    /// A bridge.
     #[error("bridge {bridge}: {source}")]
     Bridge {
         /// Its name.
         bridge: String,
         /// What is wrong.
         source: OfprotoError,
+    },
+    /// There is no such bridge, and so nothing can be changed of it.
+    #[error("there is no bridge {bridge}")]
+    NoSuchBridge {
+        /// Its name.
+        bridge: String,
+    },
+    /// A port that can't be opened or added.
+    #[error("bridge {bridge}: {source}")]
+    Port {
+        /// The bridge's name.
+        bridge: String,
+        /// What is wrong.
+        source: PortFault,
     },
     /// An exporter that can't be made.
     #[error("bridge {bridge}: ipfix: {source}")]
@@ -83,16 +102,28 @@ pub enum SwitchError {
         /// What is wrong.
         source: ExporterError,
     },
+    /// All numbers for exporters are taken.
+    #[error(
+        "bridge {bridge}: ipfix: there are {EXPORTER_COUNT_MAX} exporters, those that still send their last records \
+         among them: try again in some seconds"
+    )]
+    TooManyExporters {
+        /// The bridge's name.
+        bridge: String,
+    },
     /// A rule that the switch refuses.
-    #[error("bridge {bridge}: rule {number} of the configuration: {source}")]
+    #[error("bridge {bridge}: rule {rule}: {source}")]
     Rule {
         /// The bridge's name.
         bridge: String,
-        /// Which rule, counted from 1.
-        number: usize,
+        /// The rule.
+        rule: String,
         /// What is wrong.
         source: FlowModError,
     },
+    /// The metrics can't be served there.
+    #[error(transparent)]
+    Metrics(#[from] MetricsServerError),
 }
 
 /// A port that could not be opened.
@@ -137,12 +168,18 @@ pub struct BridgeExporter {
 }
 
 impl BridgeExporter {
-    fn is_reachable(&self) -> bool {
+    /// What its bridge is to meter.
+    pub(super) fn metering(&self) -> BridgeIpfix {
+        let metering = self.exporter.metering_config();
+        BridgeIpfix { probability: u32::MAX, input: self.config.input, output: self.config.output, metering }
+    }
+
+    pub(super) fn is_reachable(&self) -> bool {
         self.exporter.collector_state() == CollectorState::Reachable
     }
 
     /// Sends what is due.
-    fn send(&mut self, moment: Moment) {
+    pub(super) fn send(&mut self, moment: Moment) {
         let (sender, last_error) = (&mut self.sender, &mut self.last_error);
         self.exporter.poll(moment, &mut |message| {
             let sent = sender.send(message);
@@ -162,6 +199,14 @@ pub struct Switch {
     pub(super) name: String,
     pub(super) ofproto: OfprotoDpif,
     pub(super) bridges: Vec<BridgeState>,
+    /// Exporters whose bridges have no use for them any more, while their last records come in and leave.
+    pub(super) retiring: Vec<RetiringExporter>,
+    /// Who opens devices; lent out while a device is being opened.
+    pub(super) devices: Option<Box<dyn NetdevProvider>>,
+    /// Whether long steps may have a thread of their own.
+    pub(super) is_parallel: bool,
+    /// What it was made from, and made into since.
+    pub(super) in_force: InForce,
     pub(super) process: ProcessInfo,
     pub(super) clock: Arc<dyn Clock>,
     /// Megaflows that each worker can have.
@@ -183,20 +228,24 @@ pub struct Turn {
 }
 
 impl Switch {
-    /// Builds what `config` asks for.
+    /// Builds what `config` asks for: a plan from nothing, carried out.
     ///
     /// # Errors
     /// [`SwitchError`]; devices that were opened are closed again.
     pub fn new(config: &Config, parts: Parts) -> Result<Switch, SwitchError> {
-        let Parts { dpif, mut devices, clock, process, is_parallel } = parts;
+        let Parts { dpif, devices, clock, process, is_parallel } = parts;
         let flow_limit = config.workers.megaflows_max;
         let start_time_unix_ns = clock.wall_origin_ns();
         let ofproto_config = OfprotoDpifConfig { flow_limit, is_parallel, ..OfprotoDpifConfig::default() };
         let mut switch = Switch {
             name: config.switch.name.clone(),
             ofproto: OfprotoDpif::new(dpif, ofproto_config),
+            devices: Some(devices),
+            is_parallel,
             megaflow_limit: config.workers.megaflows_max,
             bridges: Vec::new(),
+            retiring: Vec::new(),
+            in_force: InForce::at_start(config, start_time_unix_ns),
             process,
             clock,
             is_stopping: false,
@@ -204,94 +253,30 @@ impl Switch {
             start_time_unix_ns,
             packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
         };
-        // Numbered without gaps, since datapaths keep them in arrays.
-        let mut exporters = (0..).map(ExporterId);
-        for bridge in &config.bridges {
-            switch.add_bridge(bridge, &mut exporters, &mut *devices)?;
-        }
+        switch.begin(config)?;
         switch.ofproto.settle();
         Ok(switch)
     }
 
-    fn add_bridge(
-        &mut self,
-        config: &BridgeConfig,
-        exporters: &mut dyn Iterator<Item = ExporterId>,
-        devices: &mut dyn NetdevProvider,
-    ) -> Result<(), SwitchError> {
-        let failed = |source| SwitchError::Bridge { bridge: config.name.clone(), source };
-        let settings = ofproto::BridgeConfig {
-            mac_ageing: Nanos::from_secs(config.mac_ageing_s.into()),
-            mac_table_len_max: config.mac_table_size,
-            ..ofproto::BridgeConfig::new(&config.name, config.datapath_id)
+    /// Opens a port and adds it to a bridge.
+    pub(super) fn open_port(&mut self, bridge: BridgeId, config: &PortConfig) -> Result<(), PortFault> {
+        let settings = ofproto::PortConfig {
+            number: Some(config.number),
+            vlan: config.vlan.clone(),
+            ..ofproto::PortConfig::new(&config.netdev.name)
         };
-        let id = self.ofproto.bridge_add(settings).map_err(failed)?;
-        let mut state =
-            BridgeState { id, name: config.name.clone(), exporter: None, failed_ports: Vec::new() };
-        // Rules come first, so that the first packet of the first port meets them.
-        for (index, rule) in config.rules.iter().enumerate() {
-            let refused =
-                |source| SwitchError::Rule { bridge: config.name.clone(), number: index + 1, source };
-            self.ofproto.flow_mod(id, rule).map_err(refused)?;
-        }
-        if let Some(ipfix) = &config.ipfix
-            && let Some(exporter) = exporters.next()
-        {
-            self.add_exporter(&mut state, exporter, ipfix)?;
-        }
-        if let Some(netdev) = &config.internal_port {
-            self.add_port(
-                &mut state,
-                OfPort::LOCAL,
-                netdev,
-                VlanMode::Trunk { allowed: VlanSet::all() },
-                devices,
-            );
-        }
-        for port in &config.ports {
-            self.add_port(&mut state, port.number, &port.netdev, port.vlan.clone(), devices);
-        }
-        self.name_interfaces(&mut state);
-        self.bridges.push(state);
+        let netdev = self.open_device(config.netdev.clone()).map_err(PortFault::Netdev)?;
+        self.ofproto.port_add(bridge, settings, netdev).map_err(PortFault::Ofproto)?;
         Ok(())
     }
 
-    /// Opens a port, or remembers why it could not be.
-    fn add_port(
-        &mut self,
-        bridge: &mut BridgeState,
-        number: OfPort,
-        config: &NetdevConfig,
-        vlan: VlanMode,
-        devices: &mut dyn NetdevProvider,
-    ) {
-        let settings = ofproto::PortConfig {
-            number: Some(number),
-            vlan: vlan.clone(),
-            ..ofproto::PortConfig::new(&config.name)
-        };
-        let opened = devices.open(config.clone()).map_err(PortFault::Netdev);
-        let added = opened.and_then(|netdev| {
-            self.ofproto.port_add(bridge.id, settings, netdev).map_err(PortFault::Ofproto)
-        });
-        match added {
-            Ok(_) => tracing::info!(bridge = bridge.name, port = config.name, "port added"),
-            Err(fault) => {
-                tracing::error!(bridge = bridge.name, "{fault}; the switch goes on without the port");
-                let error = fault.to_string();
-                bridge.failed_ports.push(FailedPort { config: config.clone(), number, vlan, error });
-            }
-        }
-    }
-
-    fn add_exporter(
-        &mut self,
-        bridge: &mut BridgeState,
+    /// Makes an exporter.
+    pub(super) fn make_exporter(
         id: ExporterId,
         config: &IpfixConfig,
-    ) -> Result<(), SwitchError> {
+    ) -> Result<BridgeExporter, ExporterError> {
         let Collector::Udp(collector) = config.collector;
-        let exporter_config = ExporterConfig {
+        let exporter = Exporter::new(ExporterConfig {
             observation_domain_id: config.observation_domain_id,
             observation_point_id: config.observation_point_id,
             template_interval: config.template_interval,
@@ -303,32 +288,17 @@ impl Switch {
             message_size_max: config.message_size_max,
             input: config.input,
             output: config.output,
-        };
-        let exporter = Exporter::new(exporter_config)
-            .map_err(|source| SwitchError::Exporter { bridge: bridge.name.clone(), source })?;
-        let metering = exporter.metering_config();
-        let (input, output) = (config.input, config.output);
-        let metering = BridgeIpfix { probability: u32::MAX, input, output, metering };
-        self.ofproto
-            .set_ipfix(bridge.id, Some(metering))
-            .map_err(|source| SwitchError::Bridge { bridge: bridge.name.clone(), source })?;
+        })?;
         let sender = UdpSender::new(collector);
-        bridge.exporter =
-            Some(BridgeExporter { id, config: config.clone(), exporter, sender, last_error: None });
-        Ok(())
+        Ok(BridgeExporter { id, config: config.clone(), exporter, sender, last_error: None })
     }
 
-    /// Tells a bridge's exporter the numbers and names of its interfaces.
-    fn name_interfaces(&self, bridge: &mut BridgeState) {
-        let Some(exporter) = &mut bridge.exporter else { return };
-        let ports = self.ofproto.ports(bridge.id);
-        let interface = |port: PortInfo| Interface {
-            port: port.dp_port,
-            number: port.number.0,
-            description: format!("port {} of bridge {}", port.config.name, bridge.name),
-            name: port.config.name,
-        };
-        exporter.exporter.set_interfaces(ports.into_iter().map(interface).collect());
+    /// Tells the exporters the numbers and names of their bridges' interfaces.
+    pub(super) fn name_interfaces(&mut self) {
+        for bridge in &mut self.bridges {
+            let Some(exporter) = &mut bridge.exporter else { continue };
+            exporter.exporter.set_interfaces(interfaces(&bridge.name, self.ofproto.ports(bridge.id)));
+        }
     }
 
     /// Does what is due.
@@ -336,8 +306,7 @@ impl Switch {
         let mut worked = self.ofproto.run(now);
         worked |= self.export(now);
         self.discard_unclaimed(now);
-        let polls =
-            self.bridges.iter().filter_map(|bridge| Some(bridge.exporter.as_ref()?.exporter.next_poll()));
+        let polls = self.exporters().map(|exporter| exporter.exporter.next_poll());
         let next = polls.chain([self.ofproto.next_due()]).min().map_or(Nanos(0), |next| next.since(now));
         Turn { worked, sleep_max: next.min(TURN_INTERVAL_MAX) }
     }
@@ -373,16 +342,17 @@ impl Switch {
         let taken = self.ofproto.recv_flow_records(&mut self.records, max);
         let moment = Moment { now, wall_origin_ns: self.clock.wall_origin_ns() };
         for record in self.records.drain(..) {
-            let mut exporters = self.bridges.iter_mut().filter_map(|bridge| bridge.exporter.as_mut());
+            let bridges = self.bridges.iter_mut().filter_map(|bridge| bridge.exporter.as_mut());
+            let mut exporters =
+                bridges.chain(self.retiring.iter_mut().map(|retiring| &mut retiring.exporter));
             if let Some(owner) = exporters.find(|exporter| exporter.id == record.exporter) {
                 owner.exporter.push(&record, moment);
             }
         }
-        for exporter in self.bridges.iter_mut().filter_map(|bridge| bridge.exporter.as_mut()) {
-            if exporter.exporter.next_poll() <= now {
-                exporter.send(moment);
-            }
+        for exporter in self.exporters_mut().filter(|exporter| exporter.exporter.next_poll() <= now) {
+            exporter.send(moment);
         }
+        self.retire(moment);
         taken == RECORDS_PER_TURN_MAX
     }
 
@@ -470,19 +440,38 @@ impl Switch {
         }
     }
 
-    fn exporters_mut(&mut self) -> impl Iterator<Item = &mut BridgeExporter> {
-        self.bridges.iter_mut().filter_map(|bridge| bridge.exporter.as_mut())
+    /// All exporters, those that only finish among them.
+    pub(super) fn exporters(&self) -> impl Iterator<Item = &BridgeExporter> {
+        let bridges = self.bridges.iter().filter_map(|bridge| bridge.exporter.as_ref());
+        bridges.chain(self.retiring.iter().map(|retiring| &retiring.exporter))
     }
+
+    fn exporters_mut(&mut self) -> impl Iterator<Item = &mut BridgeExporter> {
+        let bridges = self.bridges.iter_mut().filter_map(|bridge| bridge.exporter.as_mut());
+        bridges.chain(self.retiring.iter_mut().map(|retiring| &mut retiring.exporter))
+    }
+}
+
+fn interfaces(bridge: &str, ports: Vec<PortInfo>) -> Vec<Interface> {
+    let interface = |port: PortInfo| Interface {
+        port: port.dp_port,
+        number: port.number.0,
+        description: format!("port {} of bridge {bridge}", port.config.name),
+        name: port.config.name,
+    };
+    ports.into_iter().map(interface).collect()
 }
 
 /// Time that the last flow records get to leave.
 const STOP_TIME_MAX: Nanos = Nanos::from_secs(5);
 
 /// Why a port is not there.
-#[derive(Debug, thiserror::Error)]
-enum PortFault {
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PortFault {
+    /// Its device can't be opened.
     #[error(transparent)]
     Netdev(NetdevError),
+    /// The switch or the datapath refuses it.
     #[error(transparent)]
     Ofproto(OfprotoError),
 }

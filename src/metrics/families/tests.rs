@@ -1,7 +1,7 @@
 use super::*;
 use crate::dpif::{PortStats, WorkerId};
 use crate::flow::DpPort;
-use crate::metrics::snapshot::{BridgeMetrics, ExporterMetrics, MemoryMetrics, PoolMetrics};
+use crate::metrics::snapshot::{BridgeMetrics, ConfigMetrics, ExporterMetrics, MemoryMetrics, PoolMetrics};
 use crate::netdev::{Link, NetdevStats};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -43,6 +43,12 @@ fn snapshot() -> MetricsSnapshot {
         name: "penstock".into(),
         start_time_unix_s: 1_577_836_800.5,
         tsc_hz: 2_400_000_000,
+        config: ConfigMetrics {
+            since_unix_s: f64::from(number() as u32),
+            last_apply_unix_s: f64::from(number() as u32),
+            last_apply_succeeded: true,
+            applies: vec![("applied", number()), ("refused", number())],
+        },
         memory: MemoryMetrics {
             has_hugepages: true,
             pools: vec![PoolMetrics { name: "mtu1500".into(), buffers: number(), buffers_in_use: number() }],

@@ -3,18 +3,20 @@
 //! # Exit codes
 //! 0: done. 1: the switch refused. 2: the command line is wrong (`clap` says so too). 3: no switch is running
 //! there. 4: no permission. 5: no answer in time. 6: the connection broke, or what answered is of another
-//! version. Output that nobody reads any more (`| head`) is no failure.
+//! version. `diff` is as diff(1) instead: 0 no difference, 1 differences, 2 no answer for whatever reason. Output
+//! that nobody reads any more (`| head`) is no failure.
 
 use super::client::{Client, ClientError};
 use super::render;
+use crate::config;
 use crate::vswitchd::api::{
-    AddFlowParams, BridgeParams, DelFlowsParams, DumpFlowsParams, DumpMegaflowsParams, DumpPortsParams,
-    Request,
+    AddFlowParams, ApplyParams, BridgeParams, DelFlowsParams, DiffParams, DumpFlowsParams,
+    DumpMegaflowsParams, DumpPortsParams, Reply, Request,
 };
 use crate::vswitchd::control;
 use clap::{Parser, Subcommand};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What stands at the end of `penstockctl --help`.
@@ -26,7 +28,11 @@ Exit codes:
   3  no switch is running there
   4  no permission to talk to it
   5  it did not answer in time
-  6  the connection broke, or what answered is of another version";
+  6  the connection broke, or what answered is of another version
+Those of diff:
+  0  the configuration is the one in force
+  1  there are differences
+  2  it could not be found out, and why was said";
 
 /// Asks a running Penstock switch, and changes its rules.
 #[derive(Clone, Debug, Parser)]
@@ -101,6 +107,21 @@ pub enum Command {
         #[arg(long, requires = "flow")]
         strict: bool,
     },
+    /// What apply would change. Exit code 0: nothing, 1: something, 2: it could not be found out.
+    Diff {
+        /// The configuration file; - reads it from standard input. Without one, the file that the switch was started
+        /// with is read again.
+        file: Option<PathBuf>,
+    },
+    /// Makes the switch that of another configuration while it runs, or leaves it wholly as it is.
+    Apply {
+        /// The configuration file; - reads it from standard input. Without one, the file that the switch was started
+        /// with is read again.
+        file: Option<PathBuf>,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// What runs there.
     Version,
     /// Ends the switch cleanly.
@@ -117,7 +138,7 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Command {
-    /// The request that it stands for.
+    /// The request that it stands for. A configuration that comes by standard input is not in it yet.
     pub fn request(self) -> Request {
         match self {
             Command::Show => Request::Show,
@@ -133,10 +154,39 @@ impl Command {
             Command::DelFlows { bridge, flow, strict } => {
                 Request::DelFlows(DelFlowsParams { bridge, flow, strict })
             }
+            Command::Diff { file } => {
+                Request::Diff(DiffParams { path: file.as_deref().map(absolute), text: None })
+            }
+            Command::Apply { file, dry_run } => {
+                let path = file.as_deref().map(absolute);
+                Request::Apply(ApplyParams { path, text: None, dry_run })
+            }
             Command::Version => Request::Version,
             Command::Stop => Request::Stop,
         }
     }
+}
+
+/// A path as the switch can read it, whatever its own directory is.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// Reads the configuration from standard input into a request that names `-`.
+fn read_input(request: &mut Request, input: &mut dyn Read) -> io::Result<()> {
+    let (Request::Diff(DiffParams { path, text }) | Request::Apply(ApplyParams { path, text, .. })) = request
+    else {
+        return Ok(());
+    };
+    if path.as_deref() != Some(&*absolute(Path::new(STANDARD_INPUT))) {
+        return Ok(());
+    }
+    let mut content = String::new();
+    // One byte more than the switch takes, so that it is the switch that says what is too much.
+    input.take(config::FILE_SIZE_MAX as u64 + 1).read_to_string(&mut content)?;
+    *path = Some(absolute(Path::new("(standard input)")));
+    *text = Some(content);
+    Ok(())
 }
 
 impl ClientError {
@@ -157,13 +207,26 @@ impl ClientError {
 
 /// Does what the command line says; returns the exit code. Errors go to `errors`, one line each.
 pub fn run(arguments: Arguments, output: &mut dyn Write, errors: &mut dyn Write) -> u8 {
-    let is_json = arguments.json;
-    match ask(arguments) {
+    let is_diff = matches!(arguments.command, Command::Diff { .. });
+    let code = ask_and_print(arguments, output, errors);
+    if is_diff && code > DIFFERENT { DIFF_FAILED } else { code }
+}
+
+fn ask_and_print(arguments: Arguments, output: &mut dyn Write, errors: &mut dyn Write) -> u8 {
+    let (is_json, is_diff) = (arguments.json, matches!(arguments.command, Command::Diff { .. }));
+    let mut request = arguments.command.clone().request();
+    if let Err(error) = read_input(&mut request, &mut io::stdin().lock()) {
+        tell(errors, &format!("cannot read standard input: {error}"));
+        return 2;
+    }
+    match ask(arguments, &request) {
         Ok((result, reply)) => {
             let text = if is_json { format!("{result}\n") } else { render::reply(&reply) };
+            let is_different = matches!(&reply, Reply::Plan(plan) if is_diff && plan.is_different);
             match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+                Ok(()) if is_different => DIFFERENT,
                 Ok(()) => 0,
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => u8::from(is_different),
                 Err(error) => {
                     tell(errors, &format!("cannot write the answer: {error}"));
                     6
@@ -172,20 +235,31 @@ pub fn run(arguments: Arguments, output: &mut dyn Write, errors: &mut dyn Write)
         }
         Err(error) => {
             tell(errors, &error.to_string());
-            error.exit_code()
+            if is_diff { DIFF_FAILED } else { error.exit_code() }
         }
     }
 }
 
-fn ask(arguments: Arguments) -> Result<(serde_json::Value, crate::vswitchd::api::Reply), ClientError> {
+fn ask(arguments: Arguments, request: &Request) -> Result<(serde_json::Value, Reply), ClientError> {
     let path = arguments.socket.unwrap_or_else(|| control::socket_path(&arguments.name));
-    Client::connect(&path, arguments.timeout)?.call(&arguments.command.request())
+    Client::connect(&path, arguments.timeout)?.call(request)
 }
 
 fn tell(errors: &mut dyn Write, message: &str) {
-    // There is nobody left to tell that telling failed.
-    let _ = writeln!(errors, "penstockctl: {}", super::table::printable(message));
+    for line in message.lines() {
+        // There is nobody left to tell that telling failed.
+        let _ = writeln!(errors, "penstockctl: {}", super::table::printable(line));
+    }
 }
+
+/// The file name that stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// Exit code of `diff` if there are differences.
+const DIFFERENT: u8 = 1;
+
+/// Exit code of `diff` if it could not be found out.
+const DIFF_FAILED: u8 = 2;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 //! # Leaves out
 //! Whatever a switch could say by itself: penstockctl knows no more than the reply.
 
+mod changes;
 pub mod client;
 pub mod command;
 pub mod render;

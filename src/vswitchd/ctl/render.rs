@@ -27,12 +27,13 @@ pub fn reply(reply: &Reply) -> String {
         Reply::Pmd(reply) => pmd(reply),
         Reply::Ipfix(reply) => ipfix(reply),
         Reply::FlowMod(reply) => flow_mod(reply),
+        Reply::Plan(reply) => super::changes::plan(reply),
         Reply::Stop(reply) => stop(reply),
     }
 }
 
 /// A paragraph: wrapped, further lines indented by `indent`.
-fn paragraph(text: &str, indent: usize) -> String {
+pub(super) fn paragraph(text: &str, indent: usize) -> String {
     hanging("", text, indent)
 }
 
@@ -42,7 +43,7 @@ fn fact(name: &str, value: &str) -> String {
 }
 
 /// `prefix` (no longer than `indent`), then `text` wrapped; further lines are indented by `indent`.
-fn hanging(prefix: &str, text: &str, indent: usize) -> String {
+pub(super) fn hanging(prefix: &str, text: &str, indent: usize) -> String {
     let text = printable(text);
     let mut lines = String::from(prefix);
     for (index, part) in wrap(&text, LINE_WIDTH - indent).into_iter().enumerate() {
@@ -55,7 +56,7 @@ fn hanging(prefix: &str, text: &str, indent: usize) -> String {
     lines
 }
 
-fn plural(count: u64, one: &str, many: &str) -> String {
+pub(super) fn plural(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", units::count(count), if count == 1 { one } else { many })
 }
 
@@ -89,6 +90,9 @@ fn show(reply: &ShowReply) -> String {
         .collect();
     let workers = if workers.is_empty() { "none".to_owned() } else { workers.join(", ") };
     text.push_str(&paragraph(&format!("workers: {workers}"), 2));
+    if let Some(config) = &reply.config {
+        text.push_str(&super::changes::config(config));
+    }
     for bridge in &reply.bridges {
         text.push('\n');
         text.push_str(&show_bridge(bridge));

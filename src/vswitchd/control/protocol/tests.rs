@@ -96,6 +96,8 @@ fn every_method_reads_back_what_it_writes() {
         Request::Ipfix,
         Request::AddFlow(api::AddFlowParams { bridge: "b".into(), flow: "f".into() }),
         Request::DelFlows(api::DelFlowsParams { bridge: "b".into(), flow: Some("f".into()), strict: true }),
+        Request::Diff(api::DiffParams { path: Some("/f".into()), text: None }),
+        Request::Apply(api::ApplyParams { path: None, text: Some("t".into()), dry_run: true }),
         Request::Stop,
     ];
     assert_eq!(requests.each_ref().map(Request::method), Request::METHODS);

@@ -28,6 +28,8 @@ fn every_method_has_a_command_of_the_same_name() {
         "ipfix",
         "add-flow br0 actions=drop",
         "del-flows br0",
+        "diff /etc/penstock.yaml",
+        "apply --dry-run /etc/penstock.yaml",
         "stop",
     ];
     for (line, method) in lines.into_iter().zip(Request::METHODS) {
@@ -46,6 +48,33 @@ fn a_rule_of_one_priority_is_deleted_with_strict() {
     let strict = params("del-flows --strict br0 priority=5,tcp");
     assert_eq!((strict.strict, strict.flow.as_deref()), (true, Some("priority=5,tcp")));
     assert!(!params("del-flows br0 tcp").strict);
+}
+
+#[test]
+fn a_configuration_is_named_by_a_path_that_the_switch_can_read_or_comes_by_standard_input() {
+    let request = |line: &str| parse(line).expect(line).command.request();
+    let here = std::env::current_dir().expect("there is one");
+    let path = |file: &str| Some(here.join(file).display().to_string());
+    let expected = ApplyParams { path: path("a.yaml"), text: None, dry_run: false };
+    assert_eq!(request("apply a.yaml"), Request::Apply(expected));
+    assert_eq!(request("apply"), Request::Apply(ApplyParams::default()));
+    assert_eq!(request("diff"), Request::Diff(DiffParams::default()));
+    let mut by_input = request("diff -");
+    read_input(&mut by_input, &mut &b"bridges: []"[..]).expect("it can be read");
+    let expected = DiffParams { path: path("(standard input)"), text: Some("bridges: []".into()) };
+    assert_eq!(by_input, Request::Diff(expected));
+    let mut by_file = request("diff a.yaml");
+    read_input(&mut by_file, &mut &b"not read"[..]).expect("it is not read");
+    assert_eq!(by_file, request("diff a.yaml"));
+}
+
+#[test]
+fn diff_says_by_its_exit_code_whether_there_is_a_difference() {
+    // Nobody is there: that is no difference, and no 3 either.
+    let arguments = parse("--socket /nonexistent/socket diff /etc/penstock.yaml").expect("it is a line");
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    assert_eq!(run(arguments, &mut output, &mut errors), 2);
+    assert!(output.is_empty() && !errors.is_empty());
 }
 
 #[test]

@@ -52,6 +52,7 @@ fn show_reply() -> ShowReply {
             ],
         }],
         ports_without_bridge: vec![],
+        config: None,
     }
 }
 

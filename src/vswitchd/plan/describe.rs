@@ -1,0 +1,222 @@
+//! A plan in words: what `penstockctl diff` prints and what the log says.
+
+use super::{BridgeSettings, Change, Placement, Plan, Step};
+use crate::config::{Collector, IpfixConfig, PortConfig, WorkerPlacement};
+use crate::flow::OfPort;
+use crate::ofproto::{VlanMode, VlanSet};
+use crate::openflow::FlowMod;
+use crate::openflow::format::format_flow_mod;
+use crate::openflow::ports::NoNames;
+use std::fmt::{Debug, Display};
+
+/// What a step does to its thing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum StepKind {
+    /// It comes.
+    Add,
+    /// It changes.
+    Change,
+    /// It goes.
+    Remove,
+}
+
+/// A step in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StepText {
+    /// What happens.
+    pub kind: StepKind,
+    /// To what: `bridge`, `port`, `rule`, `ipfix`, `workers`, `metrics`, `log_level`.
+    pub object: &'static str,
+    /// The bridge that it belongs to, or is.
+    pub bridge: Option<String>,
+    /// Its name where it has one: a port's.
+    pub name: Option<String>,
+    /// What is there afterwards, or what was there, or what changes: `mac_ageing_s 300 -> 60`.
+    pub detail: String,
+}
+
+/// A key that can't be changed while the switch runs.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{key}: {from} -> {to}: takes a restart")]
+pub struct Refusal {
+    /// The key's path.
+    pub key: &'static str,
+    /// What runs.
+    pub from: String,
+    /// What is asked for.
+    pub to: String,
+}
+
+impl Plan {
+    /// Notes that a key has changed whose change takes a restart.
+    pub(super) fn restart<T: PartialEq + Debug>(&mut self, key: &'static str, from: &T, to: &T) {
+        if from != to {
+            self.refusals.push(Refusal { key, from: plain(from), to: plain(to) });
+        }
+    }
+}
+
+/// A value as the configuration has it, more or less: without quotes and `Some`, small letters for words.
+fn plain(value: &impl Debug) -> String {
+    let text = format!("{value:?}");
+    let text = text.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(&text);
+    match text {
+        "None" => "auto".to_owned(),
+        text => text.trim_matches('"').to_owned(),
+    }
+}
+
+impl Step {
+    /// What it does, in words.
+    pub fn describe(&self) -> StepText {
+        let (object, bridge, name, kind, detail) = match self {
+            Step::LogLevel(change) => {
+                ("log_level", None, None, kind(change), between(change, |l| l.to_string()))
+            }
+            Step::Metrics(change) => ("metrics", None, None, kind(change), between(change, listen_text)),
+            Step::Workers(change) => ("workers", None, None, kind(change), between(change, placement_text)),
+            Step::Bridge { bridge, change } => {
+                ("bridge", Some(bridge), None, kind(change), facts(change, bridge_facts))
+            }
+            Step::Port { bridge, change } => {
+                let port = change.to.as_ref().or(change.from.as_ref());
+                let name = port.map(|port| port.netdev.name.clone());
+                ("port", Some(bridge), name, kind(change), facts(change, port_facts))
+            }
+            Step::Rule { bridge, change } => {
+                ("rule", Some(bridge), None, kind(change), between(change, rule_text))
+            }
+            Step::Ipfix { bridge, change } => {
+                ("ipfix", Some(bridge), None, kind(change), facts(change, ipfix_facts))
+            }
+        };
+        StepText { kind, object, bridge: bridge.cloned(), name, detail }
+    }
+}
+
+impl Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let StepText { kind, object, bridge, name, detail } = self.describe();
+        let verb = match kind {
+            StepKind::Add => "add",
+            StepKind::Change => "change",
+            StepKind::Remove => "remove",
+        };
+        write!(f, "{verb} {object}")?;
+        match (name, bridge) {
+            (Some(name), Some(bridge)) => write!(f, " {name} of bridge {bridge}")?,
+            (None, Some(bridge)) if object == "bridge" => write!(f, " {bridge}")?,
+            (None, Some(bridge)) => write!(f, " of bridge {bridge}")?,
+            _ => {}
+        }
+        if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
+    }
+}
+
+fn kind<T>(change: &Change<T>) -> StepKind {
+    match (&change.from, &change.to) {
+        (None, _) => StepKind::Add,
+        (_, None) => StepKind::Remove,
+        _ => StepKind::Change,
+    }
+}
+
+/// One value: as it is, or `from -> to`.
+fn between<T>(change: &Change<T>, text: impl Fn(&T) -> String) -> String {
+    match (&change.from, &change.to) {
+        (Some(from), Some(to)) => format!("{} -> {}", text(from), text(to)),
+        (Some(one), None) | (None, Some(one)) => text(one),
+        (None, None) => String::new(),
+    }
+}
+
+/// Several facts by name: all of them, or those that differ.
+fn facts<T>(change: &Change<T>, facts: impl Fn(&T) -> Vec<(&'static str, String)>) -> String {
+    let texts: Vec<String> = match (&change.from, &change.to) {
+        (Some(from), Some(to)) => {
+            let pairs = facts(from).into_iter().zip(facts(to)).filter(|(from, to)| from != to);
+            pairs.map(|((name, from), (_, to))| format!("{name} {from} -> {to}")).collect()
+        }
+        (Some(one), None) | (None, Some(one)) => {
+            facts(one).into_iter().map(|(name, value)| format!("{name} {value}")).collect()
+        }
+        (None, None) => Vec::new(),
+    };
+    texts.join(", ")
+}
+
+fn listen_text(listen: &Option<std::net::SocketAddr>) -> String {
+    listen.map_or_else(|| "off".to_owned(), |address| address.to_string())
+}
+
+fn placement_text(placement: &Placement) -> String {
+    let workers = match &placement.workers {
+        WorkerPlacement::Auto { count } => format!("count {count}"),
+        WorkerPlacement::Cores(cores) => {
+            let cores: Vec<String> = cores.iter().map(u16::to_string).collect();
+            format!("cores [{}]", cores.join(", "))
+        }
+    };
+    match placement.control_core {
+        Some(core) => format!("{workers}, control_core {core}"),
+        None => workers,
+    }
+}
+
+fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
+    let BridgeSettings { datapath_id, mac_ageing_s, mac_table_size } = settings;
+    vec![
+        ("datapath_id", format!("{datapath_id:016x}")),
+        ("mac_ageing_s", mac_ageing_s.to_string()),
+        ("mac_table_size", mac_table_size.to_string()),
+    ]
+}
+
+fn port_facts(port: &PortConfig) -> Vec<(&'static str, String)> {
+    let number = if port.number == OfPort::LOCAL { "LOCAL".to_owned() } else { port.number.0.to_string() };
+    vec![
+        ("type", port.netdev.kind.name().to_owned()),
+        ("number", number),
+        ("mtu", port.netdev.mtu.to_string()),
+        ("vlan", vlan_text(&port.vlan)),
+    ]
+}
+
+fn vlan_text(vlan: &VlanMode) -> String {
+    match vlan {
+        VlanMode::Access { tag } => format!("access {tag}"),
+        VlanMode::Trunk { allowed } => format!("trunk {}", vlan_list(allowed)),
+        VlanMode::NativeTagged { tag, allowed } => format!("native-tagged {tag} trunk {}", vlan_list(allowed)),
+        VlanMode::NativeUntagged { tag, allowed } => format!("native {tag} trunk {}", vlan_list(allowed)),
+        VlanMode::Dot1qTunnel { tag, customer } => format!("dot1q-tunnel {tag} cvlans {}", vlan_list(customer)),
+    }
+}
+
+fn vlan_list(vlans: &VlanSet) -> String {
+    let carried = (0..4096).filter(|&vlan| vlans.contains(vlan));
+    let list: Vec<String> = carried.map(|vlan: u16| vlan.to_string()).collect();
+    if vlans.is_full() { "all".to_owned() } else { list.join(" ") }
+}
+
+fn rule_text(rule: &FlowMod) -> String {
+    format_flow_mod(rule, &NoNames)
+}
+
+fn ipfix_facts(ipfix: &IpfixConfig) -> Vec<(&'static str, String)> {
+    let IpfixConfig { collector, observation_domain_id, observation_point_id, .. } = ipfix;
+    let IpfixConfig { active_timeout, idle_timeout, cache_entries, template_interval, .. } = ipfix;
+    let IpfixConfig { message_size_max, input, output, .. } = ipfix;
+    let Collector::Udp(collector) = collector;
+    vec![
+        ("collector", format!("udp:{collector}")),
+        ("observation_domain_id", observation_domain_id.to_string()),
+        ("observation_point_id", observation_point_id.map_or("none".to_owned(), |id| id.to_string())),
+        ("active_timeout_ms", active_timeout.as_millis().to_string()),
+        ("idle_timeout_ms", idle_timeout.as_millis().to_string()),
+        ("cache_entries", cache_entries.to_string()),
+        ("template_interval_s", (template_interval.as_millis() / 1000).to_string()),
+        ("message_size_max", message_size_max.to_string()),
+        ("input", input.to_string()),
+        ("output", output.to_string()),
+    ]
+}

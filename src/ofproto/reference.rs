@@ -170,7 +170,7 @@ impl Reference {
             Used::Table(_, table, None) => bridge.tables.count_lookups(table, 1, 0),
             Used::Group(_, group) => bridge.groups.credit(group, 1, bytes),
             Used::Bucket(_, group, bucket) => bridge.groups.credit_bucket(group, bucket, 1, bytes),
-            Used::Mirror(_, index) => bridge.mirrors.credit(index, 1, bytes),
+            Used::Mirror(_, id) => bridge.mirrors.credit(id, 1, bytes),
             Used::PatchTx(_, port) => patch(bridge, port, 0, 1),
             Used::PatchRx(_, port) => patch(bridge, port, 1, 0),
             Used::Learn(_, vlan, mac, port) => drop(bridge.macs.learn(vlan, mac, port, now)),

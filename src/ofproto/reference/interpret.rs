@@ -46,7 +46,7 @@ pub(super) enum Used {
     /// A bucket of a group, by its number.
     Bucket(BridgeId, u32, u32),
     /// A mirror.
-    Mirror(BridgeId, usize),
+    Mirror(BridgeId, u64),
     /// A patch port that sent it to its peer.
     PatchTx(BridgeId, OfPort),
     /// A patch port that it came in by.

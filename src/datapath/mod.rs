@@ -27,6 +27,7 @@ mod classifier;
 mod emc;
 mod link;
 mod megaflow;
+mod meter;
 pub mod metering;
 mod prefetch;
 mod program;

@@ -28,8 +28,8 @@ pub use actions::{
 };
 pub use drop_reason::DropReason;
 pub use meter::{
-    METER_BANDS_MAX, METER_COUNT_MAX, MeterBand, MeterBandAction, MeterConfig, MeterCount, MeterId,
-    MeterStats, MeterUnit,
+    METER_BANDS_MAX, METER_COUNT_MAX, Meter, MeterBand, MeterBandAction, MeterConfig, MeterCount, MeterId,
+    MeterStats, MeterUnit, MeterVerdict,
 };
 pub use metering::{ExporterId, FlowEndReason, FlowRecord, MeteringConfig, ObservationDirection};
 

@@ -366,6 +366,12 @@ fn extract_ethernet_type(data: &[u8], key: &mut FlowKey) -> usize {
     if key.eth_type < ETH_TYPE_MIN { extract_snap(data, at, key) } else { at }
 }
 
+/// Where layer 2 of a frame ends, tags and SNAP header included: right behind the type that the key shows. None for a
+/// frame that has no whole Ethernet header.
+pub(crate) fn layer2_size(data: &[u8]) -> Option<usize> {
+    (data.len() >= FRAME_SIZE_MIN).then(|| extract_ethernet_type(data, &mut FlowKey::default()))
+}
+
 /// An IEEE 802.3 frame: the type is in the SNAP header, if it has one (IEEE 802 clause 9.4).
 #[cold]
 fn extract_snap(data: &[u8], at: usize, key: &mut FlowKey) -> usize {

@@ -13,6 +13,7 @@ use super::groups::Groups;
 use super::mac_learning::MacTable;
 use super::meters::{Meter, MeterChange, MeterIds, Meters};
 use super::mirrors::{MirrorConfig, Mirrors};
+use super::recirc::FrozenStore;
 use super::rules::{Rule, RuleId};
 use super::tables::{Change, FlowTables};
 use super::{FlowModError, OfprotoError, PortInfo};
@@ -168,8 +169,8 @@ pub struct PortFlags {
 ///
 /// What comes in by a port in [`StpState::Disabled`], [`StpState::Blocking`] or [`StpState::Listening`] dies of
 /// `StpBlocked` before any rule sees it; in [`StpState::Learning`] rules see it, so that NORMAL learns, but nothing is
-/// sent. Frames to reserved group addresses (IEEE 802.1Q table 8-1) are exempt from both. Nothing leaves by a port
-/// in any of the four.
+/// sent. Nothing leaves by a port in any of the four. Frames to reserved group addresses (IEEE 802.1Q table 8-1) are exempt
+/// from all of this.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub enum StpState {
     /// Not in use.
@@ -622,6 +623,8 @@ pub struct Bridges {
     pub ports_epoch: u64,
     /// The datapath's meters that are free.
     pub meter_ids: MeterIds,
+    /// What packets that go round are to meet.
+    pub recirc: FrozenStore,
 }
 
 impl Bridges {

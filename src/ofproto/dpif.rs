@@ -12,7 +12,7 @@
 //! configured; what finds them full is dropped and counted. Notices of removed rules are as many as the rules
 //! that a flow-mod or a timeout removed, and wait until they are taken.
 
-use super::bridge::{Bridge, Bridges, Port};
+use super::bridge::{Bridge, Bridges, ControllerRate, Port};
 use super::megaflows::{Delta, Megaflows};
 use super::meters::MeterChange;
 use super::revalidate::{Dying, apply_credits};
@@ -30,7 +30,7 @@ use crate::netdev::Netdev;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
 use crate::openflow::meter::{MeterMod, MeterStats};
 use crate::openflow::{FlowMod, FlowStats, FlowStatsRequest};
-use crate::sync::Nanos;
+use crate::sync::{Nanos, RateLimit};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Translations in a batch from which on they are worth handing to other threads: one takes some microseconds,
@@ -78,6 +78,10 @@ pub struct OfprotoCounters {
     pub slow_path_packets: u64,
     /// Packets for controllers that were lost because too many waited.
     pub packet_ins_lost: u64,
+    /// Packets for controllers that were lost because their bridge sends no more in a second.
+    pub packet_ins_limited: u64,
+    /// Translations that send packets round, and for which no id was free: those packets are dropped.
+    pub recirculations_refused: u64,
     /// Sampled packets that were lost because too many waited.
     pub samples_lost: u64,
     /// Upcalls of misses.
@@ -137,6 +141,10 @@ pub struct OfprotoDpif {
     pub(super) config_changed: bool,
     /// Whether addresses have moved since the last revalidation.
     pub(super) macs_changed: bool,
+    /// How often all upcalls that waited have been handled.
+    pub(super) drains: u64,
+    /// Of bridges that limit how many packets go to the controllers.
+    pub(super) controller_limits: BTreeMap<BridgeId, RateLimit>,
     pub(super) dying: Vec<Dying>,
     /// Meters that went, and the last pass before: megaflows may still name them.
     pub(super) dying_meters: Vec<(MeterId, u64)>,
@@ -163,6 +171,8 @@ impl OfprotoDpif {
             pass: 0,
             config_changed: false,
             macs_changed: false,
+            drains: 0,
+            controller_limits: BTreeMap::new(),
             dying: Vec::new(),
             dying_meters: Vec::new(),
             counters: OfprotoCounters::default(),
@@ -205,6 +215,15 @@ impl OfprotoDpif {
 
     fn bridge_mut(&mut self, bridge: BridgeId) -> Result<&mut Bridge, OfprotoError> {
         self.bridges.get_mut(bridge).ok_or(OfprotoError::NoSuchBridge(bridge))
+    }
+
+    /// Sets how many packets of a bridge go to the controllers, from now on.
+    fn limit_controller(&mut self, bridge: BridgeId, rate: Option<ControllerRate>) {
+        self.controller_limits.remove(&bridge);
+        if let Some(ControllerRate { packets_per_s, burst }) = rate {
+            let interval = Nanos(1_000_000_000 / u64::from(packets_per_s.max(1)));
+            self.controller_limits.insert(bridge, RateLimit::new(burst, interval));
+        }
     }
 
     /// Asks every device whether it has a link.
@@ -252,7 +271,9 @@ impl Ofproto for OfprotoDpif {
             return Err(OfprotoError::BridgeExists { name: config.name });
         }
         let has_ipfix = config.ipfix.is_some();
+        let rate = config.controller_rate;
         let id = self.bridges.insert(Bridge::new(config));
+        self.limit_controller(id, rate);
         if has_ipfix {
             self.set_metering();
         }
@@ -263,6 +284,7 @@ impl Ofproto for OfprotoDpif {
         let entry = self.bridge_mut(bridge)?;
         let config = BridgeConfig { name: entry.config.name.clone(), ..config };
         let is_ipfix_changed = entry.config.ipfix != config.ipfix;
+        let new_rate = Some(config.controller_rate).filter(|rate| *rate != entry.config.controller_rate);
         if entry.macs.set_limits(config.mac_table_len_max, config.mac_ageing) {
             entry.mac_epoch += 1;
         }
@@ -270,6 +292,9 @@ impl Ofproto for OfprotoDpif {
         entry.set_mirrors();
         entry.config_epoch += 1;
         self.config_changed = true;
+        if let Some(rate) = new_rate {
+            self.limit_controller(bridge, rate);
+        }
         if is_ipfix_changed {
             self.set_metering();
         }
@@ -280,6 +305,7 @@ impl Ofproto for OfprotoDpif {
         let numbers: Vec<OfPort> = self.bridge_mut(bridge)?.ports.keys().copied().collect();
         let results: Vec<_> = numbers.into_iter().map(|number| self.port_del(bridge, number)).collect();
         self.bridges.remove(bridge);
+        self.controller_limits.remove(&bridge);
         self.config_changed = true;
         self.set_metering();
         results.into_iter().collect()
@@ -348,7 +374,8 @@ impl Ofproto for OfprotoDpif {
             return Err(self.bridges.no_such_port(bridge, port));
         };
         if entry.patch.is_some() {
-            self.config_changed = true;
+            // Its number may be another port's next: nothing counts for it then.
+            self.settle();
             return Ok(());
         }
         // Its number may be another port's next: nothing that names it stays.
@@ -455,6 +482,7 @@ impl Ofproto for OfprotoDpif {
             return Err(FlowModError::NoSuchBridge(bridge));
         }
         check_packet_out(&packet_out.actions)?;
+        self.bridges.get(bridge).map_or(Ok(()), |bridge| bridge.check_references(&packet_out.actions))?;
         let key = self.key_of(bridge, &packet_out);
         let PacketOut { in_port, packet, actions } = packet_out;
         let origin = Origin::PacketOut { bridge, in_port, actions: &actions };
@@ -465,7 +493,7 @@ impl Ofproto for OfprotoDpif {
     fn packet_execute(&mut self, xlate: PacketXlate) {
         let PacketXlate { key, packet, plan, .. } = xlate;
         let PacketPlan::Datapath(out) = plan else { return };
-        let XlateOut { actions, credits, .. } = *out;
+        let XlateOut { actions, credits, .. } = self.resolve(*out).out;
         let delta = Delta { packets: 1, bytes: packet.size() as u64 };
         self.macs_changed |= apply_credits(&mut self.bridges, &credits, delta, self.now);
         let worker = self.dpif.workers().first().copied().unwrap_or(WorkerId(0));
@@ -513,6 +541,7 @@ impl Ofproto for OfprotoDpif {
         is_busy |= self.handle_upcalls();
         self.take_retired();
         self.release_dying();
+        self.expire_ids();
         is_busy
     }
 

@@ -53,6 +53,8 @@ pub struct Group {
     counted: Counted,
     counted_buckets: Vec<Counted>,
     created: Nanos,
+    /// Tells it from other groups that have had its number.
+    serial: u64,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -79,17 +81,32 @@ impl Group {
         let places = if group_type == GroupType::Select { places_of(&buckets) } else { Box::default() };
         let counted_buckets = vec![Counted::default(); buckets.len()];
         let counted = Counted::default();
-        Group { number, group_type, selection, buckets, places, counted, counted_buckets, created: now }
+        Group {
+            number,
+            group_type,
+            selection,
+            buckets,
+            places,
+            counted,
+            counted_buckets,
+            created: now,
+            serial: 0,
+        }
     }
 
     /// Keeps what was counted for the group, and for buckets that stay.
     fn take_counters(&mut self, old: &Group) {
-        (self.counted, self.created) = (old.counted, old.created);
+        (self.counted, self.created, self.serial) = (old.counted, old.created, old.serial);
         for (bucket, counted) in self.buckets.iter().zip(&mut self.counted_buckets) {
             if let Some(place) = old.buckets.iter().position(|other| other.id == bucket.id) {
                 *counted = old.counted_buckets[place];
             }
         }
+    }
+
+    /// Tells it from other groups that have had its number, or that it replaced.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// The low bits of a hash that [`Group::pick`] looks at.
@@ -202,6 +219,7 @@ pub fn hashed_bits(fields: &Flow) -> Flow {
 #[derive(Clone, Debug, Default)]
 pub struct Groups {
     groups: BTreeMap<u32, Group>,
+    last_serial: u64,
 }
 
 impl Groups {
@@ -308,9 +326,11 @@ impl Groups {
         };
         let mut group = Group::new(group_mod.group, group_type, selection, buckets, now);
         self.check(&group)?;
+        group.serial = self.last_serial + 1;
         if let Some(old) = old.filter(|_| is_bucket_command) {
             group.take_counters(old);
         }
+        self.last_serial += 1;
         self.groups.insert(group_mod.group, group);
         Ok(BTreeSet::new())
     }

@@ -10,9 +10,10 @@
 //! the port it came in by, or leaves by, sees them. A packet goes to one mirror at most once, and mirrors with one and
 //! the same output count as one: the packet goes to the first of them, and counts for it alone.
 //!
-//! A copy for an output port is not changed, tags and all. A copy for an output VLAN is put in that VLAN and leaves by all
-//! ports that carry it, with the tags that NORMAL would give it there; a packet that is in this VLAN already, or for a
-//! reserved group address (IEEE 802.1Q table 8-1), is not copied to one.
+//! A copy for an output port leaves with the tag that NORMAL would give a packet of its VLAN there. A copy for an output
+//! VLAN is put in that VLAN and leaves likewise by all ports that carry it; a packet that is in this VLAN already, or for a
+//! reserved group address (IEEE 802.1Q table 8-1), is not copied to one. A copy that leaves by a port may be selected by
+//! other mirrors there.
 //!
 //! What a mirror gets is no use of the packet: one that goes nowhere else is dropped for its own reason.
 //!
@@ -76,6 +77,8 @@ pub struct MirrorStats {
 pub struct Mirror {
     /// Its name.
     pub name: String,
+    /// Tells it from all other mirrors that the bridge has had; stays with the name.
+    pub id: u64,
     /// See [`MirrorConfig::select_vlans`].
     pub vlans: Option<VlanSet>,
     /// Where the copies go; none if there is no such port.
@@ -107,6 +110,7 @@ pub struct Mirrors {
     destinations: BTreeMap<OfPort, MirrorMask>,
     /// Ports that are reserved for mirrors.
     outputs: BTreeSet<OfPort>,
+    last_id: u64,
 }
 
 impl Mirrors {
@@ -114,6 +118,7 @@ impl Mirrors {
     /// counters.
     pub fn set(&mut self, configs: &[MirrorConfig], ports: &BTreeMap<String, OfPort>) {
         let old = std::mem::take(self);
+        self.last_id = old.last_id;
         let configs = &configs[..configs.len().min(MIRROR_COUNT_MAX)];
         for (index, config) in configs.iter().enumerate() {
             let same = |other: &MirrorConfig| other.output == config.output;
@@ -138,8 +143,11 @@ impl Mirrors {
             }
             let counted = old.mirrors.iter().find(|mirror| mirror.name == config.name);
             let (packets, bytes) = counted.map_or((0, 0), |mirror| (mirror.packets, mirror.bytes));
+            let id = counted.map_or(self.last_id + 1, |mirror| mirror.id);
+            self.last_id = self.last_id.max(id);
             self.mirrors.push(Mirror {
                 name: config.name.clone(),
+                id,
                 vlans: config.select_vlans.clone(),
                 output,
                 snaplen: config.snaplen,
@@ -170,9 +178,9 @@ impl Mirrors {
         self.outputs.contains(&port)
     }
 
-    /// Counts what a mirror got.
-    pub fn credit(&mut self, index: usize, packets: u64, bytes: u64) {
-        if let Some(mirror) = self.mirrors.get_mut(index) {
+    /// Counts what a mirror got, by [`Mirror::id`].
+    pub fn credit(&mut self, id: u64, packets: u64, bytes: u64) {
+        if let Some(mirror) = self.mirrors.iter_mut().find(|mirror| mirror.id == id) {
             mirror.packets += packets;
             mirror.bytes += bytes;
         }
@@ -223,7 +231,8 @@ mod tests {
         assert_eq!(mirrors.of_destination(OfPort(1)), 0b110);
         assert!(mirrors.is_output(OfPort(3)) && !mirrors.is_output(OfPort(1)));
         assert_eq!(mirrors.get(0).map(|mirror| mirror.duplicates), Some(0b11));
-        mirrors.credit(1, 2, 200);
+        let id = mirrors.get(1).expect("there are three").id;
+        mirrors.credit(id, 2, 200);
         mirrors.set(&[all], &BTreeMap::new());
         assert_eq!(mirrors.stats(), [MirrorStats { name: "m1".to_owned(), packets: 2, bytes: 200 }]);
         assert_eq!(mirrors.get(0).and_then(|mirror| mirror.output), None, "the port is gone");

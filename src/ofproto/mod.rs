@@ -43,6 +43,7 @@ mod megaflows;
 pub mod meters;
 pub mod mirrors;
 mod prefix_trie;
+pub mod recirc;
 pub mod reference;
 pub mod revalidate;
 pub mod rules;

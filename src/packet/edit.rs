@@ -1,6 +1,7 @@
 //! Writing header fields in place, checksums kept up.
 //!
-//! What the `set`, `push_vlan`, `pop_vlan` and `dec_ttl` actions do to a packet. Each function takes the packet
+//! What the `set`, `push_vlan`, `pop_vlan` and `dec_ttl` actions do to a packet; those of MPLS, PBB and NSH are in a file
+//! of their own. Each function takes the packet
 //! and the [`PacketLayout`] that extraction gave for it, writes the bits of one field that a mask selects, and
 //! moves the checksums that cover them by the difference (RFC 1624), without reading the rest of the packet;
 //! only SCTP's CRC32c needs all of it. A field is there if extraction showed it: the two agree by using the
@@ -26,6 +27,8 @@
 //! bounded as in extraction, and SCTP's CRC. Hot path: one header line read and written; nothing allocates and
 //! nothing panics, whatever bytes or layout it is given.
 
+mod encap;
+
 use super::checksum::{Delta, sctp_crc32c};
 use super::{NoHeadroom, Packet};
 use crate::flow::extract::{
@@ -33,6 +36,7 @@ use crate::flow::extract::{
     Ipv6Chain, NdOptions, PacketLayout, extract, ip_proto, is_vlan_tpid,
 };
 use crate::flow::{DpPort, Field, FlowKey, VLAN_CFI};
+pub use encap::{copy_ttl_in, copy_ttl_out, pop_mpls, pop_pbb, push_mpls, push_pbb};
 
 /// The TTL or hop limit of a packet is used up: it was 0 or 1, and is as it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -245,8 +249,7 @@ pub fn push_vlan(
     data.copy_within(4..16, 0);
     data[12..14].copy_from_slice(&tpid.to_be_bytes());
     data[14..16].copy_from_slice(&(tci & !VLAN_CFI).to_be_bytes());
-    layout.l3 = moved(layout.l3, 4);
-    layout.l4 = moved(layout.l4, 4);
+    shift(layout, 4);
     Ok(())
 }
 
@@ -259,9 +262,16 @@ pub fn pop_vlan(packet: &mut Packet, layout: &mut PacketLayout) -> bool {
     }
     data.copy_within(0..12, 4);
     packet.pull_front(4);
-    layout.l3 = moved(layout.l3, -4);
-    layout.l4 = moved(layout.l4, -4);
+    shift(layout, -4);
     true
+}
+
+/// The layout after the front moved.
+#[inline]
+fn shift(layout: &mut PacketLayout, by: i16) {
+    layout.l2_5 = moved(layout.l2_5, by);
+    layout.l3 = moved(layout.l3, by);
+    layout.l4 = moved(layout.l4, by);
 }
 
 /// An offset of the layout after the front moved; none where it was none or no longer fits.
@@ -495,21 +505,50 @@ pub fn set_field(packet: &mut Packet, layout: &PacketLayout, field: Field, value
         Field::ArpOp | Field::ArpSpa | Field::ArpTpa | Field::ArpSha | Field::ArpTha => {
             write_arp(packet, layout, field, value, mask).is_some()
         }
-        Field::NdTarget | Field::NdSll | Field::NdTll => {
+        Field::NdTarget | Field::NdSll | Field::NdTll | Field::NdReserved => {
             write_nd(packet, layout, field, value, mask).is_some()
         }
+        Field::MplsLabel
+        | Field::MplsTc
+        | Field::MplsTtl
+        | Field::PbbIsid
+        | Field::PbbUca
+        | Field::NshFlags
+        | Field::NshTtl
+        | Field::NshSpi
+        | Field::NshSi
+        | Field::NshC1
+        | Field::NshC2
+        | Field::NshC3
+        | Field::NshC4 => encap::write_encap(packet, layout, field, value, mask).is_some(),
         Field::InPort
         | Field::EthType
         | Field::IpProto
         | Field::IpFrag
         | Field::TcpFlags
+        | Field::Ipv6Exthdr
+        | Field::NdOptionsType
+        | Field::MplsBos
+        | Field::NshMdtype
+        | Field::NshNp
+        | Field::DpHash
+        | Field::RecircId
+        | Field::TunId
+        | Field::TunSrc
+        | Field::TunDst
+        | Field::TunIpv6Src
+        | Field::TunIpv6Dst
+        | Field::TunFlags
+        | Field::TunTos
+        | Field::TunTtl
+        | Field::TunGbpId
+        | Field::TunGbpFlags
         | Field::PktMark
         | Field::Metadata
         | Field::ActsetOutput
         | Field::Reg(_)
         | Field::Xreg(_)
         | Field::Xxreg(_) => false,
-        _ => unimplemented!(),
     }
 }
 
@@ -548,6 +587,7 @@ fn write_nd(packet: &mut Packet, layout: &PacketLayout, field: Field, value: u12
     let message = data.get(transport.at..transport.end).filter(|message| message.len() >= 8)?;
     let options = NdOptions::find(message)?;
     let done = match field {
+        Field::NdReserved => transport.write::<4>(data, 4, wire(value), wire(mask)),
         Field::NdTarget => transport.write::<16>(data, 8, wire(value), wire(mask)),
         Field::NdSll => transport.write::<6>(data, options.sll_at?, wire(value), wire(mask)),
         Field::NdTll => transport.write::<6>(data, options.tll_at?, wire(value), wire(mask)),

@@ -1,5 +1,6 @@
 use super::*;
-use crate::dpif::ExporterId;
+use crate::dpif::{ControllerReason, ExporterId, ObservationDirection, UserspaceCookie};
+use crate::flow::{DpPort, Field, VLAN_CFI};
 use crate::ofproto::bridge::{BridgeConfig, BridgeIpfix, Port, PortConfig, VlanMode};
 use crate::ofproto::testing;
 use crate::openflow::FlowMod;
@@ -326,7 +327,7 @@ fn normal_floods_what_it_does_not_know_learns_and_then_sends_to_one_port() {
     let result = translate(&bridges, &tcp());
     assert_eq!(result.actions, [out(20), out(30), out(40)]);
     let learn = Credit::Learn { bridge: BridgeId(0), vlan: 0, mac: A, port: OfPort(1) };
-    assert!(result.reads_macs && result.credits.contains(&learn));
+    assert!(result.reads_macs() && result.credits.contains(&learn));
     assert_eq!((result.mask.0.eth_src, result.mask.0.eth_dst), ([0xff; 6], [0xff; 6]));
     assert_eq!(result.mask.0.vlan_tci, 0x1fff);
     bridge(&mut bridges).macs.learn(0, B, OfPort(3), Nanos(0));

@@ -10,7 +10,7 @@ use crate::flow::OfPort;
 use crate::ipfix::exporter::MESSAGE_SIZE_DEFAULT;
 use crate::netdev::NetdevKind;
 use crate::sync::Nanos;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// Bytes in a packet that a `null` port makes up.
@@ -116,7 +116,38 @@ impl Checker<'_> {
         };
         let settings = self.settings(&mut raw, &name, number, path);
         let mac = raw.mac.take().map(|Text(Mac(mac))| mac);
-        PortConfig { number, netdev: netdev_config(name, kind, &raw, mac, worker_count), settings }
+        let rx_affinity = self.rx_affinity(&mut raw, &path.key("rx_affinity"));
+        PortConfig {
+            number,
+            netdev: netdev_config(name, kind, &raw, mac, worker_count),
+            settings,
+            rx_affinity,
+        }
+    }
+
+    /// The cores of receive queues: of those that the port has, which may be more than were asked for, but not fewer.
+    fn rx_affinity(&mut self, raw: &mut RawPort, path: &KeyPath) -> BTreeMap<u16, u16> {
+        let queue_count = whole_or(raw.rx_queues, 1) as u16;
+        let mut affinity = BTreeMap::new();
+        for (key, core) in raw.rx_affinity.take().unwrap_or_default().0 {
+            let queue =
+                key.parse::<u16>().ok().filter(|queue| *queue < queue_count && key == queue.to_string());
+            match (queue, core) {
+                (Some(queue), Some(core)) => drop(affinity.insert(queue, core.0 as u16)),
+                (Some(_), None) => {
+                    self.fault(
+                        path.key(&key),
+                        FaultKind::Missing { allowed: "a core number from 0 to 1023" },
+                    );
+                }
+                (None, _) => {
+                    let allowed = format!("queues from 0 to {}, by rx_queues", queue_count - 1);
+                    let found = format!("the key {key:?}");
+                    self.fault(path.key(&key), FaultKind::WrongValue { found, allowed });
+                }
+            }
+        }
+        affinity
     }
 
     /// Reports keys that only ports of another type have.
@@ -135,6 +166,7 @@ impl Checker<'_> {
             ("mtu", raw.mtu.is_some()),
             ("mac", raw.mac.is_some()),
             ("rx_queues", raw.rx_queues.is_some()),
+            ("rx_affinity", raw.rx_affinity.is_some()),
             ("rx_descriptors", raw.rx_descriptors.is_some()),
             ("tx_descriptors", raw.tx_descriptors.is_some()),
         ];

@@ -17,9 +17,9 @@ use crate::flow::extract::{PacketLayout, extract, ip_payload_octets};
 use crate::flow::{DpPort, FlowKey};
 use crate::packet::{BURST_LEN_MAX, Packet, edit};
 use crate::sync::Nanos;
+use crate::sync::primitive::Ordering;
 use arrayvec::ArrayVec;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Upcalls that may wait for the end of a burst: each of its packets once as a miss, and once more by a
 /// `userspace` action. When more come, those that wait are sent first.
@@ -325,9 +325,7 @@ impl Executor {
         for upcall in self.upcalls.drain(..) {
             let counters = self.link.port(upcall.key.in_port);
             let count = upcall.packets.len() as u64;
-            let taken = counters.upcall_packets_taken.load(Ordering::Relaxed);
-            let waiting = counters.upcall_packets.load(Ordering::Relaxed).wrapping_sub(taken);
-            if waiting + count > self.link.upcall_quota {
+            if counters.upcall_quota.waiting() + count > self.link.upcall_quota {
                 lost += count;
                 bump(&counters.drops[DropReason::UpcallQuota.index()], count);
                 continue;
@@ -339,7 +337,7 @@ impl Executor {
             match self.link.upcalls.push(upcall) {
                 Ok(()) => {
                     sent += 1;
-                    bump(&counters.upcall_packets, count);
+                    counters.upcall_quota.put(count);
                     if is_for_good {
                         bump(&counters.consumed, count);
                     }
@@ -402,6 +400,10 @@ impl Executor {
     fn finish_one_cache(&mut self, budget: usize) -> bool {
         let Some(metering) = self.finishing.first_mut() else { return true };
         let link = &self.link;
+        if link.garbage.is_full() {
+            // Freeing a cache takes long enough to be felt: the control thread is to do it.
+            return false;
+        }
         let mut sink = |record| link.records.push(record).is_ok();
         if metering.finish_all(FlowEndReason::ForcedEnd, budget, &mut sink) {
             let done = self.finishing.remove(0);

@@ -50,6 +50,11 @@ impl Program {
         Program { ops: compile_list(actions, egress, can_meter) }
     }
 
+    /// What running it on a packet costs at most, in units of at most some 200 ns: a copy of a full-size packet.
+    pub(super) fn cost(&self) -> u32 {
+        cost(&self.ops)
+    }
+
     /// The port, if sending the packet to one is all that the program does; else [`DpPort::NONE`].
     pub(super) fn sole_output(&self) -> DpPort {
         match *self.ops {
@@ -57,6 +62,15 @@ impl Program {
             _ => DpPort::NONE,
         }
     }
+}
+
+fn cost(ops: &[Op]) -> u32 {
+    let of_op = |op: &Op| match op {
+        Op::Sample { ops, .. } => 1 + cost(ops),
+        _ => 1,
+    };
+    // One more for the packet itself.
+    ops.iter().map(of_op).fold(1, u32::saturating_add)
 }
 
 /// The port that a packet leaves by, if it is only one: what an ingress record tells as its egress interface.

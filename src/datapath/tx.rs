@@ -55,6 +55,11 @@ impl TxPort {
         frame_size <= self.frame_size_max
     }
 
+    /// Sends by another queue from now on; returns the one before. What waits is sent by the new one.
+    pub(super) fn replace_queue(&mut self, queue: Box<dyn TxQueue>) -> Box<dyn TxQueue> {
+        std::mem::replace(&mut self.queue, queue)
+    }
+
     fn flush(&mut self, counters: &PortCounters) {
         let len = self.waiting.len();
         let mut sent = self.queue.tx_burst(&mut self.waiting);

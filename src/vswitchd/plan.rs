@@ -38,14 +38,14 @@ use crate::config::{
     BridgeConfig, Config, ControlConfig, DPDK_DEVICE_COUNT_MAX, DpdkConfig, IpfixConfig, MetricsConfig,
     PortConfig, SwitchConfig, WorkerPlacement, WorkersConfig,
 };
-use crate::dpif::PORT_COUNT_MAX;
+use crate::dpif::{PORT_COUNT_MAX, PlacementRules};
 use crate::flow::OfPort;
 use crate::netdev::{NetdevConfig, NetdevKind};
 use crate::ofproto::{self, ControllerRate, FragmentPolicy, MirrorConfig};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::matching::Match;
 use crate::openflow::{FlowMod, FlowModCommand, GroupMod, MeterMod};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use tracing::level_filters::LevelFilter;
 
@@ -103,6 +103,19 @@ pub struct Placement {
     pub workers: WorkerPlacement,
     /// The control thread.
     pub control_core: Option<u16>,
+    /// How receive queues are placed on the workers.
+    pub queue_placement: PlacementRules,
+}
+
+impl Placement {
+    /// What a configuration says of it.
+    pub fn of(workers: &WorkersConfig) -> Placement {
+        Placement {
+            workers: workers.placement.clone(),
+            control_core: workers.control_core,
+            queue_placement: workers.queue_placement,
+        }
+    }
 }
 
 /// One step of a plan. A step is carried out wholly or not at all.
@@ -112,7 +125,7 @@ pub enum Step {
     LogLevel(Change<LevelFilter>),
     /// `metrics: listen`; `Some(None)` is `off`.
     Metrics(Change<Option<SocketAddr>>),
-    /// `workers: count`, `cores` and `control_core`.
+    /// `workers: count`, `cores`, `control_core` and how queues are placed.
     Workers(Change<Placement>),
     /// A bridge without ports, and its settings. One that goes takes its rules along: whoever may have to take that
     /// back keeps them.
@@ -122,7 +135,8 @@ pub enum Step {
         /// Its settings.
         change: Change<BridgeSettings>,
     },
-    /// A port. If it is there before and after, only its settings differ: another device is another port.
+    /// A port. If it is there before and after, only its settings and the places of its queues differ: another device is
+    /// another port.
     Port {
         /// Its bridge's name.
         bridge: String,
@@ -310,9 +324,10 @@ fn compare_switch(plan: &mut Plan, old: &SwitchConfig, new: &SwitchConfig) {
 }
 
 fn compare_workers(plan: &mut Plan, old: &WorkersConfig, new: &WorkersConfig) {
-    let WorkersConfig { placement, control_core, idle, emc_entries, megaflows_max, upcall_ring_len } = old;
-    let from = Placement { workers: placement.clone(), control_core: *control_core };
-    let to = Placement { workers: new.placement.clone(), control_core: new.control_core };
+    // The first three are in the placement.
+    let WorkersConfig { placement: _, control_core: _, queue_placement: _, .. } = old;
+    let WorkersConfig { idle, emc_entries, megaflows_max, upcall_ring_len, .. } = old;
+    let (from, to) = (Placement::of(old), Placement::of(new));
     if from != to {
         plan.steps.push(Step::Workers(Change::set(from, to)));
     }
@@ -384,6 +399,7 @@ fn ports(bridge: &BridgeConfig) -> Vec<PortConfig> {
             number: Some(OfPort::LOCAL),
             ..ofproto::PortConfig::new(&netdev.name)
         },
+        rx_affinity: BTreeMap::new(),
     });
     own.chain(bridge.ports.iter().cloned()).collect()
 }
@@ -395,8 +411,8 @@ fn compare_ports(steps: &mut Vec<Step>, bridge: &str, old: &[PortConfig], new: &
     for from in old {
         match named(new, &from.netdev.name) {
             Some(to) if is_same_device(from, &to) => {
-                let PortConfig { number: _, netdev: _, settings } = from;
-                if *settings != to.settings {
+                let PortConfig { number: _, netdev: _, settings, rx_affinity } = from;
+                if (settings, rx_affinity) != (&to.settings, &to.rx_affinity) {
                     steps.push(step(Change::set(from.clone(), to)));
                 }
             }

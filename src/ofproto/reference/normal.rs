@@ -150,7 +150,7 @@ impl Interpreter<'_> {
                 continue;
             }
             self.mirrored |= mirror.duplicates;
-            self.outcome.used.push(Used::Mirror(self.id, index));
+            self.outcome.used.push(Used::Mirror(self.id, mirror.id));
             self.max_size = Some(usize::from(mirror.snaplen)).filter(|&size| size > 0);
             match mirror.output {
                 None => {}

@@ -455,6 +455,12 @@ impl Datapath {
         let seed = self.metering_seed(id);
         let add = self.metering.iter().map(|config| FlowCache::new(config, seed)).collect();
         commands.push((id, Command::SetMetering { remove: Vec::new(), add }));
+        let meters = self.meters.iter();
+        commands.extend(
+            meters.map(|(&meter, shared)| {
+                (id, Command::SetMeter { id: meter, meter: Some(Arc::clone(shared)) })
+            }),
+        );
         self.give_all(commands);
         failed.map_or(Ok(()), Err)
     }

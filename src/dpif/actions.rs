@@ -30,6 +30,35 @@ pub fn is_nested_within_bounds(actions: &[Action]) -> bool {
     is_nested_within(actions, ACTION_DEPTH_MAX)
 }
 
+impl Action {
+    /// Whether anything can come of the action: it may send, hand up, kill or count the packet, and does not only change
+    /// it. What follows the last such action of a list is not carried out.
+    pub fn is_visible(&self) -> bool {
+        match self {
+            Action::Output(_)
+            | Action::Userspace(_)
+            | Action::Drop(_)
+            | Action::Sample { .. }
+            | Action::Meter(_)
+            | Action::Recirc(_)
+            | Action::CheckPktLen { .. } => true,
+            Action::DecTtl { to_controller } => to_controller.is_some(),
+            Action::Clone(actions) => actions.iter().any(Action::is_visible),
+            Action::Set { .. }
+            | Action::PushVlan { .. }
+            | Action::PopVlan
+            | Action::PushMpls { .. }
+            | Action::PopMpls { .. }
+            | Action::CopyTtlOut
+            | Action::CopyTtlIn
+            | Action::PushPbb { .. }
+            | Action::PopPbb
+            | Action::Trunc(_)
+            | Action::Hash { .. } => false,
+        }
+    }
+}
+
 fn is_nested_within(actions: &[Action], depth: usize) -> bool {
     depth > 0
         && actions.iter().all(|action| match action {

@@ -20,6 +20,7 @@
 //! [`Meter`] is this, plainly, for one thread: the model and the reference use it. The datapath's, which workers share
 //! without a lock, is tested against it.
 
+pub use crate::packet::edit::remarked_dscp;
 use crate::sync::Nanos;
 use arrayvec::ArrayVec;
 
@@ -135,17 +136,6 @@ impl From<MeterBandAction> for MeterVerdict {
             MeterBandAction::DscpRemark { prec_level } => MeterVerdict::Remark { prec_level },
         }
     }
-}
-
-/// A DSCP with its drop precedence raised by `prec_level` steps, to the third at most, if it is that of an assured
-/// forwarding class (RFC 2597 section 6); any other as it is.
-pub fn remarked_dscp(dscp: u8, prec_level: u8) -> u8 {
-    // Three bits of class, 1 to 4; two of precedence, 1 to 3; a zero.
-    let (class, precedence) = (dscp >> 3, dscp >> 1 & 3);
-    if !(1..=4).contains(&class) || precedence == 0 || dscp & 1 != 0 {
-        return dscp;
-    }
-    class << 3 | precedence.saturating_add(prec_level).min(3) << 1
 }
 
 /// A meter for one thread: the algorithm of the module to the letter.
@@ -286,24 +276,5 @@ mod tests {
         let most = (MeterBandAction::Drop, u32::MAX, u32::MAX);
         let mut meter = meter(MeterUnit::Kbps, &[most]);
         assert_eq!(meter.offer(Nanos(u64::MAX), 65_535), MeterVerdict::Pass);
-    }
-
-    #[test]
-    fn only_assured_forwarding_is_remarked_and_only_to_the_third_precedence() {
-        for dscp in 0..64 {
-            let is_assured = [10, 12, 14, 18, 20, 22, 26, 28, 30, 34, 36, 38].contains(&dscp);
-            for steps in 0..=255 {
-                let remarked = remarked_dscp(dscp, steps);
-                if is_assured {
-                    assert_eq!(remarked >> 3, dscp >> 3);
-                    assert_eq!(
-                        remarked,
-                        (dscp as u16 + 2 * u16::from(steps)).min(dscp as u16 / 8 * 8 + 6) as u8
-                    );
-                } else {
-                    assert_eq!(remarked, dscp);
-                }
-            }
-        }
     }
 }

@@ -37,7 +37,7 @@ pub use placement::{PlacementReason, PlacementRules};
 
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::{Netdev, NetdevError};
-use crate::packet::Packet;
+use crate::packet::{BURST_LEN_MAX, Packet};
 use crate::sync::Nanos;
 use arrayvec::ArrayVec;
 use std::collections::BTreeMap;
@@ -46,6 +46,10 @@ use std::fmt;
 /// Packets that share one upcall: those of a burst that missed with one and the same key. Eight keep a ring
 /// slot within four cache lines; a longer run of them takes another slot.
 pub const UPCALL_PACKETS_MAX: usize = 8;
+
+/// Upcalls that a worker lets wait for the end of a burst: each of its packets once as a miss, and once more by a
+/// `userspace` action. When more come, those that wait are sent first.
+pub const UPCALLS_WAITING_MAX: usize = 2 * BURST_LEN_MAX;
 
 /// Ports that one datapath can have. Counters and transmit buffers of a worker are arrays of this length.
 pub const PORT_COUNT_MAX: usize = 1024;
@@ -71,7 +75,8 @@ pub struct Upcall {
     pub worker: WorkerId,
     /// Why.
     pub kind: UpcallKind,
-    /// The packets' key, as extracted on this pass.
+    /// The packets' key: what they say as they are, the pass that they are on, and the mark and hash that travel with
+    /// them.
     pub key: FlowKey,
     /// The packets, in the order they arrived; at least one. For [`UpcallKind::Userspace`], as the actions
     /// before had left them.
@@ -191,6 +196,8 @@ pub struct WorkerStats {
     pub megaflow_hits: u64,
     /// Packets that no megaflow covered.
     pub misses: u64,
+    /// Times that a packet was looked up again: every look-up is of a packet received or of one of these.
+    pub recirculations: u64,
     /// Mask classes probed by the classifier, over all its look-ups.
     pub megaflow_probes: u64,
     /// Upcall messages put on the ring.

@@ -344,6 +344,29 @@ pub fn set_ip_tos(packet: &mut Packet, layout: &PacketLayout, value: u8, mask: u
     }
 }
 
+/// A DSCP with its drop precedence raised by `prec_level` steps, to the third at most, if it is that of an assured
+/// forwarding class (RFC 2597 section 6); any other as it is.
+pub fn remarked_dscp(dscp: u8, prec_level: u8) -> u8 {
+    // Three bits of class, 1 to 4; two of precedence, 1 to 3; a zero.
+    let (class, precedence) = (dscp >> 3, dscp >> 1 & 3);
+    if !(1..=4).contains(&class) || precedence == 0 || dscp & 1 != 0 {
+        return dscp;
+    }
+    class << 3 | precedence.saturating_add(prec_level).min(3) << 1
+}
+
+/// Raises the drop precedence of a packet of an assured forwarding class; see [`remarked_dscp`]. Whether it changed.
+pub fn remark_dscp(packet: &mut Packet, layout: &PacketLayout, prec_level: u8) -> bool {
+    let data = packet.data();
+    let tos = match network(data, layout) {
+        Some((Network::Ipv4, l3)) => data[l3 + 1],
+        Some((Network::Ipv6, l3)) => data[l3] << 4 | data[l3 + 1] >> 4,
+        _ => return false,
+    };
+    let remarked = remarked_dscp(tos >> 2, prec_level) << 2;
+    remarked != tos & 0xfc && set_ip_tos(packet, layout, remarked, 0xfc)
+}
+
 /// Writes a field of the IPv4 header at `l3` and moves the header's checksum; returns the difference.
 #[inline]
 fn write_ipv4<const N: usize>(

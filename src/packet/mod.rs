@@ -16,7 +16,7 @@ use arrayvec::ArrayVec;
 
 /// Packets in a burst: what one receive call returns at most, and what every stage works on at a time. 32 is
 /// DPDK's own burst size: enough to hide a DRAM access behind the other packets' work, little enough that keys
-/// and packets' first lines (32 x (120 + 128) bytes) stay in a 32 KiB L1 cache.
+/// and packets' first lines (32 x (168 + 128) bytes) stay in a 32 KiB L1 cache.
 pub const BURST_LEN_MAX: usize = 32;
 
 /// A burst of packets, in the order they were received.
@@ -161,6 +161,18 @@ impl Packet {
         Ok(())
     }
 
+    /// Cuts the packet to its first `size` bytes; a shorter one stays as it is.
+    pub fn truncate(&mut self, size: usize) {
+        match &mut self.buf {
+            Buf::Heap(heap) => heap.bytes.truncate(heap.start.saturating_add(size)),
+            #[cfg(feature = "dpdk")]
+            Buf::Mbuf(mbuf) => {
+                let is_cut = mbuf.trim(mbuf.len().saturating_sub(size));
+                debug_assert!(is_cut, "a packet of one segment can be cut anywhere");
+            }
+        }
+    }
+
     /// Cuts `size` bytes off the front.
     ///
     /// # Panics
@@ -207,6 +219,18 @@ mod tests {
         packet.push_front(3).expect("there is headroom");
         packet.data_mut()[..3].copy_from_slice(&[7, 8, 9]);
         assert_eq!(packet.data(), [7, 8, 9, 3, 4]);
+    }
+
+    #[test]
+    fn a_packet_is_cut_behind() {
+        let mut packet = Packet::from_bytes(&[1, 2, 3, 4]);
+        packet.pull_front(1);
+        packet.truncate(9);
+        assert_eq!(packet.data(), [2, 3, 4]);
+        packet.truncate(2);
+        assert_eq!(packet.data(), [2, 3]);
+        packet.truncate(0);
+        assert_eq!(packet.size(), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! IPv6 chains and neighbour discovery options by itself; from extraction it takes only where the headers are
 //! and which protocol it found there.
 
+use crate::dpif::Action;
 use crate::flow::extract::{PacketLayout, extract};
 use crate::flow::{Field, FlowKey};
 
@@ -154,6 +155,23 @@ impl Frame {
         let new = carried(stored, naive_sum(before), naive_sum(after));
         let new = if is_udp && new == 0 { 0xffff } else { new };
         self.bytes[at..at + 2].copy_from_slice(&new.to_be_bytes());
+    }
+
+    /// Carries out an action that only changes the frame; false if there is no room before it for a header.
+    pub(super) fn change(&mut self, action: &Action) -> bool {
+        match *action {
+            Action::Set { field, value, mask } => drop(self.set(field, value, mask)),
+            Action::PushVlan { tpid, tci } => return self.push_vlan(tpid, tci),
+            Action::PopVlan => self.pop_vlan(),
+            Action::PushMpls { eth_type, lse } => return self.push_mpls(eth_type, lse),
+            Action::PopMpls { eth_type } => self.pop_mpls(eth_type),
+            Action::CopyTtlOut => self.copy_ttl_out(),
+            Action::CopyTtlIn => self.copy_ttl_in(),
+            Action::PushPbb { itag } => return self.push_pbb(itag),
+            Action::PopPbb => self.pop_pbb(),
+            _ => panic!("{action:?} does more than change the frame"),
+        }
+        true
     }
 
     /// Sets the bits of `field` that are set in `mask`; none if the frame does not have the field.
@@ -340,6 +358,20 @@ impl Frame {
         let rest = &self.bytes[at + 2..];
         let is_snap = self.u16_at(at) < 0x600 && rest.len() >= 8 && rest[..6] == snap && rest[6] >= 6;
         if is_snap { at + 8 } else { at }
+    }
+
+    /// Raises the drop precedence of assured forwarding (RFC 2597); whether anything changed.
+    pub(super) fn remark(&mut self, steps: u8) -> bool {
+        let Some(l3) = self.l3_of(&[0x0800, 0x86dd]) else { return false };
+        let tos = if self.key.eth_type == 0x0800 { self.u16_at(l3) } else { self.u16_at(l3) >> 4 };
+        // AF11 to AF43, with each one's precedence.
+        let classes =
+            (1..=4).flat_map(|class| (1..=3).map(move |precedence| (8 * class + 2 * precedence, precedence)));
+        let found = classes.into_iter().find(|&(dscp, _)| dscp == (tos & 0xff) >> 2);
+        let Some((dscp, precedence)) = found else { return false };
+        let raised = dscp + 2 * (usize::from(steps).min(3 - precedence));
+        self.set(Field::IpDscp, raised as u128, 0x3f);
+        raised != dscp
     }
 
     /// Adds a label stack entry; false if there is no room for it.

@@ -78,6 +78,7 @@ fn snapshot() -> MetricsSnapshot {
             emc_hits: number(),
             megaflow_hits: number(),
             misses: number(),
+            recirculations: number(),
             megaflow_probes: number(),
             upcalls: number(),
             upcalls_lost: number(),

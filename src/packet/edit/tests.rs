@@ -504,3 +504,38 @@ fn another_parser_agrees_with_what_edits_wrote_through_labels_tags_and_backbones
         }
     }
 }
+
+#[test]
+fn only_assured_forwarding_is_remarked_and_only_to_the_third_precedence() {
+    for dscp in 0..64 {
+        let is_assured = [10, 12, 14, 18, 20, 22, 26, 28, 30, 34, 36, 38].contains(&dscp);
+        for steps in 0..=255 {
+            let remarked = remarked_dscp(dscp, steps);
+            if is_assured {
+                assert_eq!(remarked >> 3, dscp >> 3);
+                assert_eq!(remarked, (dscp as u16 + 2 * u16::from(steps)).min(dscp as u16 / 8 * 8 + 6) as u8);
+            } else {
+                assert_eq!(remarked, dscp);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_remarked_packet_has_right_checksums_and_keeps_its_ecn() {
+    for build in [
+        FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]),
+        FrameBuilder::new().vlan(0x8100, 1).ipv6([1; 16], [2; 16]),
+    ] {
+        let mut packet = build.tos(10 << 2 | 3).udp(1, 2).packet();
+        let (_, layout) = extracted(packet.data());
+        assert!(remark_dscp(&mut packet, &layout, 1));
+        assert_eq!(extracted(packet.data()).0.nw_tos, 12 << 2 | 3);
+        assert!(remark_dscp(&mut packet, &layout, 9) && !remark_dscp(&mut packet, &layout, 9));
+        assert_eq!(extracted(packet.data()).0.nw_tos, 14 << 2 | 3);
+        assert_eq!(wrong_checksums(packet.data(), None), Vec::<&str>::new());
+    }
+    let mut arp = FrameBuilder::new().arp(1, [0; 6], [0; 4], [0; 6], [0; 4]).packet();
+    let (_, layout) = extracted(arp.data());
+    assert!(!remark_dscp(&mut arp, &layout, 1));
+}

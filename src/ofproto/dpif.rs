@@ -76,9 +76,9 @@ pub struct OfprotoCounters {
     pub uncached_packets: u64,
     /// Packets carried out one by one, because their actions are too many for a megaflow.
     pub slow_path_packets: u64,
-    /// Packets for controllers that were lost because too many waited.
+    /// Packets for controllers that were lost: because too many waited, or their bridge sends no more in a second.
     pub packet_ins_lost: u64,
-    /// Packets for controllers that were lost because their bridge sends no more in a second.
+    /// Of those, packets that were lost because their bridge sends no more in a second.
     pub packet_ins_limited: u64,
     /// Translations that send packets round, and for which no id was free: those packets are dropped.
     pub recirculations_refused: u64,

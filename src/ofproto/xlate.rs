@@ -421,7 +421,9 @@ impl<'a> Context<'a> {
             Start::Frozen(frozen) => self.resume(frozen),
         };
         let result = self.end_list(result);
-        trim(&mut self.actions);
+        if self.is_sent {
+            trim(&mut self.actions);
+        }
         let result = match result {
             Ok(()) if !is_nested_within_bounds(&self.actions) => Err(Stop::Limit(DropReason::TooManyActions)),
             other => other,

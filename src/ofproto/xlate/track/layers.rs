@@ -103,13 +103,10 @@ impl Tracker {
             return if self.flow.key.is_mpls() { Err(Stop::Redo) } else { Ok(()) };
         }
         let label = self.labels[count - 1 - depth];
-        if label.unknown & bits != 0 {
-            return Err(Stop::Redo);
-        }
         if let Some(place) = label.origin {
-            self.mask.0.mpls_lse[place] |= bits & !label.written;
+            self.mask.0.mpls_lse[place] |= bits & !label.written & !label.unknown;
         }
-        Ok(())
+        if label.unknown & bits != 0 { Err(Stop::Redo) } else { Ok(()) }
     }
 
     /// Writes bits of the outermost label.

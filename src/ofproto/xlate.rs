@@ -421,7 +421,7 @@ impl<'a> Context<'a> {
             Start::Frozen(frozen) => self.resume(frozen),
         };
         let result = self.end_list(result);
-        trim(&mut self.actions);
+        trim(&mut self.actions, self.is_sent);
         let result = match result {
             Ok(()) if !is_nested_within_bounds(&self.actions) => Err(Stop::Limit(DropReason::TooManyActions)),
             other => other,
@@ -534,7 +534,7 @@ impl<'a> Context<'a> {
             (self.is_sent, self.reason) = outcome;
             return result;
         }
-        trim(&mut inner);
+        trim(&mut inner, true);
         if inner.iter().all(is_plain) {
             self.actions.append(&mut inner);
         } else {
@@ -612,8 +612,9 @@ fn is_plain(action: &DpAction) -> bool {
     )
 }
 
-/// Takes what nothing sees off a list's end, and does a copy's actions in place if nothing follows them.
-fn trim(actions: &mut Actions) {
+/// Takes what nothing sees off a list's end, and does a copy's actions in place if nothing follows them. Of a packet that
+/// goes nowhere, that its TTL ran out is the reason.
+fn trim(actions: &mut Actions, is_sent: bool) {
     while let Some(last) = actions.pop() {
         match last {
             DpAction::Set { .. }
@@ -625,9 +626,9 @@ fn trim(actions: &mut Actions) {
             | DpAction::CopyTtlIn
             | DpAction::PushPbb { .. }
             | DpAction::PopPbb
-            | DpAction::DecTtl { to_controller: None }
             | DpAction::Hash { .. }
             | DpAction::Trunc(_) => {}
+            DpAction::DecTtl { to_controller: None } if is_sent => {}
             DpAction::Clone(mut inner) => actions.append(&mut inner),
             other => {
                 actions.push(other);

@@ -178,14 +178,9 @@ impl Mirrors {
         self.outputs.contains(&port)
     }
 
-    /// The place of a mirror, by [`Mirror::id`].
-    pub fn index_of(&self, id: u64) -> Option<usize> {
-        self.mirrors.iter().position(|mirror| mirror.id == id)
-    }
-
-    /// Counts what a mirror got.
-    pub fn credit(&mut self, index: usize, packets: u64, bytes: u64) {
-        if let Some(mirror) = self.mirrors.get_mut(index) {
+    /// Counts what a mirror got, by [`Mirror::id`].
+    pub fn credit(&mut self, id: u64, packets: u64, bytes: u64) {
+        if let Some(mirror) = self.mirrors.iter_mut().find(|mirror| mirror.id == id) {
             mirror.packets += packets;
             mirror.bytes += bytes;
         }
@@ -236,7 +231,8 @@ mod tests {
         assert_eq!(mirrors.of_destination(OfPort(1)), 0b110);
         assert!(mirrors.is_output(OfPort(3)) && !mirrors.is_output(OfPort(1)));
         assert_eq!(mirrors.get(0).map(|mirror| mirror.duplicates), Some(0b11));
-        mirrors.credit(1, 2, 200);
+        let id = mirrors.get(1).expect("there are three").id;
+        mirrors.credit(id, 2, 200);
         mirrors.set(&[all], &BTreeMap::new());
         assert_eq!(mirrors.stats(), [MirrorStats { name: "m1".to_owned(), packets: 2, bytes: 200 }]);
         assert_eq!(mirrors.get(0).and_then(|mirror| mirror.output), None, "the port is gone");

@@ -116,9 +116,17 @@ impl Reference {
         self.interpret(id, (dp_port, in_port), packet.data(), None);
     }
 
-    fn interpret(&mut self, id: BridgeId, ports: (DpPort, OfPort), bytes: &[u8], packet_out: Option<&[Action]>) {
+    fn interpret(
+        &mut self,
+        id: BridgeId,
+        ports: (DpPort, OfPort),
+        bytes: &[u8],
+        packet_out: Option<&[Action]>,
+    ) {
         let meters = &mut self.meters;
-        let Some(interpreter) = Interpreter::new(&self.bridges, meters, self.now, id, bytes, ports) else { return };
+        let Some(interpreter) = Interpreter::new(&self.bridges, meters, self.now, id, bytes, ports) else {
+            return;
+        };
         let outcome = interpreter.run(packet_out);
         self.apply(ports.0, bytes.len(), outcome);
     }
@@ -178,7 +186,7 @@ impl Reference {
             Used::Table(_, table, None) => bridge.tables.count_lookups(table, 1, 0),
             Used::Group(_, group) => bridge.groups.credit(group, 1, bytes),
             Used::Bucket(_, group, bucket) => bridge.groups.credit_bucket(group, bucket, 1, bytes),
-            Used::Mirror(_, index) => bridge.mirrors.credit(index, 1, bytes),
+            Used::Mirror(_, id) => bridge.mirrors.credit(id, 1, bytes),
             Used::PatchTx(_, port) => patch(bridge, port, 0, 1),
             Used::PatchRx(_, port) => patch(bridge, port, 1, 0),
             Used::Learn(_, vlan, mac, port) => drop(bridge.macs.learn(vlan, mac, port, now)),
@@ -188,7 +196,9 @@ impl Reference {
     /// Whether a bridge may send one more packet to the controllers; counts it.
     fn may_tell(&mut self, id: BridgeId) -> bool {
         const NANO: u128 = 1_000_000_000;
-        let Some(rate) = self.bridges.get(id).and_then(|bridge| bridge.config.controller_rate) else { return true };
+        let Some(rate) = self.bridges.get(id).and_then(|bridge| bridge.config.controller_rate) else {
+            return true;
+        };
         let full = u128::from(rate.burst) * NANO;
         let (level, since) = self.controller_levels.get(&id).copied().unwrap_or((full, self.now));
         let refill = u128::from(rate.packets_per_s) * u128::from(self.now.since(since).0);
@@ -314,7 +324,12 @@ impl Ofproto for Reference {
         Ok(number)
     }
 
-    fn patch_add(&mut self, bridge: BridgeId, config: PortConfig, peer: &str) -> Result<OfPort, OfprotoError> {
+    fn patch_add(
+        &mut self,
+        bridge: BridgeId,
+        config: PortConfig,
+        peer: &str,
+    ) -> Result<OfPort, OfprotoError> {
         let number = self.bridges.port_number_for(bridge, &config)?;
         self.bridges.port_insert(bridge, number, Port::new_patch(config, peer));
         Ok(number)

@@ -68,10 +68,8 @@ pub(super) fn apply_credits(
             Credit::Learn { .. } => is_moved |= apply_learn(bridges, credit, last_used),
             Credit::Group { .. } | Credit::Bucket { .. } => apply_group(bridges, credit, delta),
             Credit::Mirror { bridge, mirror } => {
-                if let Some(bridge) = bridges.get_mut(bridge)
-                    && let Some(index) = bridge.mirrors.index_of(mirror)
-                {
-                    bridge.mirrors.credit(index, delta.packets, delta.bytes);
+                if let Some(bridge) = bridges.get_mut(bridge) {
+                    bridge.mirrors.credit(mirror, delta.packets, delta.bytes);
                 }
             }
             Credit::PatchTx { .. } | Credit::PatchRx { .. } => apply_patch(bridges, credit, delta),

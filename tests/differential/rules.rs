@@ -343,7 +343,10 @@ fn label_action(rng: &mut Rng, matching: &Match) -> Action {
     if matching.mask().key.eth_type == u16::MAX && matching.value().key.is_mpls() && !one_in(rng, 4) {
         let pop = Action::PopMpls(pick(rng, &[0x0800, 0x86dd, 0x8847, 0x8848, 0x0806]));
         let push = Action::PushMpls(pick(rng, &types));
-        return pick(rng, &[Action::DecMplsTtl, Action::CopyTtlOut, Action::CopyTtlIn, pop.clone(), pop, push]);
+        return pick(
+            rng,
+            &[Action::DecMplsTtl, Action::CopyTtlOut, Action::CopyTtlIn, pop.clone(), pop, push],
+        );
     }
     match rng.u8(0..6) {
         0 | 1 => Action::PushMpls(pick(rng, &types)),
@@ -355,8 +358,10 @@ fn label_action(rng: &mut Rng, matching: &Match) -> Action {
 
 /// A change that adds a group, or replaces it.
 pub(crate) fn random_group(rng: &mut Rng, style: Style, group: u32, command: GroupModCommand) -> GroupMod {
-    let group_type =
-        pick(rng, &[GroupType::All, GroupType::Select, GroupType::Select, GroupType::Indirect, GroupType::FastFailover]);
+    let group_type = pick(
+        rng,
+        &[GroupType::All, GroupType::Select, GroupType::Select, GroupType::Indirect, GroupType::FastFailover],
+    );
     let count = if group_type == GroupType::Indirect { 1 } else { rng.u32(0..5) };
     let buckets = (0..count).map(|id| random_bucket(rng, style, group, group_type, id)).collect();
     let selection = if one_in(rng, 2) && group_type == GroupType::Select {

@@ -36,9 +36,7 @@ use penstock::openflow::format::{format_actions, format_match};
 use penstock::openflow::group::GROUP_ALL;
 use penstock::openflow::meter::METER_ALL;
 use penstock::openflow::ports::NoNames;
-use penstock::openflow::{
-    FlowMod, FlowModCommand, GroupMod, GroupModCommand, MeterMod, MeterModCommand,
-};
+use penstock::openflow::{FlowMod, FlowModCommand, GroupMod, GroupModCommand, MeterMod, MeterModCommand};
 use penstock::sync::{Clock, Doorbell, ManualClock, Nanos};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,7 +105,8 @@ enum Step {
 impl Scenario {
     /// A bridge with plain ports and these rules, and frames that come in by the first of its ports, one by one.
     pub(crate) fn plain(rules: &[FlowMod], frames: &[Vec<u8>]) -> Scenario {
-        let port = |number| PortConfig { number: Some(OfPort(number)), ..PortConfig::new(&format!("p{number}")) };
+        let port =
+            |number| PortConfig { number: Some(OfPort(number)), ..PortConfig::new(&format!("p{number}")) };
         let ports = (1..=WIRE_COUNT).map(port).collect();
         let datapath = DatapathConfig {
             cores: vec![None],
@@ -144,7 +143,8 @@ impl Scenario {
             lengths: one_in(rng, 3),
             port_count: WIRE_COUNT + u32::from(bridge_count > 1),
         };
-        let bridges: Vec<Plan> = (0..bridge_count).map(|index| random_plan(rng, style, index, bridge_count)).collect();
+        let bridges: Vec<Plan> =
+            (0..bridge_count).map(|index| random_plan(rng, style, index, bridge_count)).collect();
         let datapath = DatapathConfig {
             cores: vec![None],
             emc_entries: pick(rng, &[8, 64, 1024]),
@@ -170,7 +170,8 @@ impl Scenario {
         for bridge in 0..bridge_count {
             let meters = if style.meters { METER_COUNT } else { 0 };
             let groups = if style.groups { GROUP_COUNT } else { 0 };
-            let meter = |rng: &mut Rng, number| Change::Meter(random_meter(rng, number, MeterModCommand::Add));
+            let meter =
+                |rng: &mut Rng, number| Change::Meter(random_meter(rng, number, MeterModCommand::Add));
             changes.extend((1..=meters).map(|number| (bridge, meter(rng, number))));
             let group = |rng: &mut Rng, number| random_group(rng, style, number, GroupModCommand::Add);
             changes.extend((1..=groups).map(|number| (bridge, Change::Group(Box::new(group(rng, number))))));
@@ -178,7 +179,8 @@ impl Scenario {
             changes.extend(rules.map(|rule| (bridge, Change::Rule(Box::new(rule)))));
         }
         let steps = random_steps(rng, style, frames, &packets, &bridges);
-        let has_memory = style.has_memory() || bridges.iter().any(|plan| plan.config.controller_rate.is_some());
+        let has_memory =
+            style.has_memory() || bridges.iter().any(|plan| plan.config.controller_rate.is_some());
         Scenario {
             bridges,
             datapath,
@@ -199,8 +201,10 @@ fn random_config(rng: &mut Rng, style: Style, index: usize) -> BridgeConfig {
     config.forward_bpdu = one_in(rng, 4);
     config.mac_ageing = Nanos::from_secs(rng.u64(1..60));
     config.mac_table_len_max = pick(rng, &[3, 8_192]);
-    config.fragments =
-        pick(rng, &[FragmentPolicy::Normal, FragmentPolicy::Normal, FragmentPolicy::Drop, FragmentPolicy::NxMatch]);
+    config.fragments = pick(
+        rng,
+        &[FragmentPolicy::Normal, FragmentPolicy::Normal, FragmentPolicy::Drop, FragmentPolicy::NxMatch],
+    );
     if style.mirrors && !one_in(rng, 4) {
         config.mirrors = random_mirrors(rng, &format!("br{index}-"), style.port_count);
     }
@@ -212,7 +216,8 @@ fn random_plan(rng: &mut Rng, style: Style, index: usize, bridge_count: usize) -
     if style.has_memory() && one_in(rng, 4) {
         config.controller_rate = Some(ControllerRate { packets_per_s: rng.u32(1..5), burst: rng.u32(1..4) });
     }
-    let ports = (1..=style.port_count).map(|number| random_port(rng, &format!("br{index}-"), number)).collect();
+    let ports =
+        (1..=style.port_count).map(|number| random_port(rng, &format!("br{index}-"), number)).collect();
     let peer = format!("br{}-p{}", 1 - index.min(1), WIRE_COUNT + 1);
     Plan { config, ports, peer: (bridge_count > 1).then_some(peer) }
 }
@@ -290,7 +295,9 @@ fn random_step(rng: &mut Rng, style: Style, packets: &[Flow], bridges: &[Plan], 
     let table = rng.u8(0..TABLE_COUNT);
     let bridge = rng.usize(0..bridges.len());
     match rng.u8(0..14) {
-        0..=2 => Step::Change(bridge, Change::Rule(Box::new(random_rule(rng, style, packets, table, 100 + count)))),
+        0..=2 => {
+            Step::Change(bridge, Change::Rule(Box::new(random_rule(rng, style, packets, table, 100 + count))))
+        }
         3 | 4 => {
             let command = pick(rng, &[FlowModCommand::Delete, FlowModCommand::Modify]);
             // A modify that finds no rule adds one.
@@ -305,11 +312,13 @@ fn random_step(rng: &mut Rng, style: Style, packets: &[Flow], bridges: &[Plan], 
         6 if style.normal => Step::FlushFdb(bridge),
         7 | 8 if style.groups => {
             let group = rng.u32(1..=GROUP_COUNT);
-            let command = pick(rng, &[GroupModCommand::Modify, GroupModCommand::AddOrModify, GroupModCommand::Delete]);
+            let command =
+                pick(rng, &[GroupModCommand::Modify, GroupModCommand::AddOrModify, GroupModCommand::Delete]);
             Step::Change(bridge, Change::Group(Box::new(random_group(rng, style, group, command))))
         }
         9 if style.meters => {
-            let command = pick(rng, &[MeterModCommand::Modify, MeterModCommand::Modify, MeterModCommand::Delete]);
+            let command =
+                pick(rng, &[MeterModCommand::Modify, MeterModCommand::Modify, MeterModCommand::Delete]);
             let meter = rng.u32(1..=METER_COUNT);
             Step::Change(bridge, Change::Meter(random_meter(rng, meter, command)))
         }
@@ -411,8 +420,12 @@ impl<O: Ofproto> Side<O> {
                 format!("{bridge:?} table {}: {counts:?}", table.table)
             }));
             lines.extend(ofproto.fdb(bridge).iter().map(|entry| format!("{bridge:?} {entry:?}")));
-            lines.extend(ofproto.group_stats(bridge, GROUP_ALL).iter().map(|stats| format!("{bridge:?} {stats:?}")));
-            lines.extend(ofproto.meter_stats(bridge, METER_ALL).iter().map(|stats| format!("{bridge:?} {stats:?}")));
+            lines.extend(
+                ofproto.group_stats(bridge, GROUP_ALL).iter().map(|stats| format!("{bridge:?} {stats:?}")),
+            );
+            lines.extend(
+                ofproto.meter_stats(bridge, METER_ALL).iter().map(|stats| format!("{bridge:?} {stats:?}")),
+            );
             lines.extend(ofproto.mirror_stats(bridge).iter().map(|stats| format!("{bridge:?} {stats:?}")));
             for port in ofproto.ports(bridge).into_iter().filter(|port| port.peer.is_some()) {
                 let stats = ofproto.patch_stats(bridge, port.number);
@@ -485,12 +498,14 @@ impl Run<'_> {
                 let number = old.number.expect("all have one");
                 let port = PortConfig { name: old.name.clone(), number: old.number, ..port.clone() };
                 let real = self.real.ofproto.port_set(self.real.bridges[*bridge], number, port.clone());
-                let reference = self.reference.ofproto.port_set(self.reference.bridges[*bridge], number, port);
+                let reference =
+                    self.reference.ofproto.port_set(self.reference.bridges[*bridge], number, port);
                 assert_eq!(real, reference);
             }
             Step::SetBridge(bridge, config) => {
                 let real = self.real.ofproto.bridge_set(self.real.bridges[*bridge], config.clone());
-                let reference = self.reference.ofproto.bridge_set(self.reference.bridges[*bridge], config.clone());
+                let reference =
+                    self.reference.ofproto.bridge_set(self.reference.bridges[*bridge], config.clone());
                 assert_eq!(real, reference);
             }
             Step::Link(wire, is_up) => {
@@ -522,7 +537,8 @@ impl Run<'_> {
         let is_sorted = packets.len() > 1 || self.scenario.may_go_round;
         let (seen, expected) = (self.real.take(is_sorted), self.reference.take(is_sorted));
         if seen != expected {
-            let sent: Vec<String> = packets.iter().map(|(wire, frame)| format!("wire {wire}: {}", hex(frame))).collect();
+            let sent: Vec<String> =
+                packets.iter().map(|(wire, frame)| format!("wire {wire}: {}", hex(frame))).collect();
             let differ = show_difference(&seen, &expected);
             return Err(format!("{}\n{differ}", sent.join("\n")));
         }
@@ -543,7 +559,9 @@ impl Run<'_> {
                 extract(frame, flow.key.in_port, &mut key);
                 wire == usize::from(flow.key.in_port.0) && flow.mask.agree(&key, &flow.key)
             };
-            let Some((wire, frame)) = sent.iter().find(|(wire, frame)| covers(*wire, frame)) else { continue };
+            let Some((wire, frame)) = sent.iter().find(|(wire, frame)| covers(*wire, frame)) else {
+                continue;
+            };
             for _ in 0..PROBES {
                 let mut probe = disturbed(&mut rng, frame);
                 for _ in 0..rng.usize(0..3) {
@@ -689,8 +707,9 @@ fn report(seed: u64, mut scenario: Scenario, found: &str) -> ! {
     let fails = |scenario: &Scenario| fault(|| run(scenario, &mut Tally::default()));
     for _ in 0..2 {
         let steps = scenario.steps.clone();
-        scenario.steps =
-            shrink(&steps, &mut |steps| fails(&Scenario { steps: steps.to_vec(), ..scenario.clone() }).is_some());
+        scenario.steps = shrink(&steps, &mut |steps| {
+            fails(&Scenario { steps: steps.to_vec(), ..scenario.clone() }).is_some()
+        });
         let changes = scenario.changes.clone();
         scenario.changes = shrink(&changes, &mut |changes| {
             fails(&Scenario { changes: changes.to_vec(), ..scenario.clone() }).is_some()
@@ -753,7 +772,9 @@ fn show_difference(seen: &Output, expected: &Output) -> String {
     let mut lines = Vec::new();
     let wires = seen.0.iter().zip(&expected.0).enumerate();
     for (wire, (seen, expected)) in wires.filter(|(_, (seen, expected))| seen != expected) {
-        let frames = |frames: &[Vec<u8>]| frames.iter().map(|frame| hex(frame)).collect::<Vec<_>>().join("\n         ");
+        let frames = |frames: &[Vec<u8>]| {
+            frames.iter().map(|frame| hex(frame)).collect::<Vec<_>>().join("\n         ")
+        };
         lines.push(format!("wire {wire} got  {}\n must get {}", frames(seen), frames(expected)));
     }
     if seen.1 != expected.1 {
@@ -767,7 +788,8 @@ fn show_change(bridge: usize, change: &Change) -> String {
         Change::Rule(rule) => {
             let FlowMod { command, table, priority, cookie, idle_timeout_s, hard_timeout_s, .. } = &**rule;
             let timeouts = format!("idle_timeout={idle_timeout_s},hard_timeout={hard_timeout_s}");
-            let (matching, actions) = (format_match(&rule.matching, &NoNames), format_actions(&rule.actions, &NoNames));
+            let (matching, actions) =
+                (format_match(&rule.matching, &NoNames), format_actions(&rule.actions, &NoNames));
             format!(
                 "br{bridge} {command:?} table={table},priority={priority},cookie={cookie:#x},{timeouts},{matching} \
                  {actions}\n"
@@ -787,12 +809,12 @@ fn show(scenario: &Scenario) -> String {
         Step::Change(bridge, change) => show_change(*bridge, change),
         other => format!("{other:?}\n"),
     };
-    let changes: String = scenario.changes.iter().map(|(bridge, change)| show_change(*bridge, change)).collect();
+    let changes: String =
+        scenario.changes.iter().map(|(bridge, change)| show_change(*bridge, change)).collect();
     let steps: String = scenario.steps.iter().map(step).collect();
     let Scenario { bridges, datapath, limits, .. } = scenario;
-    let is_special = |port: &&PortConfig| {
-        **port != PortConfig { number: port.number, ..PortConfig::new(&port.name) }
-    };
+    let is_special =
+        |port: &&PortConfig| **port != PortConfig { number: port.number, ..PortConfig::new(&port.name) };
     let plan = |plan: &Plan| {
         let ports: Vec<&PortConfig> = plan.ports.iter().filter(is_special).collect();
         format!("{:?}, patch to {:?}, ports with settings of their own: {ports:?}\n", plan.config, plan.peer)

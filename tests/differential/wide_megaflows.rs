@@ -41,7 +41,8 @@ fn check(rules: &[FlowMod], frames: &[(Vec<u8>, Option<usize>)]) {
         let twice = order.iter().chain(&order);
         let sent: Vec<Vec<u8>> = twice.clone().map(|&index| frames[index].0.clone()).collect();
         let scenario = Scenario::plain(rules, &sent);
-        let seen = outputs_in_order(&scenario).unwrap_or_else(|fault| panic!("in the order {order:?}: {fault}"));
+        let seen =
+            outputs_in_order(&scenario).unwrap_or_else(|fault| panic!("in the order {order:?}: {fault}"));
         let wanted: Vec<Option<usize>> = twice.map(|&index| expected[index]).collect();
         assert_eq!(seen, wanted, "in the order {order:?}");
     }
@@ -107,7 +108,8 @@ fn a_discovery_target_means_nothing_without_its_type() {
     let mut echo = nd(136, 7);
     echo[14 + 40] = 128;
     let number = u128::from_be_bytes(target(7));
-    let advert = [(Field::EthType, 0x86dd), (Field::IpProto, 58), (Field::Icmpv6Type, 136), (Field::Icmpv6Code, 0)];
+    let advert =
+        [(Field::EthType, 0x86dd), (Field::IpProto, 58), (Field::Icmpv6Type, 136), (Field::Icmpv6Code, 0)];
     let to_seven = [advert[0], advert[1], advert[2], advert[3], (Field::NdTarget, number)];
     let rules = [rule(9, &to_seven, &[output(2)]), rule(5, &advert, &[]), rule(1, &[], &[output(3)])];
     let frames = [

@@ -2,7 +2,8 @@
 //! policies, rules with every kind of action.
 
 use crate::rules::{
-    GROUP_COUNT, METER_COUNT, Style, TABLE_COUNT, random_actions, random_group, random_meter, random_mirrors, random_port,
+    GROUP_COUNT, METER_COUNT, Style, TABLE_COUNT, random_actions, random_group, random_meter, random_mirrors,
+    random_port,
 };
 use crate::support::{one_in, pick};
 use fastrand::Rng;
@@ -49,13 +50,16 @@ pub(crate) fn change(rng: &mut Rng, ofproto: &mut OfprotoDpif, priority: &mut u1
     let bridge = pick(rng, &ofproto.bridges());
     match rng.u8(0..8) {
         0 => {
-            let command =
-                pick(rng, &[GroupModCommand::AddOrModify, GroupModCommand::AddOrModify, GroupModCommand::Delete]);
+            let command = pick(
+                rng,
+                &[GroupModCommand::AddOrModify, GroupModCommand::AddOrModify, GroupModCommand::Delete],
+            );
             let (style, group) = (style(rng), rng.u32(1..=GROUP_COUNT));
             drop(ofproto.group_mod(bridge, &random_group(rng, style, group, command)));
         }
         1 => {
-            let command = pick(rng, &[MeterModCommand::Add, MeterModCommand::Modify, MeterModCommand::Delete]);
+            let command =
+                pick(rng, &[MeterModCommand::Add, MeterModCommand::Modify, MeterModCommand::Delete]);
             let meter = rng.u32(1..=METER_COUNT);
             drop(ofproto.meter_mod(bridge, &random_meter(rng, meter, command)));
         }

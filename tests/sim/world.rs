@@ -8,9 +8,9 @@ use fastrand::Rng;
 use penstock::config;
 use penstock::datapath::{Datapath, DatapathConfig, IdlePolicy};
 use penstock::dpif::{DropReason, PortStats};
+use penstock::netdev::NetdevProvider;
 use penstock::netdev::dummy::{DummyHandle, DummyProvider};
 use penstock::ofproto::xlate::{Origin, XlateIn, xlate};
-use penstock::netdev::NetdevProvider;
 use penstock::ofproto::{FlowRemoved, Ofproto, OfprotoCounters, PortConfig};
 use penstock::openflow::flow_mod::FlowStatsRequest;
 use penstock::packet::Packet;
@@ -109,7 +109,15 @@ impl Tally {
         let Tally { received, transmitted, dropped, upcalls_lost, full_queue, no_buffer, .. } = self;
         let Tally { hits, megaflows_checked, rules_removed, flows_metered, strict_rounds, .. } = self;
         let counts = [received, transmitted, dropped, upcalls_lost, full_queue, no_buffer];
-        let more = [hits, megaflows_checked, rules_removed, flows_metered, strict_rounds, &self.changes, &self.replugged];
+        let more = [
+            hits,
+            megaflows_checked,
+            rules_removed,
+            flows_metered,
+            strict_rounds,
+            &self.changes,
+            &self.replugged,
+        ];
         assert!(
             counts.into_iter().chain(more).all(|&count| count > 20),
             "something never happened: {self:?}"
@@ -462,7 +470,10 @@ impl World {
             for packet in self.wires[port].take_tx() {
                 match stamp(packet.data()) {
                     Some(of) => self.leaving.entry((port, of.flow)).or_default().push(of),
-                    None => assert!(self.is_rich, "only packets with stamps are sent on, unless something cuts them"),
+                    None => assert!(
+                        self.is_rich,
+                        "only packets with stamps are sent on, unless something cuts them"
+                    ),
                 }
                 self.recycle(packet);
             }
@@ -497,7 +508,9 @@ impl World {
     fn sums(&self) -> PortStats {
         let dpif = self.switch.ofproto().dpif();
         let all = dpif.ports().into_iter().filter_map(|port| dpif.port_stats(port));
-        all.chain(self.gone.clone()).reduce(|sum, port| combine(sum, &port, u64::wrapping_add)).expect("there are ports")
+        all.chain(self.gone.clone())
+            .reduce(|sum, port| combine(sum, &port, u64::wrapping_add))
+            .expect("there are ports")
     }
 
     /// Takes a port out and puts it back, with a new device. At rest, for what is on the way to it dies.
@@ -509,7 +522,8 @@ impl World {
         let all = ofproto.bridges().into_iter().flat_map(|bridge| {
             ofproto.ports(bridge).into_iter().map(move |port| (bridge, port)).collect::<Vec<_>>()
         });
-        let (bridge, port) = all.into_iter().find(|(_, port)| port.config.name == *name).expect("it is there");
+        let (bridge, port) =
+            all.into_iter().find(|(_, port)| port.config.name == *name).expect("it is there");
         let config = ofproto.netdev(port.dp_port).expect("it has a device").config().clone();
         ofproto.port_del(bridge, port.number).expect("it closes");
         let netdev = self.provider.open(config).expect("memory is there");

@@ -7,7 +7,8 @@ use fastrand::Rng;
 /// Where a frame's Ethernet type is, after its tags.
 fn type_at(frame: &[u8]) -> usize {
     let mut at = 12;
-    while at < 12 + 4 * 8 && frame.len() >= at + 6 && matches!(frame[at..at + 2], [0x81, 0x00] | [0x88, 0xa8]) {
+    while at < 12 + 4 * 8 && frame.len() >= at + 6 && matches!(frame[at..at + 2], [0x81, 0x00] | [0x88, 0xa8])
+    {
         at += 4;
     }
     at

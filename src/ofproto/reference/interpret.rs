@@ -46,7 +46,7 @@ pub(super) enum Used {
     /// A bucket of a group, by its number.
     Bucket(BridgeId, u32, u32),
     /// A mirror.
-    Mirror(BridgeId, usize),
+    Mirror(BridgeId, u64),
     /// A patch port that sent it to its peer.
     PatchTx(BridgeId, OfPort),
     /// A patch port that it came in by.
@@ -195,7 +195,8 @@ impl<'a> Interpreter<'a> {
             return Ok(());
         }
         // Rules see what a learning port gets, so that NORMAL learns; it goes no further.
-        self.is_muted |= port.is_some_and(|port| port.config.stp == StpState::Learning) && !self.is_reserved();
+        self.is_muted |=
+            port.is_some_and(|port| port.config.stp == StpState::Learning) && !self.is_reserved();
         self.tables_from(0, None, false)?;
         if self.is_muted {
             self.set.clear();
@@ -236,7 +237,12 @@ impl<'a> Interpreter<'a> {
         flow
     }
 
-    fn tables_from(&mut self, first: TableId, in_port: Option<OfPort>, is_resubmitted: bool) -> Result<(), Stop> {
+    fn tables_from(
+        &mut self,
+        first: TableId,
+        in_port: Option<OfPort>,
+        is_resubmitted: bool,
+    ) -> Result<(), Stop> {
         let mut next = Some(first);
         while let Some(table) = next {
             let mut flow = self.flow();
@@ -563,7 +569,9 @@ impl<'a> Interpreter<'a> {
             let is_reserved = bridge.mirrors.is_output(number);
             let is_meant = match port {
                 OfPort::ALL => number != in_port && !is_reserved,
-                OfPort::FLOOD => number != in_port && !entry.config.flags.no_flood && !is_blocked && !is_reserved,
+                OfPort::FLOOD => {
+                    number != in_port && !entry.config.flags.no_flood && !is_blocked && !is_reserved
+                }
                 OfPort::IN_PORT => number == in_port,
                 _ => number == port && number != in_port,
             };

@@ -3,7 +3,9 @@
 //! Each band is a bucket, full at start. What is in it is counted in billionths of a packet or a bit, so that a rate
 //! a second is a whole number a nanosecond.
 
-use crate::dpif::{METER_BANDS_MAX, MeterBandAction, MeterConfig, MeterCount, MeterId, MeterStats, MeterUnit};
+use crate::dpif::{
+    METER_BANDS_MAX, MeterBandAction, MeterConfig, MeterCount, MeterId, MeterStats, MeterUnit,
+};
 use crate::sync::Nanos;
 use std::collections::BTreeMap;
 

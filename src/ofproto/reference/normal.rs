@@ -34,7 +34,8 @@ impl Interpreter<'_> {
         if ingress.is_some() && key.eth_src[0] & 1 == 0 {
             self.outcome.used.push(Used::Learn(self.id, lies.vlan, key.eth_src, in_port));
         }
-        let known = self.whereabouts(lies.vlan, key.eth_dst).filter(|number| bridge.ports.contains_key(number));
+        let known =
+            self.whereabouts(lies.vlan, key.eth_dst).filter(|number| bridge.ports.contains_key(number));
         if known == Some(in_port) {
             self.reason = Some(DropReason::SamePort);
             return Ok(());
@@ -105,7 +106,9 @@ impl Interpreter<'_> {
         let has_own_tag = !lies.is_tunnelled && self.frame.key.has_vlan();
         match (port.config.vlan.tag_out(lies.vlan), has_own_tag) {
             (Some(vid), true) => self.frame.set_tci(vid, 0x0fff),
-            (Some(vid), false) => self.frame.push_vlan(if lies.is_tunnelled { SERVICE_TPID } else { 0x8100 }, vid),
+            (Some(vid), false) => {
+                self.frame.push_vlan(if lies.is_tunnelled { SERVICE_TPID } else { 0x8100 }, vid)
+            }
             (None, true) => {
                 let keeps_tag = match port.config.priority_tags {
                     PriorityTags::Never => false,
@@ -147,7 +150,7 @@ impl Interpreter<'_> {
                 continue;
             }
             self.mirrored |= mirror.duplicates;
-            self.outcome.used.push(Used::Mirror(self.id, index));
+            self.outcome.used.push(Used::Mirror(self.id, mirror.id));
             self.max_size = Some(usize::from(mirror.snaplen)).filter(|&size| size > 0);
             match mirror.output {
                 None => {}

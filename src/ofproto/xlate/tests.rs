@@ -1,4 +1,8 @@
 use super::*;
+
+mod chains;
+mod pipeline;
+
 use crate::dpif::{ControllerReason, ExporterId, ObservationDirection, UserspaceCookie};
 use crate::flow::{DpPort, Field, VLAN_CFI};
 use crate::ofproto::bridge::{BridgeConfig, BridgeIpfix, Port, PortConfig, VlanMode};

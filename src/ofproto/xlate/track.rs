@@ -286,10 +286,11 @@ impl Tracker {
         Ok(self.view().get(field) & bits)
     }
 
-    /// Whether a field's bits have this value. Where they have not, looks at the highest bit that tells alone.
+    /// Whether a field's bits have this value. Where they have not, looks no further than the first bit that tells, from
+    /// the highest on: so every packet is in one megaflow only.
     pub(super) fn is(&mut self, field: Field, value: u128, bits: u128) -> Result<bool, Stop> {
         let differing = (self.flow.get(field) ^ value) & bits;
-        let telling = differing.checked_ilog2().map_or(bits, |bit| 1 << bit);
+        let telling = differing.checked_ilog2().map_or(bits, |bit| bits & u128::MAX << bit);
         self.look_at(field, telling)?;
         Ok(differing == 0)
     }

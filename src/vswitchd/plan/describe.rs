@@ -186,9 +186,13 @@ fn vlan_text(vlan: &VlanMode) -> String {
     match vlan {
         VlanMode::Access { tag } => format!("access {tag}"),
         VlanMode::Trunk { allowed } => format!("trunk {}", vlan_list(allowed)),
-        VlanMode::NativeTagged { tag, allowed } => format!("native-tagged {tag} trunk {}", vlan_list(allowed)),
+        VlanMode::NativeTagged { tag, allowed } => {
+            format!("native-tagged {tag} trunk {}", vlan_list(allowed))
+        }
         VlanMode::NativeUntagged { tag, allowed } => format!("native {tag} trunk {}", vlan_list(allowed)),
-        VlanMode::Dot1qTunnel { tag, customer } => format!("dot1q-tunnel {tag} cvlans {}", vlan_list(customer)),
+        VlanMode::Dot1qTunnel { tag, customer } => {
+            format!("dot1q-tunnel {tag} cvlans {}", vlan_list(customer))
+        }
     }
 }
 

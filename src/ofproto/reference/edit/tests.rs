@@ -2,7 +2,8 @@ use super::*;
 use crate::packet::build::FrameBuilder;
 
 fn ipv4() -> Vec<u8> {
-    let frame = FrameBuilder::new().eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ipv4([10, 0, 0, 1], [10, 0, 0, 2]);
+    let frame =
+        FrameBuilder::new().eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ipv4([10, 0, 0, 1], [10, 0, 0, 2]);
     frame.ttl(61).udp(7, 8).payload(b"payload").build()
 }
 
@@ -12,12 +13,17 @@ fn frame(bytes: &[u8]) -> Frame {
 
 #[test]
 fn a_label_stands_after_the_tags_and_leaves_nothing_behind() {
-    let tagged = FrameBuilder::new().vlan(0x8100, 5).ipv4([10, 0, 0, 1], [10, 0, 0, 2]).ttl(61).udp(7, 8).build();
+    let tagged =
+        FrameBuilder::new().vlan(0x8100, 5).ipv4([10, 0, 0, 1], [10, 0, 0, 2]).ttl(61).udp(7, 8).build();
     let mut edited = frame(&tagged);
     edited.push_mpls(0x8847);
     assert_eq!(edited.bytes[12..22], [0x81, 0x00, 0, 5, 0x88, 0x47, 0, 0, 0x01, 61]);
     edited.push_mpls(0x8848);
-    assert_eq!(edited.bytes[16..26], [0x88, 0x48, 0, 0, 0, 61, 0, 0, 0x01, 61], "a copy that is not the last");
+    assert_eq!(
+        edited.bytes[16..26],
+        [0x88, 0x48, 0, 0, 0, 61, 0, 0, 0x01, 61],
+        "a copy that is not the last"
+    );
     edited.pop_mpls(0x8847);
     edited.pop_mpls(0x0800);
     assert_eq!(edited.bytes, tagged);
@@ -67,7 +73,11 @@ fn a_backbone_header_goes_around_the_frame_and_off_with_its_tags() {
     assert_eq!(edited.bytes[12..18], [0x88, 0xe7, 0x08, 0x0a, 0x0b, 0x0c]);
     assert_eq!(edited.bytes[18..], plain);
     edited.push_pbb();
-    assert_eq!(edited.bytes[12..18], [0x88, 0xe7, 0, 0x0a, 0x0b, 0x0c], "the same service, and no more of the tag");
+    assert_eq!(
+        edited.bytes[12..18],
+        [0x88, 0xe7, 0, 0x0a, 0x0b, 0x0c],
+        "the same service, and no more of the tag"
+    );
     edited.pop_pbb();
     edited.push_vlan(0x88a8, 7);
     edited.pop_pbb();
@@ -79,7 +89,9 @@ fn a_backbone_header_goes_around_the_frame_and_off_with_its_tags() {
 #[test]
 fn drop_precedence_rises_within_its_class_and_nothing_else_is_remarked() {
     let mut edited = frame(&ipv4());
-    for (dscp, steps, expected) in [(10, 1, 12), (12, 2, 14), (14, 1, 14), (38, 1, 38), (36, 9, 38), (46, 1, 46), (0, 1, 0)] {
+    for (dscp, steps, expected) in
+        [(10, 1, 12), (12, 2, 14), (14, 1, 14), (38, 1, 38), (36, 9, 38), (46, 1, 46), (0, 1, 0)]
+    {
         edited.set(Field::IpDscp, dscp, 0x3f);
         edited.remark(steps);
         assert_eq!(u128::from(edited.key.nw_tos >> 2), expected, "of {dscp} by {steps}");

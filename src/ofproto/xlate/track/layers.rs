@@ -251,15 +251,13 @@ impl Tracker {
         let is_mpls_below = matches!(eth_type, 0x8847 | 0x8848);
         let outermost = self.flow.key.mpls_lse[0];
         let top = self.labels.last().copied().filter(|_| !self.labels_are_unknown).ok_or(Stop::Redo)?;
-        let is_there = match outermost.checked_ilog2() {
-            _ if top.origin.is_none() => true,
-            // One bit that is set says that the entry is there.
-            Some(_) if outermost & BOTTOM != 0 => self.look_at_label(0, BOTTOM).map(|()| true)?,
-            Some(bit) => self.look_at_label(0, 1 << bit).map(|()| true)?,
-            None => self.look_at_label(0, u32::MAX).map(|()| false)?,
-        };
-        if is_mpls_below {
+        // One bit that is set says that the entry is there: the bottom of stack, or else the first that is found.
+        let is_there = top.origin.is_none() || outermost != 0;
+        if top.origin.is_some() || is_mpls_below {
             self.look_at_label(0, BOTTOM)?;
+        }
+        if top.origin.is_some() && outermost & BOTTOM == 0 {
+            self.look_at_label(0, u32::MAX << outermost.checked_ilog2().unwrap_or(0))?;
         }
         self.commit(actions);
         actions.push(Action::PopMpls { eth_type });

@@ -344,6 +344,9 @@ impl FromIterator<u16> for VlanSet {
 
 impl std::fmt::Debug for VlanSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_full() {
+            return f.write_str("all");
+        }
         f.debug_set().entries((0..4096).filter(|&vlan| self.contains(vlan))).finish()
     }
 }

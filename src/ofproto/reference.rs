@@ -64,6 +64,7 @@ pub struct Reference {
     deep_tag_count: u64,
     limit_count: u64,
     lacking_count: u64,
+    lost_copy_count: u64,
 }
 
 impl Reference {
@@ -97,6 +98,12 @@ impl Reference {
     /// there, and one who knows only the key sees it all the same.
     pub fn lacking_count(&self) -> u64 {
         self.lacking_count
+    }
+
+    /// Packets of which a copy died of its TTL or a meter: one who finds that out only in the datapath takes what was to
+    /// become of the copy for a use of the packet.
+    pub fn lost_copy_count(&self) -> u64 {
+        self.lost_copy_count
     }
 
     fn receive(&mut self, dp_port: DpPort, packet: &Packet) {
@@ -133,6 +140,7 @@ impl Reference {
         self.deep_tag_count += u64::from(outcome.had_deep_tags);
         self.limit_count += u64::from(outcome.hit_limit);
         self.lacking_count += u64::from(outcome.lacked_header);
+        self.lost_copy_count += u64::from(outcome.lost_copy);
         outcome.used.into_iter().for_each(|used| self.count(used, size as u64));
         if let Some(reason) = outcome.drop {
             self.count_drop(dp_port, reason);

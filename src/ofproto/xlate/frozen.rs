@@ -98,7 +98,11 @@ impl Context<'_> {
         (self.mirrored, self.resubmits) = (frozen.mirrored, frozen.resubmits);
         (self.is_muted, self.truncation) = (frozen.is_muted, frozen.truncation);
         for (index, step) in frozen.steps.iter().enumerate() {
-            (self.rule, self.depth) = (step.rule, step.depth);
+            // What ends a pipeline is done in the name of its last rule, which may have been found in this pass.
+            let ends = |next: &Step| next.todo == Todo::ActionSet && next.depth == step.depth;
+            let is_end = index > 0 && ends(step) && frozen.steps[index - 1].depth == step.depth;
+            self.rule = if is_end { self.rule } else { step.rule };
+            self.depth = step.depth;
             let result = self.do_step(step);
             let undone = match result {
                 Ok(()) => continue,
@@ -106,7 +110,11 @@ impl Context<'_> {
                 Err(Stop::Frozen) => index + 1,
                 Err(other) => return Err(other),
             };
-            self.rest.extend_from_slice(&frozen.steps[undone..]);
+            let mut left = frozen.steps[undone..].to_vec();
+            if let Some(next) = left.first_mut().filter(|next| undone > index && ends(next)) {
+                next.rule = self.rule;
+            }
+            self.rest.append(&mut left);
             return Err(Stop::Frozen);
         }
         Ok(())

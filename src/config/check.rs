@@ -8,7 +8,7 @@ use super::types::*;
 use super::value::{FromText, Section, Text, Whole};
 use super::{Dummies, RULES_FILE_SIZE_MAX, ReadFile};
 use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
-use crate::dpif::PORT_COUNT_MAX;
+use crate::dpif::{PORT_COUNT_MAX, PlacementRules, WORKER_COUNT_MAX};
 use crate::flow::OfPort;
 use crate::netdev::{MacAddress, NetdevConfig, NetdevKind};
 use crate::openflow::FlowMod;
@@ -16,9 +16,6 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use tracing::level_filters::LevelFilter;
-
-/// Workers that a switch can have: the upper bound of `workers.count`.
-const WORKER_COUNT_MAX: u16 = 64;
 
 /// Devices that DPDK can have in one process, of all kinds together: Debian builds it with `RTE_MAX_ETHPORTS` 32.
 pub const DPDK_DEVICE_COUNT_MAX: usize = 32;
@@ -140,14 +137,18 @@ impl Checker<'_> {
             emc_entries: raw.emc_entries.map_or(65_536, |entries| entries.0) as usize,
             megaflows_max: whole_or(raw.megaflows_max, 200_000) as usize,
             upcall_ring_len: raw.upcall_ring_len.map_or(1024, |len| len.0) as usize,
+            queue_placement: PlacementRules {
+                isolate_pinned: raw.isolate_pinned.unwrap_or(true),
+                rebalance: text_or(raw.rebalance, Rebalance(false)).0,
+            },
         }
     }
 
     fn worker_cores(&mut self, list: Vec<Option<Core>>, path: &KeyPath) -> WorkerPlacement {
         let allowed = "1 to 64 core numbers from 0 to 1023";
         let (count, mut taken) = (list.len(), HashMap::new());
-        if count > usize::from(WORKER_COUNT_MAX) {
-            let count_max = usize::from(WORKER_COUNT_MAX);
+        if count > WORKER_COUNT_MAX {
+            let count_max = WORKER_COUNT_MAX;
             self.fault(path.clone(), FaultKind::TooMany { count, count_max, what: "workers" });
         } else if count == 0 {
             self.fault(

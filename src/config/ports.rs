@@ -11,7 +11,7 @@ use crate::ipfix::exporter::MESSAGE_SIZE_DEFAULT;
 use crate::netdev::NetdevKind;
 use crate::ofproto::{VlanMode, VlanSet};
 use crate::sync::Nanos;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// Bytes in a packet that a `null` port makes up.
@@ -117,7 +117,33 @@ impl Checker<'_> {
         };
         let vlan = self.vlan(raw.vlan.take().unwrap_or_default().0, &path.key("vlan"));
         let mac = raw.mac.take().map(|Text(Mac(mac))| mac);
-        PortConfig { number, netdev: netdev_config(name, kind, &raw, mac, worker_count), vlan }
+        let rx_affinity = self.rx_affinity(&mut raw, &path.key("rx_affinity"));
+        PortConfig { number, netdev: netdev_config(name, kind, &raw, mac, worker_count), vlan, rx_affinity }
+    }
+
+    /// The cores of receive queues: of those that the port has, which may be more than were asked for, but not fewer.
+    fn rx_affinity(&mut self, raw: &mut RawPort, path: &KeyPath) -> BTreeMap<u16, u16> {
+        let queue_count = whole_or(raw.rx_queues, 1) as u16;
+        let mut affinity = BTreeMap::new();
+        for (key, core) in raw.rx_affinity.take().unwrap_or_default().0 {
+            let queue =
+                key.parse::<u16>().ok().filter(|queue| *queue < queue_count && key == queue.to_string());
+            match (queue, core) {
+                (Some(queue), Some(core)) => drop(affinity.insert(queue, core.0 as u16)),
+                (Some(_), None) => {
+                    self.fault(
+                        path.key(&key),
+                        FaultKind::Missing { allowed: "a core number from 0 to 1023" },
+                    );
+                }
+                (None, _) => {
+                    let allowed = format!("queues from 0 to {}, by rx_queues", queue_count - 1);
+                    let found = format!("the key {key:?}");
+                    self.fault(path.key(&key), FaultKind::WrongValue { found, allowed });
+                }
+            }
+        }
+        affinity
     }
 
     /// Reports keys that only ports of another type have.

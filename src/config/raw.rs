@@ -10,6 +10,7 @@ use crate::datapath::IdlePolicy;
 use crate::ipfix::exporter::{MESSAGE_SIZE_MAX, MESSAGE_SIZE_MIN};
 use crate::netdev::MacAddress;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
@@ -57,6 +58,8 @@ pub(super) struct RawWorkers {
     pub(super) emc_entries: Option<PowerOfTwo<1024, 4_194_304>>,
     pub(super) megaflows_max: Option<Whole<1, 4_000_000>>,
     pub(super) upcall_ring_len: Option<PowerOfTwo<64, 65_536>>,
+    pub(super) isolate_pinned: Option<bool>,
+    pub(super) rebalance: Option<Text<Rebalance>>,
 }
 
 /// An element of `bridges:`
@@ -92,6 +95,8 @@ pub(super) struct RawPort {
     pub(super) mtu: Option<Whole<68, 9000>>,
     pub(super) mac: Option<Text<Mac>>,
     pub(super) rx_queues: Option<Whole<1, 64>>,
+    /// Queues are numbers here, though keys are text: [`check`](super::check) reads them.
+    pub(super) rx_affinity: Option<Section<BTreeMap<String, Option<Core>>>>,
     pub(super) rx_descriptors: Option<PowerOfTwo<64, 4096>>,
     pub(super) tx_descriptors: Option<PowerOfTwo<64, 4096>>,
     pub(super) vlan: Option<Section<RawVlan>>,
@@ -163,6 +168,7 @@ words!(LevelFilter, "off, error, warn, info, debug or trace",
     "info" => LevelFilter::INFO, "debug" => LevelFilter::DEBUG, "trace" => LevelFilter::TRACE);
 words!(Hugepages, "auto, require or never",
     "auto" => Hugepages::Auto, "require" => Hugepages::Require, "never" => Hugepages::Never);
+words!(Rebalance, "off or auto", "off" => Rebalance(false), "auto" => Rebalance(true));
 words!(IdlePolicy, "sleep or spin", "sleep" => IdlePolicy::Sleep, "spin" => IdlePolicy::Spin);
 // `dummy` is for tests alone and so not told of; files cannot have it.
 words!(PortType, "tap, null, pcap or dpdk",
@@ -180,6 +186,10 @@ impl PortType {
         }
     }
 }
+
+/// Whether receive queues move by load.
+#[derive(Debug)]
+pub(super) struct Rebalance(pub(super) bool);
 
 /// `type:` of a port: the kinds of device that a configuration can name. A bridge's `internal_port` is the only
 /// way to an internal one.

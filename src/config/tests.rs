@@ -1,5 +1,6 @@
 use super::*;
 use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
+use crate::dpif::PlacementRules;
 use crate::flow::{Field, OfPort};
 use crate::netdev::NetdevKind;
 use crate::ofproto::{VlanMode, VlanSet};
@@ -212,15 +213,16 @@ fn what_is_left_out_or_empty_has_its_default() {
         "switch: {name: ~, run_dir: , log_level: info}\ndpdk:\nworkers: {count: 1, cores: auto, control_core: auto}\n\
          metrics: {listen: '127.0.0.1:10475'}\ncontrol: {socket: /run/penstock/penstock.sock, mode: '0600'}\n\
          bridges:\n- name: br0\n  mac_ageing_s: 300\n  mac_table_size: 8192\n  internal_port: true\n  \
-         ports:\n  - {name: p, type: tap, number: 1, interface: p, mtu: 1500, rx_queues: 1, rx_descriptors: 1024, \
+         ports:\n  - {name: p, type: tap, number: 1, interface: p, mtu: 1500, rx_queues: 1, rx_affinity: {}, rx_descriptors: 1024, \
          tx_descriptors: 1024, vlan: {trunk: all}}\n  \
          ipfix: {collector: 'udp:192.0.2.1:4739', observation_domain_id: 1, observation_point_id: ~, \
          active_timeout_ms: 60000, idle_timeout_ms: 15000, cache_entries: 65536, template_interval_s: 60, message_size_max: 1400, \
          input: true, output: false}\n",
     );
     assert_eq!(short, long);
-    let WorkersConfig { placement, idle, emc_entries, megaflows_max, upcall_ring_len, control_core } =
+    let WorkersConfig { placement, idle, emc_entries, megaflows_max, upcall_ring_len, control_core, .. } =
         short.workers;
+    assert_eq!(short.workers.queue_placement, PlacementRules { isolate_pinned: true, rebalance: false });
     assert_eq!(
         (placement, idle, emc_entries, megaflows_max, upcall_ring_len, control_core),
         (WorkerPlacement::Auto { count: 1 }, IdlePolicy::Sleep, 65_536, 200_000, 1024, None)
@@ -237,7 +239,8 @@ fn every_value_arrives() {
     let config = good(
         "switch: {name: a_b-1, run_dir: /tmp/x, log_level: debug}\n\
          dpdk: {hugepages: require, memory_mib: 512}\n\
-         workers: {cores: [3, 1], control_core: 0, idle: spin, emc_entries: 1024, megaflows_max: 7, upcall_ring_len: 64}\n\
+         workers: {cores: [3, 1], control_core: 0, idle: spin, emc_entries: 1024, megaflows_max: 7, upcall_ring_len: 64, \
+            isolate_pinned: false, rebalance: auto}\n\
          metrics: {listen: '[::1]:0'}\n\
          control: {socket: /s, mode: 0660}\n\
          bridges:\n\
@@ -245,7 +248,7 @@ fn every_value_arrives() {
          mac_ageing_s: 15\n  mac_table_size: 10\n  ports:\n  \
          - {name: a, type: 'null', packet_size: 1500, receive: true, vlan: {access: 5}}\n  \
          - {name: b, type: pcap, number: 1, rx_file: /in, tx_file: out, infinite_rx: true, vlan: {trunk: [9, 2], native: 3}}\n  \
-         - {name: c, type: dpdk, devargs: '0000:03:00.0', mtu: 9000, rx_queues: 4, rx_descriptors: 64, \
+         - {name: c, type: dpdk, devargs: '0000:03:00.0', mtu: 9000, rx_queues: 4, rx_affinity: {0: 3, 3: 1023}, rx_descriptors: 64, \
             tx_descriptors: 4096, mac: 0A:00:00:00:00:01}\n  \
          - {name: d, type: tap, interface: veth9, number: 65279}\n\
          - name: br1\n  ipfix: {collector: 'udp:[2001:db8::1]:9', observation_domain_id: 4294967295, \
@@ -257,6 +260,7 @@ fn every_value_arrives() {
     assert_eq!(config.dpdk, DpdkConfig { hugepages: Hugepages::Require, memory_mib: Some(512) });
     assert_eq!(config.workers.placement, WorkerPlacement::Cores(vec![3, 1]));
     assert_eq!((config.workers.count(), config.workers.control_core), (2, Some(0)));
+    assert_eq!(config.workers.queue_placement, PlacementRules { isolate_pinned: false, rebalance: true });
     assert_eq!(config.metrics.listen, Some("[::1]:0".parse().unwrap()));
     assert_eq!(config.control, ControlConfig { socket: "/s".into(), mode: 0o660 });
     let [br0, br1] = &config.bridges[..] else { panic!("two bridges") };
@@ -267,6 +271,7 @@ fn every_value_arrives() {
     assert_eq!([a, b, c, d].map(|port| port.number.0), [2, 1, 3, 65_279]);
     assert_eq!(a.netdev.kind, NetdevKind::Null { packet_size: 1500, receive: true });
     assert_eq!(a.vlan, VlanMode::Access { tag: 5 });
+    assert_eq!((a.rx_affinity.len(), &c.rx_affinity), (0, &[(0, 3), (3, 1023)].into()));
     let (rx_file, tx_file) = (Some("/in".to_owned()), Some("out".to_owned()));
     assert_eq!(b.netdev.kind, NetdevKind::Pcap { rx_file, tx_file, infinite_rx: true });
     assert_eq!(b.vlan, VlanMode::NativeUntagged { allowed: VlanSet::from_iter([2, 9]), tag: 3 });
@@ -416,6 +421,16 @@ fn values_of_the_wrong_type_or_out_of_range_are_told_with_what_is_allowed() {
             "t.yaml:8: bridges[0].ports[0].tx_descriptors: a list is wrong; allowed: a power of two from 64 to 4096",
             "t.yaml:9: bridges[0].ports[0].receive: 1 is wrong; allowed: true or false",
             "t.yaml:10: bridges[0].ports[0].vlan: \"trunk\" is wrong; allowed: a mapping of keys to values",
+        ],
+    );
+    bad_port(
+        "    rx_queues: 2\n    rx_affinity:\n      2: 1\n      x: 1\n      01: 1\n      1: 1024\n      0:\n",
+        &[
+            "t.yaml:8: bridges[0].ports[0].rx_affinity.2: the key \"2\" is wrong; allowed: queues from 0 to 1, by rx_queues",
+            "t.yaml:9: bridges[0].ports[0].rx_affinity.x: the key \"x\" is wrong; allowed: queues from 0 to 1, by rx_queues",
+            "t.yaml:10: bridges[0].ports[0].rx_affinity.01: the key \"01\" is wrong; allowed: queues from 0 to 1, by rx_queues",
+            "t.yaml:11: bridges[0].ports[0].rx_affinity.1: 1024 is wrong; allowed: a whole number from 0 to 1023",
+            "t.yaml:12: bridges[0].ports[0].rx_affinity.0: is missing; allowed: a core number from 0 to 1023",
         ],
     );
     bad_port(

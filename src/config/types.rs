@@ -1,11 +1,13 @@
 //! The checked configuration: what the switch is built from. Every value in here is within its range.
 
 use crate::datapath::IdlePolicy;
+use crate::dpif::PlacementRules;
 use crate::flow::OfPort;
 use crate::netdev::{MacAddress, NetdevConfig};
 use crate::ofproto::VlanMode;
 use crate::openflow::FlowMod;
 use crate::sync::Nanos;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
@@ -74,6 +76,8 @@ pub struct WorkersConfig {
     pub megaflows_max: usize,
     /// Messages in each worker's ring to the control thread: a power of two from 64 to 65 536.
     pub upcall_ring_len: usize,
+    /// How receive queues are placed on workers, where their ports do not pin them.
+    pub queue_placement: PlacementRules,
 }
 
 impl WorkersConfig {
@@ -132,6 +136,9 @@ pub struct PortConfig {
     /// Which VLANs NORMAL carries over it, and how; their ids are 1 to 4 094. A trunk of a list does not carry
     /// VLAN 0, to which untagged packets belong where there is no native VLAN.
     pub vlan: VlanMode,
+    /// The cores whose workers are to poll its receive queues, by queue: those of the device's queues that the file
+    /// asks for. There need be no worker on such a core.
+    pub rx_affinity: BTreeMap<u16, u16>,
 }
 
 /// A bridge's IPFIX exporter.

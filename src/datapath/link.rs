@@ -6,27 +6,36 @@
 //!   control <-- records  ---- worker        finished flow records
 //!   control <-- garbage  ---- worker        memory to be freed where freeing is cheap
 //! ```
-//! All are bounded and lock-free. Commands are carried out in order, and `commands_done` counts them: whoever
-//! has seen it reach the number of a command knows that the command has taken effect, and, by the
-//! acquire-release pair on it, sees all counters as they were then.
+//! All are bounded and lock-free. Commands are carried out in order and counted ([`super::exchange`]): whoever has
+//! seen the count reach the number of a command knows that the command has taken effect, and sees all counters as
+//! they were then. A receive queue that a worker is to let go of comes back by a fifth ring, `returned`, before the
+//! command that asked for it is counted.
 
 use super::actions::EXPORTER_COUNT_MAX;
+use super::exchange::{CommandRing, QueueName, Quota};
 use super::megaflow::Megaflow;
 use super::meter::SharedMeter;
 use super::metering::FlowCache;
 use super::program::Program;
+use super::shared_tx::{Shared, SharedTxQueue};
 use super::tx::TxPort;
 use crate::dpif::{DropReason, ExporterId, FlowRecord, MeterId, PORT_COUNT_MAX, PortStats, Upcall};
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::RxQueue;
 use crate::packet::Packet;
 use crate::sync::Doorbell;
-use crossbeam_queue::ArrayQueue;
+use crate::sync::primitive::{ArrayQueue, AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Commands that may wait for one worker. Beyond it they wait on the control thread's side.
 pub(super) const COMMAND_RING_LEN: usize = 1024;
+
+/// Receive queues that may be on their way back. The control thread asks for no more at a time.
+pub(super) const RETURNED_RING_LEN: usize = 64;
+
+/// What packets of one command may cost together, so that no single command keeps a worker long. A packet that costs
+/// more by itself is alone.
+pub(super) const COMMAND_COST_MAX: u32 = 256;
 
 /// Things to free that may wait. Beyond it the worker frees them itself: slower, never wrong.
 const GARBAGE_RING_LEN: usize = 4096;
@@ -48,13 +57,19 @@ pub(super) type Packets = Vec<(FlowKey, Packet)>;
 #[derive(Debug)]
 pub(super) enum Command {
     /// Poll this queue from now on.
-    AddRxQueue { port: DpPort, queue: Box<dyn RxQueue> },
+    AddRxQueue(QueueName, RxQueueEnd),
+    /// Give this queue back by [`Link::returned`].
+    ReleaseRxQueue(QueueName),
     /// Transmit to this port through this queue.
     AddTxQueue { port: DpPort, tx: Box<TxPort> },
+    /// Put the port's transmit queue into `shared` and use it from there from now on, by `user`.
+    ShareTxQueue { port: DpPort, shared: Arc<Shared>, user: Box<SharedTxQueue> },
     /// Forget a port; its queues come back as garbage, and are put back to the device when that is freed.
     RemovePort(DpPort),
     /// Install a megaflow in an empty slot, then run it on the packets that waited for it.
     Install(Box<Install>),
+    /// Run a megaflow that was just installed on more packets that waited for it; `program`, if it is not there.
+    RunWaiting { slot: u32, program: Box<Program>, packets: Packets },
     /// Give a megaflow another program.
     Modify { slot: u32, program: Box<Program> },
     /// Remove a megaflow.
@@ -65,6 +80,36 @@ pub(super) enum Command {
     SetMetering { remove: Vec<ExporterId>, add: Vec<FlowCache> },
     /// Hold packets that name this meter to it from now on, or to none.
     SetMeter { id: MeterId, meter: Option<Arc<SharedMeter>> },
+}
+
+/// A receive queue in a worker's hands, and what it counts there.
+#[derive(Debug)]
+pub(super) struct RxQueueEnd {
+    pub(super) queue: Box<dyn RxQueue>,
+    /// Packets that came by it. Written by the worker that has the queue, read by the control thread; relaxed, it
+    /// stands for itself.
+    pub(super) rx_packets: Arc<AtomicU64>,
+}
+
+impl Command {
+    /// What it costs to carry out, in units of at most some 200 ns: one, and one for each packet and operation.
+    pub(super) fn cost(&self) -> u32 {
+        let of = |program: &Program, packets: &Packets| program.cost().saturating_mul(packets.len() as u32);
+        1_u32.saturating_add(match self {
+            Command::Install(install) => {
+                install.megaflow.as_ref().map_or(0, |megaflow| of(&megaflow.program, &install.packets))
+            }
+            Command::RunWaiting { program, packets, .. } | Command::Execute { program, packets } => {
+                of(program, packets)
+            }
+            _ => 0,
+        })
+    }
+}
+
+/// How many packets fit into one command.
+pub(super) fn packets_per_command(program: &Program) -> usize {
+    (COMMAND_COST_MAX / program.cost()).max(1) as usize
 }
 
 /// See [`Command::Install`].
@@ -85,8 +130,9 @@ pub(super) enum Garbage {
     Install(Box<Install>),
     Program(Box<Program>),
     Packets(Packets),
-    RxQueue(Box<dyn RxQueue>),
+    RxQueue(RxQueueEnd),
     TxPort(Box<TxPort>),
+    SharedTxQueue(Box<SharedTxQueue>),
     Exporters(Vec<ExporterId>),
     Metering(Vec<FlowCache>),
     FlowCache(FlowCache),
@@ -97,9 +143,12 @@ pub(super) enum Garbage {
 #[derive(Debug)]
 pub(super) struct Link {
     /// Control thread in, worker out.
-    pub(super) commands: ArrayQueue<Command>,
-    /// Commands carried out. The worker stores with release after each; the control thread loads with acquire.
-    pub(super) commands_done: AtomicU64,
+    pub(super) commands: CommandRing<Command>,
+    /// Set by the control thread, read by the worker, which then ends. Relaxed: what the worker is to have done
+    /// before is told by commands, and what it leaves is seen by who waits for its thread.
+    pub(super) stop: AtomicBool,
+    /// Worker in, control thread out: queues that it was told to let go of.
+    pub(super) returned: ArrayQueue<RxQueueEnd>,
     /// Worker in, control thread out.
     pub(super) upcalls: ArrayQueue<Upcall>,
     /// Worker in, control thread out.
@@ -119,8 +168,9 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(upcall_ring_len: usize, doorbell: Arc<Doorbell>) -> Link {
         Link {
-            commands: ArrayQueue::new(COMMAND_RING_LEN),
-            commands_done: AtomicU64::new(0),
+            commands: CommandRing::new(COMMAND_RING_LEN),
+            stop: AtomicBool::new(false),
+            returned: ArrayQueue::new(RETURNED_RING_LEN),
             upcalls: ArrayQueue::new(upcall_ring_len),
             records: ArrayQueue::new(RECORD_RING_LEN),
             garbage: ArrayQueue::new(GARBAGE_RING_LEN),
@@ -200,6 +250,8 @@ pub(super) struct WorkerCounters {
     pub(super) metering_records: AtomicU64,
     /// The same by exporter.
     pub(super) exporter_records: ExporterRecords,
+    /// Longest time spent on commands in one turn, in nanoseconds.
+    pub(super) commands_ns_max: AtomicU64,
     pub(super) busy_cycles: AtomicU64,
     pub(super) idle_cycles: AtomicU64,
 }
@@ -214,11 +266,8 @@ pub(super) struct PortCounters {
     pub(super) tx_bytes: AtomicU64,
     pub(super) consumed: AtomicU64,
     pub(super) copies: AtomicU64,
-    /// Packets of the port put on the upcall ring.
-    pub(super) upcall_packets: AtomicU64,
-    /// Of those, taken off it: the one counter here that the control thread writes. Pairs with nothing: a late
-    /// reading makes the worker a little stricter, never laxer than the ring itself.
-    pub(super) upcall_packets_taken: AtomicU64,
+    /// Packets of the port on the upcall ring.
+    pub(super) upcall_quota: Quota,
     pub(super) drops: [AtomicU64; DropReason::COUNT],
 }
 

@@ -5,9 +5,9 @@ use super::program::Program;
 use crate::dpif::MegaflowStats;
 use crate::flow::{DpPort, FlowKey};
 use crate::sync::Nanos;
+use crate::sync::primitive::{AtomicU16, AtomicU64, Ordering};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 /// Marks a megaflow that no packet of the burst has met yet.
 pub(super) const NOT_IN_BURST: u8 = u8::MAX;
@@ -58,7 +58,7 @@ const _: () = assert!(std::mem::offset_of!(Megaflow, key) == 24);
 ///
 /// Written by the worker that has the megaflow, once a burst, by plain load and store: it is the only writer.
 /// Read by the control thread at any time. Relaxed throughout: each counter stands for itself, and the last
-/// reading is taken after the worker has acknowledged the removal (see `commands_done` in [`super::link`]).
+/// reading is taken after the worker has acknowledged the removal (see [`super::exchange`]).
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(super) struct MegaflowCounters {

@@ -146,6 +146,8 @@ pub struct FlowCache {
     /// Where the next search for a victim begins.
     eviction_hand: usize,
     stats: CacheStats,
+    /// Packets in all records that were handed on.
+    finished_packets: u64,
 }
 
 /// The mask for one kind of packet, split by where the words are kept.
@@ -283,6 +285,7 @@ impl FlowCache {
             scan_hand: 0,
             eviction_hand: 0,
             stats: CacheStats::default(),
+            finished_packets: 0,
         }
     }
 
@@ -339,9 +342,9 @@ impl FlowCache {
         self.len() == 0
     }
 
-    /// Packets in all open entries: what is lost with a cache that can't be emptied. Reads the whole cache.
+    /// Packets in all open entries: what is lost with a cache that can't be emptied.
     pub fn open_packets(&self) -> u64 {
-        self.hot.iter().map(|entry| entry.packets).sum()
+        self.stats.metered_packets - self.finished_packets
     }
 
     /// Entries there can be.
@@ -564,6 +567,7 @@ impl FlowCache {
         let is_taken = sink(record);
         if is_taken {
             self.stats.finished[reason as usize] += 1;
+            self.finished_packets += hot.packets;
         } else {
             self.stats.refused += 1;
         }

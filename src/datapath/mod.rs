@@ -25,6 +25,7 @@ mod buckets;
 mod classes;
 mod classifier;
 mod emc;
+mod exchange;
 mod link;
 mod megaflow;
 mod meter;
@@ -37,32 +38,32 @@ mod tests;
 mod thread;
 mod tx;
 mod worker;
+mod workers;
 
 pub use actions::EXPORTER_COUNT_MAX;
 pub use thread::{IdlePolicy, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread};
 
 use crate::dpif::{
-    Actions, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
-    MegaflowInfo, MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig, PORT_COUNT_MAX, PortStats,
-    RetiredMegaflow, Upcall, WorkerId, WorkerStats,
+    Actions, Dpif, DpifError, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId, MegaflowInfo,
+    MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig, PORT_COUNT_MAX, PlacementRules,
+    PortStats, RetiredMegaflow, RxQueueStats, Upcall, WorkerId, WorkerStats,
 };
 use crate::flow::{DpPort, FlowKey, FlowMask};
-use crate::netdev::{Netdev, NetdevError, TxQueue};
+use crate::netdev::Netdev;
+use crate::packet::Packet;
+use crate::sync::primitive::{AtomicU64, Ordering};
 use crate::sync::{Clock, Doorbell, Nanos};
 use classes::Classes;
 use classifier::ClassId;
 pub use link::upcall_quota;
-use link::{Command, Install, Link, bump};
+use link::{Command, Install, packets_per_command};
 use megaflow::{Megaflow, MegaflowCounters};
 use meter::SharedMeter;
 use metering::FlowCache;
 use program::Program;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-use tx::TxPort;
-use worker::{Worker, WorkerSizes};
+use workers::{Legacy, RxPlace, TxPlace, WorkerSide};
 
 /// The sizes of a datapath, fixed when it is made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,27 +80,6 @@ pub struct DatapathConfig {
     pub idle: IdlePolicy,
     /// Secret that makes the workers' hashes unpredictable: random in production, fixed in simulation.
     pub seed: u64,
-}
-
-/// The control thread's side of one worker.
-#[derive(Debug)]
-struct WorkerSide {
-    link: Arc<Link>,
-    core: Option<u16>,
-    thread: Option<Box<dyn WorkerThread>>,
-    /// The worker itself, where it has no thread.
-    worker: Option<Worker>,
-    /// Commands that found the ring full, in order.
-    backlog: VecDeque<Command>,
-    /// Commands given, in the ring or before it.
-    given: u64,
-    /// Slots below `slots_used` that are empty again.
-    free_slots: Vec<u32>,
-    slots_used: u32,
-    classes: Classes,
-    /// Removed megaflows whose removal the worker has not acknowledged yet, by command number.
-    retiring: VecDeque<(u64, MegaflowId, Arc<MegaflowCounters>)>,
-    rx_queues: Vec<(DpPort, u16)>,
 }
 
 /// An installed megaflow.
@@ -119,6 +99,12 @@ struct PortEntry {
     netdev: Box<dyn Netdev>,
     /// What the workers had counted under this number before the port came.
     base: PortStats,
+    /// Its receive queues, by number.
+    rx: Vec<RxPlace>,
+    /// Its transmit queues, by number.
+    tx: Vec<TxPlace>,
+    /// Cores that its receive queues are pinned to, by their numbers.
+    affinity: BTreeMap<u16, u16>,
 }
 
 /// The userspace datapath; see the module. Lives on the control thread.
@@ -126,8 +112,13 @@ struct PortEntry {
 pub struct Datapath {
     config: DatapathConfig,
     clock: Arc<dyn Clock>,
-    stop: Arc<AtomicBool>,
+    doorbell: Arc<Doorbell>,
+    /// Who starts threads; none if workers have none.
+    spawn: Option<Box<dyn Spawn>>,
+    /// At least one, by number.
     workers: Vec<WorkerSide>,
+    legacy: Legacy,
+    rules: PlacementRules,
     ports: BTreeMap<DpPort, PortEntry>,
     megaflows: BTreeMap<MegaflowId, Installed>,
     next_megaflow: u64,
@@ -136,6 +127,9 @@ pub struct Datapath {
     meters: BTreeMap<MeterId, Arc<SharedMeter>>,
     /// Worker that is asked first for upcalls and records, so that none is always last.
     next_worker: usize,
+    /// When loads are measured next, and how often they were since queues were last looked at.
+    next_measurement: Nanos,
+    measurements: u32,
 }
 
 impl Datapath {
@@ -147,92 +141,55 @@ impl Datapath {
         config: DatapathConfig,
         clock: Arc<dyn Clock>,
         doorbell: Arc<Doorbell>,
-        spawn: &mut dyn Spawn,
+        spawn: Box<dyn Spawn>,
     ) -> Result<Datapath, SpawnError> {
         let mut datapath = Datapath::manual(config, clock, doorbell);
-        for index in 0..datapath.workers.len() {
-            datapath.start_thread(index, spawn)?;
+        datapath.spawn = Some(spawn);
+        for mut side in std::mem::take(&mut datapath.workers) {
+            datapath.start_thread(&mut side)?;
+            datapath.workers.push(side);
         }
         Ok(datapath)
     }
 
     /// A datapath without threads: [`Dpif::run`] gives each worker a turn.
+    ///
+    /// # Panics
+    /// If it is to have no worker.
     pub fn manual(config: DatapathConfig, clock: Arc<dyn Clock>, doorbell: Arc<Doorbell>) -> Datapath {
-        let sizes = WorkerSizes { emc_entries: config.emc_entries, megaflows_max: config.megaflows_max };
-        let workers = config.cores.iter().enumerate().map(|(index, &core)| {
-            let id = WorkerId(index as u16);
-            let link = Arc::new(Link::new(config.upcall_ring_len, Arc::clone(&doorbell)));
-            let seed = config.seed.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            WorkerSide {
-                worker: Some(Worker::new(id, Arc::clone(&link), sizes, seed)),
-                link,
-                core,
-                thread: None,
-                backlog: VecDeque::new(),
-                given: 0,
-                free_slots: Vec::new(),
-                slots_used: 0,
-                classes: Classes::new(),
-                retiring: VecDeque::new(),
-                rx_queues: Vec::new(),
-            }
-        });
-        Datapath {
-            workers: workers.collect(),
+        assert!(!config.cores.is_empty(), "a datapath has a worker");
+        let cores = config.cores.clone();
+        let mut datapath = Datapath {
+            workers: Vec::new(),
             config,
             clock,
-            stop: Arc::new(AtomicBool::new(false)),
+            doorbell,
+            spawn: None,
+            legacy: Legacy::default(),
+            rules: PlacementRules::default(),
             ports: BTreeMap::new(),
             megaflows: BTreeMap::new(),
             next_megaflow: 0,
             metering: Vec::new(),
             meters: BTreeMap::new(),
             next_worker: 0,
+            next_measurement: Nanos(0),
+            measurements: 0,
+        };
+        for (id, core) in (0..).map(WorkerId).zip(cores) {
+            let side = datapath.make_side(id, core);
+            datapath.workers.push(side);
         }
-    }
-
-    fn start_thread(&mut self, index: usize, spawn: &mut dyn Spawn) -> Result<(), SpawnError> {
-        let side = &mut self.workers[index];
-        let worker = side.worker.take().expect("a worker has no thread before it is started");
-        let (link, clock, stop) = (Arc::clone(&side.link), Arc::clone(&self.clock), Arc::clone(&self.stop));
-        let idle = self.config.idle;
-        let body = Box::new(move || thread::run(worker, &link, &*clock, idle, &stop));
-        let thread = spawn.spawn(&format!("worker{index}"), side.core, body);
-        let failed = |reason| SpawnError { worker: index as u16, core: side.core, reason };
-        side.thread = Some(thread.map_err(failed)?);
-        Ok(())
+        datapath
     }
 
     fn free_port(&self) -> Option<DpPort> {
         (0..PORT_COUNT_MAX as u16).map(DpPort).find(|port| !self.ports.contains_key(port))
     }
 
-    /// What all workers have counted under a port's number, ever.
-    fn counted(&self, port: DpPort) -> PortStats {
-        let mut sum = PortStats {
-            rx_packets: 0,
-            rx_bytes: 0,
-            tx_packets: 0,
-            tx_bytes: 0,
-            consumed: 0,
-            copies: 0,
-            drops: [0; DropReason::COUNT],
-        };
-        for side in &self.workers {
-            side.link.port(port).add_to(&mut sum);
-        }
-        sum
-    }
-
-    /// Hands out a transmit queue for each worker; where the device has fewer, some share one.
-    fn tx_queues(&self, netdev: &mut dyn Netdev) -> Vec<Box<dyn TxQueue>> {
-        let count = usize::from(netdev.tx_queue_count()).min(self.workers.len());
-        let own: Vec<_> = (0..count as u16).filter_map(|index| netdev.take_tx_queue(index)).collect();
-        if own.len() == self.workers.len() { own } else { shared_tx::share(own, self.workers.len()) }
-    }
-
     /// Lets packets of a port that is gone die: its number may soon be another's.
     fn discard_upcalls(&mut self, port: DpPort) {
+        self.legacy.upcalls.retain(|upcall| upcall.key.in_port != port);
         for side in &self.workers {
             for _ in 0..side.link.upcalls.len() {
                 let Some(upcall) = side.link.upcalls.pop() else { break };
@@ -246,29 +203,19 @@ impl Datapath {
         }
     }
 
-    /// The worker with the fewest receive queues, lowest number first.
-    fn least_loaded_worker(&self) -> usize {
-        let loads = self.workers.iter().enumerate();
-        loads.min_by_key(|(_, side)| side.rx_queues.len()).map_or(0, |(index, _)| index)
-    }
-
-    fn side(&mut self, worker: WorkerId) -> &mut WorkerSide {
-        let last = self.workers.len() - 1;
-        &mut self.workers[usize::from(worker.0).min(last)]
-    }
-
     /// Gives a slot and a class for one more megaflow, if there is room.
-    fn make_megaflow(&mut self, put: &FlowPut) -> Option<(Installed, Megaflow)> {
+    fn make_megaflow(&mut self, put: &FlowPut) -> Result<(Installed, Megaflow), DpifError> {
         let now = self.clock.now();
         let limit = self.config.megaflows_max as u32;
-        let side = self.side(put.worker);
+        let full = DpifError::TooManyMegaflows { worker: put.worker, limit: self.config.megaflows_max };
+        let side = self.side(put.worker).ok_or(DpifError::NoSuchWorker(put.worker))?;
         let slot = match side.free_slots.pop() {
             Some(slot) => slot,
             None if side.slots_used < limit => {
                 side.slots_used += 1;
                 side.slots_used - 1
             }
-            None => return None,
+            None => return Err(full),
         };
         let (class, mask) = side.classes.join(&put.mask);
         let key = mask.apply(&put.key);
@@ -277,81 +224,49 @@ impl Datapath {
         let megaflow = Megaflow::new(program, Arc::clone(&counters), class, key);
         let actions = put.actions.clone();
         let installed = Installed { worker: put.worker, slot, class, key, mask, actions, counters };
-        Some((installed, megaflow))
+        Ok((installed, megaflow))
+    }
+
+    /// The receive queues of a worker, by port and number.
+    fn rx_queues_of(&self, worker: WorkerId) -> Vec<RxQueueStats> {
+        let mut queues = Vec::new();
+        for (&port, entry) in &self.ports {
+            for (queue, rx) in (0..).zip(&entry.rx) {
+                let Some((_, reason)) = rx.at.filter(|(at, _)| *at == worker) else { continue };
+                let pinned_core = entry.affinity.get(&queue).copied();
+                let rx_packets = rx.rx_packets.load(Ordering::Relaxed);
+                queues.push(RxQueueStats { port, queue, reason, pinned_core, rx_packets });
+            }
+        }
+        queues
+    }
+
+    /// Gives a command to a worker; to the first there is, if that is gone.
+    fn give(&mut self, worker: WorkerId, command: Command) {
+        let index = self.workers.iter().position(|side| side.id == worker).unwrap_or(0);
+        self.workers[index].give(command);
     }
 }
 
-impl WorkerSide {
-    /// Gives a command; returns its number.
-    ///
-    /// What waits goes first, as far as the worker has made room since: a turn of the control thread may give far
-    /// more commands than the ring holds, and packets that wait in them are packets that the ports lack.
-    fn give(&mut self, command: Command) -> u64 {
-        self.given += 1;
-        self.hand_on_backlog();
-        if !self.backlog.is_empty() {
-            self.backlog.push_back(command);
-        } else if let Err(command) = self.link.commands.push(command) {
-            self.backlog.push_back(command);
-        }
-        self.given
-    }
-
-    fn hand_on_backlog(&mut self) {
-        while let Some(command) = self.backlog.pop_front() {
-            if let Err(command) = self.link.commands.push(command) {
-                self.backlog.push_front(command);
-                break;
-            }
-        }
-    }
-
-    /// Commands that the worker has carried out: their effects on counters are visible after this.
-    fn acknowledged(&self) -> u64 {
-        self.link.commands_done.load(Ordering::Acquire)
-    }
-
-    /// Notes that packets have left the upcall ring.
-    fn took(&self, upcall: &Upcall) {
-        let counters = self.link.port(upcall.key.in_port);
-        bump(&counters.upcall_packets_taken, upcall.packets.len() as u64);
-    }
-
-    /// Whether the worker can still carry commands out.
-    fn is_alive(&self) -> bool {
-        self.worker.is_some() || self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
-    }
+/// Takes so many packets as fit into one command.
+fn next_packets(packets: &mut Vec<(FlowKey, Packet)>, len_max: usize) -> Vec<(FlowKey, Packet)> {
+    let rest = packets.split_off(len_max.min(packets.len()));
+    std::mem::replace(packets, rest)
 }
 
 impl Dpif for Datapath {
-    fn port_add(&mut self, mut netdev: Box<dyn Netdev>) -> Result<DpPort, DpifError> {
+    fn port_add(&mut self, netdev: Box<dyn Netdev>) -> Result<DpPort, DpifError> {
         let port = self.free_port().ok_or(DpifError::TooManyPorts)?;
-        let tx_queues = self.tx_queues(&mut *netdev);
-        if tx_queues.len() < self.workers.len() {
-            return Err(untaken(&*netdev, "transmit"));
-        }
-        let rx_queues: Option<Vec<_>> =
-            (0..netdev.rx_queue_count()).map(|index| netdev.take_rx_queue(index)).collect();
-        let Some(rx_queues) = rx_queues else { return Err(untaken(&*netdev, "receive")) };
         // Before any worker has the port: what it counts from then on is this port's.
         let base = self.counted(port);
-        let mtu = netdev.mtu();
-        for (side, queue) in self.workers.iter_mut().zip(tx_queues) {
-            side.give(Command::AddTxQueue { port, tx: Box::new(TxPort::new(queue, mtu)) });
-        }
-        for (index, queue) in (0..).zip(rx_queues) {
-            let worker = self.least_loaded_worker();
-            self.workers[worker].rx_queues.push((port, index));
-            self.workers[worker].give(Command::AddRxQueue { port, queue });
-        }
-        self.ports.insert(port, PortEntry { netdev, base });
+        let (rx, tx) = (Vec::new(), Vec::new());
+        self.take_queues(port, PortEntry { netdev, base, rx, tx, affinity: BTreeMap::new() })?;
         Ok(port)
     }
 
     fn port_del(&mut self, port: DpPort) -> Result<(), DpifError> {
         let entry = self.ports.remove(&port).ok_or(DpifError::NoSuchPort(port))?;
         for side in &mut self.workers {
-            side.rx_queues.retain(|(of, _)| *of != port);
             side.give(Command::RemovePort(port));
         }
         self.synchronize();
@@ -360,7 +275,9 @@ impl Dpif for Datapath {
         for side in &self.workers {
             while side.link.garbage.pop().is_some() {}
         }
-        Ok(entry.netdev.close()?)
+        let PortEntry { netdev, tx, .. } = entry;
+        drop(tx);
+        Ok(netdev.close()?)
     }
 
     fn port(&self, port: DpPort) -> Option<&dyn Netdev> {
@@ -386,18 +303,25 @@ impl Dpif for Datapath {
     }
 
     fn flow_put(&mut self, put: FlowPut) -> Result<MegaflowId, DpifError> {
-        let Some((installed, megaflow)) = self.make_megaflow(&put) else {
-            let FlowPut { worker, actions, packets, .. } = put;
-            self.execute(Execute { worker, packets, actions });
-            return Err(DpifError::TooManyMegaflows { worker, limit: self.config.megaflows_max });
+        let (installed, megaflow) = match self.make_megaflow(&put) {
+            Ok(made) => made,
+            Err(error) => {
+                let FlowPut { worker, actions, packets, .. } = put;
+                self.execute(Execute { worker, packets, actions });
+                return Err(error);
+            }
         };
-        let install = Install {
-            slot: installed.slot,
-            megaflow: Some(megaflow),
-            mask: installed.mask,
-            packets: put.packets,
-        };
-        self.side(put.worker).give(Command::Install(Box::new(install)));
+        let mut waiting = put.packets;
+        let (slot, mask) = (installed.slot, installed.mask);
+        let len_max = packets_per_command(&megaflow.program);
+        let packets = next_packets(&mut waiting, len_max);
+        let install = Install { slot, megaflow: Some(megaflow), mask, packets };
+        self.give(put.worker, Command::Install(Box::new(install)));
+        while !waiting.is_empty() {
+            let packets = next_packets(&mut waiting, len_max);
+            let program = Box::new(Program::compile(&installed.actions, true));
+            self.give(put.worker, Command::RunWaiting { slot, program, packets });
+        }
         let id = MegaflowId(self.next_megaflow);
         self.next_megaflow += 1;
         self.megaflows.insert(id, installed);
@@ -409,13 +333,13 @@ impl Dpif for Datapath {
         let program = Box::new(Program::compile(&actions, true));
         installed.actions = actions;
         let (worker, slot) = (installed.worker, installed.slot);
-        self.side(worker).give(Command::Modify { slot, program });
+        self.give(worker, Command::Modify { slot, program });
         Ok(())
     }
 
     fn flow_del(&mut self, id: MegaflowId) -> Result<(), DpifError> {
         let gone = self.megaflows.remove(&id).ok_or(DpifError::NoSuchMegaflow(id))?;
-        let side = self.side(gone.worker);
+        let side = self.side(gone.worker).ok_or(DpifError::NoSuchMegaflow(id))?;
         let number = side.give(Command::Remove { slot: gone.slot });
         // The worker carries commands out in order, so whatever is given next may use the slot again.
         side.free_slots.push(gone.slot);
@@ -445,14 +369,23 @@ impl Dpif for Datapath {
     }
 
     fn execute(&mut self, execute: Execute) {
-        let program = Box::new(Program::compile(&execute.actions, true));
-        self.side(execute.worker).give(Command::Execute { program, packets: execute.packets });
+        let Execute { worker, mut packets, actions } = execute;
+        loop {
+            let program = Box::new(Program::compile(&actions, true));
+            let packets_now = next_packets(&mut packets, packets_per_command(&program));
+            self.give(worker, Command::Execute { program, packets: packets_now });
+            if packets.is_empty() {
+                return;
+            }
+        }
     }
 
     fn recv_upcalls(&mut self, into: &mut Vec<Upcall>, max: usize) -> usize {
         let count = self.workers.len();
         self.next_worker = (self.next_worker + 1) % count;
-        let mut taken = 0;
+        // Those of workers that are gone came first.
+        let mut taken = self.legacy.upcalls.len().min(max);
+        into.extend(self.legacy.upcalls.drain(..taken));
         let mut empty = 0;
         let mut index = self.next_worker;
         // One message from each in turn: a worker whose ring is full does not keep the others waiting.
@@ -472,7 +405,8 @@ impl Dpif for Datapath {
     }
 
     fn recv_retired(&mut self, into: &mut Vec<RetiredMegaflow>, max: usize) -> usize {
-        let mut taken = 0;
+        let mut taken = self.legacy.retired.len().min(max);
+        into.extend(self.legacy.retired.drain(..taken));
         for side in &mut self.workers {
             let done = side.acknowledged();
             while taken < max && side.retiring.front().is_some_and(|(number, ..)| *number <= done) {
@@ -485,7 +419,8 @@ impl Dpif for Datapath {
     }
 
     fn recv_flow_records(&mut self, into: &mut Vec<FlowRecord>, max: usize) -> usize {
-        let mut taken = 0;
+        let mut taken = self.legacy.records.len().min(max);
+        into.extend(self.legacy.records.drain(..taken));
         let (before, after) = self.workers.split_at(self.next_worker.min(self.workers.len()));
         for side in after.iter().chain(before) {
             while taken < max {
@@ -505,10 +440,10 @@ impl Dpif for Datapath {
         let gone = self.metering.iter().filter(|old| !configs.contains(old));
         let remove: Vec<_> = gone.map(|old| old.exporter).collect();
         let new: Vec<_> = configs.iter().filter(|config| !self.metering.contains(config)).cloned().collect();
-        for (index, side) in self.workers.iter_mut().enumerate() {
-            let seed = self.config.seed ^ index as u64;
+        for worker in self.worker_ids() {
+            let seed = self.metering_seed(worker);
             let add = new.iter().map(|config| FlowCache::new(config, seed)).collect();
-            side.give(Command::SetMetering { remove: remove.clone(), add });
+            self.give(worker, Command::SetMetering { remove: remove.clone(), add });
         }
         self.metering = configs;
     }
@@ -539,6 +474,7 @@ impl Dpif for Datapath {
     }
 
     fn run(&mut self, now: Nanos) -> bool {
+        self.measure_if_due(now);
         let mut worked = false;
         for side in &mut self.workers {
             side.hand_on_backlog();
@@ -553,31 +489,33 @@ impl Dpif for Datapath {
     }
 
     fn synchronize(&mut self) {
-        let now = self.clock.now();
         for side in &mut self.workers {
-            while side.acknowledged() < side.given {
-                side.hand_on_backlog();
-                if let Some(worker) = &mut side.worker {
-                    worker.run_commands(now);
-                } else if side.is_alive() {
-                    std::thread::sleep(Duration::from_micros(20));
-                } else {
-                    break;
-                }
-            }
+            side.synchronize(&*self.clock);
         }
     }
 
+    fn set_workers(&mut self, cores: &[Option<u16>]) -> Result<(), DpifError> {
+        self.change_workers(cores)
+    }
+
+    fn set_rx_affinity(&mut self, port: DpPort, affinity: &BTreeMap<u16, u16>) -> Result<(), DpifError> {
+        let entry = self.ports.get_mut(&port).ok_or(DpifError::NoSuchPort(port))?;
+        entry.affinity.clone_from(affinity);
+        self.place_queues(None, BTreeMap::new());
+        Ok(())
+    }
+
+    fn set_placement(&mut self, rules: PlacementRules) {
+        self.rules = rules;
+        self.place_queues(None, BTreeMap::new());
+    }
+
     fn worker_stats(&self) -> Vec<WorkerStats> {
-        self.workers
-            .iter()
-            .enumerate()
-            .map(|(index, side)| worker_stats(WorkerId(index as u16), side))
-            .collect()
+        self.workers.iter().map(|side| worker_stats(side, self.rx_queues_of(side.id))).collect()
     }
 
     fn workers(&self) -> Vec<WorkerId> {
-        (0..self.workers.len() as u16).map(WorkerId).collect()
+        self.worker_ids()
     }
 
     fn is_alive(&self) -> bool {
@@ -585,19 +523,11 @@ impl Dpif for Datapath {
     }
 }
 
-fn untaken(netdev: &dyn Netdev, direction: &str) -> DpifError {
-    let name = netdev.config().name.clone();
-    DpifError::Netdev(NetdevError::Start {
-        name,
-        reason: format!("it would not hand out its {direction} queues"),
-    })
-}
-
-fn worker_stats(worker: WorkerId, side: &WorkerSide) -> WorkerStats {
+fn worker_stats(side: &WorkerSide, rx_queues: Vec<RxQueueStats>) -> WorkerStats {
     let counters = &side.link.counters;
-    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     WorkerStats {
-        worker,
+        worker: side.id,
         core: side.core,
         rx_packets: read(&counters.rx_packets),
         rx_bursts: std::array::from_fn(|class| read(&counters.rx_bursts[class])),
@@ -618,35 +548,29 @@ fn worker_stats(worker: WorkerId, side: &WorkerSide) -> WorkerStats {
         exporter_records: counters.exporter_records.0.iter().map(read).collect(),
         busy_cycles: read(&counters.busy_cycles),
         idle_cycles: read(&counters.idle_cycles),
-        rx_queues: side.rx_queues.clone(),
+        commands_time_max: Nanos(read(&counters.commands_ns_max)),
+        rx_queues,
     }
 }
 
 impl Drop for Datapath {
     /// Stops the workers, whose queues go back to their devices, and closes the devices.
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for side in &mut self.workers {
-            let Some(thread) = side.thread.take() else { continue };
+        // All at once, so that none is waited for while others still run.
+        for side in &self.workers {
+            side.link.stop.store(true, Ordering::Relaxed);
+        }
+        for mut side in std::mem::take(&mut self.workers) {
             // A worker writes out its flow records before it ends; they can go no further now, and whoever
             // wants them takes them out by `set_metering` and `recv_flow_records` before dropping.
-            while !thread.is_finished() {
-                while side.link.records.pop().is_some() {}
-                std::thread::sleep(Duration::from_micros(100));
-            }
-            if !thread.join() {
-                tracing::error!("a worker thread ended in a panic");
-            }
-        }
-        for side in &mut self.workers {
-            side.worker = None;
-            side.backlog.clear();
-            while side.link.commands.pop().is_some() {}
-            while side.link.garbage.pop().is_some() {}
+            side.stop(&*self.clock, &mut drop);
             while side.link.upcalls.pop().is_some() {}
         }
+        self.legacy.upcalls.clear();
         for (port, entry) in std::mem::take(&mut self.ports) {
-            if let Err(error) = entry.netdev.close() {
+            let PortEntry { netdev, tx, .. } = entry;
+            drop(tx);
+            if let Err(error) = netdev.close() {
                 tracing::warn!("datapath port {port}: {error}");
             }
         }

@@ -1,6 +1,7 @@
 //! The whole datapath on devices in memory, driven by hand.
 
 use super::*;
+use crate::dpif::DropReason;
 use crate::dpif::{
     Action, ExporterId, FlowEndReason, ObservationDirection, UpcallKind, UserspaceCookie, metering::KeyMasks,
 };
@@ -8,6 +9,7 @@ use crate::flow::Field;
 use crate::netdev::dummy::{DummyHandle, DummyNetdev};
 use crate::packet::build::FrameBuilder;
 use crate::sync::ManualClock;
+use std::time::Duration;
 
 struct Bed {
     datapath: Datapath,
@@ -453,7 +455,7 @@ fn threads_forward_and_stop() {
     const FRAMES: usize = 2000;
     let doorbell = Arc::new(Doorbell::new(|| {}));
     let clock = Arc::new(crate::sync::SystemClock::start());
-    let mut datapath = Datapath::threaded(config(2), clock.clone(), doorbell, &mut PlainThreads)
+    let mut datapath = Datapath::threaded(config(2), clock.clone(), doorbell, Box::new(PlainThreads))
         .expect("threads can be started");
     let (netdev, source) = open("source", 2);
     let a = datapath.port_add(netdev).expect("there is room");

@@ -3,8 +3,7 @@
 use super::link::{Link, bump};
 use super::worker::Worker;
 use crate::sync::Clock;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::primitive::Ordering;
 use std::time::Duration;
 
 /// What a worker does when there is nothing to do.
@@ -59,7 +58,7 @@ impl WorkerThread for std::thread::JoinHandle<()> {
 }
 
 /// Starts threads, pinned where a core is given: DPDK's registered threads in production, plain ones in tests.
-pub trait Spawn {
+pub trait Spawn: std::fmt::Debug {
     /// Starts a thread that runs `body`.
     ///
     /// # Errors
@@ -89,16 +88,10 @@ impl Spawn for PlainThreads {
 }
 
 /// Runs a worker until it is told to stop, and finishes its flow records.
-pub(super) fn run(
-    mut worker: Worker,
-    link: &Link,
-    clock: &dyn Clock,
-    idle: IdlePolicy,
-    stop: &Arc<AtomicBool>,
-) {
+pub(super) fn run(mut worker: Worker, link: &Link, clock: &dyn Clock, idle: IdlePolicy) {
     let mut empty_turns = 0;
     let mut turn_start = clock.cycles();
-    while !stop.load(Ordering::Relaxed) {
+    while !link.stop.load(Ordering::Relaxed) {
         let worked = worker.turn(clock.now());
         if worked {
             empty_turns = 0;

@@ -19,21 +19,23 @@ use super::actions::{Executor, Tables};
 use super::buckets::{NO_SLOT, Slot};
 use super::classifier::Classifier;
 use super::emc::Emc;
-use super::link::{Command, Garbage, Install, Link, Packets, bump, burst_class};
+use super::exchange::{Allowance, QueueName, Queues};
+use super::link::{Command, Garbage, Install, Link, Packets, RxQueueEnd, bump, burst_class};
 use super::megaflow::NOT_IN_BURST;
 use super::program::Program;
+use super::shared_tx::{Shared, SharedTxQueue};
 use crate::dpif::{DropReason, UpcallKind, WorkerId};
-use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract, extract_batch};
+use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract_batch, extract_packet};
 use crate::flow::{DpPort, FlowKey};
-use crate::netdev::RxQueue;
 use crate::packet::{BURST_LEN_MAX, PacketBatch};
-use crate::sync::Nanos;
+use crate::sync::primitive::Ordering;
+use crate::sync::{Clock, Nanos};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-/// Commands carried out in one turn, so that the ports are looked at again soon: an install with its waiting
-/// packets takes about a microsecond, so this is well below the millisecond that a worker may be kept.
-const COMMANDS_PER_TURN_MAX: usize = 64;
+/// What is carried out of commands in one turn, so that the ports are looked at again soon. 64 commands without
+/// packets take some 10 us; a cost of 2 048 at 200 ns is 0.4 ms, and the last command may bring 256 or one packet
+/// more ([`super::link::COMMAND_COST_MAX`]): below the millisecond that a worker may be kept.
+const COMMANDS_PER_TURN: Allowance = Allowance { commands: 64, cost: 2048 };
 
 /// Exact sizes of one worker's memory.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +48,9 @@ pub(super) struct WorkerSizes {
 #[derive(Debug)]
 pub(super) struct Worker {
     link: Arc<Link>,
-    rx_queues: Vec<(DpPort, Box<dyn RxQueue>)>,
+    /// For how long commands take: read only in turns that have some.
+    clock: Arc<dyn Clock>,
+    rx_queues: Queues<RxQueueEnd>,
     emc: Emc,
     classifier: Classifier,
     executor: Executor,
@@ -74,9 +78,16 @@ struct Met {
 
 impl Worker {
     /// A worker with all memory that it will ever use. `seed` is secret and makes its hashes unpredictable.
-    pub(super) fn new(id: WorkerId, link: Arc<Link>, sizes: WorkerSizes, seed: u64) -> Worker {
+    pub(super) fn new(
+        id: WorkerId,
+        link: Arc<Link>,
+        clock: Arc<dyn Clock>,
+        sizes: WorkerSizes,
+        seed: u64,
+    ) -> Worker {
         Worker {
-            rx_queues: Vec::with_capacity(crate::dpif::PORT_COUNT_MAX),
+            clock,
+            rx_queues: Queues::with_capacity(crate::dpif::PORT_COUNT_MAX),
             emc: Emc::new(sizes.emc_entries),
             classifier: Classifier::new(sizes.megaflows_max, seed),
             executor: Executor::new(id, Arc::clone(&link), seed),
@@ -97,10 +108,11 @@ impl Worker {
         let mut worked = self.run_commands(now);
         for index in 0..self.rx_queues.len() {
             let mut burst = PacketBatch::new();
-            let (port, queue) = &mut self.rx_queues[index];
-            let port = *port;
-            if queue.rx_burst(&mut burst) > 0 {
+            let polled = self.rx_queues.get_mut(index);
+            let port = polled.name.port;
+            if polled.queue.queue.rx_burst(&mut burst) > 0 {
                 worked = true;
+                bump(&polled.queue.rx_packets, burst.len() as u64);
                 self.count_rx(port, &burst);
                 self.process(port, &mut burst, now);
             }
@@ -250,14 +262,14 @@ impl Worker {
         if self.link.commands.is_empty() {
             return false;
         }
-        for _ in 0..COMMANDS_PER_TURN_MAX {
-            let Some(command) = self.link.commands.pop() else { break };
-            self.run_command(command, now);
-            let done = self.link.commands_done.load(Ordering::Relaxed) + 1;
-            // Release: pairs with the acquire of `Datapath::acknowledged`, which then reads counters.
-            self.link.commands_done.store(done, Ordering::Release);
-        }
+        let start = self.clock.now();
+        let link = Arc::clone(&self.link);
+        link.commands.carry_out(COMMANDS_PER_TURN, Command::cost, |command| self.run_command(command, now));
         let counters = &self.link.counters;
+        let took = self.clock.now().since(start).0;
+        if took > counters.commands_ns_max.load(Ordering::Relaxed) {
+            counters.commands_ns_max.store(took, Ordering::Relaxed);
+        }
         counters.megaflows.store(self.classifier.len(), Ordering::Relaxed);
         counters.megaflow_masks.store(self.classifier.class_count(), Ordering::Relaxed);
         true
@@ -266,10 +278,19 @@ impl Worker {
     #[cold]
     fn run_command(&mut self, command: Command, now: Nanos) {
         match command {
-            Command::AddRxQueue { port, queue } => self.rx_queues.push((port, queue)),
+            Command::AddRxQueue(name, queue) => self.rx_queues.take_over(name, queue),
+            Command::ReleaseRxQueue(name) => self.release(name),
             Command::AddTxQueue { port, tx } => self.executor.tx.add(port, tx),
+            Command::ShareTxQueue { port, shared, user } => self.share(port, &shared, user),
             Command::RemovePort(port) => self.remove_port(port),
             Command::Install(install) => self.install(install, now),
+            Command::RunWaiting { slot, program, packets } => {
+                match self.classifier.get_mut(slot) {
+                    Some(_) => self.run_waiting(slot, packets, now),
+                    None => self.execute(&program, packets, now),
+                }
+                self.link.discard(Garbage::Program(program));
+            }
             Command::Modify { slot, program } => {
                 if let Some(megaflow) = self.classifier.get_mut(slot) {
                     let old = megaflow.replace_program(program);
@@ -291,12 +312,26 @@ impl Worker {
     }
 
     fn remove_port(&mut self, port: DpPort) {
-        while let Some(index) = self.rx_queues.iter().position(|(of, _)| *of == port) {
-            let (_, queue) = self.rx_queues.remove(index);
+        while let Some(queue) = self.rx_queues.release_any(port) {
             self.link.discard(Garbage::RxQueue(queue));
         }
         if let Some(tx) = self.executor.tx.remove(port, &self.link) {
             self.link.discard(Garbage::TxPort(tx));
+        }
+    }
+
+    /// Lets go of a queue: before the command is acknowledged it is on its way back.
+    fn release(&mut self, name: QueueName) {
+        let Some(queue) = self.rx_queues.release(name) else { return };
+        // There is room: the control thread asks for no more at a time than the ring holds. If it did, the device
+        // would have the queue back.
+        drop(self.link.returned.push(queue));
+    }
+
+    fn share(&mut self, port: DpPort, shared: &Shared, user: Box<SharedTxQueue>) {
+        match self.executor.tx.get_mut(port) {
+            Some(tx) => shared.fill(tx.replace_queue(user)),
+            None => self.link.discard(Garbage::SharedTxQueue(user)),
         }
     }
 
@@ -322,7 +357,7 @@ impl Worker {
         let Some(megaflow) = tables.classifier.get(slot) else { return };
         for (key, packet) in packets.drain(..) {
             megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, now);
-            let layout = extract(packet.data(), key.in_port, &mut FlowKey::default());
+            let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             executor.run(&mut tables, &megaflow.program, packet, (&key, layout), now);
         }
         executor.send_upcalls();
@@ -333,11 +368,19 @@ impl Worker {
         let Worker { executor, classifier, emc, .. } = self;
         let mut tables = Tables { classifier, emc };
         for (key, packet) in packets.drain(..) {
-            let layout = extract(packet.data(), key.in_port, &mut FlowKey::default());
+            let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             executor.run(&mut tables, program, packet, (&key, layout), now);
         }
         executor.send_upcalls();
         self.link.discard(Garbage::Packets(packets));
+    }
+
+    /// Ports and numbers of the queues that it polls, in order.
+    #[cfg(test)]
+    pub(super) fn rx_queue_names(&self) -> Vec<(u16, u16)> {
+        let mut names: Vec<_> = self.rx_queues.names().map(|name| (name.port.0, name.index)).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Finishes every flow record, for a stop: the control thread drains the ring meanwhile. Returns whether

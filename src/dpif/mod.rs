@@ -9,7 +9,7 @@
 //!
 //! # Threads
 //! Every method of [`Dpif`] is called from the control thread. Nothing here waits for a worker except
-//! [`Dpif::synchronize`], which says so.
+//! [`Dpif::synchronize`], [`Dpif::port_del`], [`Dpif::set_workers`] and [`Dpif::set_rx_affinity`], which say so.
 //!
 //! # Non-overlap
 //! Whoever installs megaflows keeps this promise: if two installed megaflows of one worker both cover some
@@ -21,6 +21,7 @@ pub mod format;
 pub mod meter;
 pub mod metering;
 pub mod model;
+pub mod placement;
 
 pub use actions::{
     ACTION_DEPTH_MAX, Action, Actions, ControllerReason, RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX,
@@ -32,12 +33,14 @@ pub use meter::{
     MeterStats, MeterUnit, MeterVerdict,
 };
 pub use metering::{ExporterId, FlowEndReason, FlowRecord, MeteringConfig, ObservationDirection};
+pub use placement::{PlacementReason, PlacementRules};
 
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::{Netdev, NetdevError};
 use crate::packet::{BURST_LEN_MAX, Packet};
 use crate::sync::Nanos;
 use arrayvec::ArrayVec;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Packets that share one upcall: those of a burst that missed with one and the same key. Eight keep a ring
@@ -51,7 +54,11 @@ pub const UPCALLS_WAITING_MAX: usize = 2 * BURST_LEN_MAX;
 /// Ports that one datapath can have. Counters and transmit buffers of a worker are arrays of this length.
 pub const PORT_COUNT_MAX: usize = 1024;
 
-/// A poll-mode worker, counted from 0.
+/// Workers that one datapath can have.
+pub const WORKER_COUNT_MAX: usize = 64;
+
+/// A poll-mode worker. A new one gets the lowest number that is free, so numbers stay small whatever comes and goes;
+/// while workers are changed, those that go keep theirs until they are gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct WorkerId(pub u16);
 
@@ -217,11 +224,28 @@ pub struct WorkerStats {
     pub busy_cycles: u64,
     /// Cycles spent in turns that found none, asleep or not.
     pub idle_cycles: u64,
+    /// Longest time that it spent in one turn on what the control thread asked of it.
+    pub commands_time_max: Nanos,
     /// Receive queues that it polls.
-    pub rx_queues: Vec<(DpPort, u16)>,
+    pub rx_queues: Vec<RxQueueStats>,
 }
 
-/// Why a port could not be added or removed.
+/// A receive queue in a worker's hands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RxQueueStats {
+    /// Its port.
+    pub port: DpPort,
+    /// Its number in the port.
+    pub queue: u16,
+    /// Why this worker polls it.
+    pub reason: PlacementReason,
+    /// The core that it is pinned to, whether or not a worker is there.
+    pub pinned_core: Option<u16>,
+    /// Packets that came by it, whoever polled it.
+    pub rx_packets: u64,
+}
+
+/// Why the datapath could not do what it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DpifError {
     /// All port numbers are taken.
@@ -246,6 +270,25 @@ pub enum DpifError {
         worker: WorkerId,
         /// How many it can have.
         limit: usize,
+    },
+    /// There is no such worker: it may just have been removed.
+    #[error("the datapath has no worker {}", .0.0)]
+    NoSuchWorker(WorkerId),
+    /// A number of workers that it can't have.
+    #[error("the datapath can't have {count} workers: 1 to {WORKER_COUNT_MAX}")]
+    WorkerCount {
+        /// How many were asked for.
+        count: usize,
+    },
+    /// A worker's thread could not be started.
+    #[error("cannot start worker {} on core {core:?}: {reason}", .worker.0)]
+    WorkerNotStarted {
+        /// The number that it was to have.
+        worker: WorkerId,
+        /// Where it was to run.
+        core: Option<u16>,
+        /// What went wrong and what to do.
+        reason: String,
     },
 }
 
@@ -273,11 +316,41 @@ pub trait Dpif: fmt::Debug {
     /// What was counted on a port.
     fn port_stats(&self, port: DpPort) -> Option<PortStats>;
 
+    /// Makes the workers those of `cores`, one for each element, pinned where it names a core. A worker whose core is
+    /// asked for again stays as it is; where no core is named, so do the lowest numbers. When this returns:
+    ///
+    /// - every receive queue is polled by a worker that stays or has come, placed by [`placement`];
+    /// - of a worker that is gone everything is done: commands are carried out and packets sent, upcalls that it
+    ///   sent come by [`Dpif::recv_upcalls`] under the name of a worker that is there, its flow records are finished
+    ///   and come by [`Dpif::recv_flow_records`], its megaflows are removed without [`Dpif::flow_del`] and their
+    ///   last counters come by [`Dpif::recv_retired`];
+    /// - ports have all that they counted.
+    ///
+    /// Waits for workers as [`Dpif::synchronize`] does, and for the threads of those that go. Queues that stay where
+    /// they are are polled all the while; one that moves is not polled between its release and its taking over, for
+    /// about a turn of both workers, and its packets wait in the device.
+    ///
+    /// # Errors
+    /// [`DpifError::WorkerCount`], [`DpifError::WorkerNotStarted`], or a device without a transmit queue for a new
+    /// worker. Nothing is changed then.
+    fn set_workers(&mut self, cores: &[Option<u16>]) -> Result<(), DpifError>;
+
+    /// Pins receive queues of a port to cores, by their numbers; queues that are not named are placed automatically.
+    /// Queues that are elsewhere move, as in [`Dpif::set_workers`].
+    ///
+    /// # Errors
+    /// [`DpifError::NoSuchPort`].
+    fn set_rx_affinity(&mut self, port: DpPort, affinity: &BTreeMap<u16, u16>) -> Result<(), DpifError>;
+
+    /// Sets how queues are placed, and places them so.
+    fn set_placement(&mut self, rules: PlacementRules);
+
     /// Installs a megaflow and lets its waiting packets through. Takes effect when the worker next looks;
     /// commands to one worker take effect in order.
     ///
     /// # Errors
-    /// [`DpifError::TooManyMegaflows`]; the waiting packets are then executed all the same, uncached.
+    /// [`DpifError::TooManyMegaflows`], or [`DpifError::NoSuchWorker`]; the waiting packets are then executed all
+    /// the same, uncached.
     fn flow_put(&mut self, put: FlowPut) -> Result<MegaflowId, DpifError>;
 
     /// Replaces a megaflow's actions; its counters go on.
@@ -302,7 +375,7 @@ pub trait Dpif: fmt::Debug {
     /// All installed megaflows, in the order of their ids.
     fn flow_dump(&self) -> Vec<MegaflowInfo>;
 
-    /// Has a worker carry out actions on packets.
+    /// Has a worker carry out actions on packets; another, if it is gone.
     fn execute(&mut self, execute: Execute);
 
     /// Takes up to `max` upcalls that wait, fairly from all workers, and appends them to `into`.
@@ -347,7 +420,7 @@ pub trait Dpif: fmt::Debug {
     /// Counters of every worker.
     fn worker_stats(&self) -> Vec<WorkerStats>;
 
-    /// The workers there are.
+    /// The workers there are, in order; their numbers may have gaps.
     fn workers(&self) -> Vec<WorkerId>;
 
     /// Whether every worker still runs. One that does not has ended in a panic: its ports are no longer served,

@@ -28,14 +28,15 @@
 
 mod edit;
 
+use super::placement::{self, QueuePlace, WorkerPlace};
 use super::{
     Action, Actions, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
     MegaflowInfo, MegaflowStats, Meter, MeterConfig, MeterId, MeterStats, MeterVerdict, MeteringConfig,
-    PORT_COUNT_MAX, PortStats, RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX, RetiredMegaflow,
-    UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall, UpcallKind, UserspaceCookie, WorkerId, WorkerStats,
-    is_nested_within_bounds,
+    PORT_COUNT_MAX, PlacementReason, PlacementRules, PortStats, RECIRCULATION_COUNT_MAX,
+    RECIRCULATION_DEPTH_MAX, RetiredMegaflow, RxQueueStats, UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall,
+    UpcallKind, UserspaceCookie, WORKER_COUNT_MAX, WorkerId, WorkerStats, is_nested_within_bounds,
 };
-use crate::flow::extract::{FRAME_SIZE_MIN, extract};
+use crate::flow::extract::{FRAME_SIZE_MIN, extract, extract_packet};
 use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, Field, FlowKey, FlowMask};
 use crate::netdev::{Netdev, NetdevError, RxQueue, TxQueue};
@@ -103,7 +104,9 @@ impl ModelAccounts {
 #[derive(Debug)]
 struct ModelPort {
     netdev: Box<dyn Netdev>,
-    rx_queues: Vec<(WorkerId, Box<dyn RxQueue>)>,
+    rx_queues: Vec<ModelQueue>,
+    /// Cores that queues are pinned to, by their numbers.
+    affinity: BTreeMap<u16, u16>,
     tx_queue: Box<dyn TxQueue>,
     /// Packets to transmit at the end of the turn.
     waiting: Vec<Packet>,
@@ -111,7 +114,15 @@ struct ModelPort {
 }
 
 #[derive(Debug)]
+struct ModelQueue {
+    at: Option<(WorkerId, PlacementReason)>,
+    queue: Box<dyn RxQueue>,
+    rx_packets: u64,
+}
+
+#[derive(Debug)]
 struct ModelWorker {
+    core: Option<u16>,
     upcalls: VecDeque<Upcall>,
     stats: WorkerStats,
 }
@@ -121,7 +132,10 @@ struct ModelWorker {
 pub struct ModelDpif {
     config: ModelConfig,
     ports: BTreeMap<DpPort, ModelPort>,
-    workers: Vec<ModelWorker>,
+    workers: BTreeMap<WorkerId, ModelWorker>,
+    rules: PlacementRules,
+    /// Upcalls of workers that are gone.
+    orphans: VecDeque<Upcall>,
     megaflows: BTreeMap<MegaflowId, MegaflowInfo>,
     next_megaflow: u64,
     retired: VecDeque<RetiredMegaflow>,
@@ -171,6 +185,7 @@ fn no_worker_stats(worker: WorkerId) -> WorkerStats {
         exporter_records: Vec::new(),
         busy_cycles: 0,
         idle_cycles: 0,
+        commands_time_max: Nanos(0),
         rx_queues: Vec::new(),
     }
 }
@@ -229,6 +244,12 @@ enum End {
     TtlExpired,
 }
 
+impl ModelWorker {
+    fn new(id: WorkerId, core: Option<u16>) -> ModelWorker {
+        ModelWorker { core, upcalls: VecDeque::new(), stats: no_worker_stats(id) }
+    }
+}
+
 impl ModelDpif {
     /// A model without ports.
     ///
@@ -236,10 +257,14 @@ impl ModelDpif {
     /// If it is to have no worker.
     pub fn new(config: ModelConfig) -> ModelDpif {
         assert!(config.worker_count > 0, "a datapath has a worker");
-        let worker = |id| ModelWorker { upcalls: VecDeque::new(), stats: no_worker_stats(WorkerId(id)) };
         ModelDpif {
             ports: BTreeMap::new(),
-            workers: (0..config.worker_count).map(worker).collect(),
+            workers: (0..config.worker_count)
+                .map(WorkerId)
+                .map(|id| (id, ModelWorker::new(id, None)))
+                .collect(),
+            rules: PlacementRules::default(),
+            orphans: VecDeque::new(),
             megaflows: BTreeMap::new(),
             next_megaflow: 1,
             retired: VecDeque::new(),
@@ -253,6 +278,41 @@ impl ModelDpif {
             next_worker: 0,
             config,
         }
+    }
+
+    fn worker_mut(&mut self, worker: WorkerId) -> &mut ModelWorker {
+        self.workers.get_mut(&worker).expect("the model asks for workers that there are")
+    }
+
+    /// The worker, or the first there is if it is gone.
+    fn or_first(&self, worker: WorkerId) -> WorkerId {
+        let first = self.workers.keys().next();
+        if self.workers.contains_key(&worker) { worker } else { *first.expect("there is a worker") }
+    }
+
+    /// Gives every queue a worker.
+    fn place_queues(&mut self, even_out: bool) {
+        let mut queues = Vec::new();
+        for (&port, entry) in &self.ports {
+            for (queue, rx) in (0..).zip(&entry.rx_queues) {
+                let pinned = entry.affinity.get(&queue).copied();
+                queues.push(QueuePlace { port, queue, pinned, at: rx.at, load: 0 });
+            }
+        }
+        let place =
+            |(&worker, entry): (&WorkerId, &ModelWorker)| WorkerPlace { worker, core: entry.core, load: 0 };
+        let workers: Vec<WorkerPlace> = self.workers.iter().map(place).collect();
+        placement::place(&mut queues, &workers, self.rules, even_out);
+        for place in queues {
+            let entry = self.ports.get_mut(&place.port).expect("the port is there");
+            entry.rx_queues[usize::from(place.queue)].at = place.at;
+        }
+    }
+
+    /// The first worker that polls a queue of the port, or the first of all.
+    fn worker_of_port(&self, port: DpPort) -> WorkerId {
+        let polling = self.ports.get(&port).and_then(|entry| entry.rx_queues.iter().find_map(|rx| rx.at));
+        polling.map_or_else(|| *self.workers.keys().next().expect("there is a worker"), |(worker, _)| worker)
     }
 
     /// What came and what became of it.
@@ -292,16 +352,18 @@ impl ModelDpif {
     /// Receives one burst from one queue; returns how many packets there were.
     fn poll(&mut self, port: DpPort, index: usize) -> usize {
         let Some(entry) = self.ports.get_mut(&port) else { return 0 };
-        let (worker, queue) = &mut entry.rx_queues[index];
-        let (worker, mut burst) = (*worker, PacketBatch::new());
-        let count = queue.rx_burst(&mut burst);
+        let rx = &mut entry.rx_queues[index];
+        let Some((worker, _)) = rx.at else { return 0 };
+        let mut burst = PacketBatch::new();
+        let count = rx.queue.rx_burst(&mut burst);
+        rx.rx_packets += count as u64;
         if count == 0 {
             return 0;
         }
         entry.stats.rx_packets += count as u64;
         entry.stats.rx_bytes += burst.iter().map(|packet| packet.size() as u64).sum::<u64>();
         self.accounts.received += count as u64;
-        let stats = &mut self.workers[usize::from(worker.0)].stats;
+        let stats = &mut self.worker_mut(worker).stats;
         stats.rx_packets += count as u64;
         let class = [1, 2, 4, 8, 16, 31].iter().filter(|&&largest| count > largest).count();
         stats.rx_bursts[class] += 1;
@@ -317,17 +379,17 @@ impl ModelDpif {
             return self.drop_packet(port, DropReason::Malformed);
         }
         let mut key = FlowKey::ZERO;
-        extract(packet.data(), port, &mut key);
+        extract_packet(&packet, port, &mut key);
         let id = self.lookup(worker, &key);
         match id {
             Some(id) => self.apply(id, &key, packet),
-            None => self.upcall(worker, UpcallKind::Miss, &key, packet.data()),
+            None => self.upcall(worker, UpcallKind::Miss, &key, &packet.to_vec()),
         }
     }
 
     /// One megaflow after another.
     fn lookup(&mut self, worker: WorkerId, key: &FlowKey) -> Option<MegaflowId> {
-        let stats = &mut self.workers[usize::from(worker.0)].stats;
+        let stats = &mut self.workers.get_mut(&worker).expect("it received the packet").stats;
         for megaflow in self.megaflows.values().filter(|megaflow| megaflow.worker == worker) {
             stats.megaflow_probes += 1;
             if megaflow.mask.agree(&megaflow.key, key) {
@@ -358,7 +420,7 @@ impl ModelDpif {
 
     fn carry_out(&mut self, worker: WorkerId, actions: &[Action], key: &FlowKey, packet: &Packet) {
         self.recirculations = 0;
-        self.carry_out_list(actions, Run::new(worker, key, packet.data(), HEADROOM_SIZE));
+        self.carry_out_list(actions, Run::new(worker, key, &packet.to_vec(), HEADROOM_SIZE));
     }
 
     /// Carries a list out on a packet of its own.
@@ -394,7 +456,7 @@ impl ModelDpif {
         }
         self.recirculations += 1;
         let key = FlowKey { recirc_id, ..run.key_now() };
-        self.workers[usize::from(run.worker.0)].stats.recirculations += 1;
+        self.worker_mut(run.worker).stats.recirculations += 1;
         let Some(id) = self.lookup(run.worker, &key) else {
             return self.upcall(run.worker, UpcallKind::Miss, &key, &run.frame.bytes);
         };
@@ -536,7 +598,7 @@ impl ModelDpif {
     fn send_upcalls(&mut self) {
         for upcall in std::mem::take(&mut self.burst_upcalls) {
             let (count, in_port) = (upcall.packets.len() as u64, upcall.key.in_port);
-            let worker = &mut self.workers[usize::from(upcall.worker.0)];
+            let worker = self.workers.get_mut(&upcall.worker).expect("it sent the upcall");
             let of_port = worker.upcalls.iter().filter(|waiting| waiting.key.in_port == in_port);
             let waiting: usize = of_port.map(|waiting| waiting.packets.len()).sum();
             let lost = if waiting + upcall.packets.len() > self.config.upcall_quota {
@@ -561,7 +623,7 @@ impl ModelDpif {
                     self.stats_of(in_port).consumed += count;
                 }
             }
-            self.workers[usize::from(upcall.worker.0)].upcalls.push_back(upcall);
+            self.worker_mut(upcall.worker).upcalls.push_back(upcall);
         }
     }
 
@@ -589,17 +651,24 @@ impl ModelDpif {
         }
     }
 
-    fn least_loaded_worker(&self) -> WorkerId {
-        let load = |id: &u16| self.workers[usize::from(*id)].stats.rx_queues.len();
-        WorkerId((0..self.config.worker_count).min_by_key(load).expect("there is a worker"))
-    }
-
     fn give(&mut self, worker: WorkerId, actions: &Actions, packets: Vec<(FlowKey, Packet)>) {
         for (key, packet) in packets {
             self.accounts.given += 1;
             self.carry_out(worker, actions, &key, &packet);
         }
         self.flush();
+    }
+
+    fn rx_queues_of(&self, worker: WorkerId) -> Vec<RxQueueStats> {
+        let mut queues = Vec::new();
+        for (&port, entry) in &self.ports {
+            for (queue, rx) in (0..).zip(&entry.rx_queues) {
+                let Some((_, reason)) = rx.at.filter(|(at, _)| *at == worker) else { continue };
+                let pinned_core = entry.affinity.get(&queue).copied();
+                queues.push(RxQueueStats { port, queue, reason, pinned_core, rx_packets: rx.rx_packets });
+            }
+        }
+        queues
     }
 
     fn megaflows_of(&self, worker: WorkerId) -> impl Iterator<Item = &MegaflowInfo> {
@@ -615,16 +684,12 @@ impl Dpif for ModelDpif {
         let tx_queue = netdev.take_tx_queue(0).ok_or_else(|| in_use.clone())?;
         let mut rx_queues = Vec::new();
         for index in 0..netdev.rx_queue_count() {
-            rx_queues.push(netdev.take_rx_queue(index).ok_or_else(|| in_use.clone())?);
+            let queue = netdev.take_rx_queue(index).ok_or_else(|| in_use.clone())?;
+            rx_queues.push(ModelQueue { at: None, queue, rx_packets: 0 });
         }
-        let mut assigned = Vec::new();
-        for (index, queue) in rx_queues.into_iter().enumerate() {
-            let worker = self.least_loaded_worker();
-            self.workers[usize::from(worker.0)].stats.rx_queues.push((port, index as u16));
-            assigned.push((worker, queue));
-        }
-        let entry = ModelPort { netdev, rx_queues: assigned, tx_queue, waiting: Vec::new(), stats: NO_STATS };
-        self.ports.insert(port, entry);
+        let (affinity, waiting, stats) = (BTreeMap::new(), Vec::new(), NO_STATS);
+        self.ports.insert(port, ModelPort { netdev, rx_queues, affinity, tx_queue, waiting, stats });
+        self.place_queues(false);
         Ok(port)
     }
 
@@ -633,9 +698,6 @@ impl Dpif for ModelDpif {
         let ModelPort { netdev, rx_queues, tx_queue, .. } =
             self.ports.remove(&port).ok_or(DpifError::NoSuchPort(port))?;
         drop((rx_queues, tx_queue));
-        for worker in &mut self.workers {
-            worker.stats.rx_queues.retain(|(of, _)| *of != port);
-        }
         Ok(netdev.close()?)
     }
 
@@ -653,6 +715,10 @@ impl Dpif for ModelDpif {
 
     fn flow_put(&mut self, put: FlowPut) -> Result<MegaflowId, DpifError> {
         let FlowPut { worker, key, mask, actions, packets } = put;
+        if !self.workers.contains_key(&worker) {
+            self.give(self.or_first(worker), &actions, packets);
+            return Err(DpifError::NoSuchWorker(worker));
+        }
         if self.megaflows_of(worker).count() >= self.config.megaflows_max {
             self.give(worker, &actions, packets);
             return Err(DpifError::TooManyMegaflows { worker, limit: self.config.megaflows_max });
@@ -695,15 +761,18 @@ impl Dpif for ModelDpif {
 
     fn execute(&mut self, execute: Execute) {
         let Execute { worker, packets, actions } = execute;
-        self.give(worker, &actions, packets);
+        self.give(self.or_first(worker), &actions, packets);
     }
 
     fn recv_upcalls(&mut self, into: &mut Vec<Upcall>, max: usize) -> usize {
         // One from each worker in turn, going on where the last call ended.
         let (before, count) = (into.len(), self.workers.len());
+        let orphans = self.orphans.len().min(max);
+        into.extend(self.orphans.drain(..orphans));
         let mut empty_in_a_row = 0;
         while into.len() - before < max && empty_in_a_row < count {
-            let upcall = self.workers[self.next_worker].upcalls.pop_front();
+            let next = self.workers.values_mut().nth(self.next_worker);
+            let upcall = next.and_then(|worker| worker.upcalls.pop_front());
             self.next_worker = (self.next_worker + 1) % count;
             empty_in_a_row = if upcall.is_some() { 0 } else { empty_in_a_row + 1 };
             into.extend(upcall);
@@ -760,8 +829,10 @@ impl Dpif for ModelDpif {
     fn synchronize(&mut self) {}
 
     fn worker_stats(&self) -> Vec<WorkerStats> {
-        let mut all: Vec<_> = self.workers.iter().map(|worker| worker.stats.clone()).collect();
+        let mut all: Vec<_> = self.workers.values().map(|worker| worker.stats.clone()).collect();
         for stats in &mut all {
+            stats.core = self.workers[&stats.worker].core;
+            stats.rx_queues = self.rx_queues_of(stats.worker);
             let masks: std::collections::HashSet<FlowMask> =
                 self.megaflows_of(stats.worker).map(|megaflow| megaflow.mask).collect();
             stats.megaflows = self.megaflows_of(stats.worker).count() as u64;
@@ -771,7 +842,58 @@ impl Dpif for ModelDpif {
     }
 
     fn workers(&self) -> Vec<WorkerId> {
-        (0..self.config.worker_count).map(WorkerId).collect()
+        self.workers.keys().copied().collect()
+    }
+
+    fn set_workers(&mut self, cores: &[Option<u16>]) -> Result<(), DpifError> {
+        if !(1..=WORKER_COUNT_MAX).contains(&cores.len()) {
+            return Err(DpifError::WorkerCount { count: cores.len() });
+        }
+        let mut coming = cores.to_vec();
+        let mut gone = Vec::new();
+        for (&id, worker) in &self.workers {
+            match coming.iter().position(|core| *core == worker.core) {
+                Some(index) => drop(coming.remove(index)),
+                None => gone.push(id),
+            }
+        }
+        // Those that go keep their numbers until those that come have theirs.
+        for &core in &coming {
+            let id = (0..).map(WorkerId).find(|id| !self.workers.contains_key(id)).expect("one is free");
+            self.workers.insert(id, ModelWorker::new(id, core));
+        }
+        let left: Vec<_> = gone.into_iter().filter_map(|id| self.workers.remove_entry(&id)).collect();
+        if left.is_empty() && coming.is_empty() {
+            return Ok(());
+        }
+        self.place_queues(true);
+        for (id, worker) in left {
+            for mut upcall in worker.upcalls {
+                upcall.worker = self.worker_of_port(upcall.key.in_port);
+                self.orphans.push_back(upcall);
+            }
+            let first = self.or_first(id);
+            self.orphans
+                .iter_mut()
+                .filter(|upcall| upcall.worker == id)
+                .for_each(|upcall| upcall.worker = first);
+            let of_it: Vec<MegaflowId> = self.megaflows_of(id).map(|megaflow| megaflow.id).collect();
+            of_it.into_iter().for_each(|id| drop(self.flow_del(id)));
+        }
+        self.next_worker = 0;
+        Ok(())
+    }
+
+    fn set_rx_affinity(&mut self, port: DpPort, affinity: &BTreeMap<u16, u16>) -> Result<(), DpifError> {
+        let entry = self.ports.get_mut(&port).ok_or(DpifError::NoSuchPort(port))?;
+        entry.affinity.clone_from(affinity);
+        self.place_queues(false);
+        Ok(())
+    }
+
+    fn set_placement(&mut self, rules: PlacementRules) {
+        self.rules = rules;
+        self.place_queues(false);
     }
 
     fn is_alive(&self) -> bool {

@@ -144,6 +144,8 @@ families! {
         "Packets that no flow record could count: the metering cache was full and its records could not leave.";
     WORKER_INSTALLS_FAILED: Counter "penstock_worker_installs_failed_total" ["worker"]
         "Megaflows that found no room in the worker's classifier.";
+    WORKER_COMMANDS_MAX: Gauge "penstock_worker_commands_max_seconds" ["worker"]
+        "Longest time that a worker spent in one turn on what the control thread asked of it.";
     WORKER_METERING_RECORDS: Gauge "penstock_worker_metering_records" ["worker"]
         "Flow records open in the metering cache.";
     WORKER_CYCLES: Counter "penstock_worker_cycles_total" ["worker", "state"]
@@ -404,6 +406,10 @@ fn collect_workers(families: &mut Collected, workers: &[WorkerStats]) {
     add(&WORKER_UNMETERED, |worker| worker.unmetered_packets);
     add(&WORKER_INSTALLS_FAILED, |worker| worker.installs_failed);
     add(&WORKER_METERING_RECORDS, |worker| worker.metering_records);
+    families.add(
+        &WORKER_COMMANDS_MAX,
+        named().map(|(name, worker)| ([name], worker.commands_time_max.0 as f64 / 1e9)),
+    );
 }
 
 /// A worker's bursts as a cumulative histogram.

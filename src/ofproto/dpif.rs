@@ -23,8 +23,10 @@ use super::{
     MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats, PortConfig,
     PortInfo, SampledPacket, TableStats, take,
 };
-use crate::dpif::{Dpif, Execute, ExporterId, FlowRecord, MeterId, MeteringConfig, WorkerId};
-use crate::flow::extract::extract;
+use crate::dpif::{
+    Dpif, DpifError, Execute, ExporterId, FlowRecord, MeterId, MeteringConfig, PlacementRules, WorkerId,
+};
+use crate::flow::extract::extract_packet;
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::Netdev;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
@@ -244,6 +246,35 @@ impl OfprotoDpif {
         }
     }
 
+    /// Changes the workers: [`Dpif::set_workers`]. What the megaflows of those that go have counted is credited.
+    ///
+    /// # Errors
+    /// The datapath's; nothing is changed then.
+    pub fn set_workers(&mut self, cores: &[Option<u16>]) -> Result<(), DpifError> {
+        self.dpif.set_workers(cores)?;
+        let workers = self.dpif.workers();
+        for id in self.megaflows.of_others(&workers) {
+            let recirc_ids = self.megaflows.retire(id, self.pass);
+            self.release_ids(&recirc_ids);
+        }
+        self.take_retired();
+        self.release_dying();
+        Ok(())
+    }
+
+    /// Pins receive queues of a port to cores: [`Dpif::set_rx_affinity`].
+    ///
+    /// # Errors
+    /// The datapath's.
+    pub fn set_rx_affinity(&mut self, port: DpPort, affinity: &BTreeMap<u16, u16>) -> Result<(), DpifError> {
+        self.dpif.set_rx_affinity(port, affinity)
+    }
+
+    /// Sets how receive queues are placed on workers.
+    pub fn set_placement(&mut self, rules: PlacementRules) {
+        self.dpif.set_placement(rules);
+    }
+
     /// Tells the datapath what all bridges meter.
     fn set_metering(&mut self) {
         let ipfix = self.bridges.iter().filter_map(|(_, bridge)| bridge.config.ipfix.as_ref());
@@ -260,7 +291,7 @@ impl OfprotoDpif {
         let ports = self.bridges.get(bridge).map(|bridge| &bridge.ports);
         let port = ports.and_then(|ports| ports.get(&packet_out.in_port));
         let mut key = FlowKey::ZERO;
-        extract(packet_out.packet.data(), port.map_or(DpPort::NONE, |port| port.dp_port), &mut key);
+        extract_packet(&packet_out.packet, port.map_or(DpPort::NONE, |port| port.dp_port), &mut key);
         key
     }
 }

@@ -174,6 +174,7 @@ impl Megaflows {
         let Some(flow) = self.flows.remove(&id) else { return Vec::new() };
         let worker = self.workers.get_mut(&flow.worker).expect("every megaflow is indexed");
         worker.count -= 1;
+        let is_last = worker.count == 0;
         let masks = worker.by_mask.iter_mut();
         if let Some(position) = masks.enumerate().find_map(|(i, (mask, keys))| {
             let is_its = *mask == flow.mask;
@@ -195,6 +196,9 @@ impl Megaflows {
             if ids.is_empty() {
                 worker.by_recirc_id.remove(&flow.key.recirc_id);
             }
+        }
+        if is_last {
+            self.workers.remove(&flow.worker);
         }
         let Megaflow { credits, growth, pushed, recirc_ids, .. } = flow;
         self.retiring.insert(id, Retiring { credits, growth, pushed, pass });
@@ -259,6 +263,12 @@ impl Megaflows {
     pub(super) fn of_recirc_id(&self, recirc_id: u32) -> Vec<MegaflowId> {
         let workers = self.workers.values();
         workers.filter_map(|worker| worker.by_recirc_id.get(&recirc_id)).flatten().copied().collect()
+    }
+
+    /// Megaflows of workers that are not among these.
+    pub(super) fn of_others(&self, workers: &[WorkerId]) -> Vec<MegaflowId> {
+        let gone = self.workers.iter().filter(|(worker, _)| !workers.contains(worker));
+        gone.flat_map(|(_, flows)| flows.by_port.values()).flatten().copied().collect()
     }
 
     /// Whether a worker at its limit may have another megaflow for a port, and what must make room for it.
@@ -326,7 +336,7 @@ mod tests {
         assert_eq!((flows.find(WorkerId(0), &other), flows.oldest_retiring_pass()), (None, Some(5)));
         assert!(flows.take_retired(MegaflowId(1)).is_some() && flows.take_retired(MegaflowId(1)).is_none());
         assert_eq!((flows.oldest_retiring_pass(), flows.of_port(DpPort(3))), (None, vec![]));
-        assert!(flows.workers[&WorkerId(0)].by_mask.is_empty());
+        assert!(flows.workers.is_empty());
     }
 
     #[test]

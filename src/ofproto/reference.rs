@@ -113,7 +113,7 @@ impl Reference {
         let Some((id, in_port)) = self.bridges.owner(dp_port) else {
             return self.count_drop(dp_port, DropReason::NoBridge);
         };
-        self.interpret(id, (dp_port, in_port), packet.data(), None);
+        self.interpret(id, (dp_port, in_port), &packet.to_vec(), None);
     }
 
     fn interpret(
@@ -457,7 +457,7 @@ impl Ofproto for Reference {
         };
         let Some(bridge) = self.bridges.get(id) else { return };
         let dp_port = bridge.ports.get(&in_port).map_or(DpPort::NONE, |port| port.dp_port);
-        self.interpret(id, (dp_port, in_port), packet.data(), Some(&actions));
+        self.interpret(id, (dp_port, in_port), &packet.to_vec(), Some(&actions));
     }
 
     fn set_ipfix(&mut self, bridge: BridgeId, ipfix: Option<BridgeIpfix>) -> Result<(), OfprotoError> {

@@ -286,7 +286,7 @@ impl OfprotoDpif {
     }
 
     /// Gives up a megaflow's references.
-    fn release_ids(&mut self, ids: &[u32]) {
+    pub(super) fn release_ids(&mut self, ids: &[u32]) {
         ids.iter().for_each(|&id| self.bridges.recirc.release(id, self.now, self.drains));
     }
 

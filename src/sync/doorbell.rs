@@ -1,7 +1,7 @@
 //! A doorbell: wakes a thread that waits in its event loop, and costs nothing while it does not.
 
+use super::primitive::{AtomicBool, Ordering, fence};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Shared by the thread that sleeps and those that may have something for it.
 ///

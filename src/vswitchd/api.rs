@@ -691,6 +691,8 @@ pub struct WorkerReport {
     pub busy_cycles: u64,
     /// Cycles spent in turns that found none.
     pub idle_cycles: u64,
+    /// Longest time that it spent in one turn on what the control thread asked of it, in seconds.
+    pub commands_time_max_s: f64,
     /// Share of its time that was busy; none before the first turn.
     pub busy_ratio: Option<f64>,
     /// Busy cycles per packet received; none before the first.
@@ -708,6 +710,12 @@ pub struct RxQueueInfo {
     pub port: String,
     /// Its index.
     pub queue: u16,
+    /// Why this worker polls it.
+    pub reason: String,
+    /// The core that it is pinned to, whether or not a worker is there.
+    pub pinned_core: Option<u16>,
+    /// Packets that came by it, whoever polled it.
+    pub rx_packets: u64,
 }
 
 /// Bursts of some sizes.
@@ -736,7 +744,13 @@ impl WorkerReport {
             rx_queues: stats
                 .rx_queues
                 .iter()
-                .map(|&(port, queue)| RxQueueInfo { port: port_name(port), queue })
+                .map(|queue| RxQueueInfo {
+                    port: port_name(queue.port),
+                    queue: queue.queue,
+                    reason: queue.reason.text().to_owned(),
+                    pinned_core: queue.pinned_core,
+                    rx_packets: queue.rx_packets,
+                })
                 .collect(),
             rx_packets: stats.rx_packets,
             emc_hits: stats.emc_hits,
@@ -755,6 +769,7 @@ impl WorkerReport {
             metering_records: stats.metering_records,
             busy_cycles: stats.busy_cycles,
             idle_cycles: stats.idle_cycles,
+            commands_time_max_s: stats.commands_time_max.0 as f64 / 1e9,
             busy_ratio: ratio(stats.busy_cycles, cycles),
             cycles_per_packet: ratio(stats.busy_cycles, stats.rx_packets),
             mean_burst_packets: ratio(stats.rx_packets, bursts),

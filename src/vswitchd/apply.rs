@@ -36,7 +36,7 @@ mod tests;
 
 use super::plan::{BridgeSettings, Change, Placement, Plan, Refusal, Step, plan};
 use super::switch::{BridgeState, FailedPort, PortFault, Switch, SwitchError};
-use crate::config::{self, Config, Dummies, Faults, PortConfig};
+use crate::config::{self, Config, Dummies, Faults, PortConfig, WorkerPlacement};
 use crate::metrics::MetricsServerError;
 use crate::netdev::{Netdev, NetdevConfig, NetdevError, NetdevProvider};
 use crate::ofproto::{self, BridgeId, FlowModError, Ofproto, OfprotoError};
@@ -66,8 +66,8 @@ pub trait Surroundings {
     /// Why they can't be served there; then they are served where they were.
     fn set_metrics_listen(&mut self, listen: Option<SocketAddr>) -> Result<(), MetricsServerError>;
 
-    /// Moves the control thread.
-    fn set_placement(&mut self, placement: &Placement);
+    /// Moves the control thread. Returns the core of each worker, none where it is not pinned.
+    fn set_placement(&mut self, placement: &Placement) -> Vec<Option<u16>>;
 }
 
 /// No process around the switch: a test or a simulation drives it.
@@ -81,7 +81,12 @@ impl Surroundings for NoSurroundings {
         Ok(())
     }
 
-    fn set_placement(&mut self, _placement: &Placement) {}
+    fn set_placement(&mut self, placement: &Placement) -> Vec<Option<u16>> {
+        match &placement.workers {
+            WorkerPlacement::Auto { count } => vec![None; usize::from(*count)],
+            WorkerPlacement::Cores(cores) => cores.iter().copied().map(Some).collect(),
+        }
+    }
 }
 
 /// Where a configuration comes from.
@@ -322,7 +327,7 @@ impl Target for Live<'_> {
                 Ok(vec![step.inverse()])
             }
             Step::Workers(change) => {
-                change.to.iter().for_each(|placement| self.surroundings.set_placement(placement));
+                self.change_workers(change)?;
                 Ok(vec![step.inverse()])
             }
             Step::Bridge { bridge, change } => self.switch.change_bridge(bridge, change),
@@ -338,6 +343,18 @@ impl Target for Live<'_> {
 }
 
 impl Live<'_> {
+    /// If workers can't be started the control thread stays where it was too.
+    fn change_workers(&mut self, change: &Change<Placement>) -> Result<(), SwitchError> {
+        let Some(to) = &change.to else { return Ok(()) };
+        let cores = self.surroundings.set_placement(to);
+        if let Err(source) = self.switch.ofproto.set_workers(&cores) {
+            change.from.iter().for_each(|from| drop(self.surroundings.set_placement(from)));
+            return Err(SwitchError::Workers { source });
+        }
+        self.switch.ofproto.set_placement(to.queue_placement);
+        Ok(())
+    }
+
     fn change_port(
         &mut self,
         bridge: &str,
@@ -650,20 +667,21 @@ impl Switch {
         };
         if manner != Manner::Change {
             tracing::error!(bridge, "{source}; the switch goes on without the port");
-            let PortConfig { number, netdev, vlan } = port.clone();
+            let PortConfig { number, netdev, vlan, rx_affinity } = port.clone();
             let error = source.to_string();
-            let failed = FailedPort { config: netdev, number, vlan, error };
+            let failed = FailedPort { config: netdev, number, vlan, rx_affinity, error };
             self.bridges[index].failed_ports.push(failed);
         }
         if manner == Manner::Start { Ok(()) } else { Err(SwitchError::Port { bridge, source }) }
     }
 
-    /// Changes a port's VLANs.
+    /// Changes a port's VLANs and the places of its queues.
     fn set_port(&mut self, index: usize, port: &PortConfig) -> Result<(), SwitchError> {
         let bridge = &mut self.bridges[index];
         let mut failed = bridge.failed_ports.iter_mut();
         if let Some(failed) = failed.find(|failed| failed.config.name == port.netdev.name) {
             failed.vlan = port.vlan.clone();
+            failed.rx_affinity = port.rx_affinity.clone();
             return Ok(());
         }
         let (id, name) = (bridge.id, bridge.name.clone());
@@ -674,7 +692,9 @@ impl Switch {
             running.map_or_else(|| ofproto::PortConfig::new(&port.netdev.name), |port| port.config);
         let settings = ofproto::PortConfig { vlan: port.vlan.clone(), ..settings };
         let set = self.ofproto.port_set(id, number, settings);
-        set.map_err(|source| SwitchError::Port { bridge: name, source: PortFault::Ofproto(source) })
+        set.map_err(|source| SwitchError::Port { bridge: name, source: PortFault::Ofproto(source) })?;
+        self.pin_queues(id, port);
+        Ok(())
     }
 
     /// Removes a port. Returns what its device said, if it did not close well: the port is gone all the same.

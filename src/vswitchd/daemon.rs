@@ -52,6 +52,11 @@ pub enum DaemonError {
     Switch(#[from] SwitchError),
 }
 
+/// Bytes of memory without hugepages beyond what the ports of the start need, for those that come later. EAL can't get
+/// more of it then, as it can of hugepages. It is address space, which costs nothing until a port uses it: a tap with
+/// one worker takes 15 to 30 MiB.
+const NO_HUGE_SPARE_SIZE: usize = 512 << 20;
+
 /// What changes the least severe log line that is written.
 pub type SetLogLevel = Box<dyn FnMut(LevelFilter)>;
 
@@ -61,10 +66,10 @@ pub fn start_logging(level: LevelFilter) -> SetLogLevel {
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(log_filter(level))
-        .with_filter_reloading()
         .with_target(false)
         .with_ansi(is_terminal)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_filter_reloading();
     let handle = builder.reload_handle();
     builder.init();
     Box::new(move |level| {
@@ -94,15 +99,15 @@ pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -
 
     let devices = Devices { dpdk: start_dpdk(config)? };
     let eal = devices.dpdk.eal().clone();
-    let cores = place_workers(config, &eal.cores().iter().map(|core| core.0 as u16).collect::<Vec<_>>());
-    let others = eal.cores().iter().map(|core| core.0 as u16).filter(|core| !cores.contains(&Some(*core)));
-    let other_cores: Vec<u16> = others.collect();
-    start_translation_threads(other_cores.clone());
+    let available: Vec<u16> = eal.cores().iter().map(|core| core.0 as u16).collect();
+    let placement = Placement::of(&config.workers);
+    let cores = place_workers(&placement, &available);
+    start_translation_threads(other_cores(&available, &cores));
     let datapath = Datapath::threaded(
-        datapath_config(config, cores),
+        datapath_config(config, cores.clone()),
         Arc::clone(&clock),
         main_loop.doorbell(),
-        &mut DpdkThreads(eal.clone()),
+        Box::new(DpdkThreads(eal.clone())),
     )?;
     let process = ProcessInfo {
         dpdk_version: Some(eal.version()),
@@ -114,16 +119,16 @@ pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -
     let mut switch = Switch::new(config, parts)?;
     switch.set_origin(Origin { file, dummies: Dummies::Refused });
     // Last, so that no other thread inherits it.
-    let keep_control_thread = move |control_core: Option<u16>| match control_core {
-        Some(core) => keep_to(&[core]),
-        None => keep_to(&other_cores),
-    };
-    keep_control_thread(config.workers.control_core);
+    keep_control_thread(&placement, &available, &cores);
     if let Some(metrics) = &metrics {
         tracing::info!("metrics at http://{}/metrics", metrics.address());
     }
     tracing::info!(switch = config.switch.name, control = %config.control.socket.display(), "running");
-    let set_placement = Box::new(move |placement: &Placement| keep_control_thread(placement.control_core));
+    let set_placement = Box::new(move |placement: &Placement| {
+        let cores = place_workers(placement, &available);
+        keep_control_thread(placement, &available, &cores);
+        cores
+    });
     let process = Process::new(metrics, set_log_level, set_placement);
     Ok(main_loop.run(switch, Servers { control, process })?)
 }
@@ -144,7 +149,10 @@ fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
     let holders = Holders::new(&netdevs, worker_count, upcall_quota(config.workers.upcall_ring_len) as u32);
     let (memory_size, no_huge_memory_size) = match memory_mib {
         Some(mib) => (mib as usize * (1 << 20), mib as usize * (1 << 20)),
-        None => (dpdk::memory_size(&netdevs, holders), dpdk::no_huge_memory_size(&netdevs, holders)),
+        None => (
+            dpdk::memory_size(&netdevs, holders),
+            dpdk::no_huge_memory_size(&netdevs, holders) + NO_HUGE_SPARE_SIZE,
+        ),
     };
     let pci: Vec<_> = netdevs.iter().filter_map(|netdev| pci_address(&netdev.kind)).collect();
     DpdkNetdevs::start(&dpdk::DpdkConfig {
@@ -174,12 +182,12 @@ fn pci_address(kind: &NetdevKind) -> Option<String> {
 }
 
 /// Gives each worker a core of those that the process may use, or none (and a warning) where there is none left.
-fn place_workers(config: &Config, available: &[u16]) -> Vec<Option<u16>> {
-    match &config.workers.placement {
+fn place_workers(placement: &Placement, available: &[u16]) -> Vec<Option<u16>> {
+    match &placement.workers {
         WorkerPlacement::Cores(wanted) => wanted.iter().map(|core| check_core(*core, available)).collect(),
         WorkerPlacement::Auto { count } => {
             // The highest cores: the kernel's and everybody else's work gathers on the lowest.
-            let free = available.iter().rev().filter(|core| Some(**core) != config.workers.control_core);
+            let free = available.iter().rev().filter(|core| Some(**core) != placement.control_core);
             let mut free: Vec<_> = free.copied().collect();
             if available.len() > 1 && free.len() == available.len() {
                 // Leave one to the control thread.
@@ -247,6 +255,19 @@ fn start_translation_threads(cores: Vec<u16>) {
     }
 }
 
+/// The cores that no worker has.
+fn other_cores(available: &[u16], workers: &[Option<u16>]) -> Vec<u16> {
+    available.iter().copied().filter(|core| !workers.contains(&Some(*core))).collect()
+}
+
+/// Keeps the calling thread, the control thread, to its core, or off the workers'.
+fn keep_control_thread(placement: &Placement, available: &[u16], workers: &[Option<u16>]) {
+    match placement.control_core {
+        Some(core) => keep_to(&[core]),
+        None => keep_to(&other_cores(available, workers)),
+    }
+}
+
 /// Keeps the calling thread, the control thread, to these cores; to any if there are none that no worker owns.
 fn keep_to(cores: &[u16]) {
     if cores.is_empty() {
@@ -274,6 +295,7 @@ impl NetdevProvider for Devices {
 }
 
 /// Threads that DPDK knows, so that they have caches in its pools.
+#[derive(Debug)]
 struct DpdkThreads(Eal);
 
 impl Spawn for DpdkThreads {

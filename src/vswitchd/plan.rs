@@ -38,14 +38,14 @@ use crate::config::{
     BridgeConfig, Config, ControlConfig, DPDK_DEVICE_COUNT_MAX, DpdkConfig, IpfixConfig, MetricsConfig,
     PortConfig, SwitchConfig, WorkerPlacement, WorkersConfig,
 };
-use crate::dpif::PORT_COUNT_MAX;
+use crate::dpif::{PORT_COUNT_MAX, PlacementRules};
 use crate::flow::OfPort;
 use crate::netdev::{NetdevConfig, NetdevKind};
 use crate::ofproto::{VlanMode, VlanSet};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::matching::Match;
 use crate::openflow::{FlowMod, FlowModCommand};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use tracing::level_filters::LevelFilter;
 
@@ -97,6 +97,19 @@ pub struct Placement {
     pub workers: WorkerPlacement,
     /// The control thread.
     pub control_core: Option<u16>,
+    /// How receive queues are placed on the workers.
+    pub queue_placement: PlacementRules,
+}
+
+impl Placement {
+    /// What a configuration says of it.
+    pub fn of(workers: &WorkersConfig) -> Placement {
+        Placement {
+            workers: workers.placement.clone(),
+            control_core: workers.control_core,
+            queue_placement: workers.queue_placement,
+        }
+    }
 }
 
 /// One step of a plan. A step is carried out wholly or not at all.
@@ -106,7 +119,7 @@ pub enum Step {
     LogLevel(Change<LevelFilter>),
     /// `metrics: listen`; `Some(None)` is `off`.
     Metrics(Change<Option<SocketAddr>>),
-    /// `workers: count`, `cores` and `control_core`.
+    /// `workers: count`, `cores`, `control_core` and how queues are placed.
     Workers(Change<Placement>),
     /// A bridge without ports, and its settings. One that goes takes its rules along: whoever may have to take that
     /// back keeps them.
@@ -116,7 +129,8 @@ pub enum Step {
         /// Its settings.
         change: Change<BridgeSettings>,
     },
-    /// A port. If it is there before and after, only its VLANs differ: another device is another port.
+    /// A port. If it is there before and after, only its VLANs and the places of its queues differ: another device is
+    /// another port.
     Port {
         /// Its bridge's name.
         bridge: String,
@@ -272,9 +286,10 @@ fn compare_switch(plan: &mut Plan, old: &SwitchConfig, new: &SwitchConfig) {
 }
 
 fn compare_workers(plan: &mut Plan, old: &WorkersConfig, new: &WorkersConfig) {
-    let WorkersConfig { placement, control_core, idle, emc_entries, megaflows_max, upcall_ring_len } = old;
-    let from = Placement { workers: placement.clone(), control_core: *control_core };
-    let to = Placement { workers: new.placement.clone(), control_core: new.control_core };
+    // The first three are in the placement.
+    let WorkersConfig { placement: _, control_core: _, queue_placement: _, .. } = old;
+    let WorkersConfig { idle, emc_entries, megaflows_max, upcall_ring_len, .. } = old;
+    let (from, to) = (Placement::of(old), Placement::of(new));
     if from != to {
         plan.steps.push(Step::Workers(Change::set(from, to)));
     }
@@ -331,6 +346,7 @@ fn ports(bridge: &BridgeConfig) -> Vec<PortConfig> {
         number: OfPort::LOCAL,
         netdev: netdev.clone(),
         vlan: VlanMode::Trunk { allowed: VlanSet::all() },
+        rx_affinity: BTreeMap::new(),
     });
     own.chain(bridge.ports.iter().cloned()).collect()
 }
@@ -342,8 +358,8 @@ fn compare_ports(steps: &mut Vec<Step>, bridge: &str, old: &[PortConfig], new: &
     for from in old {
         match named(new, &from.netdev.name) {
             Some(to) if is_same_device(from, &to) => {
-                let PortConfig { number: _, netdev: _, vlan } = from;
-                if *vlan != to.vlan {
+                let PortConfig { number: _, netdev: _, vlan, rx_affinity } = from;
+                if (vlan, rx_affinity) != (&to.vlan, &to.rx_affinity) {
                     steps.push(step(Change::set(from.clone(), to)));
                 }
             }

@@ -13,13 +13,16 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use tracing::level_filters::LevelFilter;
 
+/// Moves the control thread; returns the core of each worker: [`Surroundings::set_placement`].
+pub type SetPlacement = Box<dyn FnMut(&Placement) -> Vec<Option<u16>>>;
+
 /// The process.
 pub struct Process {
     metrics: Option<MetricsServer>,
     /// Where the metrics port is polled, once there is a loop.
     poll: Option<(Registry, Range<usize>)>,
     set_log_level: Box<dyn FnMut(LevelFilter)>,
-    set_placement: Box<dyn FnMut(&Placement)>,
+    set_placement: SetPlacement,
 }
 
 impl fmt::Debug for Process {
@@ -33,7 +36,7 @@ impl Process {
     pub fn new(
         metrics: Option<MetricsServer>,
         set_log_level: Box<dyn FnMut(LevelFilter)>,
-        set_placement: Box<dyn FnMut(&Placement)>,
+        set_placement: SetPlacement,
     ) -> Process {
         Process { metrics, poll: None, set_log_level, set_placement }
     }
@@ -93,7 +96,7 @@ impl Surroundings for Process {
         Ok(())
     }
 
-    fn set_placement(&mut self, placement: &Placement) {
-        (self.set_placement)(placement);
+    fn set_placement(&mut self, placement: &Placement) -> Vec<Option<u16>> {
+        (self.set_placement)(placement)
     }
 }

@@ -153,8 +153,8 @@ impl Switch {
         if let Some(worker) = params.worker
             && !dpif.workers().iter().any(|id| id.0 == worker)
         {
-            let count = dpif.workers().len();
-            let message = format!("there is no worker {worker}: workers are numbered 0 to {}", count - 1);
+            let numbers: Vec<String> = dpif.workers().iter().map(|id| id.0.to_string()).collect();
+            let message = format!("there is no worker {worker}, but {}", numbers.join(", "));
             return Err(Error::new(ErrorCode::NotFound, message));
         }
         let now = self.clock.now();

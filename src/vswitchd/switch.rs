@@ -17,7 +17,7 @@ use super::apply::InForce;
 use super::exporters::RetiringExporter;
 use crate::config::{Collector, Config, IpfixConfig, PortConfig};
 use crate::datapath::EXPORTER_COUNT_MAX;
-use crate::dpif::{Dpif, ExporterId, FlowRecord, WorkerStats};
+use crate::dpif::{Dpif, DpifError, ExporterId, FlowRecord, WorkerStats};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
 use crate::ipfix::{Exporter, ExporterConfig, ExporterError, Interface, Moment, SendError, UdpSender};
@@ -28,6 +28,7 @@ use crate::ofproto::{
     PortInfo, VlanMode,
 };
 use crate::sync::{Clock, Nanos, RateLimit};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Flow records taken from the datapath in one go: at most 160 messages of 1 400 octets.
@@ -111,6 +112,12 @@ pub enum SwitchError {
         /// The bridge's name.
         bridge: String,
     },
+    /// Workers that could not be started.
+    #[error("workers: {source}")]
+    Workers {
+        /// What is wrong.
+        source: DpifError,
+    },
     /// A rule that the switch refuses.
     #[error("bridge {bridge}: rule {rule}: {source}")]
     Rule {
@@ -135,6 +142,8 @@ pub struct FailedPort {
     pub number: OfPort,
     /// Its VLANs.
     pub vlan: VlanMode,
+    /// Cores of its receive queues.
+    pub rx_affinity: BTreeMap<u16, u16>,
     /// Why it could not be.
     pub error: String,
 }
@@ -253,6 +262,7 @@ impl Switch {
             start_time_unix_ns,
             packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
         };
+        switch.ofproto.set_placement(config.workers.queue_placement);
         switch.begin(config)?;
         switch.ofproto.settle();
         Ok(switch)
@@ -267,7 +277,17 @@ impl Switch {
         };
         let netdev = self.open_device(config.netdev.clone()).map_err(PortFault::Netdev)?;
         self.ofproto.port_add(bridge, settings, netdev).map_err(PortFault::Ofproto)?;
+        self.pin_queues(bridge, config);
         Ok(())
+    }
+
+    /// Pins a port's receive queues to the cores that the configuration names, if the port is there.
+    pub(super) fn pin_queues(&mut self, bridge: BridgeId, config: &PortConfig) {
+        let ports = self.ofproto.ports(bridge);
+        let Some(port) = ports.iter().find(|port| port.number == config.number) else { return };
+        if let Err(error) = self.ofproto.set_rx_affinity(port.dp_port, &config.rx_affinity) {
+            tracing::error!(port = config.netdev.name, "rx_affinity: {error}");
+        }
     }
 
     /// Makes an exporter.

@@ -23,5 +23,6 @@ mod packet_socket;
 mod ports;
 mod rules;
 mod script;
+mod soak;
 mod switch;
 mod vlan;

@@ -24,6 +24,7 @@ fn edit_both(
     packet: &mut Packet,
     layout: &mut PacketLayout,
 ) -> String {
+    let packet = &mut packet.headers_mut().expect("the heap has room");
     match rng.u8(..16) {
         0 => {
             let (tpid, tci) = (*rng.choice(&[0x8100, 0x88a8]).expect("two"), rng.u16(..));
@@ -361,7 +362,8 @@ fn limits_and_absent_things_are_errors_and_lose_no_packet() {
     assert_eq!(bench.dpif.flow_put(put), Err(DpifError::TooManyMegaflows { worker: W0, limit: 1 }));
     assert_eq!(bench.ports[1].take_tx().len(), 1, "executed uncached");
     assert_eq!(bench.dpif.workers(), [W0, WorkerId(1)]);
-    assert_eq!(bench.dpif.worker_stats()[1].rx_queues, [(DpPort(1), 0)]);
+    let queues = &bench.dpif.worker_stats()[1].rx_queues;
+    assert_eq!(queues.iter().map(|rx| (rx.port, rx.queue)).collect::<Vec<_>>(), [(DpPort(1), 0)]);
     assert_eq!(bench.dpif.flow_del(id), Ok(()));
     assert_eq!(bench.dpif.flow_del(id), Err(DpifError::NoSuchMegaflow(id)));
     assert_eq!(bench.dpif.flow_modify(id, vec![]), Err(DpifError::NoSuchMegaflow(id)));

@@ -1,11 +1,17 @@
 use super::*;
-use crate::dpif::{PortStats, WorkerId};
+use crate::dpif::{PlacementReason, PortStats, RxQueueStats, WorkerId};
 use crate::flow::DpPort;
 use crate::metrics::snapshot::{BridgeMetrics, ConfigMetrics, ExporterMetrics, MemoryMetrics, PoolMetrics};
 use crate::netdev::{Link, NetdevStats};
+use crate::sync::Nanos;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
+
+fn rx_queue(queue: u16) -> RxQueueStats {
+    let reason = PlacementReason::FewestQueues;
+    RxQueueStats { port: DpPort(0), queue, reason, pinned_core: None, rx_packets: 1 }
+}
 
 /// A snapshot in which every number differs from every other, so that none can stand in for another.
 fn snapshot() -> MetricsSnapshot {
@@ -83,7 +89,8 @@ fn snapshot() -> MetricsSnapshot {
             exporter_records: Vec::new(),
             busy_cycles: number(),
             idle_cycles: number(),
-            rx_queues: vec![(DpPort(0), 0), (DpPort(1), 0)],
+            commands_time_max: Nanos(250_000),
+            rx_queues: [0, 1].map(rx_queue).to_vec(),
         }],
         exporters: vec![ExporterMetrics {
             bridge: "br0".into(),
@@ -219,6 +226,7 @@ fn no_number_is_taken_for_another() {
     ] {
         assert_eq!(value(&text, &format!("penstock_worker_{series}")), expected as f64, "{series}");
     }
+    assert_eq!(value(&text, "penstock_worker_commands_max_seconds{worker=\"3\"}"), 0.000_25);
     let exporter = &snapshot.exporters[0];
     let labels = "{bridge=\"br0\",collector=\"udp:192.0.2.1:4739\"}";
     assert_eq!(value(&text, &format!("penstock_ipfix_records_total{labels}")), exporter.records as f64);

@@ -8,7 +8,7 @@ use super::units;
 use crate::vswitchd::api::{
     BridgeInfo, DumpFlowsReply, DumpMegaflowsReply, DumpPortsReply, ExporterInfo, FdbReply, FlowInfo,
     FlowModReply, IpfixReply, LinkInfo, MegaflowInfo, PmdReply, PortCounters, PortInfo, PortVlan, Reply,
-    ShowReply, StopReply, VersionReply, WorkerReport,
+    RxQueueInfo, ShowReply, StopReply, VersionReply, WorkerReport,
 };
 use Column::{Fixed, Number, Text};
 
@@ -362,8 +362,7 @@ fn pmd_worker(worker: &WorkerReport) -> String {
     let core = worker.core.map_or("no core of its own".to_owned(), |core| format!("core {core}"));
     let mut text =
         format!("worker {} on {core}: {} busy\n", worker.worker, units::percent(worker.busy_ratio));
-    let queues: Vec<String> =
-        worker.rx_queues.iter().map(|queue| format!("{}/{}", queue.port, queue.queue)).collect();
+    let queues: Vec<String> = worker.rx_queues.iter().map(rx_queue).collect();
     let queues = if queues.is_empty() { "none".to_owned() } else { queues.join(", ") };
     let share = |part: u64| {
         let ratio = (worker.rx_packets > 0).then(|| part as f64 / worker.rx_packets as f64);
@@ -404,11 +403,21 @@ fn pmd_worker(worker: &WorkerReport) -> String {
                 }
             ),
         ),
+        ("longest commands", format!("{:.0} us in one turn", worker.commands_time_max_s * 1e6)),
     ];
     for (name, value) in facts {
         text.push_str(&fact(name, &value));
     }
     text
+}
+
+/// A queue and why it is where it is.
+fn rx_queue(queue: &RxQueueInfo) -> String {
+    let reason = match queue.pinned_core {
+        Some(core) => queue.reason.replace("pinned core", &format!("pinned core {core}")),
+        None => queue.reason.clone(),
+    };
+    format!("{}/{} ({reason})", queue.port, queue.queue)
 }
 
 fn bursts(worker: &WorkerReport) -> String {

@@ -1,7 +1,8 @@
 use super::*;
-use crate::dpif::{DropReason, PortStats, WorkerId, WorkerStats};
+use crate::dpif::{DropReason, PlacementReason, PortStats, RxQueueStats, WorkerId, WorkerStats};
 use crate::flow::DpPort;
 use crate::netdev::NetdevStats;
+use crate::sync::Nanos;
 use crate::vswitchd::api::{self, ExporterState, FdbEntry, Request, WorkerSummary};
 
 fn port(name: &str, of_port: &str, vlan: PortVlan) -> PortInfo {
@@ -79,7 +80,23 @@ fn worker_report() -> WorkerReport {
         exporter_records: Vec::new(),
         busy_cycles: 800_000_000,
         idle_cycles: 2_400_000_000,
-        rx_queues: vec![(DpPort(0), 0), (DpPort(1), 2)],
+        commands_time_max: Nanos(231_000),
+        rx_queues: vec![
+            RxQueueStats {
+                port: DpPort(0),
+                queue: 0,
+                reason: PlacementReason::PinnedCoreHasNoWorker,
+                pinned_core: Some(9),
+                rx_packets: 1,
+            },
+            RxQueueStats {
+                port: DpPort(1),
+                queue: 2,
+                reason: PlacementReason::Pinned,
+                pinned_core: Some(3),
+                rx_packets: 3_999_999,
+            },
+        ],
     };
     WorkerReport::new(&stats, |port| format!("tap{port}"))
 }
@@ -266,7 +283,7 @@ fn pmd_reads_so() {
         text(Reply::Pmd(PmdReply { workers: vec![worker_report()] })),
         "\
 worker 1 on core 3: 25.0% busy
-  queues polled      tap0/0, tap1/2
+  queues polled      tap0/0 (pinned core 9 has no worker), tap1/2 (pinned)
   packets            4.00M
   cycles per packet  200
   mean burst         32.0 packets
@@ -278,6 +295,7 @@ worker 1 on core 3: 25.0% busy
   upcalls            900, 2 packets lost
   installed          40 megaflows in 1 mask class, 8123 EMC entries
   metered            4.00M packets, 55 records open
+  longest commands   231 us in one turn
 "
     );
 }
@@ -306,6 +324,7 @@ fn a_worker_that_has_done_nothing_divides_by_nothing() {
         exporter_records: Vec::new(),
         busy_cycles: 0,
         idle_cycles: 0,
+        commands_time_max: Nanos(0),
         rx_queues: vec![],
     };
     let report = WorkerReport::new(&stats, |_| unreachable!("there are no queues"));
@@ -386,7 +405,9 @@ fn the_largest_values_and_the_strangest_names_fit_too() {
     text(Reply::DumpPorts(DumpPortsReply { ports: vec![port] }));
 
     let mut worker = worker_report();
-    worker.rx_queues = vec![api::RxQueueInfo { port: name.clone(), queue: u16::MAX }; 20];
+    worker.rx_queues[0].port.clone_from(&name);
+    worker.rx_queues[0].queue = u16::MAX;
+    worker.rx_queues = vec![worker.rx_queues[0].clone(); 20];
     (worker.emc_hits, worker.misses, worker.megaflows) = (u64::MAX, u64::MAX, u64::MAX);
     (worker.cycles_per_packet, worker.probes_per_lookup) = (Some(f64::MAX), Some(f64::INFINITY));
     worker.rx_bursts.iter_mut().for_each(|burst| burst.count = u64::MAX);

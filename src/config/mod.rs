@@ -31,9 +31,11 @@
 mod check;
 mod fault;
 mod marks;
+mod pipeline;
 mod ports;
 mod raw;
 mod rules;
+mod settings;
 mod types;
 mod value;
 

@@ -5,11 +5,10 @@ use super::check::{Checker, Taken, netdev_config, whole_or};
 use super::fault::{FaultKind, KeyPath};
 use super::raw::*;
 use super::types::*;
-use super::value::{FromText, ListWord, Section, Text};
+use super::value::{FromText, Section, Text};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::MESSAGE_SIZE_DEFAULT;
 use crate::netdev::NetdevKind;
-use crate::ofproto::{VlanMode, VlanSet};
 use crate::sync::Nanos;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -115,10 +114,15 @@ impl Checker<'_> {
                 NetdevKind::Dummy
             }
         };
-        let vlan = self.vlan(raw.vlan.take().unwrap_or_default().0, &path.key("vlan"));
+        let settings = self.settings(&mut raw, &name, number, path);
         let mac = raw.mac.take().map(|Text(Mac(mac))| mac);
         let rx_affinity = self.rx_affinity(&mut raw, &path.key("rx_affinity"));
-        PortConfig { number, netdev: netdev_config(name, kind, &raw, mac, worker_count), vlan, rx_affinity }
+        PortConfig {
+            number,
+            netdev: netdev_config(name, kind, &raw, mac, worker_count),
+            settings,
+            rx_affinity,
+        }
     }
 
     /// The cores of receive queues: of those that the port has, which may be more than were asked for, but not fewer.
@@ -156,7 +160,22 @@ impl Checker<'_> {
             ("infinite_rx", raw.infinite_rx.is_some(), PortType::Pcap, "in ports of type pcap"),
             ("packet_size", raw.packet_size.is_some(), PortType::Null, "in ports of type null"),
             ("receive", raw.receive.is_some(), PortType::Null, "in ports of type null"),
+            ("peer", raw.peer.is_some(), PortType::Patch, "in ports of type patch"),
         ];
+        let of_devices = [
+            ("mtu", raw.mtu.is_some()),
+            ("mac", raw.mac.is_some()),
+            ("rx_queues", raw.rx_queues.is_some()),
+            ("rx_affinity", raw.rx_affinity.is_some()),
+            ("rx_descriptors", raw.rx_descriptors.is_some()),
+            ("tx_descriptors", raw.tx_descriptors.is_some()),
+        ];
+        for (key, is_set) in of_devices {
+            if is_set && port_type == PortType::Patch {
+                let allowed = "in ports with a device";
+                self.fault(path.key(key), FaultKind::Conflict { other: "type: patch".to_owned(), allowed });
+            }
+        }
         for (key, _, _, allowed) in keys.into_iter().filter(|&(_, is_set, of, _)| is_set && of != port_type) {
             self.fault(
                 path.key(key),
@@ -211,7 +230,29 @@ impl Checker<'_> {
                 }
                 NetdevKind::Dpdk { devargs: devargs.unwrap_or_default() }
             }
+            PortType::Patch => {
+                let peer = raw.peer.take().map(|Text(PortName(peer))| peer);
+                match &peer {
+                    Some(peer) => taken.patches.push((name.to_owned(), peer.clone(), path.key("peer"))),
+                    None => {
+                        let allowed = "the name of a port of type patch whose peer is this one";
+                        self.fault(path.key("peer"), FaultKind::Missing { allowed });
+                    }
+                }
+                NetdevKind::Patch { peer: peer.unwrap_or_default() }
+            }
             PortType::Dummy => NetdevKind::Dummy,
+        }
+    }
+
+    /// Holds patch ports to being each other's peers, once all bridges have been read.
+    pub(super) fn patch_peers(&mut self, taken: &Taken) {
+        for (name, peer, path) in &taken.patches {
+            let is_mutual = taken.patches.iter().any(|(other, its, _)| other == peer && its == name);
+            if !is_mutual || name == peer {
+                let allowed = format!("the name of another port of type patch, whose peer is {name:?}");
+                self.fault(path.clone(), FaultKind::WrongValue { found: format!("{peer:?}"), allowed });
+            }
         }
     }
 
@@ -238,38 +279,6 @@ impl Checker<'_> {
 
     fn claim_device(&mut self, taken: &mut Taken, device: String, path: KeyPath) {
         self.claim(&mut taken.devices, device.clone(), device, path);
-    }
-
-    fn vlan(&mut self, raw: RawVlan, path: &KeyPath) -> VlanMode {
-        if let Some(vid) = raw.access {
-            let others = [("trunk", raw.trunk.is_some()), ("native", raw.native.is_some())];
-            for (other, _) in others.into_iter().filter(|(_, is_set)| *is_set) {
-                let allowed = "access alone, or trunk and native";
-                self.fault(path.key(other), FaultKind::Conflict { other: "access".to_owned(), allowed });
-            }
-            return VlanMode::Access { tag: vid.0 as u16 };
-        }
-        let vids = raw.trunk.and_then(|trunk| trunk.list).map(|list| {
-            let path = path.key("trunk");
-            if list.is_empty() {
-                let kind = FaultKind::WrongValue {
-                    found: "an empty list".into(),
-                    allowed: TrunkWord::ALLOWED.into(),
-                };
-                self.fault(path.clone(), kind);
-            }
-            let mut taken = HashMap::new();
-            let vids = self.elements(Some(list), &path, "a VLAN id from 1 to 4094");
-            for (path, vid) in &vids {
-                self.claim(&mut taken, vid.0, format!("VLAN {}", vid.0), path.clone());
-            }
-            vids.into_iter().map(|(_, vid)| vid.0 as u16).collect()
-        });
-        let allowed = vids.unwrap_or_else(VlanSet::all);
-        match raw.native {
-            None => VlanMode::Trunk { allowed },
-            Some(vid) => VlanMode::NativeUntagged { tag: vid.0 as u16, allowed },
-        }
     }
 
     pub(super) fn ipfix(&mut self, raw: RawIpfix, taken: &mut Taken, path: &KeyPath) -> Option<IpfixConfig> {

@@ -671,7 +671,7 @@ fn workers_share_a_meter_and_its_counters_survive_changes() {
         let put = FlowPut { worker, key, mask: coarse(), actions, packets: vec![] };
         datapath.flow_put(put).expect("there is room");
     }
-    let mut offer = |datapath: &mut Datapath| {
+    let offer = |datapath: &mut Datapath| {
         for queue in [0, 1] {
             (0..30).for_each(|n| assert!(source.inject_frame(queue, &udp(1, n).build())));
         }

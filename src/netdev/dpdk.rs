@@ -120,7 +120,7 @@ pub fn no_huge_memory_size(configs: &[NetdevConfig], holders: Holders) -> usize 
 
 /// The pools of these devices.
 fn pool_configs(configs: &[NetdevConfig], holders: Holders) -> Vec<MempoolConfig> {
-    let dpdk = configs.iter().filter(|config| config.kind != NetdevKind::Dummy);
+    let dpdk = configs.iter().filter(|config| config.kind.is_dpdk());
     // A tap has as many receive as transmit queues.
     let pools = dpdk.flat_map(|config| {
         let count = config.rx_queue_count.max(config.tx_queue_count);
@@ -300,7 +300,7 @@ fn devargs(name: &str, kind: &NetdevKind) -> Result<String, NetdevError> {
             Ok(devargs)
         }
         NetdevKind::Dpdk { devargs } => Ok(devargs.clone()),
-        NetdevKind::Dummy => Err(refuse("it is not one of DPDK's".to_owned())),
+        NetdevKind::Patch { .. } | NetdevKind::Dummy => Err(refuse("it is not one of DPDK's".to_owned())),
     }
 }
 

@@ -59,11 +59,26 @@ pub enum NetdevKind {
         /// As DPDK's `--allow` or `--vdev` takes it, for example `0000:03:00.0` or `net_ring0`.
         devargs: String,
     },
+    /// One end of a patch between bridges: a port without a device. No provider opens it; `ofproto` is told of it.
+    Patch {
+        /// The port at the other end, whose peer is this one.
+        peer: String,
+    },
     /// In memory: tests and simulation.
     Dummy,
 }
 
 impl NetdevKind {
+    /// Whether a device stands behind it, which some provider opens.
+    pub fn has_device(&self) -> bool {
+        !matches!(self, NetdevKind::Patch { .. })
+    }
+
+    /// Whether that device is one of DPDK's.
+    pub fn is_dpdk(&self) -> bool {
+        self.has_device() && *self != NetdevKind::Dummy
+    }
+
     /// The word for it in the configuration, in commands and in metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -72,6 +87,7 @@ impl NetdevKind {
             NetdevKind::Null { .. } => "null",
             NetdevKind::Pcap { .. } => "pcap",
             NetdevKind::Dpdk { .. } => "dpdk",
+            NetdevKind::Patch { .. } => "patch",
             NetdevKind::Dummy => "dummy",
         }
     }

@@ -22,10 +22,10 @@ use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
 use crate::ipfix::{Exporter, ExporterConfig, ExporterError, Interface, Moment, SendError, UdpSender};
 use crate::metrics::MetricsServerError;
-use crate::netdev::{NetdevConfig, NetdevError, NetdevProvider};
+use crate::netdev::{NetdevConfig, NetdevError, NetdevKind, NetdevProvider};
 use crate::ofproto::{
     self, BridgeId, BridgeIpfix, FlowModError, Ofproto, OfprotoDpif, OfprotoDpifConfig, OfprotoError,
-    PortInfo, VlanMode,
+    PortInfo,
 };
 use crate::sync::{Clock, Nanos, RateLimit};
 use std::collections::BTreeMap;
@@ -112,6 +112,26 @@ pub enum SwitchError {
         /// The bridge's name.
         bridge: String,
     },
+    /// A group that the switch refuses.
+    #[error("bridge {bridge}: group {group}: {source}")]
+    Group {
+        /// The bridge's name.
+        bridge: String,
+        /// The group's number.
+        group: u32,
+        /// What is wrong.
+        source: FlowModError,
+    },
+    /// A meter that the switch refuses.
+    #[error("bridge {bridge}: meter {meter}: {source}")]
+    Meter {
+        /// The bridge's name.
+        bridge: String,
+        /// The meter's number.
+        meter: u32,
+        /// What is wrong.
+        source: FlowModError,
+    },
     /// Workers that could not be started.
     #[error("workers: {source}")]
     Workers {
@@ -140,8 +160,8 @@ pub struct FailedPort {
     pub config: NetdevConfig,
     /// The number it was to have.
     pub number: OfPort,
-    /// Its VLANs.
-    pub vlan: VlanMode,
+    /// What it was to be to its bridge.
+    pub settings: ofproto::PortConfig,
     /// Cores of its receive queues.
     pub rx_affinity: BTreeMap<u16, u16>,
     /// Why it could not be.
@@ -270,11 +290,11 @@ impl Switch {
 
     /// Opens a port and adds it to a bridge.
     pub(super) fn open_port(&mut self, bridge: BridgeId, config: &PortConfig) -> Result<(), PortFault> {
-        let settings = ofproto::PortConfig {
-            number: Some(config.number),
-            vlan: config.vlan.clone(),
-            ..ofproto::PortConfig::new(&config.netdev.name)
-        };
+        let settings = config.settings.clone();
+        if let NetdevKind::Patch { peer } = &config.netdev.kind {
+            self.ofproto.patch_add(bridge, settings, peer).map_err(PortFault::Ofproto)?;
+            return Ok(());
+        }
         let netdev = self.open_device(config.netdev.clone()).map_err(PortFault::Netdev)?;
         self.ofproto.port_add(bridge, settings, netdev).map_err(PortFault::Ofproto)?;
         self.pin_queues(bridge, config);

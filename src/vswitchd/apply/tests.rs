@@ -126,6 +126,8 @@ struct Digest(BTreeMap<String, BridgeDigest>);
 struct BridgeDigest {
     settings: String,
     ports: Vec<String>,
+    groups: String,
+    meters: String,
     rules: Vec<String>,
     ipfix: Option<crate::config::IpfixConfig>,
 }
@@ -148,7 +150,9 @@ fn digest(switch: &mut Switch) -> Digest {
         let mut ports: Vec<String> = open.chain(failed).collect();
         ports.sort();
         let ipfix = bridge.exporter.as_ref().map(|exporter| exporter.config.clone());
-        (name, BridgeDigest { settings: format!("{settings:?}"), ports, rules, ipfix })
+        let groups = format!("{:?}", switch.ofproto.group_desc(bridge.id));
+        let meters = format!("{:?}", switch.ofproto.meter_desc(bridge.id));
+        (name, BridgeDigest { settings: format!("{settings:?}"), ports, groups, meters, rules, ipfix })
     });
     Digest(bridges.collect())
 }

@@ -1,12 +1,12 @@
 //! What is still to be done with a packet that goes round again.
 //!
 //! A translation stops short where only the datapath knows what comes next: what lies below a popped label, the hash of
-//! a connection, whether a meter lets a packet pass, how long it is. What is to follow is written down as [`Step`]s and,
-//! with the pipeline's state, becomes a [`Frozen`]; the datapath looks the packet up again under its id, and
+//! a connection, whether a meter lets a packet pass, how long it is. What is to follow is written down as [`Step`]s
+//! and, with the pipeline's state, becomes a [`Frozen`]; the datapath looks the packet up again under its id, and
 //! translation goes on from there with the packet as it then is.
 //!
-//! A [`Frozen`] is plain data without references into the tables: rules may change while it waits, and equal ones are one
-//! ([`crate::ofproto::recirc`]).
+//! A [`Frozen`] is plain data without references into the tables: rules may change while it waits, and equal ones are
+//! one ([`crate::ofproto::recirc`]).
 
 use super::action_set::ActionSet;
 use super::track::Carried;

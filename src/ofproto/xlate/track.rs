@@ -291,8 +291,8 @@ impl Tracker {
         Ok(self.view().get(field) & bits)
     }
 
-    /// Whether a field's bits have this value. Where they have not, looks no further than the first bit that tells, from
-    /// the highest on: so every packet is in one megaflow only.
+    /// Whether a field's bits have this value. Where they have not, looks no further than the first bit that tells,
+    /// from the highest on: so every packet is in one megaflow only.
     pub(super) fn is(&mut self, field: Field, value: u128, bits: u128) -> Result<bool, Stop> {
         let differing = (self.flow.get(field) ^ value) & bits;
         let telling = differing.checked_ilog2().map_or(bits, |bit| bits & u128::MAX << bit);

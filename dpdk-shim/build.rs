@@ -23,7 +23,7 @@ const DPDK_VERSION_MIN: &str = "22.11";
 const LIBRARIES: [&str; 4] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal"];
 
 /// Functions of DPDK that `pmd` calls.
-const FUNCTIONS: [&str; 61] = [
+const FUNCTIONS: [&str; 62] = [
     "dpdk_shim_.*",
     "rte_dev_name",
     "rte_dev_probe",
@@ -77,6 +77,7 @@ const FUNCTIONS: [&str; 61] = [
     "rte_mempool_free",
     "rte_mempool_in_use_count",
     "rte_openlog_stream",
+    "rte_pktmbuf_clone",
     "rte_pktmbuf_copy",
     "rte_pktmbuf_free_bulk",
     "rte_pktmbuf_pool_create_by_ops",

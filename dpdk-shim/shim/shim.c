@@ -8,6 +8,7 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
+#include <rte_memzone.h>
 
 #include "shim.h"
 
@@ -39,6 +40,19 @@ struct rte_mbuf *dpdk_shim_pktmbuf_alloc(struct rte_mempool *pool)
 void dpdk_shim_pktmbuf_free(struct rte_mbuf *mbuf)
 {
 	rte_pktmbuf_free(mbuf);
+}
+
+struct rte_mempool *dpdk_shim_pktmbuf_data_pool(struct rte_mbuf *mbuf)
+{
+	return RTE_MBUF_CLONED(mbuf) ? rte_mbuf_from_indirect(mbuf)->pool : mbuf->pool;
+}
+
+void *dpdk_shim_memzone(const char *name, size_t *size)
+{
+	const struct rte_memzone *zone = rte_memzone_lookup(name);
+
+	*size = zone == NULL ? 0 : zone->len;
+	return zone == NULL ? NULL : zone->addr;
 }
 
 uint64_t dpdk_shim_rdtsc(void)

@@ -17,6 +17,12 @@ int dpdk_shim_pktmbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbu
 struct rte_mbuf *dpdk_shim_pktmbuf_alloc(struct rte_mempool *pool);
 void dpdk_shim_pktmbuf_free(struct rte_mbuf *mbuf);
 
+/* The pool of the buffer that an mbuf's bytes are in: of an indirect mbuf, that of the mbuf it is attached to. */
+struct rte_mempool *dpdk_shim_pktmbuf_data_pool(struct rte_mbuf *mbuf);
+
+/* The memory that DPDK has reserved under this name, and its size; NULL if there is none. */
+void *dpdk_shim_memzone(const char *name, size_t *size);
+
 uint64_t dpdk_shim_rdtsc(void);
 int dpdk_shim_errno(void);
 unsigned int dpdk_shim_lcore_id(void);

@@ -50,11 +50,14 @@ fn edited(actions: &[Action]) -> Vec<u8> {
     for action in actions {
         match *action {
             Action::Set { field, value, mask } => {
-                edit::set_field(&mut packet, &layout, field, value, mask);
+                edit::set_field(&mut packet.headers_mut().expect("not shared"), &layout, field, value, mask);
             }
-            Action::DecTtl { .. } => edit::dec_ttl(&mut packet, &layout).expect("the TTL is 64"),
+            Action::DecTtl { .. } => {
+                edit::dec_ttl(&mut packet.headers_mut().expect("not shared"), &layout).expect("the TTL is 64")
+            }
             Action::PushVlan { tpid, tci } => {
-                edit::push_vlan(&mut packet, &mut layout, tpid, tci).expect("there is headroom");
+                edit::push_vlan(&mut packet.headers_mut().expect("not shared"), &mut layout, tpid, tci)
+                    .expect("there is headroom");
             }
             ref other => panic!("{other:?} is not measured here"),
         }

@@ -22,14 +22,14 @@
 //! - A queue exists at most once, between a port's `start()` and its `stop()`; a burst takes `&mut self`, and a
 //!   queue is `Send` but not `Sync`: two threads cannot poll one queue.
 //! - A port is not stopped, reconfigured or closed while one of its queues is out.
-//! - An mbuf is never shared: there is no clone by reference count, so `&mut` to its bytes is the only one.
+//! - Bytes that several mbufs share are not written: `HeadMut`, the only way to them, exists only for those of one.
 //!
 //! # Errors
 //! Every DPDK return code becomes a typed error in the function that made the call, with the errno's name and
 //! meaning, what DPDK logged while it failed, and what to do about it.
 //!
 //! # What it leaves out
-//! Multi-process DPDK, rte_flow, interrupts, timers, DPDK's own lcore launching, telemetry, mbuf clones.
+//! Multi-process DPDK, rte_flow, interrupts, timers, DPDK's own lcore launching, telemetry.
 
 pub mod eal;
 mod errno;
@@ -45,7 +45,7 @@ pub mod worker;
 pub use eal::{Eal, EalConfig, EalError, HugepagePolicy, MemoryMode, NoHugeReason, PciAccess};
 pub use errno::Errno;
 pub use log::DpdkLog;
-pub use mbuf::{ChecksumStatus, L4Checksum, Mbuf, TxChecksum};
+pub use mbuf::{ChecksumStatus, HeadMut, L4Checksum, Mbuf, Segments, TxChecksum};
 pub use mempool::{Mempool, MempoolConfig, MempoolError, MempoolSizing};
 pub use port::{
     AttachError, CloseError, DescriptorLimits, DeviceInfo, Duplex, Link, MacAddress, MacAddressError, Port,

@@ -67,7 +67,8 @@ pub struct MempoolConfig {
     pub mbuf_count: u32,
     /// Mbufs that each registered thread may keep in its cache: at most 512, and two thirds of the pool.
     pub cache_len: u32,
-    /// Bytes of packet that an mbuf holds, behind the headroom.
+    /// Bytes of packet that an mbuf holds, behind the headroom. 0: it has no buffer at all, not even headroom, and
+    /// serves to share those of other pools ([`Mbuf::share`]).
     pub buffer_size: u16,
     /// The NUMA node to take the memory from. `None`: any.
     pub socket: Option<u32>,
@@ -114,6 +115,19 @@ pub fn buffer_size(mtu: u16) -> u16 {
 }
 
 impl MempoolConfig {
+    /// A pool of `mbuf_count` mbufs for packets that share the bytes of others, and at least so many that
+    /// `worker_count` threads can keep some.
+    #[must_use]
+    pub fn without_buffers(mbuf_count: u32, worker_count: u32) -> Self {
+        let sizing = MempoolSizing { held_count: mbuf_count, worker_count, ..MempoolSizing::default() };
+        Self { buffer_size: 0, ..sizing.config() }
+    }
+
+    /// Bytes of buffer in each mbuf, headroom included.
+    fn data_room_size(&self) -> usize {
+        if self.buffer_size == 0 { 0 } else { HEADROOM_SIZE + usize::from(self.buffer_size) }
+    }
+
     /// Bytes of memory that the pool takes: its objects as DPDK lays them out, one pointer ring of the next
     /// power of two, a cache for each possible lcore, and 1/16 for pages not filled to the end.
     #[must_use]
@@ -137,7 +151,7 @@ impl MempoolConfig {
 
     /// Bytes of one mbuf in the pool.
     fn object_size(&self) -> usize {
-        let mbuf_size = size_of::<dpdk_sys::rte_mbuf>() + HEADROOM_SIZE + usize::from(self.buffer_size);
+        let mbuf_size = size_of::<dpdk_sys::rte_mbuf>() + self.data_room_size();
         let mbuf_size = u32::try_from(mbuf_size).expect("16 bits of data and a small header");
         // SAFETY: computes from its arguments; a null pointer means that the parts are not asked for.
         let object_size = unsafe { dpdk_sys::rte_mempool_calc_obj_size(mbuf_size, 0, std::ptr::null_mut()) };
@@ -320,9 +334,38 @@ impl Mempool {
     /// An mbuf with these bytes, or `None` where the pool is empty or the bytes do not fit.
     #[must_use]
     pub fn alloc_with(&self, bytes: &[u8]) -> Option<Mbuf> {
+        self.alloc_from([bytes].into_iter())
+    }
+
+    /// One mbuf with these bytes one after the other, or `None` where the pool is empty or they do not fit.
+    #[must_use]
+    pub fn alloc_from<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>) -> Option<Mbuf> {
         let mut mbuf = self.alloc()?;
-        mbuf.append(bytes.len())?.copy_from_slice(bytes);
+        for piece in pieces {
+            mbuf.append(piece.len())?.copy_from_slice(piece);
+        }
         Some(mbuf)
+    }
+
+    /// As `alloc_from`, in as many mbufs as it takes. Their pool must not be one without buffers.
+    #[must_use]
+    pub fn alloc_chain<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>) -> Option<Mbuf> {
+        let mut packet = self.alloc()?;
+        for mut piece in pieces {
+            loop {
+                let (part, rest) = piece.split_at(piece.len().min(packet.tailroom()));
+                packet.append(part.len())?.copy_from_slice(part);
+                if rest.is_empty() {
+                    break;
+                }
+                piece = rest;
+                let more = self.alloc()?;
+                if more.tailroom() == 0 || packet.chain_behind(more).is_err() {
+                    return None;
+                }
+            }
+        }
+        Some(packet)
     }
 
     pub(crate) fn as_ptr(&self) -> *mut dpdk_sys::rte_mempool {
@@ -350,8 +393,7 @@ fn create_pool(config: &MempoolConfig) -> Result<NonNull<dpdk_sys::rte_mempool>,
     let name = format!("penstock-{}", POOL_COUNT.fetch_add(1, Ordering::Relaxed));
     let name = CString::new(name).expect("digits and letters");
     let too_large = || Errno::from(nix::errno::Errno::EINVAL);
-    let data_room_size = usize::from(config.buffer_size) + HEADROOM_SIZE;
-    let data_room_size = u16::try_from(data_room_size).map_err(|_| too_large())?;
+    let data_room_size = u16::try_from(config.data_room_size()).map_err(|_| too_large())?;
     let socket = match config.socket {
         Some(socket) => i32::try_from(socket).map_err(|_| too_large())?,
         None => -1,

@@ -17,7 +17,8 @@
 //! # Drivers' peculiarities dealt with here
 //! - `net_tap` demands as many receive as transmit queues: both counts become the larger one.
 //! - `net_tap` keeps an MTU given at configuration to itself; it is set on the interface, too.
-//! - `net_tap` says that its largest frame is 1522 bytes, which makes 1504 its largest MTU.
+//! - `net_tap` says that its largest frame is 1522 bytes, which makes 1504 its largest MTU; nothing in it is so
+//!   small. A larger one is set past what it says.
 //! - `net_tap` joins a tap of that name that exists already, and the two take each other's packets: refused.
 //! - `net_tap` cuts names that are too long: refused.
 //! - `net_tap` lets programs that the process starts inherit its descriptors: they are closed there.
@@ -36,6 +37,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::net::if_::if_nametoindex;
@@ -206,7 +208,7 @@ impl Port {
         if self.info.driver == "net_tap" {
             tap::close_taps_on_exec();
             if config.mtu.is_some() {
-                set_mtu(id, settings.mtu)?;
+                self.set_device_mtu(settings.mtu)?;
             }
         }
         let mut life = self.inner.life();
@@ -390,13 +392,31 @@ impl Port {
     pub fn set_mtu(&mut self, mtu: u16) -> Result<(), PortError> {
         self.check_mtu(mtu)?;
         let mut life = self.inner.life();
-        if let Some(mempool) = &life.mempool {
+        let is_spread = life.settings.is_some_and(|settings| settings.rx_offloads.scatter);
+        if let Some(mempool) = life.mempool.as_ref().filter(|_| !is_spread) {
             check_buffer(self.inner.id, mtu, mempool)?;
         }
-        set_mtu(self.inner.id, mtu)?;
+        self.set_device_mtu(mtu)?;
         if let Some(settings) = &mut life.settings {
             settings.mtu = mtu;
         }
+        Ok(())
+    }
+
+    fn set_device_mtu(&self, mtu: u16) -> Result<(), PortError> {
+        let id = self.inner.id;
+        if self.info.driver != "net_tap" || mtu <= tap::DRIVER_MTU_MAX {
+            return set_mtu(id, mtu);
+        }
+        let refused = |errno| PortError::of_call(id, PortOperation::SetMtu, errno, DpdkLog::default());
+        let index = self.info.interface_index;
+        let interface =
+            index.and_then(tap::interface_name).ok_or_else(|| refused(nix::errno::Errno::ENODEV.into()))?;
+        let place = tap::find_mtu(|mtu| set_mtu(id, mtu))?;
+        let place = place.ok_or_else(|| refused(nix::errno::Errno::ENOTSUP.into()))?;
+        tap::set_interface_mtu(&interface, mtu).map_err(refused)?;
+        // Release: whoever reads the new size finds an interface that takes it.
+        place.store(mtu, Ordering::Release);
         Ok(())
     }
 
@@ -598,9 +618,11 @@ fn describe(id: PortId, info: &dpdk_sys::rte_eth_dev_info) -> DeviceInfo {
     let socket = unsafe { dpdk_sys::rte_eth_dev_socket_id(id.0) };
     // SAFETY: the device belongs to the attached port.
     let device = unsafe { dpdk_sys::rte_dev_name(info.device) };
+    let driver = text::from_c(info.driver_name);
+    let is_tap = driver == "net_tap";
     DeviceInfo {
-        driver: text::from_c(info.driver_name),
         device: text::from_c(device),
+        driver,
         rx_queue_count_max: info.max_rx_queues,
         tx_queue_count_max: info.max_tx_queues,
         rx_descriptors: info.rx_desc_lim.into(),
@@ -610,7 +632,7 @@ fn describe(id: PortId, info: &dpdk_sys::rte_eth_dev_info) -> DeviceInfo {
         rss: info.flow_type_rss_offloads & rss_fields() != 0,
         socket: u32::try_from(socket).ok(),
         mtu_min: info.min_mtu,
-        mtu_max: mtu_max(info),
+        mtu_max: if is_tap { tap::MTU_MAX } else { mtu_max(info) },
         interface_index: (info.if_index != 0).then_some(info.if_index),
     }
 }
@@ -640,7 +662,8 @@ fn configure_device(
 ) -> Result<(), PortError> {
     // SAFETY: zeros are valid in all fields of this plain struct, and mean "nothing asked".
     let mut conf: dpdk_sys::rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
-    conf.rxmode.mtu = u32::from(settings.mtu);
+    // What a tap's driver does not know that it can is set later.
+    conf.rxmode.mtu = u32::from(settings.mtu.min(mtu_max(raw_info)));
     conf.rxmode.offloads = settings.rx_offloads.bits();
     conf.txmode.offloads = settings.tx_offloads.bits();
     if settings.rss {

@@ -280,7 +280,7 @@ fn an_mbuf_is_filled_copied_and_cut() {
     let copy = mbuf.copy(&pool).expect("a free mbuf");
     let duplicate = mbuf.duplicate().expect("a free mbuf");
     assert_eq!(duplicate.data(), bytes);
-    mbuf.data_mut()[0] = 0xee;
+    mbuf.data_mut().expect("not shared")[0] = 0xee;
     assert_eq!(copy.data(), bytes, "a copy has its own bytes");
     mbuf.prepend(4).expect("headroom")[..4].copy_from_slice(&[1, 2, 3, 4]);
     assert_eq!(mbuf.data()[..5], [1, 2, 3, 4, 0xee]);
@@ -290,6 +290,24 @@ fn an_mbuf_is_filled_copied_and_cut() {
     assert_eq!(pool.in_use_count(), 3);
     drop((mbuf, copy, duplicate));
     assert_eq!(pool.in_use_count(), 0);
+}
+
+#[test]
+fn a_chain_that_is_cut_gives_back_what_it_does_not_need_and_leaves_who_shares_it_whole() {
+    let eal = eal();
+    let pool = pool(&eal, 63);
+    let bytes: Vec<u8> = (0..5000_u32).map(|index| (index * 7) as u8).collect();
+    let read = |mbuf: &Mbuf| mbuf.segments().flatten().copied().collect::<Vec<_>>();
+    for (size, segments) in [(14, 1), (2048, 1), (2049, 2), (4096, 2), (4999, 3), (5000, 3), (6000, 3)] {
+        let mut mbuf = pool.alloc_chain([&bytes[..]].into_iter()).expect("free mbufs");
+        let sharing = mbuf.share(&pool).expect("free mbufs");
+        mbuf.truncate(size);
+        assert_eq!((mbuf.len(), mbuf.segment_count()), (size.min(5000), segments));
+        assert_eq!(read(&mbuf), bytes[..size.min(5000)]);
+        assert_eq!(read(&sharing), bytes);
+        drop((mbuf, sharing));
+        assert_eq!(pool.in_use_count(), 0);
+    }
 }
 
 #[test]

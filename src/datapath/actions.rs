@@ -25,10 +25,10 @@ use crate::dpif::{
     RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX, UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall,
     UpcallKind, UserspaceCookie, WorkerId,
 };
-use crate::flow::extract::{PacketLayout, extract, ip_payload_octets};
+use crate::flow::extract::{PacketLayout, extract_packet, ip_payload_octets};
 use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, FlowKey};
-use crate::packet::{Packet, edit};
+use crate::packet::{HeadersMut, NoBuffer, Packet, edit, offload};
 use crate::sync::Nanos;
 use crate::sync::primitive::Ordering;
 use arrayvec::ArrayVec;
@@ -111,7 +111,7 @@ impl Run<'_> {
     fn key_now(&self, packet: &Packet) -> FlowKey {
         let mut key = *self.key();
         if !self.is_unchanged {
-            extract(packet.data(), self.first_key.in_port, &mut key);
+            extract_packet(packet, self.first_key.in_port, &mut key);
             key.recirc_id = self.key().recirc_id;
         }
         (key.pkt_mark, key.dp_hash) = (self.mark, self.hash);
@@ -203,7 +203,7 @@ impl Executor {
                     }
                     Op::OutputCopy(port) => {
                         self.use_packet(run);
-                        self.output_copy(*port, &packet, usize::MAX, in_port);
+                        self.output_copy(*port, &mut packet, usize::MAX, in_port);
                     }
                     Op::End => {
                         if !run.is_used {
@@ -213,7 +213,8 @@ impl Executor {
                     }
                     Op::Drop(reason) => return self.end_badly(*reason, run),
                     Op::DecTtl { to_controller } => {
-                        if edit::dec_ttl(&mut packet, &run.layout).is_err() {
+                        let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
+                        if edit::dec_ttl(&mut headers, &run.layout).is_err() {
                             return self.end_of_ttl(*to_controller, packet, run);
                         }
                         run.is_unchanged = false;
@@ -244,8 +245,8 @@ impl Executor {
                         continue 'list;
                     }
                     Op::Meter(id) => {
-                        if !self.meter(*id, &mut packet, run) {
-                            return self.end_badly(DropReason::Meter, run);
+                        if let Err(reason) = self.meter(*id, &mut packet, run) {
+                            return self.end_badly(reason, run);
                         }
                     }
                     Op::Userspace { cookie, size } => {
@@ -260,19 +261,20 @@ impl Executor {
                     }
                     Op::OutputTrunc { port, size } => {
                         self.use_packet(run);
-                        if packet.size() > *size {
-                            packet.truncate(*size);
+                        if cut(&mut packet, *size).is_err() {
+                            return self.drop_packet(in_port, DropReason::NoBuffer);
                         }
                         return self.output(*port, packet, in_port);
                     }
                     Op::OutputCopyTrunc { port, size } => {
                         self.use_packet(run);
-                        self.output_copy(*port, &packet, *size, in_port);
+                        self.output_copy(*port, &mut packet, *size, in_port);
                     }
                     Op::SetMark { value, mask } => run.mark = run.mark & !mask | value,
                     Op::Hash { basis, symmetric } => run.hash = hash(&packet, *basis, *symmetric, run),
                     change => {
-                        if !change_packet(change, &mut packet, &mut run.layout) {
+                        let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
+                        if !change_packet(change, &mut headers, &mut run.layout) {
                             return self.end_badly(DropReason::NoHeadroom, run);
                         }
                         run.is_unchanged = false;
@@ -291,23 +293,20 @@ impl Executor {
             match unsent {
                 Unsent::NoPort => self.drop_packet(in_port, DropReason::PortGone),
                 Unsent::TooLarge => self.drop_packet(port, DropReason::TooLarge),
+                Unsent::NoBuffer => self.drop_packet(in_port, DropReason::NoBuffer),
             }
         }
     }
 
     /// Sends a copy of the first `size` bytes.
-    fn output_copy(&mut self, port: DpPort, packet: &Packet, size: usize, in_port: DpPort) {
+    fn output_copy(&mut self, port: DpPort, packet: &mut Packet, size: usize, in_port: DpPort) {
         let Some(tx) = self.tx.get_mut(port) else { return self.drop_packet(in_port, DropReason::PortGone) };
         if !tx.takes(packet.size().min(size)) {
             return self.drop_packet(port, DropReason::TooLarge);
         }
         match tx.queue.copy_packet(packet) {
-            Some(mut copy) => {
-                if copy.size() > size {
-                    copy.truncate(size);
-                }
-                self.output(port, copy, in_port);
-            }
+            Some(mut copy) if cut(&mut copy, size).is_ok() => self.output(port, copy, in_port),
+            Some(_) => self.drop_packet(in_port, DropReason::NoBuffer),
             None => self.drop_packet(in_port, DropReason::NoBuffer),
         }
     }
@@ -328,6 +327,12 @@ impl Executor {
     fn end_badly(&self, reason: DropReason, run: &mut Run<'_>) {
         self.use_packet(run);
         self.drop_packet(run.first_key.in_port, reason);
+    }
+
+    /// The packet shares its bytes with one that is still to be sent, and cannot be changed.
+    #[cold]
+    fn no_buffer(&self, run: &mut Run<'_>) {
+        self.end_badly(DropReason::NoBuffer, run);
     }
 
     /// A copy for the control thread or for a sample; a drop where there is no buffer.
@@ -400,7 +405,7 @@ impl Executor {
         self.recirculations += 1;
         let mut key = *run.key();
         if !run.is_unchanged {
-            run.layout = extract(packet.data(), run.first_key.in_port, &mut key);
+            run.layout = extract_packet(&packet, run.first_key.in_port, &mut key);
         }
         (key.recirc_id, key.pkt_mark, key.dp_hash) = (recirc_id, run.mark, run.hash);
         bump(&self.link.counters.recirculations, 1);
@@ -436,18 +441,19 @@ impl Executor {
         lookup.slot
     }
 
-    /// Holds a packet to a meter; false if it is to die.
+    /// Holds a packet to a meter; an error if it is to die.
     #[inline(never)]
-    fn meter(&mut self, id: MeterId, packet: &mut Packet, run: &mut Run<'_>) -> bool {
-        let Some(Some(meter)) = self.meters.get(id.0 as usize) else { return true };
+    fn meter(&mut self, id: MeterId, packet: &mut Packet, run: &mut Run<'_>) -> Result<(), DropReason> {
+        let Some(Some(meter)) = self.meters.get(id.0 as usize) else { return Ok(()) };
         match meter.offer(run.now, packet.size()) {
-            MeterVerdict::Pass => true,
-            MeterVerdict::Drop => false,
+            MeterVerdict::Pass => {}
+            MeterVerdict::Drop => return Err(DropReason::Meter),
             MeterVerdict::Remark { prec_level } => {
-                run.is_unchanged &= !edit::remark_dscp(packet, &run.layout, prec_level);
-                true
+                let mut headers = packet.headers_mut().map_err(|NoBuffer| DropReason::NoBuffer)?;
+                run.is_unchanged &= !edit::remark_dscp(&mut headers, &run.layout, prec_level);
             }
         }
+        Ok(())
     }
 
     /// Puts a meter in another's place, or takes it away.
@@ -470,12 +476,12 @@ impl Executor {
             return;
         };
         let frame_size = packet.size() as u32;
-        let octets = ip_payload_octets(packet.data(), &run.layout).unwrap_or(frame_size);
+        let octets = ip_payload_octets(packet.data(), packet.size(), &run.layout).unwrap_or(frame_size);
         let mut changed = FlowKey::ZERO;
         let key = if run.is_unchanged {
             run.key()
         } else {
-            extract(packet.data(), run.first_key.in_port, &mut changed);
+            extract_packet(packet, run.first_key.in_port, &mut changed);
             &changed
         };
         let observation = Observation { direction, egress, octets, frame_size, tcp_flags: key.tcp_flags };
@@ -488,14 +494,17 @@ impl Executor {
     fn hand_up(&mut self, cookie: UserspaceCookie, mut packet: Packet, size: usize, run: &Run<'_>) {
         // The key tells of all of the packet: what was cut off may be what the control thread has to know.
         let key = run.key_now(&packet);
-        if packet.size() > size {
-            packet.truncate(size);
+        if cut(&mut packet, size).is_err() {
+            return self.drop_packet(run.first_key.in_port, DropReason::NoBuffer);
         }
         self.upcall(UpcallKind::Userspace(cookie), &key, packet);
     }
 
     /// Lets a packet wait for the end of the burst; those with the same key and reason share a message.
-    pub(super) fn upcall(&mut self, kind: UpcallKind, key: &FlowKey, packet: Packet) {
+    pub(super) fn upcall(&mut self, kind: UpcallKind, key: &FlowKey, mut packet: Packet) {
+        if packet.has_partial_checksum() && offload::complete_checksum(&mut packet).is_err() {
+            return self.drop_packet(key.in_port, DropReason::NoBuffer);
+        }
         let same = self.upcalls.iter_mut().rev().find(|upcall| upcall.key == *key && upcall.kind == kind);
         let packet = match same {
             Some(upcall) => match upcall.packets.try_push(packet) {
@@ -666,13 +675,24 @@ fn hash(packet: &Packet, basis: u32, symmetric: bool, run: &Run<'_>) -> u32 {
         return five_tuple(run.key(), basis, symmetric);
     }
     let mut key = FlowKey::ZERO;
-    extract(packet.data(), run.first_key.in_port, &mut key);
+    extract_packet(packet, run.first_key.in_port, &mut key);
     five_tuple(&key, basis, symmetric)
+}
+
+/// Cuts a packet to its first `size` bytes. A checksum that its sender left to a device is completed before: nobody
+/// could do it after.
+#[inline]
+fn cut(packet: &mut Packet, size: usize) -> Result<(), NoBuffer> {
+    if packet.size() > size {
+        offload::complete_checksum(packet)?;
+        packet.truncate(size);
+    }
+    Ok(())
 }
 
 /// Carries out an operation that only changes the packet; false if there is no room before it for a header.
 #[inline]
-fn change_packet(op: &Op, packet: &mut Packet, layout: &mut PacketLayout) -> bool {
+fn change_packet(op: &Op, packet: &mut HeadersMut<'_>, layout: &mut PacketLayout) -> bool {
     match op {
         Op::Set { field, value, mask } => {
             edit::set_field(packet, layout, *field, *value, *mask);

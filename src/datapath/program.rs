@@ -103,9 +103,15 @@ impl Program {
     }
 }
 
+/// What a look-up and the program that it finds may cost: that of an ordinary one. What comes beyond is the packet's own
+/// bounds to limit.
+const RECIRCULATION_COST: u32 = 16;
+
 fn cost(ops: &[Op]) -> u32 {
     let of_op = |op: &Op| match op {
-        Op::Sample { ops, .. } => 1 + cost(ops),
+        Op::Sample { ops, .. } | Op::CloneCopy(ops) | Op::Clone(ops) => 1 + cost(ops),
+        Op::CheckPktLen { greater, less_equal, .. } => 1 + cost(greater).max(cost(less_equal)),
+        Op::Recirc(_) => RECIRCULATION_COST,
         _ => 1,
     };
     // One more for the packet itself.

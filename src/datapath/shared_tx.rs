@@ -11,6 +11,7 @@
 
 use crate::netdev::TxQueue;
 use crate::packet::{Packet, PacketBatch};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 /// How often a burst tries for the lock: another worker's burst takes a few microseconds, a try a few
@@ -21,6 +22,9 @@ const LOCK_TRIES_MAX: u32 = 2000;
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     queue: Mutex<Option<Box<dyn TxQueue>>>,
+    /// Whether the queue takes packets of several segments. Written before the queue is put in and read by all its
+    /// users, relaxed: who reads it too early makes a copy that was not needed.
+    takes_segments: AtomicBool,
 }
 
 /// One worker's way to a shared queue.
@@ -32,6 +36,7 @@ pub(super) struct SharedTxQueue {
 impl Shared {
     /// Puts the queue in.
     pub(super) fn fill(&self, queue: Box<dyn TxQueue>) {
+        self.takes_segments.store(queue.takes_segments(), Ordering::Relaxed);
         *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = Some(queue);
     }
 
@@ -64,7 +69,11 @@ impl TxQueue for SharedTxQueue {
         self.with(|queue| queue.tx_burst(batch)).unwrap_or(0)
     }
 
-    fn copy_packet(&mut self, packet: &Packet) -> Option<Packet> {
+    fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet> {
         self.with(|queue| queue.copy_packet(packet)).flatten()
+    }
+
+    fn takes_segments(&self) -> bool {
+        self.shared.takes_segments.load(Ordering::Relaxed)
     }
 }

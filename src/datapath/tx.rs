@@ -4,6 +4,9 @@
 //! is sent when the buffer is full and at the end of every turn, so a packet waits for the rest of its own
 //! turn at most. What the device does not take after a second try dies as [`DropReason::TxQueueFull`]: holding
 //! it back would let one slow port stop all others.
+//!
+//! A packet in several segments goes as it is to a device that takes them, and as a copy in one piece to one
+//! that does not.
 
 use super::link::{Link, PortCounters, bump};
 use crate::dpif::{DropReason, PORT_COUNT_MAX};
@@ -22,6 +25,8 @@ pub(super) enum Unsent {
     NoPort,
     /// The port's MTU is smaller.
     TooLarge,
+    /// The device does not take it as it is, and has no buffer for a copy.
+    NoBuffer,
 }
 
 /// One port, as one worker sends to it.
@@ -30,6 +35,8 @@ pub(super) struct TxPort {
     pub(super) queue: Box<dyn TxQueue>,
     /// The largest frame that the port may carry.
     frame_size_max: usize,
+    /// The largest frame that the device takes without a further look: as above, or none.
+    any_size_max: usize,
     waiting: PacketBatch,
     waiting_bytes: u64,
     is_dirty: bool,
@@ -46,7 +53,9 @@ pub(super) struct TxPorts {
 impl TxPort {
     pub(super) fn new(queue: Box<dyn TxQueue>, mtu: u16) -> TxPort {
         let frame_size_max = usize::from(mtu) + FRAME_OVERHEAD_SIZE;
-        TxPort { queue, frame_size_max, waiting: PacketBatch::new(), waiting_bytes: 0, is_dirty: false }
+        let any_size_max = if queue.takes_segments() { frame_size_max } else { 0 };
+        let waiting = PacketBatch::new();
+        TxPort { queue, frame_size_max, any_size_max, waiting, waiting_bytes: 0, is_dirty: false }
     }
 
     /// Whether a frame of this size may be sent. A larger one would stop those behind it in its burst.
@@ -58,6 +67,18 @@ impl TxPort {
     /// Sends by another queue from now on; returns the one before. What waits is sent by the new one.
     pub(super) fn replace_queue(&mut self, queue: Box<dyn TxQueue>) -> Box<dyn TxQueue> {
         std::mem::replace(&mut self.queue, queue)
+    }
+
+    /// A packet as the device takes it, if the first look did not tell.
+    #[cold]
+    fn fit(&mut self, mut packet: Packet) -> Result<Packet, Unsent> {
+        if !self.takes(packet.size()) {
+            return Err(Unsent::TooLarge);
+        }
+        if packet.is_contiguous() || self.queue.takes_segments() {
+            return Ok(packet);
+        }
+        self.queue.copy_packet(&mut packet).ok_or(Unsent::NoBuffer)
     }
 
     fn flush(&mut self, counters: &PortCounters) {
@@ -103,11 +124,11 @@ impl TxPorts {
     /// # Errors
     /// Why it can't: the packet has died.
     #[inline]
-    pub(super) fn send(&mut self, port: DpPort, packet: Packet, link: &Link) -> Result<(), Unsent> {
+    pub(super) fn send(&mut self, port: DpPort, mut packet: Packet, link: &Link) -> Result<(), Unsent> {
         let Some(Some(tx)) = self.ports.get_mut(port.index()) else { return Err(Unsent::NoPort) };
         let size = packet.size();
-        if !tx.takes(size) {
-            return Err(Unsent::TooLarge);
+        if size > tx.any_size_max {
+            packet = tx.fit(packet)?;
         }
         if !tx.is_dirty {
             tx.is_dirty = true;

@@ -25,7 +25,7 @@ use super::megaflow::NOT_IN_BURST;
 use super::program::Program;
 use super::shared_tx::{Shared, SharedTxQueue};
 use crate::dpif::{DropReason, UpcallKind, WorkerId};
-use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract, extract_batch};
+use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract_batch, extract_packet};
 use crate::flow::{DpPort, FlowKey};
 use crate::packet::{BURST_LEN_MAX, PacketBatch};
 use crate::sync::primitive::Ordering;
@@ -357,7 +357,7 @@ impl Worker {
         let Some(megaflow) = tables.classifier.get(slot) else { return };
         for (key, packet) in packets.drain(..) {
             megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, now);
-            let layout = extract(packet.data(), key.in_port, &mut FlowKey::default());
+            let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             executor.run(&mut tables, &megaflow.program, packet, (&key, layout), now);
         }
         executor.send_upcalls();
@@ -368,7 +368,7 @@ impl Worker {
         let Worker { executor, classifier, emc, .. } = self;
         let mut tables = Tables { classifier, emc };
         for (key, packet) in packets.drain(..) {
-            let layout = extract(packet.data(), key.in_port, &mut FlowKey::default());
+            let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             executor.run(&mut tables, program, packet, (&key, layout), now);
         }
         executor.send_upcalls();

@@ -36,7 +36,7 @@ use super::{
     RECIRCULATION_DEPTH_MAX, RetiredMegaflow, RxQueueStats, UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall,
     UpcallKind, UserspaceCookie, WORKER_COUNT_MAX, WorkerId, WorkerStats, is_nested_within_bounds,
 };
-use crate::flow::extract::{FRAME_SIZE_MIN, extract};
+use crate::flow::extract::{FRAME_SIZE_MIN, extract, extract_packet};
 use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, Field, FlowKey, FlowMask};
 use crate::netdev::{Netdev, NetdevError, RxQueue, TxQueue};
@@ -379,11 +379,11 @@ impl ModelDpif {
             return self.drop_packet(port, DropReason::Malformed);
         }
         let mut key = FlowKey::ZERO;
-        extract(packet.data(), port, &mut key);
+        extract_packet(&packet, port, &mut key);
         let id = self.lookup(worker, &key);
         match id {
             Some(id) => self.apply(id, &key, packet),
-            None => self.upcall(worker, UpcallKind::Miss, &key, packet.data()),
+            None => self.upcall(worker, UpcallKind::Miss, &key, &packet.to_vec()),
         }
     }
 
@@ -420,7 +420,7 @@ impl ModelDpif {
 
     fn carry_out(&mut self, worker: WorkerId, actions: &[Action], key: &FlowKey, packet: &Packet) {
         self.recirculations = 0;
-        self.carry_out_list(actions, Run::new(worker, key, packet.data(), HEADROOM_SIZE));
+        self.carry_out_list(actions, Run::new(worker, key, &packet.to_vec(), HEADROOM_SIZE));
     }
 
     /// Carries a list out on a packet of its own.

@@ -14,6 +14,7 @@
 //!
 //! | what is wrong | what the key holds | layout |
 //! |---|---|---|
+//! | a header not wholly in the first [`HEADERS_SIZE_MAX`] bytes of the frame | as if it were cut short there | |
 //! | fewer than [`FRAME_SIZE_MIN`] bytes | `in_port`; all else zero, `eth_type` too | none |
 //! | tag cut short (fewer than 4 bytes and a type after the TPID) | the TPID as `eth_type`, no tag | none |
 //! | a third tag | two tags, the third's TPID as `eth_type` | none |
@@ -47,7 +48,7 @@
 //! insides, and IGMP's type and code; those packets show the header in question and nothing beyond it.
 
 use super::{DpPort, ETH_TYPE_NONE, FlowKey, NW_FRAG_ANY, NW_FRAG_LATER, PBB_UCA, VLAN_CFI};
-use crate::packet::Packet;
+use crate::packet::{HEADERS_SIZE_MAX, Packet};
 
 /// Bytes of the shortest frame that says anything: an Ethernet header. The datapath drops shorter ones.
 pub const FRAME_SIZE_MIN: usize = 14;
@@ -196,13 +197,32 @@ const STRAIGHT_SIZE: usize = FRAME_SIZE_MIN + IPV4_SIZE_MIN + TCP_SIZE_MIN;
 /// `pkt_mark` and `dp_hash` with 0. See the module for what each malformed frame gives.
 #[inline]
 pub fn extract(data: &[u8], in_port: DpPort, key: &mut FlowKey) -> PacketLayout {
-    if let Some(head) = data.first_chunk::<STRAIGHT_SIZE>()
-        && extract_straight(head, data.len(), in_port, key)
+    extract_head(data, data.len(), in_port, key)
+}
+
+/// As [`extract`], for a packet, which may be in several segments.
+#[inline]
+pub fn extract_packet(packet: &Packet, in_port: DpPort, key: &mut FlowKey) -> PacketLayout {
+    extract_head(packet.data(), packet.size(), in_port, key)
+}
+
+/// As [`extract`], for a frame of `size` bytes of which `head` is the beginning: [`HEADERS_SIZE_MAX`] bytes at
+/// least, or all. What comes after those is not looked at.
+#[inline]
+pub(crate) fn extract_head(head: &[u8], size: usize, in_port: DpPort, key: &mut FlowKey) -> PacketLayout {
+    if let Some(first) = head.first_chunk::<STRAIGHT_SIZE>()
+        && extract_straight(first, size, in_port, key)
     {
         let (l3, l4) = (FRAME_SIZE_MIN as u16, (FRAME_SIZE_MIN + IPV4_SIZE_MIN) as u16);
         return PacketLayout { l3, l4, ..PacketLayout::NONE };
     }
-    extract_general(data, in_port, key)
+    extract_general(headers_of(head), size, in_port, key)
+}
+
+/// The bytes of a frame's first segment that headers are looked for in.
+#[inline]
+pub(crate) fn headers_of(head: &[u8]) -> &[u8] {
+    &head[..head.len().min(HEADERS_SIZE_MAX)]
 }
 
 /// Extracts the keys of up to a burst of packets: `keys[i]` and `layouts[i]` are of `packets[i]`.
@@ -218,7 +238,7 @@ pub fn extract_batch(
 ) {
     let (keys, layouts) = (&mut keys[..packets.len()], &mut layouts[..packets.len()]);
     for ((packet, key), layout) in packets.iter().zip(keys).zip(layouts) {
-        *layout = extract(packet.data(), in_port, key);
+        *layout = extract_packet(packet, in_port, key);
     }
 }
 
@@ -262,9 +282,9 @@ fn extract_straight(head: &[u8; STRAIGHT_SIZE], size: usize, in_port: DpPort, ke
     true
 }
 
-/// Any frame, header by header.
+/// Any frame of `size` bytes, header by header. `data` is as much of it as may be read.
 #[inline(never)]
-fn extract_general(data: &[u8], in_port: DpPort, key: &mut FlowKey) -> PacketLayout {
+fn extract_general(data: &[u8], size: usize, in_port: DpPort, key: &mut FlowKey) -> PacketLayout {
     *key = FlowKey { in_port, ..FlowKey::ZERO };
     if data.len() < FRAME_SIZE_MIN {
         return PacketLayout::NONE;
@@ -273,8 +293,8 @@ fn extract_general(data: &[u8], in_port: DpPort, key: &mut FlowKey) -> PacketLay
     key.eth_src = bytes(data, 6);
     let l3 = extract_ethernet_type(data, key);
     match key.eth_type {
-        ETH_TYPE_IPV4 => extract_ipv4(data, l3, key),
-        ETH_TYPE_IPV6 => extract_ipv6(data, l3, key),
+        ETH_TYPE_IPV4 => extract_ipv4(data, size, l3, key),
+        ETH_TYPE_IPV6 => extract_ipv6(data, size, l3, key),
         ETH_TYPE_ARP | ETH_TYPE_RARP => extract_arp(data, l3, key),
         ETH_TYPE_MPLS | ETH_TYPE_MPLS_MULTICAST => extract_mpls(data, l3, key),
         ETH_TYPE_PBB => extract_pbb(data, l3, key),
@@ -401,18 +421,21 @@ fn extract_arp(data: &[u8], l3: usize, key: &mut FlowKey) -> PacketLayout {
     PacketLayout { l3: l3 as u16, ..PacketLayout::NONE }
 }
 
-fn extract_ipv4(data: &[u8], l3: usize, key: &mut FlowKey) -> PacketLayout {
+fn extract_ipv4(data: &[u8], size: usize, l3: usize, key: &mut FlowKey) -> PacketLayout {
     let datagram = &data[l3..];
     if datagram.len() < IPV4_SIZE_MIN {
         return PacketLayout::NONE;
     }
     let header_size = usize::from(datagram[0] & 0x0f) * 4;
     let total_size = usize::from(be16(datagram, 2));
-    if header_size < IPV4_SIZE_MIN || header_size > total_size || total_size > datagram.len() {
+    if header_size < IPV4_SIZE_MIN || header_size > total_size || total_size > size - l3 {
         return PacketLayout::NONE;
     }
     // What follows the datagram in the frame is padding, and never looked at.
-    let datagram = &datagram[..total_size];
+    let datagram = &datagram[..total_size.min(datagram.len())];
+    if header_size > datagram.len() {
+        return PacketLayout::NONE;
+    }
     key.nw_tos = datagram[1];
     key.nw_ttl = datagram[8];
     key.nw_proto = datagram[9];
@@ -427,12 +450,16 @@ fn extract_ipv4(data: &[u8], l3: usize, key: &mut FlowKey) -> PacketLayout {
     PacketLayout { l3: l3 as u16, l4, ..PacketLayout::NONE }
 }
 
-fn extract_ipv6(data: &[u8], l3: usize, key: &mut FlowKey) -> PacketLayout {
+fn extract_ipv6(data: &[u8], size: usize, l3: usize, key: &mut FlowKey) -> PacketLayout {
     let datagram = &data[l3..];
-    if datagram.len() < IPV6_SIZE || IPV6_SIZE + usize::from(be16(datagram, 4)) > datagram.len() {
+    if datagram.len() < IPV6_SIZE {
         return PacketLayout::NONE;
     }
-    let datagram = &datagram[..IPV6_SIZE + usize::from(be16(datagram, 4))];
+    let total_size = IPV6_SIZE + usize::from(be16(datagram, 4));
+    if total_size > size - l3 {
+        return PacketLayout::NONE;
+    }
+    let datagram = &datagram[..total_size.min(datagram.len())];
     let first = be32(datagram, 0);
     key.nw_tos = (first >> 20) as u8;
     key.ipv6_label = first & 0x000f_ffff;
@@ -534,8 +561,8 @@ impl Headers {
 }
 
 impl Ipv6Chain {
-    /// Follows the chain of `datagram`, which ends where its payload length says and has at least the fixed
-    /// header. None if an extension header is cut short or there are too many.
+    /// Follows the chain of `datagram`, which ends where its payload length says, or where headers are no longer
+    /// looked for, and has at least the fixed header. None if an extension header is cut short or there are too many.
     #[inline]
     pub(crate) fn walk(datagram: &[u8]) -> Option<Ipv6Chain> {
         let next = datagram[6];
@@ -694,9 +721,10 @@ impl NdOptions {
 
 /// Octets of the IP datagram in a frame with this layout, as its header says (IPv4 total length; IPv6 payload
 /// length and the 40 bytes before it), but no more than are there: what IPFIX's `octetDeltaCount` counts. None
-/// for a frame without an IP header that can be used.
+/// for a frame without an IP header that can be used. `data` is the first of the frame's segments, `size` the
+/// size of all.
 #[inline]
-pub fn ip_payload_octets(data: &[u8], layout: &PacketLayout) -> Option<u32> {
+pub fn ip_payload_octets(data: &[u8], size: usize, layout: &PacketLayout) -> Option<u32> {
     let l3 = layout.l3_at()?;
     let header = data.get(l3..l3 + IPV4_SIZE_MIN)?;
     let octets = match be16(data, l3.checked_sub(2)?) {
@@ -704,7 +732,7 @@ pub fn ip_payload_octets(data: &[u8], layout: &PacketLayout) -> Option<u32> {
         ETH_TYPE_IPV6 => IPV6_SIZE as u32 + u32::from(be16(header, 4)),
         _ => return None,
     };
-    Some(octets.min((data.len() - l3) as u32))
+    Some(octets.min(size.saturating_sub(l3) as u32))
 }
 
 #[cfg(test)]

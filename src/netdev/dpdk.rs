@@ -14,20 +14,40 @@
 //! lock, allocates nothing, and makes no syscall but the driver's own. Packets on the heap, made by the control
 //! thread, are copied into the device's pool when they are sent.
 //!
-//! # Bounds
-//! 32 devices (DPDK's). Packets of several segments, which only `pcap` can make (from frames larger than a
-//! buffer), are dropped and counted as receive errors: everything above works on contiguous bytes.
+//! # Large frames
+//! Where a device spreads a large frame over several buffers both ways, its buffers are of 2 KiB, whatever its
+//! MTU: a jumbo frame takes five of them, and an ordinary one leaves no 7 KiB unused. Any other device has
+//! buffers that hold its largest frame, and gets packets in several segments, from others, copied into one.
+//! Devices are asked to take several segments only where the MTU makes them necessary: the transmit functions
+//! that cannot are the fastest of several drivers.
 //!
-//! What it leaves out: offloads, flow rules, link interrupts. Devices cannot be reconfigured: they are closed
-//! and opened.
+//! # Copies
+//! A packet that leaves by several ports shares its bytes with its copies from [`SHARE_SIZE_MIN`] on: such a copy
+//! is an mbuf without a buffer, of a second pool that each device has. Drivers free what they have sent by
+//! reference count, since none is asked for `MBUF_FAST_FREE`, and write into no packet.
+//!
+//! # Offloads
+//! Checksums are moved by the difference as headers change, so that no device need fill them in, but for those
+//! that a sender left to its device ([`crate::packet::offload`]): drivers of virtual machines' devices are asked
+//! to pass such packets on as they are, instead of summing them up, and every device that can is asked to fill
+//! them in. What devices find out about received checksums is of no use to a switch. VLAN tags stay in the
+//! packets: a tag taken out by a device would have to be looked for in two places by all who read packets, or
+//! put back at once, and to push or pop one is a move of twelve bytes within a line that is read anyway.
+//! No device is asked for packets larger than its MTU (LRO), so none is told to cut any (TSO).
+//!
+//! # Bounds
+//! 32 devices (DPDK's).
+//!
+//! What it leaves out: flow rules, link interrupts. Devices cannot be reconfigured: they are closed and opened.
 
 use super::{
     Buffers, Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevStats, RxQueue, TxQueue,
 };
-use crate::packet::{BURST_LEN_MAX, Packet, PacketBatch};
+use crate::packet::{BURST_LEN_MAX, Packet, PacketBatch, offload};
 use arrayvec::ArrayVec;
 use pmd::{
-    Eal, EalConfig, EalError, Mbuf, Mempool, MempoolConfig, MempoolSizing, Port, PortConfig, PortError,
+    DeviceInfo, Eal, EalConfig, EalError, L4Checksum, Mbuf, Mempool, MempoolConfig, MempoolSizing, Port,
+    PortConfig, PortError, RxOffloads, TxChecksum, TxOffloads,
 };
 use std::fmt::{self, Display};
 use std::fs;
@@ -39,6 +59,10 @@ const BUFFERED_COUNT: u32 = 64 * BURST_LEN_MAX as u32;
 
 /// The smallest record of a capture file: its header, and an Ethernet header.
 const PCAP_RECORD_SIZE_MIN: u64 = 16 + 14;
+
+/// Copies of packets from this size on share bytes with their originals. Smaller ones are copied: to share costs
+/// a line of a second mbuf, and two counts of references, which is more than to copy a few lines.
+pub const SHARE_SIZE_MIN: usize = 512;
 
 /// Makes device names differ; DPDK wants them unique in the process.
 static DEVICE_COUNT: AtomicU32 = AtomicU32::new(0);
@@ -98,9 +122,11 @@ pub fn no_huge_memory_size(configs: &[NetdevConfig], holders: Holders) -> usize 
 fn pool_configs(configs: &[NetdevConfig], holders: Holders) -> Vec<MempoolConfig> {
     let dpdk = configs.iter().filter(|config| config.kind.is_dpdk());
     // A tap has as many receive as transmit queues.
-    let pools = dpdk.map(|config| {
+    let pools = dpdk.flat_map(|config| {
         let count = config.rx_queue_count.max(config.tx_queue_count);
-        pool_config(config, count, count, holders)
+        // Of other devices it is not known yet.
+        let scatters = matches!(config.kind, NetdevKind::Tap { .. } | NetdevKind::Internal { .. });
+        [pool_config(config, count, count, holders, scatters), shares_config(config, count, holders)]
     });
     pools.collect()
 }
@@ -132,9 +158,11 @@ impl DpdkNetdevs {
         let slots = Slots {
             rx: (0..settings.rx_queue_count).map(|_| Mutex::new(Slot::NotStarted)).collect(),
             tx: (0..settings.tx_queue_count).map(|_| Mutex::new(Slot::NotStarted)).collect(),
-            rx_oversized: AtomicU64::new(0),
+            rx_no_buffer: AtomicU64::new(0),
         };
-        Ok(DpdkNetdev { config, port, mac, mempool: port_config.mempool, slots: Arc::new(slots) })
+        let mempool = port_config.mempool;
+        let shares = self.mempool(&config, shares_config(&config, settings.tx_queue_count, self.holders))?;
+        Ok(DpdkNetdev { config, port, mac, mempool, shares, slots: Arc::new(slots) })
     }
 
     /// What is asked of the port: queues as far as the device has them, and a pool for them.
@@ -146,40 +174,93 @@ impl DpdkNetdevs {
             rx_count = rx_count.max(tx_count);
             tx_count = rx_count;
         }
-        let pool_config = MempoolConfig {
-            socket: info.socket.filter(|_| self.eal.memory_mode() == pmd::MemoryMode::Hugepages),
-            ..pool_config(config, rx_count, tx_count, self.holders)
-        };
-        let mempool = Mempool::create(&self.eal, &pool_config).map_err(|error| open_error(config, error))?;
+        let scatters = info.rx_offloads.scatter && info.tx_offloads.multi_segment;
+        let socket = info.socket.filter(|_| self.eal.memory_mode() == pmd::MemoryMode::Hugepages);
+        let pool_config =
+            MempoolConfig { socket, ..pool_config(config, rx_count, tx_count, self.holders, scatters) };
+        let mempool = self.mempool(config, pool_config)?;
+        let is_spread = pmd::mempool::buffer_size(config.mtu) > mempool.config().buffer_size;
         Ok(PortConfig {
             rx_queue_count: rx_count,
             tx_queue_count: tx_count,
-            rx_descriptor_count: config.rx_queue_len,
+            rx_descriptor_count: if is_spread && info.driver == TAP_DRIVER {
+                TAP_SEGMENT_COUNT
+            } else {
+                config.rx_queue_len
+            },
             tx_descriptor_count: config.tx_queue_len,
             mtu: Some(config.mtu),
             rss: rx_count > 1,
+            rx_offloads: RxOffloads {
+                scatter: is_spread,
+                l4_checksum: PARTIAL_CHECKSUM_DRIVERS.contains(&info.driver.as_str()),
+                ..RxOffloads::default()
+            },
+            tx_offloads: TxOffloads {
+                multi_segment: is_spread,
+                l4_checksum: fills_checksums(info),
+                ..TxOffloads::default()
+            },
             ..PortConfig::new(mempool)
         })
+    }
+
+    fn mempool(&self, config: &NetdevConfig, pool: MempoolConfig) -> Result<Arc<Mempool>, NetdevError> {
+        Mempool::create(&self.eal, &pool).map_err(|error| open_error(config, error))
     }
 }
 
 const TAP_DRIVER: &str = "net_tap";
 
+/// Buffers that a tap's driver offers the kernel for each frame, where it takes more than one: it calls them
+/// descriptors, but queues nothing in them. Enough for 16 KiB.
+const TAP_SEGMENT_COUNT: u16 = 8;
+
+/// Drivers that pass on packets whose checksum their sender left to them, with a mark, if they are asked to look
+/// at checksums, and otherwise complete them in software.
+const PARTIAL_CHECKSUM_DRIVERS: [&str; 2] = ["net_vhost", "net_virtio_user"];
+
+/// Drivers that pass such packets on without a mark, as the kernel's packet sockets hand them out.
+const UNMARKED_CHECKSUM_DRIVERS: [&str; 2] = ["net_af_packet", "net_af_xdp"];
+
+/// Whether a device really fills checksums in: a tap's driver does it in software, in a copy of the headers.
+fn fills_checksums(info: &DeviceInfo) -> bool {
+    info.tx_offloads.l4_checksum && info.driver != TAP_DRIVER
+}
+
 /// Drivers whose receive call asks the kernel.
 const SYSCALL_DRIVERS: [&str; 3] = [TAP_DRIVER, "net_af_packet", "net_pcap"];
 
-/// The pool of a device: see the module.
-fn pool_config(config: &NetdevConfig, rx_count: u16, tx_count: u16, holders: Holders) -> MempoolConfig {
-    let descriptors = |count: u16, len: u16| u32::from(count) * u32::from(len);
+fn descriptors(count: u16, len: u16) -> u32 {
+    u32::from(count) * u32::from(len)
+}
+
+/// The pool for a device's copies that share bytes: for all that may wait to be sent by it.
+fn shares_config(config: &NetdevConfig, tx_count: u16, holders: Holders) -> MempoolConfig {
+    let sent = descriptors(tx_count, config.tx_queue_len);
+    MempoolConfig::without_buffers(sent + BUFFERED_COUNT, holders.worker_count.into())
+}
+
+/// The pool of a device, which `scatters` large frames over several buffers or does not: see the module.
+fn pool_config(
+    config: &NetdevConfig,
+    rx_count: u16,
+    tx_count: u16,
+    holders: Holders,
+    scatters: bool,
+) -> MempoolConfig {
     let sizing = MempoolSizing {
         rx_descriptor_count: descriptors(rx_count, config.rx_queue_len),
         tx_descriptor_count: descriptors(tx_count, config.tx_queue_len),
         worker_count: u32::from(holders.worker_count),
         held_count: holders.held_count + preloaded_count(&config.kind),
-        mtu: config.mtu,
+        mtu: if scatters { config.mtu.min(SCATTERED_MTU_MAX) } else { config.mtu },
     };
     sizing.config()
 }
+
+/// The MTU that buffers are made for where larger frames are spread over several: one whose frames fit 2 KiB.
+const SCATTERED_MTU_MAX: u16 = 1500;
 
 /// Packets that a device keeps loaded for ever: those of a capture file that is played over and over. At most as
 /// many as the file's size allows; none if it cannot be read, which opening will tell.
@@ -273,9 +354,9 @@ enum Slot<Q> {
 struct Slots {
     rx: Vec<Mutex<Slot<pmd::RxQueue>>>,
     tx: Vec<Mutex<Slot<pmd::TxQueue>>>,
-    /// Packets of several segments. Written by the receive queues, read by the control thread; relaxed, for it
-    /// orders nothing.
-    rx_oversized: AtomicU64,
+    /// Packets whose headers were spread over several buffers, and there was none to gather them in. Written by
+    /// the receive queues, read by the control thread; relaxed, for it orders nothing.
+    rx_no_buffer: AtomicU64,
 }
 
 /// A panic elsewhere leaves a slot as it was, which is valid.
@@ -317,6 +398,8 @@ pub struct DpdkNetdev {
     port: Port,
     mac: MacAddress,
     mempool: Arc<Mempool>,
+    /// For copies that share bytes.
+    shares: Arc<Mempool>,
     slots: Arc<Slots>,
 }
 
@@ -369,16 +452,26 @@ impl Netdev for DpdkNetdev {
         // An error here comes again, with its reason, from `start`.
         self.ensure_started().ok()?;
         let queue = Slot::take(&self.slots.rx, index)?;
-        let is_syscall = SYSCALL_DRIVERS.contains(&self.port.info().driver.as_str());
+        let driver = self.port.info().driver.as_str();
+        let is_syscall = SYSCALL_DRIVERS.contains(&driver);
+        let is_unmarked = UNMARKED_CHECKSUM_DRIVERS.contains(&driver);
         let slots = Arc::clone(&self.slots);
-        Some(Box::new(DpdkRxQueue { queue: Some(queue), index, is_syscall, slots }))
+        Some(Box::new(DpdkRxQueue { queue: Some(queue), index, is_syscall, is_unmarked, slots }))
     }
 
     fn take_tx_queue(&mut self, index: u16) -> Option<Box<dyn TxQueue>> {
         self.ensure_started().ok()?;
         let queue = Slot::take(&self.slots.tx, index)?;
-        let (slots, mempool) = (Arc::clone(&self.slots), Arc::clone(&self.mempool));
-        Some(Box::new(DpdkTxQueue { queue: Some(queue), index, mempool, slots }))
+        let granted = self.port.settings().map_or_else(TxOffloads::default, |settings| settings.tx_offloads);
+        Some(Box::new(DpdkTxQueue {
+            queue: Some(queue),
+            index,
+            takes_segments: granted.multi_segment,
+            fills_checksums: granted.l4_checksum,
+            mempool: Arc::clone(&self.mempool),
+            shares: Arc::clone(&self.shares),
+            slots: Arc::clone(&self.slots),
+        }))
     }
 
     fn start(&mut self) -> Result<(), NetdevError> {
@@ -404,8 +497,8 @@ impl Netdev for DpdkNetdev {
         NetdevStats {
             rx_packets: stats.rx_packets,
             rx_bytes: stats.rx_bytes,
-            rx_missed: stats.rx_missed + stats.rx_no_mbuf,
-            rx_errors: stats.rx_errors + self.slots.rx_oversized.load(Ordering::Relaxed),
+            rx_missed: stats.rx_missed + stats.rx_no_mbuf + self.slots.rx_no_buffer.load(Ordering::Relaxed),
+            rx_errors: stats.rx_errors,
             tx_packets: stats.tx_packets,
             tx_bytes: stats.tx_bytes,
             tx_errors: stats.tx_errors,
@@ -415,9 +508,10 @@ impl Netdev for DpdkNetdev {
     fn extended_stats(&self) -> Vec<(String, u64)> {
         let xstats = self.port.xstats().unwrap_or_default();
         let mut stats: Vec<_> = xstats.into_iter().map(|xstat| (xstat.name, xstat.value)).collect();
-        stats.push(("rx_oversized".to_owned(), self.slots.rx_oversized.load(Ordering::Relaxed)));
+        stats.push(("rx_no_buffer".to_owned(), self.slots.rx_no_buffer.load(Ordering::Relaxed)));
         stats.push(("mempool_size".to_owned(), u64::from(self.mempool.config().mbuf_count)));
         stats.push(("mempool_in_use".to_owned(), u64::from(self.mempool.in_use_count())));
+        stats.push(("shares_in_use".to_owned(), u64::from(self.shares.in_use_count())));
         stats
     }
 
@@ -448,6 +542,8 @@ struct DpdkRxQueue {
     queue: Option<pmd::RxQueue>,
     index: u16,
     is_syscall: bool,
+    /// Whether packets whose checksum their sender left to its device come without a mark.
+    is_unmarked: bool,
     slots: Arc<Slots>,
 }
 
@@ -466,11 +562,13 @@ impl RxQueue for DpdkRxQueue {
         }
         let before = batch.len();
         for mbuf in mbufs {
-            if mbuf.segment_count() == 1 {
-                batch.push(Packet::from_mbuf(mbuf));
-            } else {
-                self.slots.rx_oversized.fetch_add(1, Ordering::Relaxed);
+            match Packet::from_mbuf(mbuf) {
+                Ok(packet) => batch.push(packet),
+                Err(_) => drop(self.slots.rx_no_buffer.fetch_add(1, Ordering::Relaxed)),
             }
+        }
+        if self.is_unmarked {
+            batch[before..].iter_mut().for_each(offload::mark_if_partial);
         }
         batch.len() - before
     }
@@ -493,10 +591,67 @@ struct DpdkTxQueue {
     /// There until it is dropped.
     queue: Option<pmd::TxQueue>,
     index: u16,
+    /// What the device was granted.
+    takes_segments: bool,
+    fills_checksums: bool,
     /// For packets that are on the heap, and for copies.
     mempool: Arc<Mempool>,
+    /// For copies that share bytes.
+    shares: Arc<Mempool>,
     slots: Arc<Slots>,
 }
+
+impl DpdkTxQueue {
+    /// A packet as the device is given it.
+    ///
+    /// # Errors
+    /// The packet, if the pool is empty.
+    #[inline]
+    fn ready(&self, mut packet: Packet) -> Result<Mbuf, Packet> {
+        if packet.has_partial_checksum() && !self.see_to_checksum(&mut packet) {
+            return Err(packet);
+        }
+        packet.into_mbuf().or_else(|packet| self.copy(&packet).ok_or(packet))
+    }
+
+    /// Has the device fill in a checksum that is not complete, or completes it. False if there is no buffer for
+    /// headers that can be written.
+    #[cold]
+    fn see_to_checksum(&self, packet: &mut Packet) -> bool {
+        let place = offload::l4_place(packet.data(), packet.size()).filter(|_| self.fills_checksums);
+        let sizes = place.map(|place| (place, place.l3_at, place.l4_at - place.l3_at));
+        if let Some((place, l2_size @ ..=L2_SIZE_MAX, l3_size @ ..=L3_SIZE_MAX)) = sizes
+            && let Some(mbuf) = packet.mbuf_mut()
+        {
+            mbuf.set_tx_checksum(TxChecksum {
+                l2_size: l2_size as u8,
+                l3_size: l3_size as u16,
+                is_ipv4: place.is_ipv4,
+                ipv4: false,
+                l4: if place.is_tcp { L4Checksum::Tcp } else { L4Checksum::Udp },
+            });
+            return true;
+        }
+        offload::complete_checksum(packet).is_ok()
+    }
+
+    /// A copy in the device's pool, in one segment if the device takes only one.
+    fn copy(&self, packet: &Packet) -> Option<Mbuf> {
+        let mut copy = if self.takes_segments {
+            self.mempool.alloc_chain(packet.segments())?
+        } else {
+            self.mempool.alloc_from(packet.segments())?
+        };
+        if packet.has_partial_checksum() {
+            copy.head_mut()?.set_partial_checksum(true);
+        }
+        Some(copy)
+    }
+}
+
+/// The largest sizes of headers that an mbuf can tell.
+const L2_SIZE_MAX: usize = 127;
+const L3_SIZE_MAX: usize = 511;
 
 impl fmt::Debug for DpdkTxQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -506,7 +661,6 @@ impl fmt::Debug for DpdkTxQueue {
 
 impl TxQueue for DpdkTxQueue {
     fn tx_burst(&mut self, batch: &mut PacketBatch) -> usize {
-        let Some(queue) = &mut self.queue else { return 0 };
         let mut mbufs = ArrayVec::<Mbuf, BURST_LEN_MAX>::new();
         let mut kept = PacketBatch::new();
         for packet in batch.drain(..) {
@@ -514,20 +668,32 @@ impl TxQueue for DpdkTxQueue {
                 kept.push(packet);
                 continue;
             }
-            match packet.into_mbuf().or_else(|packet| to_mbuf(&self.mempool, packet)) {
+            match self.ready(packet) {
                 Ok(mbuf) => mbufs.push(mbuf),
                 // The pool is empty: this one waits, and those behind it.
                 Err(packet) => kept.push(packet),
             }
         }
-        let sent_count = queue.tx_burst(&mut mbufs);
-        batch.extend(mbufs.into_iter().map(Packet::from_mbuf));
+        let sent_count = self.queue.as_mut().map_or(0, |queue| queue.tx_burst(&mut mbufs));
+        // None of them lacks headers: each was a packet before.
+        batch.extend(mbufs.into_iter().filter_map(|mbuf| Packet::from_mbuf(mbuf).ok()));
         batch.extend(kept);
         sent_count
     }
 
-    fn copy_packet(&mut self, packet: &Packet) -> Option<Packet> {
-        self.mempool.alloc_with(packet.data()).map(Packet::from_mbuf)
+    fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet> {
+        if packet.size() >= SHARE_SIZE_MIN
+            && (self.takes_segments || packet.is_contiguous())
+            && let Some(mbuf) = packet.mbuf_mut()
+            && let Some(shared) = mbuf.share(&self.shares)
+        {
+            return Packet::from_mbuf(shared).ok();
+        }
+        Packet::from_mbuf(self.copy(packet)?).ok()
+    }
+
+    fn takes_segments(&self) -> bool {
+        self.takes_segments
     }
 }
 
@@ -537,12 +703,6 @@ impl Drop for DpdkTxQueue {
             *lock(&self.slots.tx[usize::from(self.index)]) = Slot::In(queue);
         }
     }
-}
-
-/// A packet on the heap, moved into a pool; given back where that is empty.
-#[cold]
-fn to_mbuf(mempool: &Mempool, packet: Packet) -> Result<Mbuf, Packet> {
-    mempool.alloc_with(packet.data()).ok_or(packet)
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@
 //! by the modes that give packets back; an empty pool means no copy, as with a NIC's. So bursts and copies
 //! allocate nothing, and a worker's loop can be run under an allocator that forbids it.
 //!
+//! A handle can also have copies share bytes instead ([`DummyHandle::set_sharing`]), which allocates, and make a
+//! device of one that takes no packets in several segments ([`DummyHandle::set_takes_segments`]).
+//!
 //! While its link is down, or before it is started, a device receives nothing and takes nothing.
 //!
 //! Thread safety: handles may be used from any thread, along with the queues; all that is shared is atomic or
@@ -22,7 +25,7 @@
 use super::{
     Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevProvider, NetdevStats, RxQueue, TxQueue,
 };
-use crate::packet::{Packet, PacketBatch};
+use crate::packet::{Packet, PacketBatch, offload};
 use crossbeam_queue::ArrayQueue;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -61,6 +64,9 @@ struct Shared {
     is_up: AtomicBool,
     is_closed: AtomicBool,
     tx_mode: AtomicU8,
+    /// Whether copies share bytes.
+    shares: AtomicBool,
+    takes_segments: AtomicBool,
     /// Packets that may wait in one transmit queue.
     tx_capacity: AtomicUsize,
     tx_sequence: AtomicU64,
@@ -93,7 +99,11 @@ impl Shared {
     }
 
     /// Transmits one packet of a queue; gives it back if there is no room.
-    fn transmit(&self, index: usize, packet: Packet) -> Result<(), Packet> {
+    fn transmit(&self, index: usize, mut packet: Packet) -> Result<(), Packet> {
+        debug_assert!(packet.is_contiguous() || self.takes_segments.load(Ordering::Acquire));
+        if packet.has_partial_checksum() && offload::complete_checksum(&mut packet).is_err() {
+            return Err(packet);
+        }
         let size = packet.size() as u64;
         match self.tx_mode.load(Ordering::Acquire) {
             mode if mode == DummyTxMode::Loopback as u8 => self.rx[index % self.rx.len()].push(packet)?,
@@ -140,6 +150,8 @@ impl DummyNetdev {
             is_up: AtomicBool::new(true),
             is_closed: AtomicBool::new(false),
             tx_mode: AtomicU8::new(DummyTxMode::Keep as u8),
+            shares: AtomicBool::new(false),
+            takes_segments: AtomicBool::new(true),
             tx_capacity: AtomicUsize::new(tx_len),
             tx_sequence: AtomicU64::new(0),
             rx_packets: AtomicU64::new(0),
@@ -320,14 +332,24 @@ impl TxQueue for DummyTxQueue {
         offered - batch.len()
     }
 
-    fn copy_packet(&mut self, packet: &Packet) -> Option<Packet> {
+    fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet> {
+        if self.shared.shares.load(Ordering::Acquire)
+            && (packet.is_contiguous() || self.takes_segments())
+            && let Some(shared) = packet.share()
+        {
+            return Some(shared);
+        }
         let mut copy = self.shared.pool.pop()?;
-        if copy.reset(packet.data()) {
+        if copy.reset_to(packet) {
             return Some(copy);
         }
         // Larger than the device's frames: the buffer goes back, and there is room, since it came from there.
         let _ = self.shared.pool.push(copy);
         None
+    }
+
+    fn takes_segments(&self) -> bool {
+        self.shared.takes_segments.load(Ordering::Acquire)
     }
 }
 
@@ -360,6 +382,16 @@ impl DummyHandle {
         result
     }
 
+    /// Whether copies that this device is asked for share bytes with their originals, or come from its pool.
+    pub fn set_sharing(&self, shares: bool) {
+        self.shared.shares.store(shares, Ordering::Release);
+    }
+
+    /// Whether the device takes packets in several segments. To be set before a worker has its queues.
+    pub fn set_takes_segments(&self, takes_segments: bool) {
+        self.shared.takes_segments.store(takes_segments, Ordering::Release);
+    }
+
     /// As [`DummyHandle::inject`] for a frame; returns whether it was taken. Allocates.
     pub fn inject_frame(&self, rx_queue: u16, frame: &[u8]) -> bool {
         self.inject(rx_queue, Packet::from_bytes(frame)).is_ok()
@@ -384,7 +416,7 @@ impl DummyHandle {
 
     /// As [`DummyHandle::take_tx`], as frames.
     pub fn take_tx_frames(&self) -> Vec<Vec<u8>> {
-        self.take_tx().iter().map(|packet| packet.data().to_vec()).collect()
+        self.take_tx().iter().map(Packet::to_vec).collect()
     }
 
     /// Packets that wait in the transmit queues.
@@ -587,17 +619,17 @@ mod tests {
     fn copies_end_with_the_pool_and_go_on_when_it_is_refilled() {
         let (mut netdev, handle) = started(1);
         let mut tx = netdev.take_tx_queue(0).expect("tx");
-        let packet = Packet::from_bytes(&[7; 60]);
-        let copies: Vec<_> = std::iter::from_fn(|| tx.copy_packet(&packet)).collect();
+        let mut packet = Packet::from_bytes(&[7; 60]);
+        let copies: Vec<_> = std::iter::from_fn(|| tx.copy_packet(&mut packet)).collect();
         assert_eq!(copies.len(), 2 * POOL_LEN_PER_QUEUE);
         assert!(copies.iter().all(|copy| copy.data() == packet.data()));
         handle.recycle(copies.into_iter().next().expect("there are some"));
         assert!(
-            tx.copy_packet(&Packet::from_bytes(&[0; 9000])).is_none(),
+            tx.copy_packet(&mut Packet::from_bytes(&[0; 9000])).is_none(),
             "larger than a frame of the device"
         );
         assert_eq!(handle.pool_len(), 1);
-        assert!(tx.copy_packet(&packet).is_some());
+        assert!(tx.copy_packet(&mut packet).is_some());
     }
 
     #[test]

@@ -19,7 +19,7 @@
 pub mod dpdk;
 pub mod dummy;
 
-use crate::packet::PacketBatch;
+use crate::packet::{Packet, PacketBatch};
 use std::fmt;
 
 /// A device's six-byte hardware address, in wire order.
@@ -239,12 +239,20 @@ pub trait RxQueue: Send + fmt::Debug {
 /// One transmit queue, in the hands of the worker that fills it. Dropping it gives it back to the device.
 pub trait TxQueue: Send + fmt::Debug {
     /// Transmits from the front of `batch`, removes what the device took and returns how many; the others stay
-    /// in `batch`, in order. Never blocks, never allocates.
+    /// in `batch`, in order. Completes checksums that their senders left to a device
+    /// ([`Packet::has_partial_checksum`]). Never blocks, never allocates.
     fn tx_burst(&mut self, batch: &mut PacketBatch) -> usize;
 
-    /// A copy of `packet` in memory that this device can transmit from; none if no buffer is free. This is
-    /// how a packet that leaves by several ports is multiplied. Never allocates outside the device's pool.
-    fn copy_packet(&mut self, packet: &crate::packet::Packet) -> Option<crate::packet::Packet>;
+    /// A second packet with the bytes of `packet`, that this device can transmit; none if no buffer is free. This
+    /// is how a packet that leaves by several ports is multiplied. The two share their bytes where that costs
+    /// less than a copy. Never allocates outside the device's pools.
+    fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet>;
+
+    /// Whether the device takes packets in several segments. To one that doesn't, only copies by
+    /// [`TxQueue::copy_packet`] are given of those.
+    fn takes_segments(&self) -> bool {
+        true
+    }
 }
 
 /// Why a device could not be opened, configured or closed.

@@ -169,8 +169,8 @@ pub struct PortFlags {
 ///
 /// What comes in by a port in [`StpState::Disabled`], [`StpState::Blocking`] or [`StpState::Listening`] dies of
 /// `StpBlocked` before any rule sees it; in [`StpState::Learning`] rules see it, so that NORMAL learns, but nothing is
-/// sent. Nothing leaves by a port in any of the four. Frames to reserved group addresses (IEEE 802.1Q table 8-1) are exempt
-/// from all of this.
+/// sent. Nothing leaves by a port in any of the four. Frames to reserved group addresses (IEEE 802.1Q table 8-1) are
+/// exempt from all of this.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub enum StpState {
     /// Not in use.
@@ -344,6 +344,9 @@ impl FromIterator<u16> for VlanSet {
 
 impl std::fmt::Debug for VlanSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_full() {
+            return f.write_str("all");
+        }
         f.debug_set().entries((0..4096).filter(|&vlan| self.contains(vlan))).finish()
     }
 }

@@ -26,7 +26,7 @@ use super::{
 use crate::dpif::{
     Dpif, DpifError, Execute, ExporterId, FlowRecord, MeterId, MeteringConfig, PlacementRules, WorkerId,
 };
-use crate::flow::extract::extract;
+use crate::flow::extract::extract_packet;
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::Netdev;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
@@ -78,9 +78,9 @@ pub struct OfprotoCounters {
     pub uncached_packets: u64,
     /// Packets carried out one by one, because their actions are too many for a megaflow.
     pub slow_path_packets: u64,
-    /// Packets for controllers that were lost because too many waited.
+    /// Packets for controllers that were lost: because too many waited, or their bridge sends no more in a second.
     pub packet_ins_lost: u64,
-    /// Packets for controllers that were lost because their bridge sends no more in a second.
+    /// Of those, packets that were lost because their bridge sends no more in a second.
     pub packet_ins_limited: u64,
     /// Translations that send packets round, and for which no id was free: those packets are dropped.
     pub recirculations_refused: u64,
@@ -291,7 +291,7 @@ impl OfprotoDpif {
         let ports = self.bridges.get(bridge).map(|bridge| &bridge.ports);
         let port = ports.and_then(|ports| ports.get(&packet_out.in_port));
         let mut key = FlowKey::ZERO;
-        extract(packet_out.packet.data(), port.map_or(DpPort::NONE, |port| port.dp_port), &mut key);
+        extract_packet(&packet_out.packet, port.map_or(DpPort::NONE, |port| port.dp_port), &mut key);
         key
     }
 }

@@ -1,15 +1,17 @@
 //! The groups of one bridge: what a group-mod may ask for, which bucket lives, which one a hash means.
 //!
 //! # Choice
-//! A select group of `n` buckets with a weight has a table of places, a power of two and at least 16 for each bucket (within
-//! [`PLACE_COUNT_MIN`] and [`PLACE_COUNT_MAX`], but never fewer than buckets). The table is filled place by place with the bucket that is
-//! furthest behind its share (Sainte-Laguë's method), so every bucket has its share to within one place. A hash means
-//! the place that its low bits name: so a megaflow need match only those bits. Where that place's bucket does not live,
-//! another hash of the place chooses among those that do, by weight: flows of living buckets stay where they are.
+//! A select group of `n` buckets with a weight has a table of places, a power of two and at least 16 for each bucket
+//! (within [`PLACE_COUNT_MIN`] and [`PLACE_COUNT_MAX`], but never fewer than buckets). The table is filled place by
+//! place with the bucket that is furthest behind its share (Sainte-Laguë's method), so every bucket has its share to
+//! within one place. A hash means the place that its low bits name: so a megaflow need match only those bits. Where
+//! that place's bucket does not live, another hash of the place chooses among those that do, by weight: flows of
+//! living buckets stay where they are.
 //!
 //! # References
 //! A bucket may name another group that is there, as long as no group is reached from itself, and chains are at most
-//! [`CHAIN_LEN_MAX`] groups long. A group that a bucket of another group names can't be deleted but together with all others.
+//! [`CHAIN_LEN_MAX`] groups long. A group that a bucket of another group names can't be deleted but together with all
+//! others.
 //!
 //! # Threads
 //! Changed by the control thread; read by translations on a shared borrow.
@@ -114,8 +116,8 @@ impl Group {
         (self.places.len() as u32).saturating_sub(1)
     }
 
-    /// The bucket, by index, of a select group that a hash means; none if no bucket with a weight lives. Hashes that agree
-    /// on [`Group::hash_mask`] mean the same.
+    /// The bucket, by index, of a select group that a hash means; none if no bucket with a weight lives. Hashes that
+    /// agree on [`Group::hash_mask`] mean the same.
     pub fn pick(&self, hash: u32, is_live: impl Fn(&Bucket) -> bool) -> Option<usize> {
         let place = hash & self.hash_mask();
         let index = usize::from(*self.places.get(place as usize)?);

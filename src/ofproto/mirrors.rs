@@ -10,10 +10,10 @@
 //! the port it came in by, or leaves by, sees them. A packet goes to one mirror at most once, and mirrors with one and
 //! the same output count as one: the packet goes to the first of them, and counts for it alone.
 //!
-//! A copy for an output port leaves with the tag that NORMAL would give a packet of its VLAN there. A copy for an output
-//! VLAN is put in that VLAN and leaves likewise by all ports that carry it; a packet that is in this VLAN already, or for a
-//! reserved group address (IEEE 802.1Q table 8-1), is not copied to one. A copy that leaves by a port may be selected by
-//! other mirrors there.
+//! A copy for an output port leaves with the tag that NORMAL would give a packet of its VLAN there. A copy for an
+//! output VLAN is put in that VLAN and leaves likewise by all ports that carry it; a packet that is in this VLAN
+//! already, or for a reserved group address (IEEE 802.1Q table 8-1), is not copied to one. A copy that leaves by a
+//! port may be selected by other mirrors there.
 //!
 //! What a mirror gets is no use of the packet: one that goes nowhere else is dropped for its own reason.
 //!

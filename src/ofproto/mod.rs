@@ -28,8 +28,8 @@
 //! All on the control thread; translations fan out over `rayon` inside a call.
 //!
 //! # Links
-//! Whether a port's device has a link (which groups ask) is looked up by `ofproto` itself: in [`Ofproto::settle`], and in
-//! [`Ofproto::run`] at most every [`dpif::LINK_INTERVAL`].
+//! Whether a port's device has a link (which groups ask) is looked up by `ofproto` itself: in [`Ofproto::settle`],
+//! and in [`Ofproto::run`] at most every [`dpif::LINK_INTERVAL`].
 //!
 //! # What it leaves out
 //! Connection tracking, tunnels, and the protocols that would set a port's spanning tree state.

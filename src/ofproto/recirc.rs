@@ -1,9 +1,9 @@
 //! What packets that go round are to meet, by the ids that they carry.
 //!
 //! A translation says what is to follow a `recirc` ([`Frozen`]); here it gets an id, the same for equal ones, which
-//! stands in the datapath's actions and in the keys of the packets that come round. Megaflows hold references to the ids that
-//! their actions name. An id without references goes after a while: packets that are under way may still carry it. See
-//! [`super::revalidate`] for how it is known that none does.
+//! stands in the datapath's actions and in the keys of the packets that come round. Megaflows hold references to the
+//! ids that their actions name. An id without references goes after a while: packets that are under way may still
+//! carry it. See [`super::revalidate`] for how it is known that none does.
 //!
 //! An id is not used again before all others have been, so one that is gone names nothing.
 //!

@@ -64,6 +64,7 @@ pub struct Reference {
     deep_tag_count: u64,
     limit_count: u64,
     lacking_count: u64,
+    lost_copy_count: u64,
 }
 
 impl Reference {
@@ -99,6 +100,12 @@ impl Reference {
         self.lacking_count
     }
 
+    /// Packets of which a copy died of its TTL or a meter: one who finds that out only in the datapath takes what was to
+    /// become of the copy for a use of the packet.
+    pub fn lost_copy_count(&self) -> u64 {
+        self.lost_copy_count
+    }
+
     fn receive(&mut self, dp_port: DpPort, packet: &Packet) {
         if packet.size() < FRAME_SIZE_MIN {
             return self.count_drop(dp_port, DropReason::Malformed);
@@ -106,7 +113,7 @@ impl Reference {
         let Some((id, in_port)) = self.bridges.owner(dp_port) else {
             return self.count_drop(dp_port, DropReason::NoBridge);
         };
-        self.interpret(id, (dp_port, in_port), packet.data(), None);
+        self.interpret(id, (dp_port, in_port), &packet.to_vec(), None);
     }
 
     fn interpret(
@@ -133,6 +140,7 @@ impl Reference {
         self.deep_tag_count += u64::from(outcome.had_deep_tags);
         self.limit_count += u64::from(outcome.hit_limit);
         self.lacking_count += u64::from(outcome.lacked_header);
+        self.lost_copy_count += u64::from(outcome.lost_copy);
         outcome.used.into_iter().for_each(|used| self.count(used, size as u64));
         if let Some(reason) = outcome.drop {
             self.count_drop(dp_port, reason);
@@ -449,7 +457,7 @@ impl Ofproto for Reference {
         };
         let Some(bridge) = self.bridges.get(id) else { return };
         let dp_port = bridge.ports.get(&in_port).map_or(DpPort::NONE, |port| port.dp_port);
-        self.interpret(id, (dp_port, in_port), packet.data(), Some(&actions));
+        self.interpret(id, (dp_port, in_port), &packet.to_vec(), Some(&actions));
     }
 
     fn set_ipfix(&mut self, bridge: BridgeId, ipfix: Option<BridgeIpfix>) -> Result<(), OfprotoError> {

@@ -12,7 +12,16 @@
 //! # Removed rules
 //! A rule that left its table may still be used by megaflows until the next pass, and be counted by those that
 //! the pass deletes until the datapath has said its last word on them. Only then are the rule's counters final:
-//! `release_dying`.
+//! `release_dying`. A meter's place in the datapath is given back by the same rule.
+//!
+//! # Packets that go round
+//! A change of what follows a `recirc` gives that another id, and the pass puts it into the megaflows of the first
+//! look-up like any other change of actions: so when the workers have acknowledged that, no packet received
+//! afterwards meets the old state. Megaflows of later look-ups are translated again from what was written down, under
+//! the bridges as they are. Packets that carry an id wait either in the upcalls, or in a command for a worker that
+//! then handles them in the same turn, and hands them up once more if it must. So an id that no megaflow names may go
+//! when all upcalls have been handled twice since ([`super::recirc`]); a time is added, since commands may wait for
+//! room.
 
 use super::bridge::{BridgeId, Bridges};
 use super::dpif::{OfprotoDpif, PARALLEL_LEN_MIN};

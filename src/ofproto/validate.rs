@@ -2,8 +2,8 @@
 //!
 //! Translation relies on what is checked here: that a rule's match names fields together with what makes them
 //! meaningful, that `goto_table` leads forward, that values and subfields fit, that lists nest no deeper than
-//! [`CLONE_DEPTH_MAX`]. Whether the groups, meters and ports that are named are there is the bridge's to see; only shapes
-//! are looked at here.
+//! [`CLONE_DEPTH_MAX`]. Whether the groups, meters and ports that are named are there is the bridge's to see; only
+//! shapes are looked at here.
 //!
 //! An action that takes a header off, or changes one, does nothing to a packet without that header, so it asks for
 //! no promise. One that writes a field of a header does, and pushes and pops before it count: see [`Promised`].

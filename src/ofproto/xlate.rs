@@ -10,14 +10,15 @@
 //! packet that agrees on the mask takes the same decisions, one by one. A test holds random rules to that.
 //!
 //! # Copies
-//! What is done to a copy (a bucket, a clone, what goes through a patch port) is translated into a list of its own, after
-//! which packet and pipeline are as before (`aside`). The list becomes a `clone` action, or is done in place if it
-//! changes nothing. The last clone of a list is done in place too: nothing follows that could see it.
+//! What is done to a copy (a bucket, a clone, what goes through a patch port) is translated into a list of its own,
+//! after which packet and pipeline are as before (`aside`). The list becomes a `clone` action, or is done in place if
+//! it changes nothing. The last clone of a list is done in place too: nothing follows that could see it.
 //!
 //! # Going round
-//! Where only the datapath knows what decides (see [`frozen`]), a list ends in `recirc` and what is to follow is written down. In the actions
-//! that come out, a `recirc` names its place in [`XlateOut::frozen`]; whoever carries them out gives it an id
-//! ([`crate::ofproto::recirc`]). What counts packets behind a meter waits for those that the meter lets pass.
+//! Where only the datapath knows what decides (see [`frozen`]), a list ends in `recirc` and what is to follow is
+//! written down. In the actions that come out, a `recirc` names its place in [`XlateOut::frozen`]; whoever carries
+//! them out gives it an id ([`crate::ofproto::recirc`]). What counts packets behind a meter waits for those that the
+//! meter lets pass.
 //!
 //! # What goes no further
 //! A packet whose rules resubmit too deep or too often, or emit too many actions, is dropped wholly, with the
@@ -421,7 +422,9 @@ impl<'a> Context<'a> {
             Start::Frozen(frozen) => self.resume(frozen),
         };
         let result = self.end_list(result);
-        trim(&mut self.actions);
+        if self.is_sent {
+            trim(&mut self.actions);
+        }
         let result = match result {
             Ok(()) if !is_nested_within_bounds(&self.actions) => Err(Stop::Limit(DropReason::TooManyActions)),
             other => other,

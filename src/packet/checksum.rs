@@ -11,7 +11,7 @@
 //! edits UDP does that. An update gives the very number that a full computation would.
 //!
 //! Thread safety: pure functions. Bounds: a [`Sum`] takes 2^32 words of 32 bits before it could overflow; packets are at
-//! most 64 KiB. It leaves out offload: what hardware has already checked is the driver's to say.
+//! most 64 KiB. It leaves out offload: that is [`super::offload`]'s.
 
 /// A one's complement sum under way.
 #[derive(Clone, Copy, Default, Debug)]
@@ -158,6 +158,16 @@ pub fn sctp_crc32c(packet: &[u8]) -> Option<u32> {
     Some(crc32c::crc32c_append(crc, after))
 }
 
+/// What a change from `old` to `new`, with `behind` bytes after it, does to a CRC32c: the exclusive or with the
+/// stored one gives the new one. A CRC is linear: that of the difference of two messages is the difference of
+/// theirs, whatever the bytes are that do not differ, so that only how many there are need be known.
+pub fn crc32c_difference<const N: usize>(old: [u8; N], new: [u8; N], behind: usize) -> u32 {
+    if old == new {
+        return 0;
+    }
+    crc32c::crc32c_combine(crc32c::crc32c(&old) ^ crc32c::crc32c(&new), 0, behind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,5 +278,21 @@ mod tests {
             assert_eq!(fast, !crc);
         }
         assert_eq!(sctp_crc32c(&[0; 11]), None);
+    }
+
+    #[test]
+    fn a_crc_moves_by_the_difference_as_if_it_were_computed_anew() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        for size in (12..300).chain([1480, 8960, 65_000]) {
+            let mut packet = random_bytes(&mut rng, size);
+            let before = sctp_crc32c(&packet).expect("long enough");
+            let at = rng.usize(..3);
+            let old: [u8; 2] = packet[at..at + 2].try_into().expect("two bytes");
+            let new = [rng.u8(..), rng.u8(..)];
+            packet[at..at + 2].copy_from_slice(&new);
+            let after = sctp_crc32c(&packet).expect("long enough");
+            assert_eq!(before ^ after, crc32c_difference(old, new, size - at - 2), "{size} bytes");
+        }
+        assert_eq!(crc32c_difference([1, 2], [1, 2], 100), 0);
     }
 }

@@ -3,14 +3,15 @@
 //! What the `set`, `push_vlan`, `pop_vlan` and `dec_ttl` actions do to a packet; those of MPLS, PBB and NSH are in a file
 //! of their own. Each function takes the packet
 //! and the [`PacketLayout`] that extraction gave for it, writes the bits of one field that a mask selects, and
-//! moves the checksums that cover them by the difference (RFC 1624), without reading the rest of the packet;
-//! only SCTP's CRC32c needs all of it. A field is there if extraction showed it: the two agree by using the
+//! moves the checksums that cover them by the difference (RFC 1624, and for SCTP's CRC32c what comes to the same),
+//! without reading the rest of the packet. A packet may be in several segments: all that is read or written is
+//! in the first, within [`HEADERS_SIZE_MAX`]. A field is there if extraction showed it: the two agree by using the
 //! same walkers, so what an action writes is what the key of the edited packet then holds. A field that is not
 //! there is left alone, and the function returns false.
 //!
 //! Checksums are treated so:
-//! - A wrong one stays wrong: the difference is applied to what is there. For SCTP the stored CRC moves by the
-//!   exclusive or of the right ones before and after, which comes to the same.
+//! - A wrong one stays wrong: the difference is applied to what is there.
+//! - One that its sender left to a device is completed first, if what it covers changes: [`super::offload`].
 //! - UDP's 0, "no checksum", stays; a computed 0 is written 0xffff (RFC 768), over IPv6 too (RFC 6936).
 //! - In a fragment that is not the first there is no transport header: an address written there changes
 //!   IPv4's header checksum alone. The first fragment has the transport's checksum, and that follows. For
@@ -24,16 +25,17 @@
 //! a tag) as it is on the wire.
 //!
 //! Thread safety: a packet belongs to one thread. Bounds: constant work but for IPv6 chains and ND options,
-//! bounded as in extraction, and SCTP's CRC. Hot path: one header line read and written; nothing allocates and
+//! bounded as in extraction. Hot path: one header line read and written; nothing allocates and
 //! nothing panics, whatever bytes or layout it is given.
 
 mod encap;
 
-use super::checksum::{Delta, sctp_crc32c};
-use super::{NoHeadroom, Packet};
+use super::checksum::{Delta, crc32c_difference};
+use super::offload::complete_before_edit;
+use super::{HEADERS_SIZE_MAX, HeadersMut, NoHeadroom};
 use crate::flow::extract::{
     ETH_TYPE_ARP, ETH_TYPE_IPV4, ETH_TYPE_IPV6, ETH_TYPE_RARP, FRAME_SIZE_MIN, IPV4_SIZE_MIN, IPV6_SIZE,
-    Ipv6Chain, NdOptions, PacketLayout, extract, ip_proto, is_vlan_tpid,
+    Ipv6Chain, NdOptions, PacketLayout, extract_head, headers_of, ip_proto, is_vlan_tpid,
 };
 use crate::flow::{DpPort, Field, FlowKey, VLAN_CFI};
 pub use encap::{copy_ttl_in, copy_ttl_out, pop_mpls, pop_pbb, push_mpls, push_pbb};
@@ -115,20 +117,27 @@ struct Transport {
     segments_left: bool,
 }
 
-/// The transport header, as the layer 3 header at `l3` leads to it.
+/// The transport header, as the layer 3 header at `l3` leads to it. The frame has `frame_size` bytes.
 #[inline]
-fn transport(data: &[u8], layout: &PacketLayout, network: Network, l3: usize) -> Option<Transport> {
+fn transport(
+    data: &[u8],
+    frame_size: usize,
+    layout: &PacketLayout,
+    network: Network,
+    l3: usize,
+) -> Option<Transport> {
     let at = layout.l4_at()?;
     let (protocol, size, segments_left) = match network {
         Network::Ipv4 => (*data.get(l3 + 9)?, usize::from(read_u16(data, l3 + 2)?), false),
         Network::Ipv6 => {
             let size = IPV6_SIZE + usize::from(read_u16(data, l3 + 4)?);
-            let chain = Ipv6Chain::walk(data.get(l3..l3 + size)?)?;
+            let datagram = data.get(l3..(l3 + size).min(data.len().min(HEADERS_SIZE_MAX)))?;
+            let chain = Ipv6Chain::walk(datagram)?;
             (chain.protocol, size, chain.segments_left)
         }
         Network::Arp => return None,
     };
-    let end = l3.checked_add(size).filter(|&end| at < end && end <= data.len())?;
+    let end = l3.checked_add(size).filter(|&end| at < end && end <= frame_size)?;
     Some(Transport { protocol, at, end, segments_left })
 }
 
@@ -179,38 +188,43 @@ impl Transport {
         value: [u8; N],
         mask: [u8; N],
     ) -> Option<()> {
-        let packet = data.get_mut(self.at..self.end)?;
-        let before = sctp_crc32c(packet)?;
-        write(packet, offset, value, mask)?;
-        let after = sctp_crc32c(packet)?;
-        let stored: &mut [u8; 4] = packet.get_mut(8..)?.first_chunk_mut()?;
-        *stored = (u32::from_le_bytes(*stored) ^ before ^ after).to_le_bytes();
+        let at = self.at + offset;
+        let behind = self.end.checked_sub(at + N)?;
+        let before = read::<N>(data, at)?;
+        read::<4>(data, self.at + SCTP_CRC_AT)?;
+        write(data, at, value, mask)?;
+        let after = read::<N>(data, at)?;
+        let stored: &mut [u8; 4] = data.get_mut(self.at + SCTP_CRC_AT..)?.first_chunk_mut()?;
+        *stored = (u32::from_le_bytes(*stored) ^ crc32c_difference(before, after, behind)).to_le_bytes();
         Some(())
     }
 }
 
+/// Where SCTP's common header has its CRC.
+const SCTP_CRC_AT: usize = 8;
+
 /// The transport header, if its protocol is `protocol`.
 #[inline]
-fn transport_of(data: &[u8], layout: &PacketLayout, protocol: u8) -> Option<Transport> {
+fn transport_of(data: &[u8], size: usize, layout: &PacketLayout, protocol: u8) -> Option<Transport> {
     let (network, l3) = network(data, layout)?;
-    transport(data, layout, network, l3).filter(|transport| transport.protocol == protocol)
+    transport(data, size, layout, network, l3).filter(|transport| transport.protocol == protocol)
 }
 
 /// Writes bits of the Ethernet destination. False if the frame is shorter than an Ethernet header.
 #[inline]
-pub fn set_eth_dst(packet: &mut Packet, value: [u8; 6], mask: [u8; 6]) -> bool {
+pub fn set_eth_dst(packet: &mut HeadersMut<'_>, value: [u8; 6], mask: [u8; 6]) -> bool {
     write_mac(packet, 0, value, mask)
 }
 
 /// Writes bits of the Ethernet source. False if the frame is shorter than an Ethernet header.
 #[inline]
-pub fn set_eth_src(packet: &mut Packet, value: [u8; 6], mask: [u8; 6]) -> bool {
+pub fn set_eth_src(packet: &mut HeadersMut<'_>, value: [u8; 6], mask: [u8; 6]) -> bool {
     write_mac(packet, 6, value, mask)
 }
 
 /// Writes an address of the Ethernet header, if there is all of the header.
 #[inline]
-fn write_mac(packet: &mut Packet, at: usize, value: [u8; 6], mask: [u8; 6]) -> bool {
+fn write_mac(packet: &mut HeadersMut<'_>, at: usize, value: [u8; 6], mask: [u8; 6]) -> bool {
     let data = packet.data_mut();
     data.len() >= FRAME_SIZE_MIN && write(data, at, value, mask).is_some()
 }
@@ -223,7 +237,7 @@ fn has_vlan(data: &[u8]) -> bool {
 
 /// Writes bits of the outer tag's priority and VLAN id; [`VLAN_CFI`] is not written. False if there is no tag.
 #[inline]
-pub fn set_vlan_tci(packet: &mut Packet, value: u16, mask: u16) -> bool {
+pub fn set_vlan_tci(packet: &mut HeadersMut<'_>, value: u16, mask: u16) -> bool {
     let mask = mask & !VLAN_CFI;
     let data = packet.data_mut();
     has_vlan(data) && write(data, 14, value.to_be_bytes(), mask.to_be_bytes()).is_some()
@@ -235,7 +249,7 @@ pub fn set_vlan_tci(packet: &mut Packet, value: u16, mask: u16) -> bool {
 /// [`NoHeadroom`] if the packet cannot grow at the front; it is then as it was.
 #[inline]
 pub fn push_vlan(
-    packet: &mut Packet,
+    packet: &mut HeadersMut<'_>,
     layout: &mut PacketLayout,
     tpid: u16,
     tci: u16,
@@ -255,7 +269,7 @@ pub fn push_vlan(
 
 /// Takes the outer tag off. False if there is none.
 #[inline]
-pub fn pop_vlan(packet: &mut Packet, layout: &mut PacketLayout) -> bool {
+pub fn pop_vlan(packet: &mut HeadersMut<'_>, layout: &mut PacketLayout) -> bool {
     let data = packet.data_mut();
     if !has_vlan(data) {
         return false;
@@ -289,13 +303,14 @@ fn moved(offset: u16, by: i16) -> u16 {
 /// [`TtlExpired`] if it is 0 or 1; the packet is then as it was. So is a packet whose Ethernet type says IP and
 /// whose header is broken: its key holds a TTL of 0, and megaflows that look at the TTL treat it as that.
 #[inline]
-pub fn dec_ttl(packet: &mut Packet, layout: &PacketLayout) -> Result<(), TtlExpired> {
+pub fn dec_ttl(packet: &mut HeadersMut<'_>, layout: &PacketLayout) -> Result<(), TtlExpired> {
+    let size = packet.size();
     let data = packet.data_mut();
     let (at, checksum_at) = match network(data, layout) {
         Some((Network::Ipv4, l3)) => (l3 + 8, Some(l3 + 10)),
         Some((Network::Ipv6, l3)) => (l3 + 7, None),
         Some((Network::Arp, _)) => return Ok(()),
-        None => return dec_ttl_without_header(data),
+        None => return dec_ttl_without_header(data, size),
     };
     let Some(ttl) = data.get_mut(at) else { return Ok(()) };
     if *ttl <= 1 {
@@ -312,15 +327,15 @@ pub fn dec_ttl(packet: &mut Packet, layout: &PacketLayout) -> Result<(), TtlExpi
 
 /// A packet of an IP type whose header is broken has no TTL left.
 #[cold]
-fn dec_ttl_without_header(data: &[u8]) -> Result<(), TtlExpired> {
+fn dec_ttl_without_header(data: &[u8], size: usize) -> Result<(), TtlExpired> {
     let mut key = FlowKey::ZERO;
-    extract(data, DpPort::NONE, &mut key);
+    extract_head(data, size, DpPort::NONE, &mut key);
     if key.is_ip() { Err(TtlExpired) } else { Ok(()) }
 }
 
 /// Writes bits of the IPv4 TTL or IPv6 hop limit. False if there is no IP header.
 #[inline]
-pub fn set_ip_ttl(packet: &mut Packet, layout: &PacketLayout, value: u8, mask: u8) -> bool {
+pub fn set_ip_ttl(packet: &mut HeadersMut<'_>, layout: &PacketLayout, value: u8, mask: u8) -> bool {
     let data = packet.data_mut();
     match network(data, layout) {
         Some((Network::Ipv4, l3)) => write_ipv4(data, l3, 8, [value, 0], [mask, 0]).is_some(),
@@ -331,7 +346,7 @@ pub fn set_ip_ttl(packet: &mut Packet, layout: &PacketLayout, value: u8, mask: u
 
 /// Writes bits of the IPv4 ToS or IPv6 traffic class. False if there is no IP header.
 #[inline]
-pub fn set_ip_tos(packet: &mut Packet, layout: &PacketLayout, value: u8, mask: u8) -> bool {
+pub fn set_ip_tos(packet: &mut HeadersMut<'_>, layout: &PacketLayout, value: u8, mask: u8) -> bool {
     let data = packet.data_mut();
     match network(data, layout) {
         Some((Network::Ipv4, l3)) => write_ipv4(data, l3, 0, [0, value], [0, mask]).is_some(),
@@ -356,7 +371,7 @@ pub fn remarked_dscp(dscp: u8, prec_level: u8) -> u8 {
 }
 
 /// Raises the drop precedence of a packet of an assured forwarding class; see [`remarked_dscp`]. Whether it changed.
-pub fn remark_dscp(packet: &mut Packet, layout: &PacketLayout, prec_level: u8) -> bool {
+pub fn remark_dscp(packet: &mut HeadersMut<'_>, layout: &PacketLayout, prec_level: u8) -> bool {
     let data = packet.data();
     let tos = match network(data, layout) {
         Some((Network::Ipv4, l3)) => data[l3 + 1],
@@ -384,12 +399,14 @@ fn write_ipv4<const N: usize>(
 /// Writes an address of an IP header at `offset`, with the checksums that cover it.
 #[inline]
 fn write_address<const N: usize>(
-    packet: &mut Packet,
+    packet: &mut HeadersMut<'_>,
     layout: &PacketLayout,
     (wanted, offset): (Network, usize),
     value: [u8; N],
     mask: [u8; N],
 ) -> bool {
+    complete_before_edit(packet);
+    let size = packet.size();
     let data = packet.data_mut();
     let Some(l3) = network_at(data, layout, wanted) else { return false };
     let delta = if wanted == Network::Ipv4 {
@@ -399,7 +416,7 @@ fn write_address<const N: usize>(
     };
     let Some(delta) = delta else { return false };
     let is_ipv6_dst = (wanted, offset) == IPV6_DST;
-    if let Some(transport) = transport(data, layout, wanted, l3)
+    if let Some(transport) = transport(data, size, layout, wanted, l3)
         && transport.covers_addresses()
         && !(is_ipv6_dst && transport.segments_left)
     {
@@ -416,30 +433,40 @@ const IPV6_DST: (Network, usize) = (Network::Ipv6, 24);
 
 /// Writes bits of the IPv4 source address. False if there is no IPv4 header.
 #[inline]
-pub fn set_ipv4_src(packet: &mut Packet, layout: &PacketLayout, value: u32, mask: u32) -> bool {
+pub fn set_ipv4_src(packet: &mut HeadersMut<'_>, layout: &PacketLayout, value: u32, mask: u32) -> bool {
     write_address(packet, layout, IPV4_SRC, value.to_be_bytes(), mask.to_be_bytes())
 }
 
 /// Writes bits of the IPv4 destination address. False if there is no IPv4 header.
 #[inline]
-pub fn set_ipv4_dst(packet: &mut Packet, layout: &PacketLayout, value: u32, mask: u32) -> bool {
+pub fn set_ipv4_dst(packet: &mut HeadersMut<'_>, layout: &PacketLayout, value: u32, mask: u32) -> bool {
     write_address(packet, layout, IPV4_DST, value.to_be_bytes(), mask.to_be_bytes())
 }
 
 /// Writes bits of the IPv6 source address. False if there is no IPv6 header.
 #[inline]
-pub fn set_ipv6_src(packet: &mut Packet, layout: &PacketLayout, value: [u8; 16], mask: [u8; 16]) -> bool {
+pub fn set_ipv6_src(
+    packet: &mut HeadersMut<'_>,
+    layout: &PacketLayout,
+    value: [u8; 16],
+    mask: [u8; 16],
+) -> bool {
     write_address(packet, layout, IPV6_SRC, value, mask)
 }
 
 /// Writes bits of the IPv6 destination address. False if there is no IPv6 header.
 #[inline]
-pub fn set_ipv6_dst(packet: &mut Packet, layout: &PacketLayout, value: [u8; 16], mask: [u8; 16]) -> bool {
+pub fn set_ipv6_dst(
+    packet: &mut HeadersMut<'_>,
+    layout: &PacketLayout,
+    value: [u8; 16],
+    mask: [u8; 16],
+) -> bool {
     write_address(packet, layout, IPV6_DST, value, mask)
 }
 
 /// Writes bits of the IPv6 flow label, 20 bits. False if there is no IPv6 header.
-pub fn set_ipv6_label(packet: &mut Packet, layout: &PacketLayout, value: u32, mask: u32) -> bool {
+pub fn set_ipv6_label(packet: &mut HeadersMut<'_>, layout: &PacketLayout, value: u32, mask: u32) -> bool {
     let data = packet.data_mut();
     let mask = mask & 0x000f_ffff;
     network_at(data, layout, Network::Ipv6)
@@ -449,36 +476,57 @@ pub fn set_ipv6_label(packet: &mut Packet, layout: &PacketLayout, value: u32, ma
 /// Writes bits of the source port of TCP (`protocol` 6), UDP (17) or SCTP (132). False if the packet has no
 /// such header.
 #[inline]
-pub fn set_tp_src(packet: &mut Packet, layout: &PacketLayout, protocol: u8, value: u16, mask: u16) -> bool {
+pub fn set_tp_src(
+    packet: &mut HeadersMut<'_>,
+    layout: &PacketLayout,
+    protocol: u8,
+    value: u16,
+    mask: u16,
+) -> bool {
     write_port(packet, layout, protocol, 0, value, mask)
 }
 
 /// Writes bits of the destination port of TCP (`protocol` 6), UDP (17) or SCTP (132). False if the packet has
 /// no such header.
 #[inline]
-pub fn set_tp_dst(packet: &mut Packet, layout: &PacketLayout, protocol: u8, value: u16, mask: u16) -> bool {
+pub fn set_tp_dst(
+    packet: &mut HeadersMut<'_>,
+    layout: &PacketLayout,
+    protocol: u8,
+    value: u16,
+    mask: u16,
+) -> bool {
     write_port(packet, layout, protocol, 2, value, mask)
 }
 
 #[inline]
 fn write_port(
-    packet: &mut Packet,
+    packet: &mut HeadersMut<'_>,
     layout: &PacketLayout,
     protocol: u8,
     offset: usize,
     value: u16,
     mask: u16,
 ) -> bool {
+    complete_before_edit(packet);
+    let size = packet.size();
     let data = packet.data_mut();
     matches!(protocol, ip_proto::TCP | ip_proto::UDP | ip_proto::SCTP)
-        && transport_of(data, layout, protocol)
+        && transport_of(data, size, layout, protocol)
             .is_some_and(|transport| transport.write(data, offset, value.to_be_bytes(), mask.to_be_bytes()))
 }
 
 /// Writes bits of type (high byte) and code (low byte) of ICMP (`protocol` 1) or ICMPv6 (58).
-fn write_icmp(packet: &mut Packet, layout: &PacketLayout, protocol: u8, value: u16, mask: u16) -> bool {
+fn write_icmp(
+    packet: &mut HeadersMut<'_>,
+    layout: &PacketLayout,
+    protocol: u8,
+    value: u16,
+    mask: u16,
+) -> bool {
+    let size = packet.size();
     let data = packet.data_mut();
-    transport_of(data, layout, protocol)
+    transport_of(data, size, layout, protocol)
         .is_some_and(|transport| transport.write(data, 0, value.to_be_bytes(), mask.to_be_bytes()))
 }
 
@@ -495,7 +543,13 @@ fn wire<const N: usize>(value: u128) -> [u8; N] {
 /// packets (registers, metadata, ports of the switch) or is not writable.
 ///
 /// The functions above do the same for the commonest fields without looking the field up.
-pub fn set_field(packet: &mut Packet, layout: &PacketLayout, field: Field, value: u128, mask: u128) -> bool {
+pub fn set_field(
+    packet: &mut HeadersMut<'_>,
+    layout: &PacketLayout,
+    field: Field,
+    value: u128,
+    mask: u128,
+) -> bool {
     // Each arm keeps to its field's width: looking the width up would cost more than the write.
     let (low8, mask8) = (value as u8, mask as u8);
     let (low16, mask16) = (value as u16, mask as u16);
@@ -578,7 +632,7 @@ pub fn set_field(packet: &mut Packet, layout: &PacketLayout, field: Field, value
 /// Fields of ARP for Ethernet and IPv4: the layout has the header only in that form.
 #[cold]
 fn write_arp(
-    packet: &mut Packet,
+    packet: &mut HeadersMut<'_>,
     layout: &PacketLayout,
     field: Field,
     value: u128,
@@ -604,10 +658,18 @@ fn write_arp(
 
 /// Fields of neighbour discovery messages.
 #[cold]
-fn write_nd(packet: &mut Packet, layout: &PacketLayout, field: Field, value: u128, mask: u128) -> Option<()> {
+fn write_nd(
+    packet: &mut HeadersMut<'_>,
+    layout: &PacketLayout,
+    field: Field,
+    value: u128,
+    mask: u128,
+) -> Option<()> {
+    let size = packet.size();
     let data = packet.data_mut();
-    let transport = transport_of(data, layout, ip_proto::ICMPV6)?;
-    let message = data.get(transport.at..transport.end).filter(|message| message.len() >= 8)?;
+    let transport = transport_of(data, size, layout, ip_proto::ICMPV6)?;
+    let end = transport.end.min(headers_of(data).len());
+    let message = data.get(transport.at..end).filter(|message| message.len() >= 8)?;
     let options = NdOptions::find(message)?;
     let done = match field {
         Field::NdReserved => transport.write::<4>(data, 4, wire(value), wire(mask)),

@@ -52,6 +52,11 @@ pub enum DaemonError {
     Switch(#[from] SwitchError),
 }
 
+/// Bytes of memory without hugepages beyond what the ports of the start need, for those that come later. EAL can't get
+/// more of it then, as it can of hugepages. It is address space, which costs nothing until a port uses it: a tap with
+/// one worker takes 15 to 30 MiB.
+const NO_HUGE_SPARE_SIZE: usize = 512 << 20;
+
 /// What changes the least severe log line that is written.
 pub type SetLogLevel = Box<dyn FnMut(LevelFilter)>;
 
@@ -144,7 +149,10 @@ fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
     let holders = Holders::new(&netdevs, worker_count, upcall_quota(config.workers.upcall_ring_len) as u32);
     let (memory_size, no_huge_memory_size) = match memory_mib {
         Some(mib) => (mib as usize * (1 << 20), mib as usize * (1 << 20)),
-        None => (dpdk::memory_size(&netdevs, holders), dpdk::no_huge_memory_size(&netdevs, holders)),
+        None => (
+            dpdk::memory_size(&netdevs, holders),
+            dpdk::no_huge_memory_size(&netdevs, holders) + NO_HUGE_SPARE_SIZE,
+        ),
     };
     let pci: Vec<_> = netdevs.iter().filter_map(|netdev| pci_address(&netdev.kind)).collect();
     DpdkNetdevs::start(&dpdk::DpdkConfig {

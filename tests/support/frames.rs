@@ -280,8 +280,13 @@ fn with_another_field(rng: &mut Rng, frame: &[u8]) -> Vec<u8> {
     let field = pick(rng, &fields);
     let mut packet = Packet::from_bytes(frame);
     match (field, layout.l4_at()) {
-        (Field::TcpFlags, Some(l4)) => packet.data_mut()[l4 + 13] = random_value(rng, field) as u8,
-        _ => drop(set_field(&mut packet, &layout, field, random_value(rng, field), field.full_mask())),
+        (Field::TcpFlags, Some(l4)) => {
+            packet.headers_mut().expect("not shared").data_mut()[l4 + 13] = random_value(rng, field) as u8
+        }
+        _ => {
+            let mut headers = packet.headers_mut().expect("not shared");
+            set_field(&mut headers, &layout, field, random_value(rng, field), field.full_mask());
+        }
     }
     packet.data().to_vec()
 }

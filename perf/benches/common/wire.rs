@@ -155,7 +155,7 @@ impl RxQueue for WireRx {
         while !batch.is_full()
             && let Some(mut packet) = stock.pop()
         {
-            rewrite(packet.data_mut(), self.flows.draw());
+            rewrite(packet.headers_mut().expect("not shared").data_mut(), self.flows.draw());
             batch.push(packet);
         }
         batch.len() - before
@@ -174,8 +174,8 @@ impl TxQueue for WireTx {
         count
     }
 
-    fn copy_packet(&mut self, packet: &Packet) -> Option<Packet> {
+    fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet> {
         let mut copy = self.stock.lock().expect("no bench panics with the lock").pop()?;
-        copy.reset(packet.data()).then_some(copy)
+        copy.reset_to(packet).then_some(copy)
     }
 }

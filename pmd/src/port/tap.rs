@@ -4,13 +4,64 @@
 //! interface has been moved to another namespace that fails, and the link reads as down although packets
 //! pass. The file descriptor knows better: the kernel shows the interface that it is attached to, wherever that
 //! is and whatever its name there, in `/proc/self/fdinfo`, and nothing once the interface is gone.
+//!
+//! net_tap also names a largest frame, 1522 bytes, that it does not have: it reads into as many buffers as a
+//! receive queue has descriptors, and sends what its MTU allows. That MTU is a number in DPDK's shared memory,
+//! which DPDK refuses to set above what the driver names. It has no other use, so we set it ourselves
+//! ([`find_mtu`]), and the interface's along with it.
 
+use std::ffi::CStr;
 use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::net::if_::if_indextoname;
+
+use crate::errno::Errno;
+
+/// The largest MTU that the driver takes from DPDK.
+pub(super) const DRIVER_MTU_MAX: u16 = 1504;
+
+/// The largest MTU that it works with here: jumbo frames, as all NICs have them. The kernel's taps take 65 521.
+pub(super) const MTU_MAX: u16 = 9216;
+
+/// Where DPDK has what all processes know of its ports.
+const SHARED_DATA: &CStr = c"rte_eth_dev_data";
+
+/// MTUs to find the place by.
+const PROBES: [u16; 3] = [1259, 1397, 1501];
+
+/// Finds the number in DPDK's shared data that a port's MTU is, by setting it to several values and looking for
+/// what follows: the layout of that data is DPDK's own. None if nothing does, or more than one number.
+pub(super) fn find_mtu<E>(set_mtu: impl Fn(u16) -> Result<(), E>) -> Result<Option<&'static AtomicU16>, E> {
+    let mut size = 0;
+    // SAFETY: the name is a string; `size` is writable.
+    let zone = unsafe { dpdk_sys::dpdk_shim_memzone(SHARED_DATA.as_ptr(), &raw mut size) };
+    let Some(zone) = NonNull::new(zone.cast::<AtomicU16>()).filter(|zone| zone.is_aligned()) else {
+        return Ok(None);
+    };
+    // SAFETY: DPDK never gives the zone back before the process ends; it is zeroed, so initialised, and DPDK's
+    // threads write integers and pointers to it, whose halves any read may see.
+    let numbers = unsafe { std::slice::from_raw_parts(zone.as_ptr(), size / size_of::<AtomicU16>()) };
+    let mut places: Vec<&AtomicU16> = numbers.iter().collect();
+    for probe in PROBES {
+        set_mtu(probe)?;
+        // Acquire: after the call above, on this thread.
+        places.retain(|place| place.load(Ordering::Acquire) == probe);
+    }
+    Ok(if let [place] = places[..] { Some(place) } else { None })
+}
+
+/// Sets an interface's MTU.
+pub(super) fn set_interface_mtu(interface: &str, mtu: u16) -> Result<(), Errno> {
+    let path = Path::new("/sys/class/net").join(interface).join("mtu");
+    fs::write(path, mtu.to_string()).map_err(|error| {
+        Errno::from(error.raw_os_error().map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw))
+    })
+}
 
 /// Keeps programs that this process starts from holding its taps open: net_tap does not ask for that, and an
 /// interface lives until the last process closes it.

@@ -24,6 +24,7 @@ fn edit_both(
     packet: &mut Packet,
     layout: &mut PacketLayout,
 ) -> String {
+    let packet = &mut packet.headers_mut().expect("the heap has room");
     match rng.u8(..16) {
         0 => {
             let (tpid, tci) = (*rng.choice(&[0x8100, 0x88a8]).expect("two"), rng.u16(..));

@@ -22,8 +22,13 @@ struct Reader {
 }
 
 impl Reader {
+    /// How many of the rest are near enough to the frame's start to be read.
+    fn readable(&self) -> usize {
+        self.rest.len().min(HEADERS_SIZE_MAX - self.at)
+    }
+
     fn take(&mut self, size: usize) -> Option<Vec<u8>> {
-        if self.rest.len() < size {
+        if self.readable() < size {
             return None;
         }
         self.at += size;
@@ -70,7 +75,7 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 fn naive_tags(reader: &mut Reader, key: &mut FlowKey) {
     let mut tags = Vec::new();
     let mut eth_type = reader.number(2).expect("14 bytes");
-    while tags.len() < 2 && (eth_type == 0x8100 || eth_type == 0x88a8) && reader.rest.len() >= 4 {
+    while tags.len() < 2 && (eth_type == 0x8100 || eth_type == 0x88a8) && reader.readable() >= 4 {
         tags.push((eth_type as u16, reader.number(2).expect("4 bytes") as u16 | 0x1000));
         eth_type = reader.number(2).expect("4 bytes");
     }
@@ -255,7 +260,7 @@ fn naive_chain(reader: &mut Reader, mut next: u8, kinds: &mut Vec<u8>) -> Option
 }
 
 fn naive_transport(reader: &mut Reader, key: &mut FlowKey, layout: &mut PacketLayout) {
-    let available = reader.rest.len();
+    let available = reader.readable();
     let is_there = key.nw_frag < 2
         && match (key.nw_proto, key.eth_type) {
             (6, _) => {
@@ -285,7 +290,7 @@ fn naive_transport(reader: &mut Reader, key: &mut FlowKey, layout: &mut PacketLa
     if key.nw_proto == 58 && [(135, 0), (136, 0)].contains(&(key.tp_src, key.tp_dst)) && available >= 24 {
         reader.take(24).expect("just checked");
         let (mut sll, mut tll, mut last) = (Vec::new(), Vec::new(), 0);
-        while reader.rest.len() >= 8 && reader.rest[1] > 0 {
+        while reader.readable() >= 8 && reader.rest[1] > 0 {
             let Some(option) = reader.take(usize::from(reader.rest[1]) * 8) else { break };
             last = option[0];
             match option[..2] {
@@ -388,7 +393,7 @@ fn the_straight_path_and_the_general_path_agree() {
         for size in 14..=frame.len() {
             let (key, layout) = extracted(&frame[..size]);
             let mut general = FlowKey::ZERO;
-            assert_eq!((extract_general(&frame[..size], PORT, &mut general), general), (layout, key));
+            assert_eq!((extract_general(&frame[..size], size, PORT, &mut general), general), (layout, key));
         }
     }
     let tcp = FrameBuilder::new().ipv4([1, 2, 3, 4], [5, 6, 7, 8]).tcp(9, 10).build();
@@ -433,11 +438,74 @@ fn an_endless_chain_of_extension_headers_ends() {
 #[test]
 fn the_longest_chain_of_extension_headers_is_followed_to_its_end() {
     let mut build = FrameBuilder::new().vlan(0x88a8, 1).vlan(0x8100, 2).ipv6([1; 16], [2; 16]).udp(1, 2);
-    for _ in 0..IPV6_EXTENSIONS_MAX {
-        build = build.extension(60, &[0; 2046]);
+    // As long as headers are looked for: 22 and 40 bytes before the chain, 8 after it, and headers of 8 bytes each.
+    let words = (HEADERS_SIZE_MAX - 22 - 40 - 8) / 8;
+    for index in 0..IPV6_EXTENSIONS_MAX {
+        let words = words / IPV6_EXTENSIONS_MAX + usize::from(index < words % IPV6_EXTENSIONS_MAX);
+        build = build.extension(60, &vec![0; words * 8 - 2]);
     }
-    let (key, layout) = extracted(&build.build());
-    assert_eq!((key.nw_proto, usize::from(layout.l4)), (17, 22 + 40 + 16 * 2048));
+    let frame = build.clone().payload_size(500).build();
+    let (key, layout) = extracted(&frame);
+    assert_eq!((key.nw_proto, key.tp_dst, usize::from(layout.l4)), (17, 2, 22 + 40 + words * 8));
+    let (key, layout) = extracted(&build.vlan(0x8100, 3).payload_size(500).build());
+    assert_eq!((key.eth_type, key.nw_proto, layout.l4), (0x8100, 0, PacketLayout::NONE_AT));
+}
+
+#[test]
+fn headers_that_end_about_where_they_are_no_longer_looked_for_read_as_the_naive_parser_reads_them() {
+    let base = FrameBuilder::new().ipv6([1; 16], [2; 16]);
+    let nd = [1, 1, 2, 3, 4, 5, 6, 7, 2, 1, 9, 8, 7, 6, 5, 4];
+    for words in (HEADERS_SIZE_MAX - 14 - 40) / 8 - 12..=(HEADERS_SIZE_MAX - 14 - 40) / 8 + 1 {
+        let base = base.clone().extension(60, &vec![0; words * 8 - 2]);
+        for build in [base.clone().tcp(1, 2), base.clone().udp(3, 4), base.protocol(132)] {
+            for size in [0, 8, 12, 100, 2000] {
+                check(&build.clone().payload_size(size).build(), &format!("{words} words, {size} bytes"));
+            }
+        }
+        // Options of neighbour discovery behind one that is long.
+        let mut message = vec![0; 16];
+        message.extend([14, 0xff / 8]);
+        message.resize(16 + 8 * (0xff / 8), 0);
+        message.extend(nd);
+        let filler = HEADERS_SIZE_MAX - 14 - 40 - 8 - message.len();
+        let base = FrameBuilder::new().ipv6([1; 16], [2; 16]).extension(60, &vec![0; filler / 8 * 8 + 6]);
+        let frame = base.icmpv6(135, 0).payload(&message).build();
+        check(&frame, "neighbour discovery");
+        check(&frame[..frame.len() - words % 20], "neighbour discovery, cut short");
+    }
+}
+
+#[test]
+fn a_packet_says_the_same_however_it_is_cut_into_segments() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    for (index, sample) in samples().iter().enumerate() {
+        // Padding makes segments of what would otherwise fit the first.
+        let mut frame = sample.clone();
+        frame.resize(HEADERS_SIZE_MAX + rng.usize(..3000), 0x5a);
+        for whole in [&frame[..], sample] {
+            let expected = extracted(whole);
+            for cut in (0..whole.len().min(150)).chain([HEADERS_SIZE_MAX - 1, HEADERS_SIZE_MAX, 1500]) {
+                let (head, rest) = whole.split_at(cut.min(whole.len()));
+                let (middle, tail) = rest.split_at(rng.usize(..=rest.len()));
+                let packet = Packet::from_segments(&[head, middle, &[], tail]);
+                let mut key = FlowKey::ZERO;
+                let layout = extract_packet(&packet, PORT, &mut key);
+                assert_eq!((key, layout), expected, "sample {index} cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_datagram_may_be_longer_than_what_is_looked_at_but_not_than_the_frame() {
+    let frame = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).tcp(5, 6).payload_size(8000).build();
+    let packet = Packet::from_segments(&frame.chunks(2048).collect::<Vec<_>>());
+    let mut key = FlowKey::ZERO;
+    let layout = extract_packet(&packet, PORT, &mut key);
+    assert_eq!((key.tp_dst, layout.l4), (6, 34));
+    assert_eq!(ip_payload_octets(packet.data(), packet.size(), &layout), Some(8040));
+    let cut = Packet::from_segments(&frame[..frame.len() - 1].chunks(2048).collect::<Vec<_>>());
+    assert_eq!(extract_packet(&cut, PORT, &mut key), PacketLayout::NONE);
 }
 
 #[test]
@@ -456,7 +524,7 @@ fn a_batch_gives_each_packet_its_own_key() {
 fn octets_are_the_datagrams_without_padding() {
     let octets = |build: FrameBuilder| {
         let frame = build.build();
-        ip_payload_octets(&frame, &extracted(&frame).1)
+        ip_payload_octets(&frame, frame.len(), &extracted(&frame).1)
     };
     let v4 = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).payload_size(3);
     assert_eq!(octets(v4.clone().pad()), Some(31));

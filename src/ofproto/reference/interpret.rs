@@ -68,6 +68,8 @@ pub(super) struct Outcome {
     pub(super) had_deep_tags: bool,
     /// Whether a header was to be edited that is not whole.
     pub(super) lacked_header: bool,
+    /// Whether a copy of it died.
+    pub(super) lost_copy: bool,
     /// Whether its processing ran into a limit, which the real switch may notice at another point.
     pub(super) hit_limit: bool,
 }
@@ -511,6 +513,7 @@ impl<'a> Interpreter<'a> {
         match result {
             Err(Stop::Dead(reason)) => {
                 // The copy's end is not the packet's.
+                self.outcome.lost_copy = true;
                 self.reason = Some(reason);
                 Ok(())
             }

@@ -60,8 +60,8 @@ impl Context<'_> {
         Ok(found)
     }
 
-    /// Does actions in order; returns the table to go to, if they say so. What has to wait for the packet to go round is
-    /// noted with all that comes after it.
+    /// Does actions in order; returns the table to go to, if they say so. What has to wait for the packet to go round
+    /// is noted with all that comes after it.
     pub(super) fn do_actions(&mut self, actions: &[Action]) -> Result<Option<TableId>, Stop> {
         let rule = self.rule;
         for (index, action) in actions.iter().enumerate() {

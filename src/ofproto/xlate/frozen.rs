@@ -1,12 +1,12 @@
 //! What is still to be done with a packet that goes round again.
 //!
 //! A translation stops short where only the datapath knows what comes next: what lies below a popped label, the hash of
-//! a connection, whether a meter lets a packet pass, how long it is. What is to follow is written down as [`Step`]s and,
-//! with the pipeline's state, becomes a [`Frozen`]; the datapath looks the packet up again under its id, and
+//! a connection, whether a meter lets a packet pass, how long it is. What is to follow is written down as [`Step`]s
+//! and, with the pipeline's state, becomes a [`Frozen`]; the datapath looks the packet up again under its id, and
 //! translation goes on from there with the packet as it then is.
 //!
-//! A [`Frozen`] is plain data without references into the tables: rules may change while it waits, and equal ones are one
-//! ([`crate::ofproto::recirc`]).
+//! A [`Frozen`] is plain data without references into the tables: rules may change while it waits, and equal ones are
+//! one ([`crate::ofproto::recirc`]).
 
 use super::action_set::ActionSet;
 use super::track::Carried;
@@ -98,7 +98,11 @@ impl Context<'_> {
         (self.mirrored, self.resubmits) = (frozen.mirrored, frozen.resubmits);
         (self.is_muted, self.truncation) = (frozen.is_muted, frozen.truncation);
         for (index, step) in frozen.steps.iter().enumerate() {
-            (self.rule, self.depth) = (step.rule, step.depth);
+            // What ends a pipeline is done in the name of its last rule, which may have been found in this pass.
+            let ends = |next: &Step| next.todo == Todo::ActionSet && next.depth == step.depth;
+            let is_end = index > 0 && ends(step) && frozen.steps[index - 1].depth == step.depth;
+            self.rule = if is_end { self.rule } else { step.rule };
+            self.depth = step.depth;
             let result = self.do_step(step);
             let undone = match result {
                 Ok(()) => continue,
@@ -106,7 +110,11 @@ impl Context<'_> {
                 Err(Stop::Frozen) => index + 1,
                 Err(other) => return Err(other),
             };
-            self.rest.extend_from_slice(&frozen.steps[undone..]);
+            let mut left = frozen.steps[undone..].to_vec();
+            if let Some(next) = left.first_mut().filter(|next| undone > index && ends(next)) {
+                next.rule = self.rule;
+            }
+            self.rest.append(&mut left);
             return Err(Stop::Frozen);
         }
         Ok(())

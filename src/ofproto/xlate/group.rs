@@ -1,8 +1,8 @@
 //! Groups (OpenFlow 1.5.1 section 5.10): buckets as action sets on copies of the packet.
 //!
-//! A select group that chooses by the datapath's hash sends its copy round: the hash is computed there, and the bucket chosen
-//! when the copy comes back, by as many bits of the hash as the group looks at. Where only one bucket can be
-//! chosen there is nothing to hash.
+//! A select group that chooses by the datapath's hash sends its copy round: the hash is computed there, and the
+//! bucket chosen when the copy comes back, by as many bits of the hash as the group looks at. Where only one bucket
+//! can be chosen there is nothing to hash.
 
 use super::action_set::ActionSet;
 use super::frozen::Todo;

@@ -5,8 +5,8 @@ use crate::dpif::DropReason;
 use crate::flow::Field;
 use crate::ofproto::bridge::{FragmentPolicy, Port, StpState};
 
-/// The address of spanning tree's own frames (IEEE 802.1D-2004 section 7.12.3), and the first of those that bridges keep to
-/// themselves (IEEE 802.1Q table 8-1).
+/// The address of spanning tree's own frames (IEEE 802.1D-2004 section 7.12.3), and the first of those that bridges
+/// keep to themselves (IEEE 802.1Q table 8-1).
 const STP_ADDRESS: u128 = 0x0180_c200_0000;
 /// The bits that all addresses of that table share.
 const RESERVED_BITS: u128 = 0xffff_ffff_fff0;

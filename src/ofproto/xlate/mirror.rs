@@ -6,8 +6,8 @@ use crate::ofproto::bridge::VlanIn;
 use crate::ofproto::mirrors::{MirrorMask, MirrorTarget};
 
 impl Context<'_> {
-    /// Copies the packet, as it is, to those of `wanting` that have not got it yet. `number` is the port that it came in by,
-    /// or just left by.
+    /// Copies the packet, as it is, to those of `wanting` that have not got it yet. `number` is the port that it came
+    /// in by, or just left by.
     pub(super) fn mirror(&mut self, number: OfPort, wanting: MirrorMask) -> Result<(), Stop> {
         if wanting & !self.mirrored == 0 {
             return Ok(());

@@ -3,8 +3,9 @@
 //! It looks at both Ethernet addresses and the VLAN id, so its megaflows hold one pair of hosts each. Where an
 //! address is comes from the bridge's MAC table; a cached translation is bound to the table's epoch.
 //!
-//! A gratuitous ARP is learned from as any other packet is. Open vSwitch shields what such a packet taught from others for some
-//! seconds on bonded ports, where a packet of the bridge's own may come back by another port; there are no bonds here.
+//! A gratuitous ARP is learned from as any other packet is. Open vSwitch shields what such a packet taught from
+//! others for some seconds on bonded ports, where a packet of the bridge's own may come back by another port; there
+//! are no bonds here.
 
 use super::{Context, Credit, Stop};
 use crate::dpif::DropReason;

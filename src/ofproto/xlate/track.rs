@@ -226,19 +226,24 @@ impl Tracker {
         let tags = [(key.vlan_tci, key.vlan_tpid), (key.inner_vlan_tci, key.inner_vlan_tpid)];
         (key.vlan_tci, key.vlan_tpid, key.inner_vlan_tci, key.inner_vlan_tpid) = (0, 0, 0, 0);
         let labels = std::mem::take(&mut key.mpls_lse);
-        self.must_know(&key)?;
+        // That the unknown bits are asked for hangs on the others: so those are in the mask whatever comes.
+        let mut result = self.must_know(&key);
         for (depth, (tci, tpid)) in tags.into_iter().enumerate() {
-            self.look_at_tag(depth, tci, tpid)?;
+            result = self.look_at_tag(depth, tci, tpid).and(result);
         }
         for (depth, bits) in labels.into_iter().enumerate() {
-            self.look_at_label(depth, bits)?;
+            result = self.look_at_label(depth, bits).and(result);
+        }
+        let words = self.mask.0.words_mut().iter_mut().zip(key.words());
+        for ((mask, looked), (written, unknown)) in
+            words.zip(self.written.words().iter().zip(self.unknown.words()))
+        {
+            *mask |= looked & !written & !unknown;
         }
         if self.ttl_is_unknown && key.nw_ttl & !self.written.nw_ttl != 0 {
             return Err(Stop::ReadTtl);
         }
-        let words = self.mask.0.words_mut().iter_mut().zip(key.words()).zip(self.written.words());
-        words.for_each(|((mask, looked), written)| *mask |= looked & !written);
-        Ok(())
+        result
     }
 
     /// Looks at some bits of a field.
@@ -286,8 +291,8 @@ impl Tracker {
         Ok(self.view().get(field) & bits)
     }
 
-    /// Whether a field's bits have this value. Where they have not, looks no further than the first bit that tells, from
-    /// the highest on: so every packet is in one megaflow only.
+    /// Whether a field's bits have this value. Where they have not, looks no further than the first bit that tells,
+    /// from the highest on: so every packet is in one megaflow only.
     pub(super) fn is(&mut self, field: Field, value: u128, bits: u128) -> Result<bool, Stop> {
         let differing = (self.flow.get(field) ^ value) & bits;
         let telling = differing.checked_ilog2().map_or(bits, |bit| bits & u128::MAX << bit);

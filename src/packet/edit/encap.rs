@@ -8,11 +8,12 @@
 use super::{read, read_u16, wire, write, write_ipv4};
 use crate::flow::extract::{
     ETH_TYPE_MPLS, ETH_TYPE_MPLS_MULTICAST, ETH_TYPE_NSH, ETH_TYPE_PBB, FRAME_SIZE_MIN, IPV4_SIZE_MIN,
-    IPV6_SIZE, ITAG_SIZE, MPLS_BOS, MPLS_SIZE, PacketLayout, extract, layer2_size,
+    IPV6_SIZE, ITAG_SIZE, MPLS_BOS, MPLS_SIZE, PacketLayout, extract_head, layer2_size,
 };
 use crate::flow::{DpPort, Field, FlowKey, PBB_UCA};
 use crate::packet::checksum::Delta;
-use crate::packet::{NoHeadroom, Packet};
+use crate::packet::offload::complete_before_edit;
+use crate::packet::{HeadersMut, NoHeadroom};
 
 /// Bytes of a backbone header: two addresses, Ethernet type and service tag.
 const PBB_SIZE: usize = FRAME_SIZE_MIN + ITAG_SIZE;
@@ -30,8 +31,8 @@ fn mpls_at(data: &[u8], layout: &PacketLayout) -> Option<usize> {
 }
 
 /// Where the headers of a frame are whose front has changed.
-fn read_again(packet: &Packet) -> PacketLayout {
-    extract(packet.data(), DpPort::NONE, &mut FlowKey::default())
+fn read_again(packet: &HeadersMut<'_>) -> PacketLayout {
+    extract_head(packet.data(), packet.size(), DpPort::NONE, &mut FlowKey::default())
 }
 
 /// Adds a label stack entry, whole as on the wire, behind the VLAN tags that extraction shows, and gives the frame this
@@ -40,7 +41,7 @@ fn read_again(packet: &Packet) -> PacketLayout {
 /// # Errors
 /// [`NoHeadroom`] if the packet cannot grow at the front; it is then as it was.
 pub fn push_mpls(
-    packet: &mut Packet,
+    packet: &mut HeadersMut<'_>,
     layout: &mut PacketLayout,
     eth_type: u16,
     lse: u32,
@@ -49,6 +50,8 @@ pub fn push_mpls(
         // Shorter than an Ethernet header: there is no place for a label, and the datapath has dropped it.
         return Ok(());
     };
+    // Below a label nobody finds the transport header any more.
+    complete_before_edit(packet);
     packet.push_front(MPLS_SIZE)?;
     let data = packet.data_mut();
     data.copy_within(MPLS_SIZE..MPLS_SIZE + at, 0);
@@ -59,7 +62,7 @@ pub fn push_mpls(
 }
 
 /// Takes the outermost label stack entry off and gives the frame this Ethernet type. False if there is none.
-pub fn pop_mpls(packet: &mut Packet, layout: &mut PacketLayout, eth_type: u16) -> bool {
+pub fn pop_mpls(packet: &mut HeadersMut<'_>, layout: &mut PacketLayout, eth_type: u16) -> bool {
     let data = packet.data_mut();
     let Some(at) = mpls_at(data, layout) else { return false };
     data[at - 2..at].copy_from_slice(&eth_type.to_be_bytes());
@@ -93,7 +96,7 @@ fn below(data: &[u8], at: usize) -> Option<Below> {
 }
 
 /// Copies the TTL of the header below the outermost label into that label. False if one of them is not there.
-pub fn copy_ttl_out(packet: &mut Packet, layout: &PacketLayout) -> bool {
+pub fn copy_ttl_out(packet: &mut HeadersMut<'_>, layout: &PacketLayout) -> bool {
     let data = packet.data_mut();
     let Some(at) = mpls_at(data, layout) else { return false };
     let ttl_at = match below(data, at) {
@@ -107,7 +110,7 @@ pub fn copy_ttl_out(packet: &mut Packet, layout: &PacketLayout) -> bool {
 }
 
 /// Copies the TTL of the outermost label into the header below it. False if one of them is not there.
-pub fn copy_ttl_in(packet: &mut Packet, layout: &PacketLayout) -> bool {
+pub fn copy_ttl_in(packet: &mut HeadersMut<'_>, layout: &PacketLayout) -> bool {
     let data = packet.data_mut();
     let Some(at) = mpls_at(data, layout) else { return false };
     let ttl = data[at + 3];
@@ -124,10 +127,11 @@ pub fn copy_ttl_in(packet: &mut Packet, layout: &PacketLayout) -> bool {
 ///
 /// # Errors
 /// [`NoHeadroom`] if the packet cannot grow at the front; it is then as it was.
-pub fn push_pbb(packet: &mut Packet, layout: &mut PacketLayout, itag: u32) -> Result<(), NoHeadroom> {
+pub fn push_pbb(packet: &mut HeadersMut<'_>, layout: &mut PacketLayout, itag: u32) -> Result<(), NoHeadroom> {
     if packet.size() < FRAME_SIZE_MIN {
         return Ok(());
     }
+    complete_before_edit(packet);
     packet.push_front(PBB_SIZE)?;
     let data = packet.data_mut();
     data.copy_within(PBB_SIZE..PBB_SIZE + 12, 0);
@@ -138,7 +142,7 @@ pub fn push_pbb(packet: &mut Packet, layout: &mut PacketLayout, itag: u32) -> Re
 }
 
 /// Takes the backbone header off, with its VLAN tags. False if there is none, or no whole Ethernet header behind it.
-pub fn pop_pbb(packet: &mut Packet, layout: &mut PacketLayout) -> bool {
+pub fn pop_pbb(packet: &mut HeadersMut<'_>, layout: &mut PacketLayout) -> bool {
     let Some(at) = header_at(packet.data(), layout, &[ETH_TYPE_PBB], ITAG_SIZE + FRAME_SIZE_MIN) else {
         return false;
     };
@@ -150,7 +154,7 @@ pub fn pop_pbb(packet: &mut Packet, layout: &mut PacketLayout) -> bool {
 /// Writes bits of a field of one of these headers. None if the packet does not have it.
 #[cold]
 pub(super) fn write_encap(
-    packet: &mut Packet,
+    packet: &mut HeadersMut<'_>,
     layout: &PacketLayout,
     field: Field,
     value: u128,

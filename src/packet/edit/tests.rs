@@ -5,8 +5,14 @@ use super::*;
 use crate::flow::extract::extract;
 use crate::flow::fields::FIELDS;
 use crate::flow::{DpPort, Flow, FlowKey, OfPort, Prerequisite};
+use crate::packet::Packet;
 use crate::packet::build::{FrameBuilder, samples};
-use crate::packet::checksum::{Sum, checksum, pseudo_header_v4, pseudo_header_v6};
+
+use crate::packet::checksum::{Sum, checksum, pseudo_header_v4, pseudo_header_v6, sctp_crc32c};
+
+fn headers(packet: &mut Packet) -> HeadersMut<'_> {
+    packet.headers_mut().expect("the heap has room")
+}
 
 fn extracted(data: &[u8]) -> (FlowKey, PacketLayout) {
     let mut key = FlowKey::ZERO;
@@ -113,7 +119,8 @@ fn an_edited_frame_says_what_was_written_and_all_its_checksums_are_right() {
                 let mut packet = Packet::from_bytes(frame);
                 // Bits beyond the field are not written, whatever the mask says.
                 let beyond = !field.full_mask();
-                let was_written = set_field(&mut packet, &layout, field, value | beyond, mask | beyond);
+                let was_written =
+                    set_field(&mut headers(&mut packet), &layout, field, value | beyond, mask | beyond);
                 assert_eq!(was_written, has_field(field, &key, &layout), "{what}");
                 if !was_written {
                     assert_eq!(packet.data(), frame, "{what}");
@@ -168,11 +175,13 @@ fn an_edit_undone_leaves_every_byte_as_it_was_even_of_broken_frames() {
         let field = FIELDS[rng.usize(..FIELDS.len())].field;
         let mut packet = Packet::from_bytes(&frame);
         // An ARP operation beyond 255 is not in the key; a message's type decides whether ND fields are there.
-        if field == Field::ArpOp || !set_field(&mut packet, &layout, field, rng.u128(..), u128::MAX) {
+        if field == Field::ArpOp
+            || !set_field(&mut headers(&mut packet), &layout, field, rng.u128(..), u128::MAX)
+        {
             continue;
         }
         let old = Flow::new(key, OfPort(1)).get(field);
-        assert!(set_field(&mut packet, &layout, field, old, u128::MAX), "seed {seed}");
+        assert!(set_field(&mut headers(&mut packet), &layout, field, old, u128::MAX), "seed {seed}");
         assert_eq!(packet.data(), frame, "seed {seed}: {field:?}");
     }
 }
@@ -196,23 +205,24 @@ fn nothing_panics_whatever_bytes_and_layout_say() {
         let mut layout = PacketLayout { l2_5, l3, l4 };
         let mut packet = Packet::from_bytes(&frame);
         for field in packet_fields() {
-            set_field(&mut packet, &layout, field, rng.u128(..), rng.u128(..));
+            set_field(&mut headers(&mut packet), &layout, field, rng.u128(..), rng.u128(..));
         }
-        let _ = dec_ttl(&mut packet, &layout);
-        copy_ttl_in(&mut packet, &layout);
-        copy_ttl_out(&mut packet, &layout);
+        let _ = dec_ttl(&mut headers(&mut packet), &layout);
+        copy_ttl_in(&mut headers(&mut packet), &layout);
+        copy_ttl_out(&mut headers(&mut packet), &layout);
         match seed % 4 {
             0 => {
-                pop_mpls(&mut packet, &mut layout, 0x0800);
+                pop_mpls(&mut headers(&mut packet), &mut layout, 0x0800);
             }
             1 => {
-                pop_pbb(&mut packet, &mut layout);
+                pop_pbb(&mut headers(&mut packet), &mut layout);
             }
-            2 => push_mpls(&mut packet, &mut layout, 0x8847, rng.u32(..)).expect("there is headroom"),
-            _ => push_pbb(&mut packet, &mut layout, rng.u32(..)).expect("there is headroom"),
+            2 => push_mpls(&mut headers(&mut packet), &mut layout, 0x8847, rng.u32(..))
+                .expect("there is headroom"),
+            _ => push_pbb(&mut headers(&mut packet), &mut layout, rng.u32(..)).expect("there is headroom"),
         }
-        pop_vlan(&mut packet, &mut layout);
-        push_vlan(&mut packet, &mut layout, 0x8100, rng.u16(..)).expect("there is headroom");
+        pop_vlan(&mut headers(&mut packet), &mut layout);
+        push_vlan(&mut headers(&mut packet), &mut layout, 0x8100, rng.u16(..)).expect("there is headroom");
     }
 }
 
@@ -221,7 +231,7 @@ fn a_tag_pushed_is_seen_and_popped_leaves_the_frame_as_it_was() {
     for frame in samples() {
         let (key, layout) = extracted(&frame);
         let (mut packet, mut moved) = (Packet::from_bytes(&frame), layout);
-        push_vlan(&mut packet, &mut moved, 0x88a8, 0xf123).expect("there is headroom");
+        push_vlan(&mut headers(&mut packet), &mut moved, 0x88a8, 0xf123).expect("there is headroom");
         let (after, layout_after) = extracted(packet.data());
         assert_eq!((after.vlan_tpid, after.vlan_tci), (0x88a8, 0xf123), "the key's CFI bit is presence");
         assert_eq!(packet.data()[14..16], [0xe1, 0x23], "the wire's is not written");
@@ -229,9 +239,9 @@ fn a_tag_pushed_is_seen_and_popped_leaves_the_frame_as_it_was() {
         if key.inner_vlan_tci == 0 {
             assert_eq!((after.eth_type, layout_after), (key.eth_type, moved));
         }
-        assert!(pop_vlan(&mut packet, &mut moved));
+        assert!(pop_vlan(&mut headers(&mut packet), &mut moved));
         assert_eq!((packet.data(), moved), (&frame[..], layout));
-        assert_eq!(pop_vlan(&mut packet, &mut moved), key.has_vlan());
+        assert_eq!(pop_vlan(&mut headers(&mut packet), &mut moved), key.has_vlan());
     }
 }
 
@@ -240,10 +250,10 @@ fn a_tag_without_room_leaves_packet_and_layout_as_they_were() {
     let mut packet = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).tcp(1, 2).packet();
     let (_, mut layout) = extracted(packet.data());
     for _ in 0..crate::packet::HEADROOM_SIZE / 4 {
-        push_vlan(&mut packet, &mut layout, 0x8100, 1).expect("there is headroom");
+        push_vlan(&mut headers(&mut packet), &mut layout, 0x8100, 1).expect("there is headroom");
     }
     let before = (packet.data().to_vec(), layout);
-    let error = push_vlan(&mut packet, &mut layout, 0x8100, 1).expect_err("no room");
+    let error = push_vlan(&mut headers(&mut packet), &mut layout, 0x8100, 1).expect_err("no room");
     assert_eq!(error, NoHeadroom { headroom: 0, wanted: 4 });
     assert_eq!((packet.data().to_vec(), layout), before);
 }
@@ -257,18 +267,18 @@ fn ttl_goes_down_to_1_and_no_further() {
         let mut packet = build.clone().ttl(255).packet();
         let (_, layout) = extracted(packet.data());
         for ttl in (1..255).rev() {
-            assert_eq!(dec_ttl(&mut packet, &layout), Ok(()));
+            assert_eq!(dec_ttl(&mut headers(&mut packet), &layout), Ok(()));
             assert_eq!(extracted(packet.data()).0.nw_ttl, ttl);
             assert_eq!(wrong_checksums(packet.data(), None), Vec::<&str>::new());
         }
         let before = packet.data().to_vec();
-        assert_eq!(dec_ttl(&mut packet, &layout), Err(TtlExpired));
+        assert_eq!(dec_ttl(&mut headers(&mut packet), &layout), Err(TtlExpired));
         assert_eq!(packet.data(), before);
-        assert_eq!(dec_ttl(&mut build.ttl(0).packet(), &layout), Err(TtlExpired));
+        assert_eq!(dec_ttl(&mut headers(&mut build.ttl(0).packet()), &layout), Err(TtlExpired));
     }
     let mut arp = FrameBuilder::new().arp(1, [0; 6], [0; 4], [0; 6], [0; 4]).packet();
     let (_, layout) = extracted(arp.data());
-    assert_eq!(dec_ttl(&mut arp, &layout), Ok(()));
+    assert_eq!(dec_ttl(&mut headers(&mut arp), &layout), Ok(()));
 }
 
 #[test]
@@ -279,12 +289,12 @@ fn a_packet_that_says_ip_and_has_no_header_has_no_ttl_left() {
         let (key, layout) = extracted(cut);
         assert!(key.is_ip() && key.nw_ttl == 0 && layout == PacketLayout::NONE);
         let mut packet = Packet::from_bytes(cut);
-        assert_eq!(dec_ttl(&mut packet, &layout), Err(TtlExpired));
+        assert_eq!(dec_ttl(&mut headers(&mut packet), &layout), Err(TtlExpired));
         assert_eq!(packet.data(), cut);
     }
     let mut other = FrameBuilder::new().eth_type(0x88cc).payload(&[1, 2, 3]).packet();
     let (_, layout) = extracted(other.data());
-    assert_eq!(dec_ttl(&mut other, &layout), Ok(()));
+    assert_eq!(dec_ttl(&mut headers(&mut other), &layout), Ok(()));
 }
 
 #[test]
@@ -302,11 +312,11 @@ fn udp_never_gains_or_loses_its_checksum() {
         let mut ports: Vec<u16> = (0..=u16::MAX).collect();
         rng.shuffle(&mut ports);
         for port in ports {
-            assert!(set_tp_src(&mut with, &layout, 17, port, u16::MAX));
+            assert!(set_tp_src(&mut headers(&mut with), &layout, 17, port, u16::MAX));
             assert_eq!(wrong_checksums(with.data(), None), Vec::<&str>::new(), "port {port}");
             assert_ne!(with.data()[l4 + 6..l4 + 8], [0, 0], "port {port}");
             came_to_zero += usize::from(with.data()[l4 + 6..l4 + 8] == [0xff, 0xff]);
-            assert!(set_tp_src(&mut without, &layout, 17, port, u16::MAX));
+            assert!(set_tp_src(&mut headers(&mut without), &layout, 17, port, u16::MAX));
             assert_eq!(without.data()[l4 + 6..l4 + 8], [0, 0]);
         }
     }
@@ -323,8 +333,8 @@ fn an_address_of_a_later_fragment_moves_the_header_checksum_alone() {
         .packet();
     let (_, layout) = extracted(packet.data());
     let payload = packet.data()[34..].to_vec();
-    assert!(set_ipv4_src(&mut packet, &layout, 0x0102_0304, u32::MAX));
-    assert!(!set_tp_src(&mut packet, &layout, 6, 1, u16::MAX));
+    assert!(set_ipv4_src(&mut headers(&mut packet), &layout, 0x0102_0304, u32::MAX));
+    assert!(!set_tp_src(&mut headers(&mut packet), &layout, 6, 1, u16::MAX));
     assert_eq!(packet.data()[34..], payload);
     assert_eq!(wrong_checksums(packet.data(), None), Vec::<&str>::new());
 }
@@ -339,8 +349,8 @@ fn fragments_rewritten_one_by_one_make_a_right_whole() {
     let mut rewritten = whole[..34].to_vec();
     for mut fragment in [first, second] {
         let (_, layout) = extracted(fragment.data());
-        assert!(set_ipv4_dst(&mut fragment, &layout, 0xc0a8_0009, u32::MAX));
-        let has_ports = set_tp_dst(&mut fragment, &layout, 6, 8080, u16::MAX);
+        assert!(set_ipv4_dst(&mut headers(&mut fragment), &layout, 0xc0a8_0009, u32::MAX));
+        let has_ports = set_tp_dst(&mut headers(&mut fragment), &layout, 6, 8080, u16::MAX);
         assert_eq!(has_ports, layout.l4_at().is_some());
         rewritten.extend(&fragment.data()[34..]);
     }
@@ -356,17 +366,17 @@ fn a_label_pushed_is_seen_and_popped_leaves_the_frame_as_it_was() {
     for frame in samples() {
         let (key, layout) = extracted(&frame);
         let (mut packet, mut moved) = (Packet::from_bytes(&frame), layout);
-        push_mpls(&mut packet, &mut moved, 0x8848, 0x0abc_d1ff).expect("there is headroom");
+        push_mpls(&mut headers(&mut packet), &mut moved, 0x8848, 0x0abc_d1ff).expect("there is headroom");
         let (after, layout_after) = extracted(packet.data());
         assert_eq!((after.eth_type, after.mpls_lse[0], layout_after), (0x8848, 0x0abc_d1ff, moved));
         assert_eq!((after.vlan_tci, after.inner_vlan_tci), (key.vlan_tci, key.inner_vlan_tci));
         assert_eq!((after.nw_proto, after.ipv6_src, after.nw_src), (0, [0; 16], 0), "IP is not seen");
-        assert!(pop_mpls(&mut packet, &mut moved, key.eth_type));
+        assert!(pop_mpls(&mut headers(&mut packet), &mut moved, key.eth_type));
         // Of a frame without SNAP header the length field, which has no type, was what the label's type replaced.
         if key.eth_type != crate::flow::ETH_TYPE_NONE {
             assert_eq!((packet.data(), moved), (&frame[..], layout));
         }
-        assert_eq!(pop_mpls(&mut packet, &mut moved, 0x0800), key.is_mpls());
+        assert_eq!(pop_mpls(&mut headers(&mut packet), &mut moved, 0x0800), key.is_mpls());
     }
 }
 
@@ -375,19 +385,22 @@ fn a_backbone_header_pushed_is_seen_and_popped_leaves_the_frame_as_it_was() {
     for frame in samples() {
         let (key, layout) = extracted(&frame);
         let (mut packet, mut moved) = (Packet::from_bytes(&frame), layout);
-        push_pbb(&mut packet, &mut moved, 0xffff_fff1).expect("there is headroom");
+        push_pbb(&mut headers(&mut packet), &mut moved, 0xffff_fff1).expect("there is headroom");
         let (after, layout_after) = extracted(packet.data());
         assert_eq!((after.eth_type, after.pbb_itag, layout_after), (0x88e7, 0x08ff_fff1, moved));
         assert_eq!((after.eth_dst, after.eth_src, after.vlan_tci), (key.eth_dst, key.eth_src, 0));
         assert_eq!(packet.data()[14..18], [0x08, 0xff, 0xff, 0xf1], "priority and reserved bits are zero");
         // Backbone tags go with the header.
-        push_vlan(&mut packet, &mut moved, 0x88a8, 5).expect("there is headroom");
-        assert!(pop_pbb(&mut packet, &mut moved));
+        push_vlan(&mut headers(&mut packet), &mut moved, 0x88a8, 5).expect("there is headroom");
+        assert!(pop_pbb(&mut headers(&mut packet), &mut moved));
         assert_eq!((packet.data(), moved), (&frame[..], layout));
     }
     let short = FrameBuilder::new().eth_type(0x88e7).payload(&[0; 17]).build();
     let (mut packet, (_, mut layout)) = (Packet::from_bytes(&short), extracted(&short));
-    assert!(layout.l2_5_at().is_some() && !pop_pbb(&mut packet, &mut layout), "no frame is inside");
+    assert!(
+        layout.l2_5_at().is_some() && !pop_pbb(&mut headers(&mut packet), &mut layout),
+        "no frame is inside"
+    );
     assert_eq!(packet.data(), short);
 }
 
@@ -396,12 +409,15 @@ fn headers_without_room_leave_packet_and_layout_as_they_were() {
     let frame = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).tcp(1, 2).build();
     let (mut packet, (_, mut layout)) = (Packet::from_bytes(&frame), extracted(&frame));
     for _ in 0..crate::packet::HEADROOM_SIZE / 18 {
-        push_pbb(&mut packet, &mut layout, 1).expect("there is headroom");
+        push_pbb(&mut headers(&mut packet), &mut layout, 1).expect("there is headroom");
     }
     let before = (packet.data().to_vec(), layout);
-    assert!(push_pbb(&mut packet, &mut layout, 1).is_err());
+    assert!(push_pbb(&mut headers(&mut packet), &mut layout, 1).is_err());
     assert_eq!((packet.data().to_vec(), layout), before);
-    assert_eq!(push_mpls(&mut packet, &mut layout, 0x8847, 1).map_err(|error| error.headroom), Err(2));
+    assert_eq!(
+        push_mpls(&mut headers(&mut packet), &mut layout, 0x8847, 1).map_err(|error| error.headroom),
+        Err(2)
+    );
     assert_eq!((packet.data().to_vec(), layout), before);
 }
 
@@ -417,16 +433,16 @@ fn ttls_are_copied_between_labels_and_the_ip_header_at_the_bottom() {
         let mut packet = build.packet();
         let (key, layout) = extracted(packet.data());
         assert_eq!(key.mpls_lse[0], label);
-        assert!(copy_ttl_out(&mut packet, &layout));
+        assert!(copy_ttl_out(&mut headers(&mut packet), &layout));
         let (after, _) = extracted(packet.data());
         assert_eq!(after.mpls_lse, [label & !0xff | below, key.mpls_lse[1], 0]);
 
         let mut packet = build.packet();
-        assert!(copy_ttl_in(&mut packet, &layout));
+        assert!(copy_ttl_in(&mut headers(&mut packet), &layout));
         let mut layout = layout;
         let is_bottom = key.mpls_lse[1] == 0;
         let inner = if packet.data()[18] >> 4 == 6 { 0x86dd } else { 0x0800 };
-        pop_mpls(&mut packet, &mut layout, if is_bottom { inner } else { 0x8847 });
+        pop_mpls(&mut headers(&mut packet), &mut layout, if is_bottom { inner } else { 0x8847 });
         let (after, _) = extracted(packet.data());
         let ttl = if is_bottom { after.nw_ttl.into() } else { after.mpls_lse[0] & 0xff };
         assert_eq!(ttl, 5);
@@ -434,7 +450,9 @@ fn ttls_are_copied_between_labels_and_the_ip_header_at_the_bottom() {
     }
     let not_ip = FrameBuilder::new().eth_type(0x88b5).payload(&[0x50; 60]).mpls(0x8847, &[0x1105]).build();
     let (mut packet, (_, layout)) = (Packet::from_bytes(&not_ip), extracted(&not_ip));
-    assert!(!copy_ttl_in(&mut packet, &layout) && !copy_ttl_out(&mut packet, &layout));
+    assert!(
+        !copy_ttl_in(&mut headers(&mut packet), &layout) && !copy_ttl_out(&mut headers(&mut packet), &layout)
+    );
     assert_eq!(packet.data(), not_ip);
 }
 
@@ -484,21 +502,27 @@ fn another_parser_agrees_with_what_edits_wrote_through_labels_tags_and_backbones
                 let frame = if is_tcp { base.tcp(1, 2) } else { base.udp(1, 2) }.ttl(200).build();
                 let (mut packet, (key, mut layout)) = (Packet::from_bytes(&frame), extracted(&frame));
                 let (src, dst, protocol) = (rng.u16(1..), rng.u16(1..), key.nw_proto);
-                assert!(set_tp_src(&mut packet, &layout, protocol, src, u16::MAX));
+                assert!(set_tp_src(&mut headers(&mut packet), &layout, protocol, src, u16::MAX));
                 if rng.bool() {
-                    push_pbb(&mut packet, &mut layout, rng.u32(..)).expect("there is headroom");
-                    push_vlan(&mut packet, &mut layout, 0x88a8, 1).expect("there is headroom");
-                    assert!(pop_pbb(&mut packet, &mut layout));
+                    push_pbb(&mut headers(&mut packet), &mut layout, rng.u32(..)).expect("there is headroom");
+                    push_vlan(&mut headers(&mut packet), &mut layout, 0x88a8, 1).expect("there is headroom");
+                    assert!(pop_pbb(&mut headers(&mut packet), &mut layout));
                 }
                 let label = rng.u32(..) | 0x100;
-                push_mpls(&mut packet, &mut layout, 0x8847, label).expect("there is headroom");
-                assert!(copy_ttl_in(&mut packet, &layout));
-                push_vlan(&mut packet, &mut layout, 0x88a8, 6).expect("there is headroom");
-                push_vlan(&mut packet, &mut layout, 0x8100, 7).expect("there is headroom");
-                assert!(pop_mpls(&mut packet, &mut layout, key.eth_type));
+                push_mpls(&mut headers(&mut packet), &mut layout, 0x8847, label).expect("there is headroom");
+                assert!(copy_ttl_in(&mut headers(&mut packet), &layout));
+                push_vlan(&mut headers(&mut packet), &mut layout, 0x88a8, 6).expect("there is headroom");
+                push_vlan(&mut headers(&mut packet), &mut layout, 0x8100, 7).expect("there is headroom");
+                assert!(pop_mpls(&mut headers(&mut packet), &mut layout, key.eth_type));
                 let field = if v6 { Field::Ipv6Dst } else { Field::Ipv4Dst };
-                assert!(set_field(&mut packet, &layout, field, rng.u128(..), field.full_mask()));
-                assert!(set_tp_dst(&mut packet, &layout, protocol, dst, u16::MAX));
+                assert!(set_field(
+                    &mut headers(&mut packet),
+                    &layout,
+                    field,
+                    rng.u128(..),
+                    field.full_mask()
+                ));
+                assert!(set_tp_dst(&mut headers(&mut packet), &layout, protocol, dst, u16::MAX));
                 assert_eq!(third_opinion(packet.data()), Some((label as u8, src, dst, true)));
             }
         }
@@ -529,13 +553,16 @@ fn a_remarked_packet_has_right_checksums_and_keeps_its_ecn() {
     ] {
         let mut packet = build.tos(10 << 2 | 3).udp(1, 2).packet();
         let (_, layout) = extracted(packet.data());
-        assert!(remark_dscp(&mut packet, &layout, 1));
+        assert!(remark_dscp(&mut headers(&mut packet), &layout, 1));
         assert_eq!(extracted(packet.data()).0.nw_tos, 12 << 2 | 3);
-        assert!(remark_dscp(&mut packet, &layout, 9) && !remark_dscp(&mut packet, &layout, 9));
+        assert!(
+            remark_dscp(&mut headers(&mut packet), &layout, 9)
+                && !remark_dscp(&mut headers(&mut packet), &layout, 9)
+        );
         assert_eq!(extracted(packet.data()).0.nw_tos, 14 << 2 | 3);
         assert_eq!(wrong_checksums(packet.data(), None), Vec::<&str>::new());
     }
     let mut arp = FrameBuilder::new().arp(1, [0; 6], [0; 4], [0; 6], [0; 4]).packet();
     let (_, layout) = extracted(arp.data());
-    assert!(!remark_dscp(&mut arp, &layout, 1));
+    assert!(!remark_dscp(&mut headers(&mut arp), &layout, 1));
 }

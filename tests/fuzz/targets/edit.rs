@@ -4,7 +4,11 @@
 use penstock::flow::extract::{PacketLayout, extract};
 use penstock::flow::fields::FIELDS;
 use penstock::flow::{DpPort, ETH_TYPE_NONE, Field, Flow, FlowKey, OfPort};
-use penstock::packet::{Packet, edit};
+use penstock::packet::{HeadersMut, Packet, edit};
+
+fn headers(packet: &mut Packet) -> HeadersMut<'_> {
+    packet.headers_mut().expect("not shared")
+}
 
 fn extracted(packet: &Packet) -> (Flow, PacketLayout) {
     let mut key = FlowKey::ZERO;
@@ -29,18 +33,18 @@ fn edit_once(packet: &mut Packet, [what, value, mask]: [u8; 3]) {
     let Some(info) = FIELDS.get(usize::from(what)) else {
         encap_once(packet, [what, value, mask]);
         let (before, (_, mut layout)) = (packet.data().to_vec(), extracted(packet));
-        let expired = edit::dec_ttl(packet, &layout).is_err();
+        let expired = edit::dec_ttl(&mut headers(packet), &layout).is_err();
         assert!(!expired || packet.data() == before);
         let before = (packet.data().to_vec(), layout);
-        edit::push_vlan(packet, &mut layout, 0x88a8, 5).expect("there is headroom");
-        assert_eq!(edit::pop_vlan(packet, &mut layout), before.0.len() >= 14);
+        edit::push_vlan(&mut headers(packet), &mut layout, 0x88a8, 5).expect("there is headroom");
+        assert_eq!(edit::pop_vlan(&mut headers(packet), &mut layout), before.0.len() >= 14);
         assert_eq!((packet.data(), layout), (&before.0[..], before.1));
-        edit::pop_vlan(packet, &mut layout);
+        edit::pop_vlan(&mut headers(packet), &mut layout);
         return;
     };
     let (_, layout) = extracted(packet);
     let (value, mask) = (u128::from_ne_bytes([value; 16]), u128::from_ne_bytes([mask; 16]));
-    if !edit::set_field(packet, &layout, info.field, value, mask) {
+    if !edit::set_field(&mut headers(packet), &layout, info.field, value, mask) {
         assert_eq!(packet.data(), before, "{:?} said that it wrote nothing", info.field);
         return;
     }
@@ -59,24 +63,28 @@ fn encap_once(packet: &mut Packet, [what, value, _]: [u8; 3]) {
     let word = u32::from_ne_bytes([value; 4]);
     match what & 3 {
         0 => {
-            edit::push_mpls(packet, &mut layout, 0x8847, word).expect("there is headroom");
-            assert_eq!(edit::pop_mpls(packet, &mut layout, flow.key.eth_type), before.len() >= 14);
+            edit::push_mpls(&mut headers(packet), &mut layout, 0x8847, word).expect("there is headroom");
+            assert_eq!(
+                edit::pop_mpls(&mut headers(packet), &mut layout, flow.key.eth_type),
+                before.len() >= 14
+            );
             if flow.key.eth_type != ETH_TYPE_NONE {
                 assert_eq!(packet.data(), before);
             }
         }
         1 => {
-            edit::push_pbb(packet, &mut layout, word).expect("there is headroom");
-            assert_eq!(edit::pop_pbb(packet, &mut layout), before.len() >= 14);
+            edit::push_pbb(&mut headers(packet), &mut layout, word).expect("there is headroom");
+            assert_eq!(edit::pop_pbb(&mut headers(packet), &mut layout), before.len() >= 14);
             assert_eq!(packet.data(), before);
         }
         2 => {
-            let is_there = edit::copy_ttl_out(packet, &layout);
-            assert_eq!(edit::copy_ttl_in(packet, &layout), is_there);
+            let is_there = edit::copy_ttl_out(&mut headers(packet), &layout);
+            assert_eq!(edit::copy_ttl_in(&mut headers(packet), &layout), is_there);
             assert!(is_there || packet.data() == before);
         }
         _ => {
-            let is_popped = edit::pop_mpls(packet, &mut layout, 0x0800) || edit::pop_pbb(packet, &mut layout);
+            let is_popped = edit::pop_mpls(&mut headers(packet), &mut layout, 0x0800)
+                || edit::pop_pbb(&mut headers(packet), &mut layout);
             assert!(is_popped || packet.data() == before);
         }
     }

@@ -18,7 +18,7 @@ pub(crate) fn run(frame: &[u8]) {
     let (key, layout) = extracted(frame);
     assert_eq!((key.in_port, key.recirc_id, key.pkt_mark, key.dp_hash), (PORT, 0, 0, 0));
     assert_eq!((key.pad1, key.pad2), (0, 0));
-    let octets = ip_payload_octets(frame, &layout);
+    let octets = ip_payload_octets(frame, frame.len(), &layout);
     assert_eq!(octets.is_some(), key.is_ip() && layout.l3_at().is_some());
     let is_between = matches!(key.eth_type, 0x8847 | 0x8848 | 0x88e7 | 0x894f);
     assert!(layout.l2_5_at().is_none_or(|at| is_between && at >= 14 && at + 4 <= frame.len()));

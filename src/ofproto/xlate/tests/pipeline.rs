@@ -431,8 +431,8 @@ fn a_clone_leaves_packet_and_registers_as_they_were() {
     assert_eq!(actions_of(&bridges, &tcp()), [clone, out(40)]);
 }
 
-/// The class of CVE-2020-35498: a packet whose IP length leaves no room for its ports, and one whose length does, are of one
-/// kind to whoever forgets that the ports were looked for.
+/// The class of CVE-2020-35498: a packet whose IP length leaves no room for its ports, and one whose length does, are
+/// of one kind to whoever forgets that the ports were looked for.
 #[test]
 fn a_packet_with_a_lying_length_does_not_speak_for_honest_ones() {
     let mut bridges = bridges();

@@ -1,7 +1,8 @@
 //! MPLS labels and backbone headers: what comes and goes below the tags, and hides or shows what lies deeper.
 //!
 //! These actions are emitted at once, after all that was written before them. A header that is pushed hides all below
-//! it: those fields are then known to be absent. One that is popped shows what the key has not told: those fields are then unknown.
+//! it: those fields are then known to be absent. One that is popped shows what the key has not told: those fields are
+//! then unknown.
 //!
 //! A key has three labels, so a fourth is unknown when three are popped. A label stack entry that is all zeros can't be
 //! told from one that is not whole, so where one is popped its successor is taken to be unknown too.
@@ -103,13 +104,10 @@ impl Tracker {
             return if self.flow.key.is_mpls() { Err(Stop::Redo) } else { Ok(()) };
         }
         let label = self.labels[count - 1 - depth];
-        if label.unknown & bits != 0 {
-            return Err(Stop::Redo);
-        }
         if let Some(place) = label.origin {
-            self.mask.0.mpls_lse[place] |= bits & !label.written;
+            self.mask.0.mpls_lse[place] |= bits & !label.written & !label.unknown;
         }
-        Ok(())
+        if label.unknown & bits != 0 { Err(Stop::Redo) } else { Ok(()) }
     }
 
     /// Writes bits of the outermost label.

@@ -81,6 +81,7 @@ pub(crate) struct Tally {
     strict_rounds: u64,
     changes: u64,
     replugged: u64,
+    worker_changes: u64,
 }
 
 impl Tally {
@@ -102,6 +103,7 @@ impl Tally {
         self.strict_rounds += other.strict_rounds;
         self.changes += other.changes;
         self.replugged += other.replugged;
+        self.worker_changes += other.worker_changes;
     }
 
     /// All that is to happen did.
@@ -117,6 +119,7 @@ impl Tally {
             strict_rounds,
             &self.changes,
             &self.replugged,
+            &self.worker_changes,
         ];
         assert!(
             counts.into_iter().chain(more).all(|&count| count > 20),
@@ -160,6 +163,8 @@ pub(crate) struct World {
     offered: HashMap<u16, Sums>,
     removed_matches: u64,
     counters: OfprotoCounters,
+    /// Whether they have since the last rest.
+    have_workers_changed: bool,
     tally: Tally,
 }
 
@@ -252,6 +257,7 @@ impl World {
             offered: HashMap::new(),
             removed_matches: 0,
             counters: OfprotoCounters::default(),
+            have_workers_changed: false,
             tally: Tally::default(),
         }
     }
@@ -305,6 +311,7 @@ impl World {
             11 if one_in(&mut self.rng, 3) => self.storm(),
             12 if one_in(&mut self.rng, 3) => self.dry_pool(port),
             13 => drop(self.wires[port].inject(0, Packet::from_bytes(&[1; 9]))),
+            14 if one_in(&mut self.rng, 2) => self.change_workers(),
             _ => self.clock.advance(Nanos(self.rng.u64(0..100_000))),
         }
     }
@@ -322,6 +329,20 @@ impl World {
         self.tally.rules_removed += removed.len() as u64;
         let of_first = removed.iter().filter(|removed| removed.stats.table == 0);
         self.removed_matches += of_first.map(|removed| removed.stats.packets).sum::<u64>();
+    }
+
+    /// Workers come and go, and a port's queue is pinned or not.
+    fn change_workers(&mut self) {
+        let count = self.rng.usize(1..5);
+        let cores: Vec<_> = (0..count).map(|_| self.rng.bool().then(|| self.rng.u16(0..4))).collect();
+        let ofproto = self.switch.ofproto_mut();
+        ofproto.set_workers(&cores).expect("workers without threads can always be made");
+        let ports = ofproto.dpif().ports();
+        let port = ports[self.rng.usize(0..ports.len())];
+        let affinity = if self.rng.bool() { [(0, self.rng.u16(0..4))].into() } else { BTreeMap::new() };
+        ofproto.set_rx_affinity(port, &affinity).expect("the port is there");
+        self.have_workers_changed = true;
+        self.tally.worker_changes += 1;
     }
 
     fn random_rule(&mut self) -> String {
@@ -621,7 +642,9 @@ impl World {
             // A miss may cost a removal and an install.
             2 * miss_upcalls + removed_idle + removed_limit + counters.removed_changed + modified
         };
-        let is_strict = given(&now) - given(&before) <= COMMANDS_PER_TURN_MAX;
+        // The packets of a queue that moves may wait in two workers' rings at a time.
+        let have_workers_changed = std::mem::take(&mut self.have_workers_changed);
+        let is_strict = given(&now) - given(&before) <= COMMANDS_PER_TURN_MAX && !have_workers_changed;
         self.tally.strict_rounds += u64::from(is_strict);
         for (place, stamps) in std::mem::take(&mut self.leaving) {
             let last = self.last_epochs.entry(place).or_insert(0);

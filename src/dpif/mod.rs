@@ -327,6 +327,9 @@ pub trait Dpif: fmt::Debug {
     /// The device of a port.
     fn port(&self, port: DpPort) -> Option<&dyn Netdev>;
 
+    /// The device of a port, to change: to switch it off, for one.
+    fn port_mut(&mut self, port: DpPort) -> Option<&mut dyn Netdev>;
+
     /// The ports there are, in order.
     fn ports(&self) -> Vec<DpPort>;
 

@@ -168,7 +168,7 @@ pub fn no_huge_memory_size(configs: &[NetdevConfig], holders: Holders) -> usize 
 
 /// The pools of these devices.
 fn pool_configs(configs: &[NetdevConfig], holders: Holders) -> Vec<MempoolConfig> {
-    let dpdk = configs.iter().filter(|config| config.kind != NetdevKind::Dummy);
+    let dpdk = configs.iter().filter(|config| config.kind.is_dpdk());
     // A tap has as many receive as transmit queues.
     let pools = dpdk.flat_map(|config| {
         let count = config.rx_queue_count.max(config.tx_queue_count);
@@ -324,9 +324,11 @@ fn queue_counts(config: &NetdevConfig) -> (u16, u16) {
         | NetdevKind::Memif { .. }
         | NetdevKind::VhostUser { .. }
         | NetdevKind::VirtioUser { .. } => (rx, rx),
-        NetdevKind::Null { .. } | NetdevKind::Pcap { .. } | NetdevKind::Dpdk { .. } | NetdevKind::Dummy => {
-            (rx, tx)
-        }
+        NetdevKind::Null { .. }
+        | NetdevKind::Pcap { .. }
+        | NetdevKind::Dpdk { .. }
+        | NetdevKind::Patch { .. }
+        | NetdevKind::Dummy => (rx, tx),
     }
 }
 

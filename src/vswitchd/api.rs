@@ -18,11 +18,13 @@
 //! Framing, ids, batches: [`super::control::protocol`]. Any fault in a flow's text: whoever parses it.
 
 mod changes;
+mod pipeline;
 
 pub use changes::{
     ApplyParams, ChangeInfo, ChangeKind, ConfigInfo, DiffParams, LastApplyInfo, PLAN_CHANGES_MAX, PlanReply,
     RestartInfo,
 };
+pub use pipeline::*;
 
 use crate::dpif::{DropReason, PortStats, WorkerStats};
 use crate::flow::DpPort;
@@ -54,6 +56,34 @@ pub enum Request {
     AddFlow(AddFlowParams),
     /// `del-flows`: deletes rules.
     DelFlows(DelFlowsParams),
+    /// `add-group`: adds a group.
+    AddGroup(GroupParams),
+    /// `mod-group`: replaces a group.
+    ModGroup(ModGroupParams),
+    /// `del-groups`: deletes groups, and the rules that name them.
+    DelGroups(DelGroupsParams),
+    /// `insert-buckets`: adds buckets to a group.
+    InsertBuckets(GroupParams),
+    /// `remove-buckets`: takes buckets from a group.
+    RemoveBuckets(GroupParams),
+    /// `dump-groups`: a bridge's groups.
+    DumpGroups(DumpGroupsParams),
+    /// `dump-group-stats`: their counters.
+    GroupStats(DumpGroupsParams),
+    /// `add-meter`: adds a meter.
+    AddMeter(MeterParams),
+    /// `mod-meter`: changes a meter.
+    ModMeter(MeterParams),
+    /// `del-meter`: deletes meters, and the rules that name them.
+    DelMeter(DelMeterParams),
+    /// `dump-meters`: a bridge's meters.
+    DumpMeters(DumpMetersParams),
+    /// `meter-stats`: their counters.
+    MeterStats(DumpMetersParams),
+    /// `mod-port`: has a port do something, or no more.
+    ModPort(ModPortParams),
+    /// `set-stp`: sets a port's state in a spanning tree.
+    SetStp(SetStpParams),
     /// `diff`: what `apply` would do.
     Diff(DiffParams),
     /// `apply`: makes the switch that of another configuration.
@@ -130,7 +160,7 @@ pub struct DelFlowsParams {
 
 impl Request {
     /// The names of every method.
-    pub const METHODS: [&'static str; 13] = [
+    pub const METHODS: [&'static str; 27] = [
         "version",
         "show",
         "dump-flows",
@@ -141,6 +171,20 @@ impl Request {
         "ipfix",
         "add-flow",
         "del-flows",
+        "add-group",
+        "mod-group",
+        "del-groups",
+        "insert-buckets",
+        "remove-buckets",
+        "dump-groups",
+        "dump-group-stats",
+        "add-meter",
+        "mod-meter",
+        "del-meter",
+        "dump-meters",
+        "meter-stats",
+        "mod-port",
+        "set-stp",
         "diff",
         "apply",
         "stop",
@@ -159,6 +203,20 @@ impl Request {
             Request::Ipfix => "ipfix",
             Request::AddFlow(_) => "add-flow",
             Request::DelFlows(_) => "del-flows",
+            Request::AddGroup(_) => "add-group",
+            Request::ModGroup(_) => "mod-group",
+            Request::DelGroups(_) => "del-groups",
+            Request::InsertBuckets(_) => "insert-buckets",
+            Request::RemoveBuckets(_) => "remove-buckets",
+            Request::DumpGroups(_) => "dump-groups",
+            Request::GroupStats(_) => "dump-group-stats",
+            Request::AddMeter(_) => "add-meter",
+            Request::ModMeter(_) => "mod-meter",
+            Request::DelMeter(_) => "del-meter",
+            Request::DumpMeters(_) => "dump-meters",
+            Request::MeterStats(_) => "meter-stats",
+            Request::ModPort(_) => "mod-port",
+            Request::SetStp(_) => "set-stp",
             Request::Diff(_) => "diff",
             Request::Apply(_) => "apply",
             Request::Stop => "stop",
@@ -177,6 +235,20 @@ impl Request {
             Request::Fdb(params) => serde_json::to_value(params),
             Request::AddFlow(params) => serde_json::to_value(params),
             Request::DelFlows(params) => serde_json::to_value(params),
+            Request::AddGroup(params) => serde_json::to_value(params),
+            Request::ModGroup(params) => serde_json::to_value(params),
+            Request::DelGroups(params) => serde_json::to_value(params),
+            Request::InsertBuckets(params) => serde_json::to_value(params),
+            Request::RemoveBuckets(params) => serde_json::to_value(params),
+            Request::DumpGroups(params) => serde_json::to_value(params),
+            Request::GroupStats(params) => serde_json::to_value(params),
+            Request::AddMeter(params) => serde_json::to_value(params),
+            Request::ModMeter(params) => serde_json::to_value(params),
+            Request::DelMeter(params) => serde_json::to_value(params),
+            Request::DumpMeters(params) => serde_json::to_value(params),
+            Request::MeterStats(params) => serde_json::to_value(params),
+            Request::ModPort(params) => serde_json::to_value(params),
+            Request::SetStp(params) => serde_json::to_value(params),
             Request::Diff(params) => serde_json::to_value(params),
             Request::Apply(params) => serde_json::to_value(params),
         };
@@ -199,6 +271,20 @@ impl Request {
             "ipfix" => no_params(method, params, Request::Ipfix)?,
             "add-flow" => Request::AddFlow(read_params(method, params)?),
             "del-flows" => Request::DelFlows(read_params(method, params)?),
+            "add-group" => Request::AddGroup(read_params(method, params)?),
+            "mod-group" => Request::ModGroup(read_params(method, params)?),
+            "del-groups" => Request::DelGroups(read_params(method, params)?),
+            "insert-buckets" => Request::InsertBuckets(read_params(method, params)?),
+            "remove-buckets" => Request::RemoveBuckets(read_params(method, params)?),
+            "dump-groups" => Request::DumpGroups(read_params(method, params)?),
+            "dump-group-stats" => Request::GroupStats(read_params(method, params)?),
+            "add-meter" => Request::AddMeter(read_params(method, params)?),
+            "mod-meter" => Request::ModMeter(read_params(method, params)?),
+            "del-meter" => Request::DelMeter(read_params(method, params)?),
+            "dump-meters" => Request::DumpMeters(read_params(method, params)?),
+            "meter-stats" => Request::MeterStats(read_params(method, params)?),
+            "mod-port" => Request::ModPort(read_params(method, params)?),
+            "set-stp" => Request::SetStp(read_params(method, params)?),
             "diff" => Request::Diff(read_params(method, params)?),
             "apply" => Request::Apply(read_params(method, params)?),
             "stop" => no_params(method, params, Request::Stop)?,
@@ -258,6 +344,20 @@ pub enum Reply {
     Ipfix(IpfixReply),
     /// To `add-flow` and `del-flows`.
     FlowMod(FlowModReply),
+    /// To what changes groups.
+    GroupMod(GroupModReply),
+    /// To `dump-groups`.
+    DumpGroups(DumpGroupsReply),
+    /// To `dump-group-stats`.
+    GroupStats(GroupStatsReply),
+    /// To what changes meters.
+    MeterMod(MeterModReply),
+    /// To `dump-meters`.
+    DumpMeters(DumpMetersReply),
+    /// To `meter-stats`.
+    MeterStats(MeterStatsReply),
+    /// To `mod-port` and `set-stp`.
+    PortMod(PortModReply),
     /// To `diff` and `apply`.
     Plan(PlanReply),
     /// To `stop`.
@@ -280,6 +380,19 @@ impl Reply {
             Request::Pmd => Reply::Pmd(serde_json::from_value(result)?),
             Request::Ipfix => Reply::Ipfix(serde_json::from_value(result)?),
             Request::AddFlow(_) | Request::DelFlows(_) => Reply::FlowMod(serde_json::from_value(result)?),
+            Request::AddGroup(_)
+            | Request::ModGroup(_)
+            | Request::DelGroups(_)
+            | Request::InsertBuckets(_)
+            | Request::RemoveBuckets(_) => Reply::GroupMod(serde_json::from_value(result)?),
+            Request::DumpGroups(_) => Reply::DumpGroups(serde_json::from_value(result)?),
+            Request::GroupStats(_) => Reply::GroupStats(serde_json::from_value(result)?),
+            Request::AddMeter(_) | Request::ModMeter(_) | Request::DelMeter(_) => {
+                Reply::MeterMod(serde_json::from_value(result)?)
+            }
+            Request::DumpMeters(_) => Reply::DumpMeters(serde_json::from_value(result)?),
+            Request::MeterStats(_) => Reply::MeterStats(serde_json::from_value(result)?),
+            Request::ModPort(_) | Request::SetStp(_) => Reply::PortMod(serde_json::from_value(result)?),
             Request::Diff(_) | Request::Apply(_) => Reply::Plan(serde_json::from_value(result)?),
             Request::Stop => Reply::Stop(serde_json::from_value(result)?),
         })
@@ -343,8 +456,23 @@ pub struct BridgeInfo {
     pub datapath_id: String,
     /// OpenFlow rules in all its tables.
     pub rule_count: u64,
+    /// Its groups.
+    #[serde(default)]
+    pub group_count: u64,
+    /// Its meters.
+    #[serde(default)]
+    pub meter_count: u64,
+    /// What happens to IP fragments: `normal`, `drop` or `nx-match`.
+    #[serde(default)]
+    pub fragments: String,
+    /// Packets that go to the controllers in a second at most; none: no limit.
+    #[serde(default)]
+    pub controller_rate_pps: Option<u32>,
     /// Its ports, in the order of their OpenFlow numbers.
     pub ports: Vec<PortInfo>,
+    /// Its mirrors, in the order of the configuration.
+    #[serde(default)]
+    pub mirrors: Vec<MirrorInfo>,
 }
 
 /// A port.
@@ -362,9 +490,22 @@ pub struct PortInfo {
     pub driver: String,
     /// VLANs that it carries.
     pub vlan: PortVlan,
-    /// Whether its operator wants it to work.
-    pub is_admin_up: bool,
-    /// Its link.
+    /// What it does not do: `down`, `no-receive`, `no-receive-stp`, `no-flood`, `no-forward`, `no-packet-in`.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// Its state in a spanning tree: `forwarding`, `learning`, `listening`, `blocking` or `disabled`.
+    #[serde(default)]
+    pub stp: String,
+    /// Whether NORMAL sends nothing from it to other protected ports.
+    #[serde(default)]
+    pub protected: bool,
+    /// What becomes of priority tags: `never`, `if-nonzero` or `always`.
+    #[serde(default)]
+    pub priority_tags: String,
+    /// For a patch port: the name of its peer.
+    #[serde(default)]
+    pub peer: Option<String>,
+    /// Its link; of a patch port, whether its peer is there.
     pub link: LinkInfo,
     /// Its hardware address, `02:00:00:00:00:01`.
     pub mac: String,
@@ -405,6 +546,13 @@ pub enum PortVlan {
         tag: u16,
         /// VLANs, in order; empty: all.
         trunks: Vec<u16>,
+    },
+    /// All frames belong to `tag`, whatever tag they have.
+    Dot1qTunnel {
+        /// The VLAN.
+        tag: u16,
+        /// VLANs of the frames' own tags, in order; empty: all.
+        cvlans: Vec<u16>,
     },
 }
 
@@ -851,7 +999,7 @@ pub enum ErrorCode {
     InternalError,
     /// -32001: what a parameter names does not exist: a bridge, a worker.
     NotFound,
-    /// -32002: a flow's text has a fault.
+    /// -32002: the text of a flow, a group or a meter has a fault.
     BadFlow,
     /// -32003: what is asked for is well-formed, and the switch refuses it.
     Refused,

@@ -22,6 +22,8 @@ fn style(rng: &mut Rng) -> Style {
         labels: rng.bool(),
         groups: true,
         meters: true,
+        mirrors: false,
+        lengths: true,
         port_count: pick(rng, &[4, PATCH_NUMBER]),
     }
 }

@@ -149,6 +149,8 @@ families! {
         "Packets looked up, by where they were found: emc, megaflow, or miss.";
     WORKER_PROBES: Counter "penstock_worker_megaflow_probes_total" ["worker"]
         "Mask classes probed by the megaflow classifier.";
+    WORKER_RECIRCULATIONS: Counter "penstock_worker_recirculations_total" ["worker"]
+        "Look-ups of packets that came round: those beyond the first of a packet.";
     WORKER_UPCALLS: Counter "penstock_worker_upcalls_total" ["worker"]
         "Upcall messages put on the ring.";
     WORKER_UPCALLS_LOST: Counter "penstock_worker_upcalls_lost_packets_total" ["worker"]
@@ -453,6 +455,7 @@ fn collect_workers(families: &mut Collected, workers: &[WorkerStats]) {
     };
     add(&WORKER_RX_QUEUES, |worker| worker.rx_queues.len() as u64);
     add(&WORKER_PROBES, |worker| worker.megaflow_probes);
+    add(&WORKER_RECIRCULATIONS, |worker| worker.recirculations);
     add(&WORKER_UPCALLS, |worker| worker.upcalls);
     add(&WORKER_UPCALLS_LOST, |worker| worker.upcalls_lost);
     add(&WORKER_MEGAFLOWS, |worker| worker.megaflows);

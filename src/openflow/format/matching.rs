@@ -210,7 +210,7 @@ fn format_masked(field: Field, value: u128, mask: u128, ports: &dyn PortNames) -
         Field::EthType if is_exact => return format!("{value:#06x}"),
         Field::TunFlags if mask == 1 => return format!("{}oam", if value == 1 { "+" } else { "-" }),
         Field::TunFlags => return format!("{value:#x}/{mask:#x}"),
-        Field::NshFlags | Field::TunGbpFlags if !is_exact => return format!("{value:#04x}/{mask:#04x}"),
+        Field::NshFlags if !is_exact => return format!("{value:#04x}/{mask:#04x}"),
         Field::TunGbpId | Field::PbbIsid if !is_exact => return format!("{value:#x}/{mask:#x}"),
         _ => {}
     }

@@ -288,6 +288,10 @@ impl Dpif for Datapath {
         self.ports.get(&port).map(|entry| &*entry.netdev)
     }
 
+    fn port_mut(&mut self, port: DpPort) -> Option<&mut dyn Netdev> {
+        Some(&mut *self.ports.get_mut(&port)?.netdev)
+    }
+
     fn ports(&self) -> Vec<DpPort> {
         self.ports.keys().copied().collect()
     }

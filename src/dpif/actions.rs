@@ -7,7 +7,7 @@
 use super::drop_reason::DropReason;
 use super::meter::MeterId;
 use super::metering::{ExporterId, ObservationDirection};
-use crate::flow::{DpPort, Field};
+use crate::flow::{DpPort, Field, OfPort};
 
 /// Actions in order; an empty list drops without a reason and is not made by translation.
 pub type Actions = Vec<Action>;
@@ -191,6 +191,10 @@ pub enum UserspaceCookie {
         max_len: u16,
         /// Which controllers.
         controller_id: u16,
+        /// The bridge whose rule it is, by its index: not always that of the port it came in by.
+        bridge: u16,
+        /// The port it came in by in that bridge.
+        in_port: OfPort,
     },
     /// An OpenFlow `sample` action that no exporter of the datapath serves.
     FlowSample {

@@ -386,7 +386,7 @@ fn format_cookie(cookie: &UserspaceCookie) -> String {
     match *cookie {
         UserspaceCookie::SlowPath(SlowPathReason::TooManyActions) => "slow_path(too_many_actions)".to_owned(),
         UserspaceCookie::SlowPath(SlowPathReason::PacketOut) => "slow_path(packet_out)".to_owned(),
-        UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id } => {
+        UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id, .. } => {
             let reason = match reason {
                 ControllerReason::TableMiss => "table_miss",
                 ControllerReason::ApplyAction => "apply_action",

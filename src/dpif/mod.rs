@@ -160,7 +160,7 @@ pub struct MegaflowInfo {
 }
 
 /// What the datapath counted on one port, over all workers.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct PortStats {
     /// Packets received from it.
     pub rx_packets: u64,
@@ -177,6 +177,23 @@ pub struct PortStats {
     /// Packets that died, by [`DropReason::index`]: on the port they came in by, except those that died at the
     /// output ([`DropReason::is_output`]), which count on the port they were to leave by.
     pub drops: [u64; DropReason::COUNT],
+}
+
+impl PortStats {
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &PortStats) -> PortStats {
+        let PortStats { rx_packets, rx_bytes, tx_packets, tx_bytes, consumed, copies, drops } = self;
+        PortStats {
+            rx_packets: rx_packets + other.rx_packets,
+            rx_bytes: rx_bytes + other.rx_bytes,
+            tx_packets: tx_packets + other.tx_packets,
+            tx_bytes: tx_bytes + other.tx_bytes,
+            consumed: consumed + other.consumed,
+            copies: copies + other.copies,
+            drops: std::array::from_fn(|reason| drops[reason] + other.drops[reason]),
+        }
+    }
 }
 
 /// A worker's counters since it started.
@@ -309,6 +326,9 @@ pub trait Dpif: fmt::Debug {
 
     /// The device of a port.
     fn port(&self, port: DpPort) -> Option<&dyn Netdev>;
+
+    /// The device of a port, to change: to switch it off, for one.
+    fn port_mut(&mut self, port: DpPort) -> Option<&mut dyn Netdev>;
 
     /// The ports there are, in order.
     fn ports(&self) -> Vec<DpPort>;

@@ -705,6 +705,10 @@ impl Dpif for ModelDpif {
         self.ports.get(&port).map(|entry| &*entry.netdev)
     }
 
+    fn port_mut(&mut self, port: DpPort) -> Option<&mut dyn Netdev> {
+        Some(&mut *self.ports.get_mut(&port)?.netdev)
+    }
+
     fn ports(&self) -> Vec<DpPort> {
         self.ports.keys().copied().collect()
     }

@@ -27,7 +27,7 @@ use penstock::dpif::{
     UpcallKind, UserspaceCookie,
 };
 use penstock::flow::extract::extract;
-use penstock::flow::{DpPort, Field, Flow, FlowKey, FlowMask};
+use penstock::flow::{DpPort, Field, Flow, FlowKey, FlowMask, OfPort};
 use penstock::netdev::Netdev;
 use penstock::netdev::dummy::{DummyHandle, DummyNetdev};
 use penstock::packet::{HEADERS_SIZE_MAX, Packet};
@@ -325,6 +325,8 @@ fn random_cookie(rng: &mut Rng) -> UserspaceCookie {
             cookie: rng.u64(0..3),
             max_len: 64,
             controller_id: 0,
+            bridge: 0,
+            in_port: OfPort(1),
         },
         1 => UserspaceCookie::Sflow { output: None },
         _ => UserspaceCookie::SlowPath(SlowPathReason::TooManyActions),

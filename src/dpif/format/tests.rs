@@ -159,6 +159,8 @@ fn actions_say_what_they_do() {
         cookie: 0x12,
         max_len: 128,
         controller_id: 0,
+        bridge: 0,
+        in_port: OfPort(1),
     };
     let ipfix = |direction, output| {
         Action::Userspace(UserspaceCookie::Ipfix { exporter: ExporterId(0), direction, output })

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::dpif::{ControllerReason, ExporterId, ObservationDirection, SlowPathReason};
-use crate::flow::Field;
 use crate::flow::extract::PacketLayout;
 use crate::flow::fields::FIELDS;
+use crate::flow::{Field, OfPort};
 use crate::netdev::dummy::{DummyHandle, DummyNetdev};
 use crate::packet::build::{FrameBuilder, samples};
 use crate::packet::edit as switch_edit;
@@ -247,6 +247,8 @@ fn a_ttl_that_runs_out_ends_the_list_in_a_drop_or_with_the_controller() {
         cookie: 9,
         max_len: 128,
         controller_id: 0,
+        bridge: 0,
+        in_port: OfPort(1),
     };
     let mut bench = bench(2, ModelConfig::default());
     let id =

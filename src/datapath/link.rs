@@ -69,13 +69,13 @@ pub(super) enum Command {
     /// Install a megaflow in an empty slot, then run it on the packets that waited for it.
     Install(Box<Install>),
     /// Run a megaflow that was just installed on more packets that waited for it; `program`, if it is not there.
-    RunWaiting { slot: u32, program: Box<Program>, packets: Packets },
+    RunWaiting { slot: u32, program: Box<Program>, packets: Packets, has_more: bool },
     /// Give a megaflow another program.
     Modify { slot: u32, program: Box<Program> },
     /// Remove a megaflow.
     Remove { slot: u32 },
     /// Run a program on packets.
-    Execute { program: Box<Program>, packets: Packets },
+    Execute { program: Box<Program>, packets: Packets, has_more: bool },
     /// Finish the records of the exporters in `remove`, and meter for those in `add` from now on.
     SetMetering { remove: Vec<ExporterId>, add: Vec<FlowCache> },
     /// Hold packets that name this meter to it from now on, or to none.
@@ -99,7 +99,7 @@ impl Command {
             Command::Install(install) => {
                 install.megaflow.as_ref().map_or(0, |megaflow| of(&megaflow.program, &install.packets))
             }
-            Command::RunWaiting { program, packets, .. } | Command::Execute { program, packets } => {
+            Command::RunWaiting { program, packets, .. } | Command::Execute { program, packets, .. } => {
                 of(program, packets)
             }
             _ => 0,
@@ -120,6 +120,9 @@ pub(super) struct Install {
     pub(super) megaflow: Option<Megaflow>,
     pub(super) mask: FlowMask,
     pub(super) packets: Packets,
+    /// Whether the next command has more packets of the same request: upcalls wait for those, so that packets with one
+    /// key share a message, however a request is cut up.
+    pub(super) has_more: bool,
 }
 
 /// Memory on its way back to the thread that allocated it. Never looked into.

@@ -323,12 +323,14 @@ impl Dpif for Datapath {
         let (slot, mask) = (installed.slot, installed.mask);
         let len_max = packets_per_command(&megaflow.program);
         let packets = next_packets(&mut waiting, len_max);
-        let install = Install { slot, megaflow: Some(megaflow), mask, packets };
+        let has_more = !waiting.is_empty();
+        let install = Install { slot, megaflow: Some(megaflow), mask, packets, has_more };
         self.give(put.worker, Command::Install(Box::new(install)));
         while !waiting.is_empty() {
             let packets = next_packets(&mut waiting, len_max);
             let program = Box::new(Program::compile(&installed.actions, true));
-            self.give(put.worker, Command::RunWaiting { slot, program, packets });
+            let has_more = !waiting.is_empty();
+            self.give(put.worker, Command::RunWaiting { slot, program, packets, has_more });
         }
         let id = MegaflowId(self.next_megaflow);
         self.next_megaflow += 1;
@@ -381,8 +383,9 @@ impl Dpif for Datapath {
         loop {
             let program = Box::new(Program::compile(&actions, true));
             let packets_now = next_packets(&mut packets, packets_per_command(&program));
-            self.give(worker, Command::Execute { program, packets: packets_now });
-            if packets.is_empty() {
+            let has_more = !packets.is_empty();
+            self.give(worker, Command::Execute { program, packets: packets_now, has_more });
+            if !has_more {
                 return;
             }
         }

@@ -284,10 +284,10 @@ impl Worker {
             Command::ShareTxQueue { port, shared, user } => self.share(port, &shared, user),
             Command::RemovePort(port) => self.remove_port(port),
             Command::Install(install) => self.install(install, now),
-            Command::RunWaiting { slot, program, packets } => {
+            Command::RunWaiting { slot, program, packets, has_more } => {
                 match self.classifier.get_mut(slot) {
-                    Some(_) => self.run_waiting(slot, packets, now),
-                    None => self.execute(&program, packets, now),
+                    Some(_) => self.run_waiting(slot, packets, has_more, now),
+                    None => self.execute(&program, packets, has_more, now),
                 }
                 self.link.discard(Garbage::Program(program));
             }
@@ -302,8 +302,8 @@ impl Worker {
                     self.link.discard(Garbage::Megaflow(megaflow));
                 }
             }
-            Command::Execute { program, packets } => {
-                self.execute(&program, packets, now);
+            Command::Execute { program, packets, has_more } => {
+                self.execute(&program, packets, has_more, now);
                 self.link.discard(Garbage::Program(program));
             }
             Command::SetMetering { remove, add } => self.executor.set_metering(remove, add),
@@ -340,10 +340,10 @@ impl Worker {
         let Some(megaflow) = install.megaflow.take() else { return };
         let slot = install.slot;
         match self.classifier.install(slot, megaflow, &install.mask) {
-            Ok(()) => self.run_waiting(slot, packets, now),
+            Ok(()) => self.run_waiting(slot, packets, install.has_more, now),
             Err(megaflow) => {
                 bump(&self.link.counters.installs_failed, 1);
-                self.execute(&megaflow.program, packets, now);
+                self.execute(&megaflow.program, packets, install.has_more, now);
                 self.link.discard(Garbage::Megaflow(megaflow));
             }
         }
@@ -351,7 +351,7 @@ impl Worker {
     }
 
     /// Runs a megaflow that was just installed on the packets that waited for it, as if it had been found.
-    fn run_waiting(&mut self, slot: Slot, mut packets: Packets, now: Nanos) {
+    fn run_waiting(&mut self, slot: Slot, mut packets: Packets, has_more: bool, now: Nanos) {
         let Worker { executor, classifier, emc, .. } = self;
         let mut tables = Tables { classifier, emc };
         let Some(megaflow) = tables.classifier.get(slot) else { return };
@@ -360,18 +360,22 @@ impl Worker {
             let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             executor.run(&mut tables, &megaflow.program, packet, (&key, layout), now);
         }
-        executor.send_upcalls();
+        if !has_more {
+            executor.send_upcalls();
+        }
         self.link.discard(Garbage::Packets(packets));
     }
 
-    fn execute(&mut self, program: &Program, mut packets: Packets, now: Nanos) {
+    fn execute(&mut self, program: &Program, mut packets: Packets, has_more: bool, now: Nanos) {
         let Worker { executor, classifier, emc, .. } = self;
         let mut tables = Tables { classifier, emc };
         for (key, packet) in packets.drain(..) {
             let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             executor.run(&mut tables, program, packet, (&key, layout), now);
         }
-        executor.send_upcalls();
+        if !has_more {
+            executor.send_upcalls();
+        }
         self.link.discard(Garbage::Packets(packets));
     }
 

@@ -129,6 +129,18 @@ fn the_reference_says_of_every_key_what_happens_without_it() {
     }
 }
 
+#[test]
+fn the_reference_says_of_every_key_whether_it_changes_live() {
+    let text = std::fs::read_to_string(repository().join("conf/penstock.yaml")).unwrap();
+    let keys = reference_keys(&text);
+    let sections = ["switch", "dpdk", "workers", "bridges", "metrics", "control"];
+    let says = |comment: &str| comment.contains("Live") || comment.contains("Takes a restart.");
+    for (_, key, ..) in keys.iter().filter(|(_, key, ..)| !sections.contains(key)) {
+        let is_said = keys.iter().any(|(_, other, _, comment)| other == key && says(comment));
+        assert!(is_said, "{key}");
+    }
+}
+
 /// Wherever the reference shows the default itself, leaving the key out must change nothing.
 #[test]
 fn the_defaults_in_the_reference_are_those_in_force() {

@@ -38,7 +38,7 @@ use super::plan::{BridgeSettings, Change, Placement, Plan, Refusal, Step, plan};
 use super::switch::{BridgeState, FailedPort, PortFault, Switch, SwitchError};
 use crate::config::{self, Config, Dummies, Faults, PortConfig, WorkerPlacement};
 use crate::metrics::MetricsServerError;
-use crate::netdev::{Netdev, NetdevConfig, NetdevError, NetdevProvider};
+use crate::netdev::{Netdev, NetdevConfig, NetdevError};
 use crate::ofproto::{self, BridgeId, FlowModError, Ofproto, OfprotoError};
 use crate::openflow::format::format_flow_mod;
 use crate::openflow::{FlowMod, FlowModCommand, NoNames, OfError};
@@ -55,6 +55,9 @@ const PAUSE_INTERVAL: Nanos = Nanos::from_millis(5);
 /// How long the control thread rests when a helper is at work and packets need nothing.
 const BESIDE_REST: Duration = Duration::from_micros(100);
 
+/// Where a configuration came from that was in no file.
+const AT_START: &str = "what the switch was started with";
+
 /// What a configuration says of the process around the switch.
 pub trait Surroundings {
     /// Sets the least severe log line that is written.
@@ -66,8 +69,11 @@ pub trait Surroundings {
     /// Why they can't be served there; then they are served where they were.
     fn set_metrics_listen(&mut self, listen: Option<SocketAddr>) -> Result<(), MetricsServerError>;
 
-    /// Moves the control thread. Returns the core of each worker, none where it is not pinned.
-    fn set_placement(&mut self, placement: &Placement) -> Vec<Option<u16>>;
+    /// Picks a core for each worker; none for one that is to run on any.
+    fn place_workers(&mut self, placement: &Placement) -> Vec<Option<u16>>;
+
+    /// Moves the control thread to where it is to be beside these workers.
+    fn place_control_thread(&mut self, placement: &Placement, worker_cores: &[Option<u16>]);
 }
 
 /// No process around the switch: a test or a simulation drives it.
@@ -81,12 +87,14 @@ impl Surroundings for NoSurroundings {
         Ok(())
     }
 
-    fn set_placement(&mut self, placement: &Placement) -> Vec<Option<u16>> {
+    fn place_workers(&mut self, placement: &Placement) -> Vec<Option<u16>> {
         match &placement.workers {
             WorkerPlacement::Auto { count } => vec![None; usize::from(*count)],
-            WorkerPlacement::Cores(cores) => cores.iter().copied().map(Some).collect(),
+            WorkerPlacement::Cores(cores) => cores.iter().map(|core| Some(*core)).collect(),
         }
     }
+
+    fn place_control_thread(&mut self, _placement: &Placement, _worker_cores: &[Option<u16>]) {}
 }
 
 /// Where a configuration comes from.
@@ -134,7 +142,7 @@ impl InForce {
     pub(super) fn at_start(config: &Config, now_unix_ns: u64) -> InForce {
         InForce {
             config: config.clone(),
-            source: "the start".to_owned(),
+            source: AT_START.to_owned(),
             since_unix_ns: now_unix_ns,
             last: None,
             counts: [0; ApplyOutcome::ALL.len()],
@@ -327,7 +335,7 @@ impl Target for Live<'_> {
                 Ok(vec![step.inverse()])
             }
             Step::Workers(change) => {
-                self.change_workers(change)?;
+                change.to.iter().try_for_each(|placement| self.set_workers(placement))?;
                 Ok(vec![step.inverse()])
             }
             Step::Bridge { bridge, change } => self.switch.change_bridge(bridge, change),
@@ -343,15 +351,11 @@ impl Target for Live<'_> {
 }
 
 impl Live<'_> {
-    /// If workers can't be started the control thread stays where it was too.
-    fn change_workers(&mut self, change: &Change<Placement>) -> Result<(), SwitchError> {
-        let Some(to) = &change.to else { return Ok(()) };
-        let cores = self.surroundings.set_placement(to);
-        if let Err(source) = self.switch.ofproto.set_workers(&cores) {
-            change.from.iter().for_each(|from| drop(self.surroundings.set_placement(from)));
-            return Err(SwitchError::Workers { source });
-        }
-        self.switch.ofproto.set_placement(to.queue_placement);
+    fn set_workers(&mut self, placement: &Placement) -> Result<(), SwitchError> {
+        let cores = self.surroundings.place_workers(placement);
+        self.switch.ofproto.set_workers(&cores).map_err(SwitchError::Workers)?;
+        self.switch.ofproto.set_placement(placement.queues);
+        self.surroundings.place_control_thread(placement, &cores);
         Ok(())
     }
 
@@ -518,7 +522,7 @@ impl Switch {
         match wanted {
             Wanted::StartFile => {
                 let file = self.in_force.origin.file.as_deref();
-                file.map_or_else(|| "the start".to_owned(), |file| file.display().to_string())
+                file.map_or_else(|| AT_START.to_owned(), |file| file.display().to_string())
             }
             Wanted::File(path) => path.display().to_string(),
             Wanted::Text { name, .. } => name.clone(),
@@ -563,11 +567,17 @@ impl Switch {
     }
 
     /// Opens a device, beside the turns of the switch.
+    ///
+    /// # Errors
+    /// Why not; or that another one is just being opened, where a turn asks for it.
     pub(super) fn open_device(&mut self, config: NetdevConfig) -> Result<Box<dyn Netdev>, NetdevError> {
-        let mut devices: Option<Box<dyn NetdevProvider>> = self.devices.take();
-        let opened = self.beside(|| devices.as_mut().map(|devices| devices.open(config)));
-        self.devices = devices;
-        opened.expect("devices are opened one after the other, and the provider comes back each time")
+        let Some(mut devices) = self.devices.take() else {
+            let reason = "another device is just being opened".to_owned();
+            return Err(NetdevError::Open { name: config.name, kind: config.kind.name(), reason });
+        };
+        let opened = self.beside(|| devices.open(config));
+        self.devices = Some(devices);
+        opened
     }
 
     pub(super) fn bridge_index(&self, name: &str) -> Result<usize, SwitchError> {
@@ -675,7 +685,7 @@ impl Switch {
         if manner == Manner::Start { Ok(()) } else { Err(SwitchError::Port { bridge, source }) }
     }
 
-    /// Changes a port's VLANs and the places of its queues.
+    /// Changes a port's VLANs and where its queues are polled.
     fn set_port(&mut self, index: usize, port: &PortConfig) -> Result<(), SwitchError> {
         let bridge = &mut self.bridges[index];
         let mut failed = bridge.failed_ports.iter_mut();
@@ -691,8 +701,12 @@ impl Switch {
         let settings =
             running.map_or_else(|| ofproto::PortConfig::new(&port.netdev.name), |port| port.config);
         let settings = ofproto::PortConfig { vlan: port.vlan.clone(), ..settings };
-        let set = self.ofproto.port_set(id, number, settings);
-        set.map_err(|source| SwitchError::Port { bridge: name, source: PortFault::Ofproto(source) })?;
+        let is_same = self.ofproto.ports(id).iter().any(|running| running.config == settings);
+        if !is_same {
+            // It would forget the addresses learned there.
+            let set = self.ofproto.port_set(id, number, settings);
+            set.map_err(|source| SwitchError::Port { bridge: name, source: PortFault::Ofproto(source) })?;
+        }
         self.pin_queues(id, port);
         Ok(())
     }

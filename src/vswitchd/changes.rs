@@ -32,7 +32,7 @@ impl Switch {
             return Err(refused(&ApplyError::Restart(planned.plan.refusals)));
         }
         let applied = self.apply(&wanted, surroundings).map_err(|error| {
-            tracing::error!(outcome = error.outcome().name(), "configuration not applied: {error}");
+            log_error("apply", &error);
             refused(&error)
         })?;
         Ok(reply(&applied, in_force, true))
@@ -46,15 +46,7 @@ impl Switch {
                     tracing::warn!("{warning}");
                 }
             }
-            Err(error) => {
-                for line in error.to_string().lines() {
-                    tracing::error!("SIGHUP: {line}");
-                }
-                tracing::error!(
-                    outcome = error.outcome().name(),
-                    "SIGHUP: the configuration is not applied: what was in force still is"
-                );
-            }
+            Err(error) => log_error("SIGHUP", &error),
         }
     }
 
@@ -77,6 +69,15 @@ impl Switch {
             last_apply,
         }
     }
+}
+
+/// Says in the log why a configuration was not applied: each fault on a line of its own.
+fn log_error(asked_by: &str, error: &ApplyError) {
+    for line in error.to_string().lines() {
+        tracing::error!("{asked_by}: {line}");
+    }
+    let outcome = error.outcome().name();
+    tracing::error!(outcome, "{asked_by}: the configuration is not applied: what was in force still is");
 }
 
 /// Where a request's configuration is.

@@ -112,12 +112,6 @@ pub enum SwitchError {
         /// The bridge's name.
         bridge: String,
     },
-    /// Workers that could not be started.
-    #[error("workers: {source}")]
-    Workers {
-        /// What is wrong.
-        source: DpifError,
-    },
     /// A rule that the switch refuses.
     #[error("bridge {bridge}: rule {rule}: {source}")]
     Rule {
@@ -128,6 +122,9 @@ pub enum SwitchError {
         /// What is wrong.
         source: FlowModError,
     },
+    /// The workers can't be changed.
+    #[error("workers: {0}")]
+    Workers(DpifError),
     /// The metrics can't be served there.
     #[error(transparent)]
     Metrics(#[from] MetricsServerError),
@@ -285,7 +282,7 @@ impl Switch {
     /// Pins a port's receive queues to the cores that the configuration names, if the port is there.
     pub(super) fn pin_queues(&mut self, bridge: BridgeId, config: &PortConfig) {
         let ports = self.ofproto.ports(bridge);
-        let Some(port) = ports.iter().find(|port| port.number == config.number) else { return };
+        let Some(port) = ports.iter().find(|port| port.config.name == config.netdev.name) else { return };
         if let Err(error) = self.ofproto.set_rx_affinity(port.dp_port, &config.rx_affinity) {
             tracing::error!(port = config.netdev.name, "rx_affinity: {error}");
         }

@@ -11,8 +11,9 @@ fn pick<'a>(rng: &mut Rng, list: &[&'a str]) -> &'a str {
 /// that two texts have much in common. Some numbers are given and some are not.
 pub(super) fn random_config(rng: &mut Rng) -> String {
     let mut text = format!(
-        "switch: {{log_level: {}}}\nmetrics: {{listen: {}}}\nbridges:\n",
+        "switch: {{log_level: {}}}\nworkers: {{{}}}\nmetrics: {{listen: {}}}\nbridges:\n",
         pick(rng, &["info", "debug"]),
+        pick(rng, &["count: 1", "count: 2", "cores: [3, 4, 5]", "cores: [4], rebalance: auto"]),
         pick(rng, &["'off'", "'127.0.0.1:9999'", "'127.0.0.1:9998'"]),
     );
     let mut bridges: Vec<usize> = (0..3).collect();
@@ -55,7 +56,10 @@ fn random_bridge(rng: &mut Rng, bridge: usize, ports: &[usize]) -> String {
     rng.shuffle(&mut numbers);
     for port in ports {
         let number = if rng.bool() { format!(", number: {}", numbers[*port]) } else { String::new() };
-        let vlan = pick(rng, &["", "", ", vlan: {access: 5}", ", vlan: {trunk: [5, 6], native: 7}"]);
+        let vlan = pick(
+            rng,
+            &["", "", ", vlan: {access: 5}", ", vlan: {trunk: [5, 6], native: 7}", ", rx_affinity: {0: 4}"],
+        );
         let mtu = pick(rng, &["1500", "1500", "1500", "1400"]);
         text += &format!("      - {{name: p{port}, type: dummy, mtu: {mtu}{number}{vlan}}}\n");
     }

@@ -3,7 +3,8 @@
 //! Random megaflows, of which no two cover one packet, are installed when a packet misses that one of them
 //! covers; other misses are carried out one by one. Compared after each step: the frames that left each port, byte for
 //! byte and in order; upcalls, with key, reason and packets; counters of ports, megaflows and workers; the last
-//! words of removed megaflows. Ports lose their link and their room meanwhile, and upcall rings run over.
+//! words of removed megaflows. Ports lose their link and their room meanwhile, workers come and go, and upcall rings
+//! run over.
 //!
 //! The model knows neither segments nor shared bytes: its packets are in one piece, and its copies copies. Those of
 //! the datapath are cut anywhere, copies share bytes on some ports, and some take packets only in one piece.
@@ -57,6 +58,8 @@ enum Step {
     Advance(Nanos),
     Capacity(u16, usize),
     Link(u16, bool),
+    /// Makes the workers those of these cores.
+    Workers(Vec<Option<u16>>),
     /// From here on misses that no candidate covers are carried out with these actions.
     Otherwise(Actions),
 }
@@ -121,7 +124,13 @@ impl Scenario {
             }
         }
         let worker_count = pick(rng, &[1, 1, 2, 3]);
-        let steps = random_steps(rng, &frames, &candidates, worker_count);
+        let mut steps = random_steps(rng, &frames, &candidates, worker_count);
+        if worker_count > 1 {
+            for _ in 0..rng.usize(0..4) {
+                let cores = (0..rng.usize(1..4)).map(|_| rng.bool().then(|| rng.u16(0..3))).collect();
+                steps.insert(rng.usize(0..=steps.len()), Step::Workers(cores));
+            }
+        }
         Scenario {
             worker_count,
             emc_entries: pick(rng, &[8, 64, 1024]),
@@ -420,8 +429,10 @@ impl Side {
         let workers = self.dpif.worker_stats().into_iter().map(|worker| {
             let hits = worker.emc_hits + worker.megaflow_hits;
             format!(
-                "{:?} rx {} {:?} hits {hits} misses {} upcalls {} lost {} megaflows {}",
+                "{:?} {:?} {:?} rx {} {:?} hits {hits} misses {} upcalls {} lost {} megaflows {}",
                 worker.worker,
+                worker.core,
+                worker.rx_queues,
                 worker.rx_packets,
                 worker.rx_bursts,
                 worker.misses,
@@ -517,6 +528,15 @@ impl Run<'_> {
                         side.dpif.flow_del(id).expect("it is installed");
                         retiring.insert(id, place);
                     }
+                }
+            }
+            Step::Workers(cores) => {
+                let Run { real, model, retiring, .. } = self;
+                for (side, retiring) in [real, model].into_iter().zip(retiring) {
+                    side.dpif.set_workers(cores).expect("workers without threads can always be made");
+                    let there: Vec<u16> = side.dpif.workers().iter().map(|worker| worker.0).collect();
+                    let is_gone = |(worker, _): &(u16, usize), _: &mut MegaflowId| !there.contains(worker);
+                    retiring.extend(side.installed.extract_if(.., is_gone).map(|(place, id)| (id, place)));
                 }
             }
             Step::Advance(span) => self.clock.advance(*span),

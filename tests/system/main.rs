@@ -17,6 +17,7 @@ mod forwarding;
 mod ipfix;
 mod lab;
 mod lifecycle;
+mod live;
 mod metrics;
 #[path = "../../pmd/tests/common/packet_socket.rs"]
 mod packet_socket;

@@ -2,11 +2,13 @@
 
 use super::{BridgeSettings, Change, Placement, Plan, Step};
 use crate::config::{Collector, IpfixConfig, PortConfig, WorkerPlacement};
+use crate::dpif::PlacementRules;
 use crate::flow::OfPort;
 use crate::ofproto::VlanMode;
 use crate::openflow::FlowMod;
 use crate::openflow::format::format_flow_mod;
 use crate::openflow::ports::NoNames;
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 
 /// What a step does to its thing.
@@ -56,12 +58,13 @@ impl Plan {
     }
 }
 
-/// A value as the configuration has it, more or less: without quotes and `Some`, small letters for words.
+/// A value as the configuration has it: without quotes and `Some`, words in small letters.
 fn plain(value: &impl Debug) -> String {
     let text = format!("{value:?}");
     let text = text.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(&text);
     match text {
         "None" => "auto".to_owned(),
+        word if word.chars().all(char::is_alphabetic) => word.to_lowercase(),
         text => text.trim_matches('"').to_owned(),
     }
 }
@@ -74,7 +77,7 @@ impl Step {
                 ("log_level", None, None, kind(change), between(change, |l| l.to_string()))
             }
             Step::Metrics(change) => ("metrics", None, None, kind(change), between(change, listen_text)),
-            Step::Workers(change) => ("workers", None, None, kind(change), between(change, placement_text)),
+            Step::Workers(change) => ("workers", None, None, kind(change), facts(change, placement_facts)),
             Step::Bridge { bridge, change } => {
                 ("bridge", Some(bridge), None, kind(change), facts(change, bridge_facts))
             }
@@ -149,18 +152,20 @@ fn listen_text(listen: &Option<std::net::SocketAddr>) -> String {
     listen.map_or_else(|| "off".to_owned(), |address| address.to_string())
 }
 
-fn placement_text(placement: &Placement) -> String {
-    let workers = match &placement.workers {
-        WorkerPlacement::Auto { count } => format!("count {count}"),
-        WorkerPlacement::Cores(cores) => {
-            let cores: Vec<String> = cores.iter().map(u16::to_string).collect();
-            format!("cores [{}]", cores.join(", "))
-        }
+fn placement_facts(placement: &Placement) -> Vec<(&'static str, String)> {
+    let Placement { workers, control_core, queues } = placement;
+    let PlacementRules { isolate_pinned, rebalance } = queues;
+    let (count, cores) = match workers {
+        WorkerPlacement::Auto { count } => (usize::from(*count), "auto".to_owned()),
+        WorkerPlacement::Cores(cores) => (cores.len(), format!("{cores:?}")),
     };
-    match placement.control_core {
-        Some(core) => format!("{workers}, control_core {core}"),
-        None => workers,
-    }
+    vec![
+        ("count", count.to_string()),
+        ("cores", cores),
+        ("control_core", control_core.map_or("auto".to_owned(), |core| core.to_string())),
+        ("isolate_pinned", isolate_pinned.to_string()),
+        ("rebalance", if *rebalance { "auto" } else { "off" }.to_owned()),
+    ]
 }
 
 fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
@@ -179,7 +184,14 @@ fn port_facts(port: &PortConfig) -> Vec<(&'static str, String)> {
         ("number", number),
         ("mtu", port.netdev.mtu.to_string()),
         ("vlan", vlan_text(&port.vlan)),
+        ("rx_queues", port.netdev.rx_queue_count.to_string()),
+        ("rx_affinity", affinity_text(&port.rx_affinity)),
     ]
+}
+
+fn affinity_text(affinity: &BTreeMap<u16, u16>) -> String {
+    let pinned: Vec<String> = affinity.iter().map(|(queue, core)| format!("{queue}: {core}")).collect();
+    format!("{{{}}}", pinned.join(", "))
 }
 
 fn vlan_text(vlan: &VlanMode) -> String {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 struct Model {
     log_level: LevelFilter,
     listen: Option<SocketAddr>,
+    placement: Placement,
     bridges: BTreeMap<String, ModelBridge>,
 }
 
@@ -26,14 +27,18 @@ impl Model {
         let bridges = config.bridges.iter().map(|bridge| {
             let model = ModelBridge {
                 settings: settings(bridge),
-                ports: ports(bridge).into_iter().map(|port| (port.netdev.name.clone(), port)).collect(),
+                ports: ports(bridge)
+                    .into_iter()
+                    .map(|port| (port.netdev.name.clone(), plain(port)))
+                    .collect(),
                 rules: bridge.rules.iter().map(|rule| (identity(rule), rule.clone())).collect(),
                 ipfix: bridge.ipfix.clone(),
             };
             (bridge.name.clone(), model)
         });
         let (log_level, listen) = (config.switch.log_level, config.metrics.listen);
-        Model { log_level, listen, bridges: bridges.collect() }
+        let placement = placement(&config.workers);
+        Model { log_level, listen, placement, bridges: bridges.collect() }
     }
 
     fn bridge(&mut self, name: &str) -> &mut ModelBridge {
@@ -46,7 +51,7 @@ impl Model {
         match step {
             Step::LogLevel(change) => replace(&mut self.log_level, change),
             Step::Metrics(change) => replace(&mut self.listen, change),
-            Step::Workers(_) => {}
+            Step::Workers(change) => replace(&mut self.placement, change),
             Step::Bridge { bridge, change: Change { from, to: Some(to) } } => match from {
                 Some(from) => {
                     let settings = &mut self.bridge(bridge).settings;
@@ -82,16 +87,22 @@ impl Model {
     }
 
     fn change_port(&mut self, bridge: &str, change: &Change<PortConfig>) {
-        if let Some(from) = &change.from {
-            assert_eq!(self.bridge(bridge).ports.remove(&from.netdev.name).as_ref(), Some(from));
+        if let Some(from) = change.from.clone().map(plain) {
+            assert_eq!(self.bridge(bridge).ports.remove(&from.netdev.name), Some(from));
         }
-        let Some(to) = &change.to else { return };
+        let Some(to) = change.to.clone().map(plain) else { return };
         let is_there = self.bridges.values().any(|bridge| bridge.ports.contains_key(&to.netdev.name));
         assert!(!is_there, "a port {} is there already", to.netdev.name);
         let ports = &mut self.bridge(bridge).ports;
         assert!(ports.values().all(|port| port.number != to.number), "number {:?} is taken", to.number);
-        ports.insert(to.netdev.name.clone(), to.clone());
+        ports.insert(to.netdev.name.clone(), to);
     }
+}
+
+/// A port without what follows from the number of workers, which does not make it another.
+fn plain(mut port: PortConfig) -> PortConfig {
+    port.netdev.tx_queue_count = 0;
+    port
 }
 
 #[track_caller]
@@ -170,7 +181,10 @@ fn each_key_that_takes_a_restart_is_named_with_both_values() {
         "control.mode",
     ];
     assert_eq!(keys, expected);
-    assert_eq!(plan.refusals[3].to_string(), "dpdk.memory_mib: auto -> 512: takes a restart");
+    let texts: Vec<String> = plan.refusals.iter().map(Refusal::to_string).collect();
+    assert_eq!(texts[2], "dpdk.hugepages: auto -> never: takes a restart");
+    assert_eq!(texts[3], "dpdk.memory_mib: auto -> 512: takes a restart");
+    assert_eq!(texts[9], "control.mode: 0600 -> 0660: takes a restart");
     assert_eq!(plan.steps.len(), 1, "what can be changed is planned all the same");
 }
 

@@ -6,7 +6,8 @@
 //!
 //! Linking: only the libraries whose symbols are used are named here, dynamically, by `rustc-link-lib`, which
 //! (unlike `rustc-link-arg`) reaches the final binaries of all dependents. The drivers cannot be linked that
-//! way: rustc passes `--as-needed`, and a driver exports no symbol that could be referenced. They come from
+//! way: rustc passes `--as-needed`, and a driver exports no symbol that could be referenced (two do, whose functions
+//! have no other form: net_ring and net_vhost). They come from
 //! the plugin directory that is compiled into librte_eal (on Debian `/usr/lib/<triplet>/dpdk/pmds-<ABI>`), all
 //! of which EAL loads at start. `pmd/tests/drivers.rs` proves it on a real binary, physical NICs' included.
 
@@ -20,10 +21,11 @@ use std::process::{self, Command};
 const DPDK_VERSION_MIN: &str = "22.11";
 
 /// Libraries of DPDK whose symbols `pmd` uses.
-const LIBRARIES: [&str; 4] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal"];
+const LIBRARIES: [&str; 7] =
+    ["rte_net_vhost", "rte_net_ring", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
 
 /// Functions of DPDK that `pmd` calls.
-const FUNCTIONS: [&str; 62] = [
+const FUNCTIONS: [&str; 67] = [
     "dpdk_shim_.*",
     "rte_dev_name",
     "rte_dev_probe",
@@ -45,6 +47,7 @@ const FUNCTIONS: [&str; 62] = [
     "rte_eth_dev_get_name_by_port",
     "rte_eth_dev_get_port_by_name",
     "rte_eth_dev_info_get",
+    "rte_eth_dev_is_removed",
     "rte_eth_dev_is_valid_port",
     "rte_eth_dev_set_link_down",
     "rte_eth_dev_set_link_up",
@@ -53,6 +56,7 @@ const FUNCTIONS: [&str; 62] = [
     "rte_eth_dev_start",
     "rte_eth_dev_stop",
     "rte_eth_find_next",
+    "rte_eth_from_rings",
     "rte_eth_iterator_cleanup",
     "rte_eth_iterator_init",
     "rte_eth_iterator_next",
@@ -65,6 +69,7 @@ const FUNCTIONS: [&str; 62] = [
     "rte_eth_stats_get",
     "rte_eth_stats_reset",
     "rte_eth_tx_queue_setup",
+    "rte_eth_vhost_get_queue_event",
     "rte_eth_xstats_get",
     "rte_eth_xstats_get_names",
     "rte_eth_xstats_reset",
@@ -81,6 +86,8 @@ const FUNCTIONS: [&str; 62] = [
     "rte_pktmbuf_copy",
     "rte_pktmbuf_free_bulk",
     "rte_pktmbuf_pool_create_by_ops",
+    "rte_ring_create",
+    "rte_ring_free",
     "rte_socket_count",
     "rte_strerror",
     "rte_thread_register",
@@ -216,6 +223,7 @@ fn generate_bindings(cflags: &[String]) -> Result<(), Missing> {
         .prepend_enum_name(false)
         // The layout of pointers that Rust only passes on is none of its business.
         .opaque_type("rte_mempool")
+        .opaque_type("rte_ring")
         .opaque_type("rte_device")
         .opaque_type("rte_bus")
         .opaque_type("rte_mbuf_ext_shared_info")

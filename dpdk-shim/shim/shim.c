@@ -9,6 +9,7 @@
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_memzone.h>
+#include <rte_ring.h>
 
 #include "shim.h"
 
@@ -40,6 +41,13 @@ struct rte_mbuf *dpdk_shim_pktmbuf_alloc(struct rte_mempool *pool)
 void dpdk_shim_pktmbuf_free(struct rte_mbuf *mbuf)
 {
 	rte_pktmbuf_free(mbuf);
+}
+
+struct rte_mbuf *dpdk_shim_ring_dequeue(struct rte_ring *ring)
+{
+	void *mbuf;
+
+	return rte_ring_sc_dequeue(ring, &mbuf) == 0 ? mbuf : NULL;
 }
 
 struct rte_mempool *dpdk_shim_pktmbuf_data_pool(struct rte_mbuf *mbuf)

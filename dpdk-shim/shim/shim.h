@@ -8,6 +8,7 @@
 
 struct rte_mbuf;
 struct rte_mempool;
+struct rte_ring;
 
 uint16_t dpdk_shim_rx_burst(uint16_t port_id, uint16_t queue_id, struct rte_mbuf **packets, uint16_t count);
 uint16_t dpdk_shim_tx_burst(uint16_t port_id, uint16_t queue_id, struct rte_mbuf **packets, uint16_t count);
@@ -16,6 +17,9 @@ uint16_t dpdk_shim_tx_prepare(uint16_t port_id, uint16_t queue_id, struct rte_mb
 int dpdk_shim_pktmbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count);
 struct rte_mbuf *dpdk_shim_pktmbuf_alloc(struct rte_mempool *pool);
 void dpdk_shim_pktmbuf_free(struct rte_mbuf *mbuf);
+
+/* One packet from a ring that has this caller as its only consumer; NULL if it is empty. */
+struct rte_mbuf *dpdk_shim_ring_dequeue(struct rte_ring *ring);
 
 /* The pool of the buffer that an mbuf's bytes are in: of an indirect mbuf, that of the mbuf it is attached to. */
 struct rte_mempool *dpdk_shim_pktmbuf_data_pool(struct rte_mbuf *mbuf);

@@ -11,11 +11,14 @@
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_eth_ring.h>
+#include <rte_eth_vhost.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_ring.h>
 #include <rte_version.h>
 
 #include "shim.h"
@@ -60,6 +63,10 @@ static const uint64_t SHIM_RSS_IP = RTE_ETH_RSS_IP;
 static const uint64_t SHIM_RSS_TCP = RTE_ETH_RSS_TCP;
 static const uint64_t SHIM_RSS_UDP = RTE_ETH_RSS_UDP;
 static const uint64_t SHIM_RSS_SCTP = RTE_ETH_RSS_SCTP;
+
+static const uint32_t SHIM_RING_F_SP_ENQ = RING_F_SP_ENQ;
+static const uint32_t SHIM_RING_F_SC_DEQ = RING_F_SC_DEQ;
+static const uint32_t SHIM_RING_F_EXACT_SZ = RING_F_EXACT_SZ;
 
 static const uint32_t SHIM_MAX_LCORE = RTE_MAX_LCORE;
 static const uint32_t SHIM_MAX_ETHPORTS = RTE_MAX_ETHPORTS;

@@ -10,6 +10,8 @@
 //!   together with `--no-huge` (which means legacy memory), so there it is `--no-shconf`. EAL makes its (then
 //!   empty) runtime directory in any case; it is removed as soon as EAL has started, so that even a killed
 //!   process leaves nothing.
+//! - **Shared memory.** Devices may share packet memory with other processes, by descriptor (virtio-user).
+//!   Hugepages lie in few files for that; ordinary pages lie in one anyway.
 //! - **PCI.** The bus is off unless asked for; if on, only allowed addresses are probed. A switch that grabs
 //!   the NIC an operator is logged in through is a bad switch.
 //! - **Threads.** EAL wants to pin the thread that starts it and to run worker threads of its own. It gets one
@@ -382,7 +384,11 @@ fn arguments(config: &EalConfig, memory_size: usize, mode: MemoryMode, cores: &[
     push("--lcores", Some(format!("0@({})", cores_text(cores))));
     push("-m", Some(mib(memory_size).to_string()));
     match mode {
-        MemoryMode::Hugepages => push("--in-memory", None),
+        MemoryMode::Hugepages => {
+            push("--in-memory", None);
+            // One file for all pages: virtio-user and memif without copies share memory by file, and by few.
+            push("--single-file-segments", None);
+        }
         MemoryMode::NoHuge(_) => {
             push("--no-huge", None);
             push("--no-shconf", None);

@@ -49,8 +49,8 @@ pub use mbuf::{ChecksumStatus, HeadMut, L4Checksum, Mbuf, Segments, TxChecksum};
 pub use mempool::{Mempool, MempoolConfig, MempoolError, MempoolSizing};
 pub use port::{
     AttachError, CloseError, DescriptorLimits, DeviceInfo, Duplex, Link, MacAddress, MacAddressError, Port,
-    PortConfig, PortError, PortId, PortOperation, PortSettings, PortState, PortStats, QueueId, Queues,
-    RxOffloads, RxQueue, TxOffloads, TxQueue, Xstat,
+    PortConfig, PortError, PortId, PortOperation, PortSettings, PortState, PortStats, Presence, QueueId,
+    QueueState, Queues, Ring, RingError, RxOffloads, RxQueue, TxOffloads, TxQueue, Xstat,
 };
 pub use tsc::cycles;
 pub use worker::{CoreId, LcoreId, Worker, WorkerError, available_cores, spawn_worker};

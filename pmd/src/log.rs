@@ -21,8 +21,9 @@ const LINES_MAX: usize = 8;
 
 /// Alarms over nothing, shown at debug level. EAL misses hugetlbfs mounts, which memory that is shared with
 /// nobody does not need, and hugepages of sizes that were not asked for. net_tap misses `sch_multiq` in the
-/// kernel (it then goes without rte_flow, which we do not use) and DPDK's multi-process channel (we have none).
-const HARMLESS: [&str; 7] = [
+/// kernel (it then goes without rte_flow, which we do not use). It, net_memif and others miss DPDK's multi-process
+/// channel (we have none).
+const HARMLESS: [&str; 8] = [
     "but no mounted hugetlbfs found for that size",
     "kB hugepages reported on node",
     "tap_nl_dump_ext_ack(): Specified qdisc kind is unknown",
@@ -30,11 +31,19 @@ const HARMLESS: [&str; 7] = [
     "failed to create multiq qdisc",
     "Disabling rte flow support",
     "tap_mp_req_on_rxtx(): Failed to send start req to secondary",
+    "Failed to register mp action callback",
 ];
 
 thread_local! {
     /// The lines of the capture under way on this thread, if one is.
-    static CAPTURED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+    static CAPTURED: RefCell<Option<Capture>> = const { RefCell::new(None) };
+}
+
+/// A capture under way.
+struct Capture {
+    lines: Vec<String>,
+    /// Whether the lines go nowhere else meanwhile.
+    is_quiet: bool,
 }
 
 /// What DPDK logged at warning level or worse while a call failed. `Display` puts it behind a dash on one
@@ -48,6 +57,11 @@ impl DpdkLog {
     pub fn lines(&self) -> &[String] {
         &self.0
     }
+
+    /// Logs what a quiet capture kept back, after a call that did not fail.
+    pub(crate) fn say(&self) {
+        self.0.iter().for_each(|line| tracing::warn!(target: "dpdk", "{line}"));
+    }
 }
 
 impl fmt::Display for DpdkLog {
@@ -58,9 +72,19 @@ impl fmt::Display for DpdkLog {
 
 /// Runs `call`, and returns its result with what DPDK logged on this thread meanwhile.
 pub(crate) fn capture<T>(call: impl FnOnce() -> T) -> (T, DpdkLog) {
-    CAPTURED.set(Some(Vec::new()));
+    capture_as(false, call)
+}
+
+/// As `capture`, but the lines are logged at debug level only: for a call whose error tells them, and that is
+/// tried again and again.
+pub(crate) fn capture_quietly<T>(call: impl FnOnce() -> T) -> (T, DpdkLog) {
+    capture_as(true, call)
+}
+
+fn capture_as<T>(is_quiet: bool, call: impl FnOnce() -> T) -> (T, DpdkLog) {
+    CAPTURED.set(Some(Capture { lines: Vec::new(), is_quiet }));
     let result = call();
-    (result, DpdkLog(CAPTURED.take().unwrap_or_default()))
+    (result, DpdkLog(CAPTURED.take().map(|capture| capture.lines).unwrap_or_default()))
 }
 
 /// Makes DPDK log to `tracing`. Called before `rte_eal_init()`, once.
@@ -90,8 +114,9 @@ fn forward(level: u32, message: &str) {
             tracing::debug!(target: "dpdk", "{line}");
             continue;
         }
-        if level <= dpdk_sys::RTE_LOG_WARNING {
-            keep(line);
+        if level <= dpdk_sys::RTE_LOG_WARNING && keep(line) {
+            tracing::debug!(target: "dpdk", "{line}");
+            continue;
         }
         match level {
             0..=dpdk_sys::RTE_LOG_ERR => tracing::error!(target: "dpdk", "{line}"),
@@ -103,14 +128,15 @@ fn forward(level: u32, message: &str) {
     }
 }
 
-fn keep(line: &str) {
+/// Adds a line to the capture under way. Returns whether that is a quiet one.
+fn keep(line: &str) -> bool {
     CAPTURED.with_borrow_mut(|captured| {
-        if let Some(lines) = captured
-            && lines.len() < LINES_MAX
-        {
+        let Some(Capture { lines, is_quiet }) = captured else { return false };
+        if lines.len() < LINES_MAX {
             lines.push(line.to_owned());
         }
-    });
+        *is_quiet
+    })
 }
 
 #[cfg(test)]

@@ -24,12 +24,25 @@
 //! - `net_tap` lets programs that the process starts inherit its descriptors: they are closed there.
 //! - `net_tap` says that the link is down where the interface has moved to another network namespace: what
 //!   the kernel shows of its descriptor is believed instead.
+//! - `net_af_packet` and `net_af_xdp` hand over lumps of segments: the kernel is kept from making them, see
+//!   `lumps.rs`.
+//! - `net_memif` unmaps its memory on DPDK's interrupt thread when the other side goes, and workers may be just reading
+//!   it: it marks the port as unconnected first, some microseconds before, which is longer than a burst takes on a core
+//!   that nothing else runs on. Where workers share cores with that thread the process may end by a fault.
+//! - `net_af_packet` says that the link is up, always: the kernel is asked instead.
+//! - `net_af_packet` and `net_memif` say that their largest frame is 1518 bytes, which is true of neither. They
+//!   are configured with what they think they can, and have the MTU that was asked for.
 
 mod config;
 mod error;
+mod interface;
+mod lumps;
+mod presence;
 mod queue;
+mod rings;
 mod stats;
 mod tap;
+mod vhost;
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_int};
@@ -47,9 +60,14 @@ pub use config::{
     RxOffloads, TxOffloads,
 };
 pub use error::{AttachError, PortError, PortOperation, PortState, RefusedReason};
+pub use presence::Presence;
 pub use queue::{QueueId, Queues, RxQueue, TxQueue};
+pub use rings::{Ring, RingError};
 pub use stats::{PortStats, Xstat};
+pub use vhost::QueueState;
 
+use self::interface::KernelInterface;
+use self::rings::PortRings;
 use self::tap::TapDescriptor;
 use crate::eal::Eal;
 use crate::errno::Errno;
@@ -77,6 +95,8 @@ pub struct Port {
     info: DeviceInfo,
     /// Of a net_tap: what the kernel says of it.
     tap: Option<TapDescriptor>,
+    /// Of a driver that sits on an interface of the kernel: which one.
+    interface: Option<KernelInterface>,
     /// Control calls on one port must not run at the same time: not `Sync`.
     _not_sync: PhantomData<Cell<()>>,
 }
@@ -87,6 +107,8 @@ struct PortInner {
     id: PortId,
     device: NonNull<dpdk_sys::rte_device>,
     eal: Eal,
+    /// The rings that it receives from, and those that it sends to, where it is made of rings.
+    rings: PortRings,
     /// Written by the `Port` and at the end; queues never look at it.
     life: Mutex<Life>,
 }
@@ -143,15 +165,27 @@ impl Port {
         let (id, device) = the_port(&ports, devargs, log)?;
         ports_owned.push(id.0);
         drop(ports_owned);
+        Self::own(eal, devargs, id, device, PortRings::default())
+    }
+
+    /// Makes a port of a device that has just been attached, and is on the list of owned ports.
+    fn own(
+        eal: &Eal,
+        devargs: &str,
+        id: PortId,
+        device: NonNull<dpdk_sys::rte_device>,
+        rings: PortRings,
+    ) -> Result<Self, AttachError> {
         let life = Life { is_attached: true, state: PortState::Attached, settings: None, mempool: None };
-        let inner = PortInner { id, device, eal: eal.clone(), life: Mutex::new(life) };
+        let inner = PortInner { id, device, eal: eal.clone(), rings, life: Mutex::new(life) };
         let info = read_info(id).map(|info| describe(id, &info));
         let info = info.map_err(|error| info_error(devargs, error))?;
         let tap = find_tap(&info);
         if tap.is_some() {
             tap::close_taps_on_exec();
         }
-        Ok(Self { inner: Arc::new(inner), info, tap, _not_sync: PhantomData })
+        let interface = KernelInterface::under(&info);
+        Ok(Self { inner: Arc::new(inner), info, tap, interface, _not_sync: PhantomData })
     }
 
     /// DPDK's number for it.
@@ -233,7 +267,11 @@ impl Port {
             return Err(PortError::State { port: id, operation: PortOperation::Start, state: life.state });
         };
         // SAFETY: the port is configured, and stopped.
-        call(id, PortOperation::Start, |port| unsafe { dpdk_sys::rte_eth_dev_start(port) })?;
+        let (code, log) = log::capture_quietly(|| unsafe { dpdk_sys::rte_eth_dev_start(id.0) });
+        match Errno::check(code) {
+            Ok(()) => log.say(),
+            Err(errno) => return Err(PortError::of_call(id, PortOperation::Start, errno, log)),
+        }
         life.state = PortState::Started;
         drop(life);
         // SAFETY: the port has just been started with these queues, and none was out.
@@ -347,7 +385,10 @@ impl Port {
             && link.link_speed != dpdk_sys::RTE_ETH_SPEED_NUM_UNKNOWN;
         let is_up = u32::from(link.link_status()) == dpdk_sys::RTE_ETH_LINK_UP;
         Ok(Link {
-            is_up: is_up || self.is_tap_elsewhere(),
+            is_up: match &self.interface {
+                Some(interface) => interface.is_running(),
+                None => is_up || self.is_tap_elsewhere(),
+            },
             speed_mbps: is_known.then_some(link.link_speed),
             duplex: if u32::from(link.link_duplex()) == dpdk_sys::RTE_ETH_LINK_FULL_DUPLEX {
                 Duplex::Full
@@ -382,7 +423,10 @@ impl Port {
     /// # Errors
     /// [`PortError`] of the driver.
     pub fn mtu(&self) -> Result<u16, PortError> {
-        read_mtu(self.id())
+        match self.settings() {
+            Some(settings) if config::is_frame_size_untrue(&self.info.driver) => Ok(settings.mtu),
+            _ => read_mtu(self.id()),
+        }
     }
 
     /// Sets the MTU. Some drivers can do it only while the port is stopped: [`PortError::Busy`].
@@ -506,6 +550,8 @@ impl PortInner {
         let removed = call(self.id, PortOperation::Detach, |_| unsafe {
             dpdk_sys::rte_dev_remove(self.device.as_ptr())
         });
+        // SAFETY: nobody receives from them any more, for the port is closed and none of its queues exists.
+        unsafe { self.rings.drain() };
         ports_owned.retain(|&port| port != self.id.0);
         life.state = PortState::Attached;
         life.mempool = None;
@@ -550,8 +596,11 @@ fn find_tap(info: &DeviceInfo) -> Option<TapDescriptor> {
 fn probe(c_devargs: &CStr, devargs: &str) -> Result<(), AttachError> {
     use nix::errno::Errno as E;
     // SAFETY: EAL runs; the devargs are a string, which DPDK copies. The caller holds the attach lock.
-    let (code, log) = log::capture(|| unsafe { dpdk_sys::rte_dev_probe(c_devargs.as_ptr()) });
-    let Err(errno) = Errno::check(code) else { return Ok(()) };
+    let (code, log) = log::capture_quietly(|| unsafe { dpdk_sys::rte_dev_probe(c_devargs.as_ptr()) });
+    let Err(errno) = Errno::check(code) else {
+        log.say();
+        return Ok(());
+    };
     let devargs = devargs.to_owned();
     let reason = match errno.is(E::EPERM) {
         true => RefusedReason::Unspecific,
@@ -620,6 +669,7 @@ fn describe(id: PortId, info: &dpdk_sys::rte_eth_dev_info) -> DeviceInfo {
     let device = unsafe { dpdk_sys::rte_dev_name(info.device) };
     let driver = text::from_c(info.driver_name);
     let is_tap = driver == "net_tap";
+    let is_untrue = config::is_frame_size_untrue(&driver);
     DeviceInfo {
         device: text::from_c(device),
         driver,
@@ -632,7 +682,11 @@ fn describe(id: PortId, info: &dpdk_sys::rte_eth_dev_info) -> DeviceInfo {
         rss: info.flow_type_rss_offloads & rss_fields() != 0,
         socket: u32::try_from(socket).ok(),
         mtu_min: info.min_mtu,
-        mtu_max: if is_tap { tap::MTU_MAX } else { mtu_max(info) },
+        mtu_max: match (is_tap, is_untrue) {
+            (true, _) => tap::MTU_MAX,
+            (false, true) => info.max_mtu,
+            (false, false) => mtu_max(info),
+        },
         interface_index: (info.if_index != 0).then_some(info.if_index),
     }
 }
@@ -662,7 +716,7 @@ fn configure_device(
 ) -> Result<(), PortError> {
     // SAFETY: zeros are valid in all fields of this plain struct, and mean "nothing asked".
     let mut conf: dpdk_sys::rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
-    // What a tap's driver does not know that it can is set later.
+    // What a driver does not know that it can is set later, or needs no setting.
     conf.rxmode.mtu = u32::from(settings.mtu.min(mtu_max(raw_info)));
     conf.rxmode.offloads = settings.rx_offloads.bits();
     conf.txmode.offloads = settings.tx_offloads.bits();

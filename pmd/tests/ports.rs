@@ -10,7 +10,7 @@ use std::thread;
 use common::{Burst, eal, frame, pool, receive, started, wait_for};
 use pmd::{
     AttachError, CoreId, Eal, LcoreId, MacAddress, Mbuf, Mempool, MempoolConfig, MempoolError, Port,
-    PortConfig, PortError, WorkerError, spawn_worker,
+    PortConfig, PortError, Queues, Ring, WorkerError, spawn_worker,
 };
 
 #[test]
@@ -52,6 +52,47 @@ fn what_is_sent_into_a_ring_is_received_byte_for_byte() {
         assert_eq!(packet.data(), frame);
     }
     drop((burst, rx, tx, port));
+    assert_eq!(pool.in_use_count(), 0);
+}
+
+#[test]
+fn two_ports_of_rings_are_a_wire_and_leave_nothing_behind() {
+    let eal = eal();
+    let pool = pool(&eal, 511);
+    let [to_a, to_b] = [0, 1].map(|_| Ring::create(&eal, 64).expect("there is memory"));
+    let open = |name: &str, inbound: &Arc<Ring>, outbound: &Arc<Ring>| {
+        let mut port = Port::from_rings(&eal, name, vec![Arc::clone(inbound)], vec![Arc::clone(outbound)])
+            .expect("a port can be made of rings");
+        port.configure(&PortConfig::new(Arc::clone(&pool))).expect("the port can be configured");
+        let Queues { mut rx, mut tx } = port.start().expect("the port can be started");
+        (port, rx.remove(0), tx.remove(0))
+    };
+    let (a, a_rx, mut a_tx) = open("wire_a", &to_a, &to_b);
+    let (b, mut b_rx, mut b_tx) = open("wire_b", &to_b, &to_a);
+    let mut burst: Burst =
+        (0..30).map(|marker| pool.alloc_with(&frame(marker, 100)).expect("a free mbuf")).collect();
+    assert_eq!(a_tx.tx_burst(&mut burst), 30);
+    assert_eq!(b_rx.rx_burst(&mut burst), 30);
+    assert_eq!(burst[29].data(), frame(29, 100));
+    // The ring holds 64 of which nobody takes any; what it holds goes with the port that was to receive it.
+    for _ in 0..3 {
+        let more = (0..32 - burst.len() as u8).map(|marker| frame(marker, 60));
+        burst.extend(more.map(|bytes| pool.alloc_with(&bytes).expect("a free mbuf")));
+        b_tx.tx_burst(&mut burst);
+    }
+    assert_eq!(burst.len(), 32, "the last burst found the ring full");
+    burst.clear();
+    assert_eq!(pool.in_use_count(), 64);
+    drop((a_rx, a_tx));
+    a.close().expect("all queues are back");
+    assert_eq!(pool.in_use_count(), 0);
+    // With one end gone the other still sends into its ring, which goes last.
+    burst.push(pool.alloc_with(&frame(1, 60)).expect("a free mbuf"));
+    assert_eq!(b_tx.tx_burst(&mut burst), 1);
+    drop((b_rx, b_tx));
+    b.close().expect("all queues are back");
+    assert_eq!(pool.in_use_count(), 1);
+    drop((to_a, to_b));
     assert_eq!(pool.in_use_count(), 0);
 }
 
@@ -445,6 +486,24 @@ fn a_shared_packet_crosses_two_ports_at_once_and_its_buffer_comes_back() {
     let other = std::mem::take(two);
     thread::spawn(move || drop(other)).join().expect("freeing on another thread is fine");
     assert_eq!((pool.in_use_count(), shares.in_use_count()), (0, 0));
+}
+
+#[test]
+fn a_chain_that_is_cut_gives_back_what_it_does_not_need_and_leaves_who_shares_it_whole() {
+    let eal = eal();
+    let pool = pool(&eal, 63);
+    let bytes: Vec<u8> = (0..5000_u32).map(|index| (index * 7) as u8).collect();
+    let read = |mbuf: &Mbuf| mbuf.segments().flatten().copied().collect::<Vec<_>>();
+    for (size, segments) in [(14, 1), (2048, 1), (2049, 2), (4096, 2), (4999, 3), (5000, 3), (6000, 3)] {
+        let mut mbuf = pool.alloc_chain([&bytes[..]].into_iter()).expect("free mbufs");
+        let sharing = mbuf.share(&pool).expect("free mbufs");
+        mbuf.truncate(size);
+        assert_eq!((mbuf.len(), mbuf.segment_count()), (size.min(5000), segments));
+        assert_eq!(read(&mbuf), bytes[..size.min(5000)]);
+        assert_eq!(read(&sharing), bytes);
+        drop((mbuf, sharing));
+        assert_eq!(pool.in_use_count(), 0);
+    }
 }
 
 #[test]

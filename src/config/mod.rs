@@ -29,11 +29,14 @@
 //! Host names are not resolved: addresses are IP addresses, so that a switch starts without a resolver.
 
 mod check;
+mod devices;
 mod fault;
 mod marks;
+mod pipeline;
 mod ports;
 mod raw;
 mod rules;
+mod settings;
 mod types;
 mod value;
 

@@ -1,45 +1,18 @@
-//! Ports and what belongs to them, from raw to checked: the second half of [`check`](super::check).
+//! Ports and what belongs to them, from raw to checked: the second half of [`check`](super::check). What each type of
+//! port has of its own is in [`devices`](super::devices).
 
 use super::Dummies;
 use super::check::{Checker, Taken, netdev_config, whole_or};
 use super::fault::{FaultKind, KeyPath};
 use super::raw::*;
 use super::types::*;
-use super::value::{FromText, ListWord, Section, Text};
+use super::value::{FromText, Section, Text};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::MESSAGE_SIZE_DEFAULT;
 use crate::netdev::NetdevKind;
-use crate::ofproto::{VlanMode, VlanSet};
 use crate::sync::Nanos;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-
-/// Bytes in a packet that a `null` port makes up.
-const NULL_PACKET_SIZE_DEFAULT: u64 = 64;
-
-/// The device that `devargs` name, written in one way: without its arguments, and a PCI address in full, with its
-/// domain and in small letters. DPDK takes `3:0.0` and `pci:0000:03:00.0` for the same.
-fn probed_device(devargs: &str) -> String {
-    let name = devargs.split(',').next().unwrap_or_default();
-    pci_address(name).unwrap_or_else(|| name.to_owned())
-}
-
-fn pci_address(name: &str) -> Option<String> {
-    let hexadecimal = |digits: &str, len_max: usize| {
-        let is_hex = digits.len() <= len_max && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_hex { u32::from_str_radix(digits, 16).ok() } else { None }
-    };
-    let (rest, function) = name.strip_prefix("pci:").unwrap_or(name).split_once('.')?;
-    let (rest, device) = rest.rsplit_once(':')?;
-    let (domain, bus) = rest.rsplit_once(':').unwrap_or(("0", rest));
-    Some(format!(
-        "{:04x}:{:02x}:{:02x}.{:x}",
-        hexadecimal(domain, 8)?,
-        hexadecimal(bus, 2)?,
-        hexadecimal(device, 2)?,
-        hexadecimal(function, 1)?
-    ))
-}
 
 impl Checker<'_> {
     /// The ports of one bridge. Those without a number keep the one that they run with, if no other port asks for
@@ -111,10 +84,11 @@ impl Checker<'_> {
                 NetdevKind::Dummy
             }
         };
-        let vlan = self.vlan(raw.vlan.take().unwrap_or_default().0, &path.key("vlan"));
+        let settings = self.settings(&mut raw, &name, number, path);
         let mac = raw.mac.take().map(|Text(Mac(mac))| mac);
         let rx_affinity = self.rx_affinity(&mut raw, &path.key("rx_affinity"));
-        PortConfig { number, netdev: netdev_config(name, kind, &raw, mac, worker_count), vlan, rx_affinity }
+        let netdev = netdev_config(name, kind, &raw, mac, worker_count);
+        PortConfig { number, netdev, settings, rx_affinity }
     }
 
     /// The cores of receive queues: of those that the port has, which may be more than were asked for, but not fewer.
@@ -142,84 +116,15 @@ impl Checker<'_> {
         affinity
     }
 
-    /// Reports keys that only ports of another type have.
-    fn foreign_keys(&mut self, raw: &RawPort, port_type: PortType, path: &KeyPath) {
-        let keys = [
-            ("interface", raw.interface.is_some(), PortType::Tap, "in ports of type tap"),
-            ("devargs", raw.devargs.is_some(), PortType::Dpdk, "in ports of type dpdk"),
-            ("rx_file", raw.rx_file.is_some(), PortType::Pcap, "in ports of type pcap"),
-            ("tx_file", raw.tx_file.is_some(), PortType::Pcap, "in ports of type pcap"),
-            ("infinite_rx", raw.infinite_rx.is_some(), PortType::Pcap, "in ports of type pcap"),
-            ("packet_size", raw.packet_size.is_some(), PortType::Null, "in ports of type null"),
-            ("receive", raw.receive.is_some(), PortType::Null, "in ports of type null"),
-        ];
-        for (key, _, _, allowed) in keys.into_iter().filter(|&(_, is_set, of, _)| is_set && of != port_type) {
-            self.fault(
-                path.key(key),
-                FaultKind::Conflict { other: format!("type: {}", port_type.word()), allowed },
-            );
-        }
-    }
-
-    fn device(
-        &mut self,
-        raw: &mut RawPort,
-        port_type: PortType,
-        name: &str,
-        taken: &mut Taken,
-        path: &KeyPath,
-    ) -> NetdevKind {
-        match port_type {
-            PortType::Tap => {
-                let interface = match raw.interface.take() {
-                    Some(Text(InterfaceName(interface))) => interface,
-                    None => {
-                        if InterfaceName::from_text(name).is_none() && !name.is_empty() {
-                            let allowed = InterfaceName::ALLOWED;
-                            self.fault(path.key("interface"), FaultKind::Missing { allowed });
-                        }
-                        name.to_owned()
-                    }
-                };
-                if !interface.is_empty() {
-                    self.claim_device(taken, format!("interface {interface}"), path.key("interface"));
-                }
-                NetdevKind::Tap { interface }
+    /// Holds patch ports to being each other's peers, once all bridges have been read.
+    pub(super) fn patch_peers(&mut self, taken: &Taken) {
+        for (name, peer, path) in &taken.patches {
+            let is_mutual = taken.patches.iter().any(|(other, its, _)| other == peer && its == name);
+            if !is_mutual || name == peer {
+                let allowed = format!("the name of another port of type patch, whose peer is {name:?}");
+                self.fault(path.clone(), FaultKind::WrongValue { found: format!("{peer:?}"), allowed });
             }
-            PortType::Null => NetdevKind::Null {
-                packet_size: whole_or(raw.packet_size, NULL_PACKET_SIZE_DEFAULT) as u16,
-                receive: raw.receive.unwrap_or(false),
-            },
-            PortType::Pcap => self.pcap(raw, taken, path),
-            PortType::Dpdk => {
-                let devargs = raw.devargs.take().map(|Text(Devargs(devargs))| devargs);
-                match &devargs {
-                    Some(devargs) => {
-                        let device = format!("device {}", probed_device(devargs));
-                        self.claim_device(taken, device, path.key("devargs"));
-                    }
-                    None => self.fault(path.key("devargs"), FaultKind::Missing { allowed: Devargs::ALLOWED }),
-                }
-                NetdevKind::Dpdk { devargs: devargs.unwrap_or_default() }
-            }
-            PortType::Dummy => NetdevKind::Dummy,
         }
-    }
-
-    fn pcap(&mut self, raw: &mut RawPort, taken: &mut Taken, path: &KeyPath) -> NetdevKind {
-        let rx_file = raw.rx_file.take().map(|Text(CaptureFile(file))| self.beside(&file));
-        let tx_file = raw.tx_file.take().map(|Text(CaptureFile(file))| self.beside(&file));
-        if let Some(file) = &tx_file {
-            self.claim_device(taken, format!("file {file}"), path.key("tx_file"));
-        }
-        if rx_file.is_none() && raw.infinite_rx == Some(true) {
-            let allowed = "with rx_file";
-            self.fault(
-                path.key("infinite_rx"),
-                FaultKind::Conflict { other: "no rx_file".to_owned(), allowed },
-            );
-        }
-        NetdevKind::Pcap { rx_file, tx_file, infinite_rx: raw.infinite_rx.unwrap_or(false) }
     }
 
     /// A file that the configuration names: relative names start where the configuration is.
@@ -227,39 +132,8 @@ impl Checker<'_> {
         self.directory.join(Path::new(file)).display().to_string()
     }
 
-    fn claim_device(&mut self, taken: &mut Taken, device: String, path: KeyPath) {
+    pub(super) fn claim_device(&mut self, taken: &mut Taken, device: String, path: KeyPath) {
         self.claim(&mut taken.devices, device.clone(), device, path);
-    }
-
-    fn vlan(&mut self, raw: RawVlan, path: &KeyPath) -> VlanMode {
-        if let Some(vid) = raw.access {
-            let others = [("trunk", raw.trunk.is_some()), ("native", raw.native.is_some())];
-            for (other, _) in others.into_iter().filter(|(_, is_set)| *is_set) {
-                let allowed = "access alone, or trunk and native";
-                self.fault(path.key(other), FaultKind::Conflict { other: "access".to_owned(), allowed });
-            }
-            return VlanMode::Access { tag: vid.0 as u16 };
-        }
-        let vids = raw.trunk.and_then(|trunk| trunk.list).map(|list| {
-            let path = path.key("trunk");
-            if list.is_empty() {
-                let kind = FaultKind::WrongValue {
-                    found: "an empty list".into(),
-                    allowed: TrunkWord::ALLOWED.into(),
-                };
-                self.fault(path.clone(), kind);
-            }
-            let mut taken = HashMap::new();
-            let vids = self.elements(Some(list), &path, "a VLAN id from 1 to 4094");
-            for (path, vid) in &vids {
-                self.claim(&mut taken, vid.0, format!("VLAN {}", vid.0), path.clone());
-            }
-            vids.into_iter().map(|(_, vid)| vid.0 as u16).collect()
-        });
-        VlanMode::Trunk {
-            allowed: vids.unwrap_or_else(VlanSet::all),
-            native: raw.native.map(|vid| vid.0 as u16),
-        }
     }
 
     pub(super) fn ipfix(&mut self, raw: RawIpfix, taken: &mut Taken, path: &KeyPath) -> Option<IpfixConfig> {

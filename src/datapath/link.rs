@@ -14,11 +14,12 @@
 use super::actions::EXPORTER_COUNT_MAX;
 use super::exchange::{CommandRing, QueueName, Quota};
 use super::megaflow::Megaflow;
+use super::meter::SharedMeter;
 use super::metering::FlowCache;
 use super::program::Program;
 use super::shared_tx::{Shared, SharedTxQueue};
 use super::tx::TxPort;
-use crate::dpif::{DropReason, ExporterId, FlowRecord, PORT_COUNT_MAX, PortStats, Upcall};
+use crate::dpif::{DropReason, ExporterId, FlowRecord, MeterId, PORT_COUNT_MAX, PortStats, Upcall};
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::RxQueue;
 use crate::packet::Packet;
@@ -77,6 +78,8 @@ pub(super) enum Command {
     Execute { program: Box<Program>, packets: Packets },
     /// Finish the records of the exporters in `remove`, and meter for those in `add` from now on.
     SetMetering { remove: Vec<ExporterId>, add: Vec<FlowCache> },
+    /// Hold packets that name this meter to it from now on, or to none.
+    SetMeter { id: MeterId, meter: Option<Arc<SharedMeter>> },
 }
 
 /// A receive queue in a worker's hands, and what it counts there.
@@ -133,6 +136,7 @@ pub(super) enum Garbage {
     Exporters(Vec<ExporterId>),
     Metering(Vec<FlowCache>),
     FlowCache(FlowCache),
+    Meter(Arc<SharedMeter>),
 }
 
 /// The rings and counters of one worker. One side is the control thread's, the other the worker's.
@@ -233,6 +237,7 @@ pub(super) struct WorkerCounters {
     pub(super) emc_hits: AtomicU64,
     pub(super) megaflow_hits: AtomicU64,
     pub(super) misses: AtomicU64,
+    pub(super) recirculations: AtomicU64,
     pub(super) megaflow_probes: AtomicU64,
     pub(super) upcalls: AtomicU64,
     pub(super) upcalls_lost: AtomicU64,

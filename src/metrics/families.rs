@@ -10,7 +10,7 @@
 //! # Threads
 //! Pure.
 
-use super::snapshot::{ExporterMetrics, MetricsSnapshot, PortMetrics};
+use super::snapshot::{BridgeMetrics, ExporterMetrics, MetricsSnapshot, PartMetrics, PortMetrics};
 use crate::dpif::{DropReason, WorkerStats};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -85,16 +85,37 @@ families! {
     BRIDGE_RULES: Gauge "penstock_bridge_rules" ["bridge"]
         "OpenFlow rules in a bridge's tables.";
     BRIDGE_FAILED_PORTS: Gauge "penstock_bridge_failed_ports" ["bridge"]
-        "Ports of the configuration that could not be opened.";
+        "Ports of the configuration that could not be opened, or whose device has vanished: they are tried again.";
     BRIDGE_FDB_ENTRIES: Gauge "penstock_bridge_fdb_entries" ["bridge"]
         "Addresses that a bridge has learned.";
     BRIDGE_FDB_ENTRIES_MAX: Gauge "penstock_bridge_fdb_entries_max" ["bridge"]
         "Addresses that a bridge can learn.";
 
+    BRIDGE_GROUPS: Gauge "penstock_bridge_groups" ["bridge"]
+        "Groups of a bridge.";
+    BRIDGE_METERS: Gauge "penstock_bridge_meters" ["bridge"]
+        "Meters of a bridge.";
+    GROUP_PACKETS: Counter "penstock_group_packets_total" ["bridge", "group"]
+        "Packets that a group processed.";
+    GROUP_BYTES: Counter "penstock_group_bytes_total" ["bridge", "group"]
+        "Bytes in the packets that a group processed.";
+    METER_PACKETS: Counter "penstock_meter_packets_total" ["bridge", "meter"]
+        "Packets that were held to a meter.";
+    METER_BYTES: Counter "penstock_meter_bytes_total" ["bridge", "meter"]
+        "Bytes in the packets that were held to a meter.";
+    METER_BAND_PACKETS: Counter "penstock_meter_band_packets_total" ["bridge", "meter", "band"]
+        "Packets that a band of a meter took: dropped or remarked. Bands are counted from 0.";
+    MIRROR_PACKETS: Counter "penstock_mirror_packets_total" ["bridge", "mirror"]
+        "Packets that were copied to a mirror.";
+    MIRROR_BYTES: Counter "penstock_mirror_bytes_total" ["bridge", "mirror"]
+        "Bytes in the packets that were copied to a mirror, whatever snaplen left of them.";
+
     PORT_INFO: Gauge "penstock_port_info" ["bridge", "port", "type"]
         "Always 1: a port's type.";
     PORT_UP: Gauge "penstock_port_up" ["bridge", "port"]
-        "Whether packets can pass a port's link (1) or not (0).";
+        "Whether packets can pass a port's link (1) or not (0); 0 for a port that is not there.";
+    PORT_LINK_CHANGES: Counter "penstock_port_link_changes_total" ["bridge", "port"]
+        "How often a port's link has come or gone, with its device or without.";
     PORT_SPEED: Gauge "penstock_port_speed_bytes_per_second" ["bridge", "port"]
         "Speed of a port's link; 0 if it is not known.";
     PORT_MTU: Gauge "penstock_port_mtu_bytes" ["bridge", "port"]
@@ -343,6 +364,40 @@ fn collect_bridges(families: &mut Collected, snapshot: &MetricsSnapshot) {
         &BRIDGE_FDB_ENTRIES_MAX,
         bridges.iter().map(|bridge| ([bridge.name.as_str()], bridge.fdb_entry_count_max as f64)),
     );
+    collect_parts(families, bridges);
+}
+
+fn collect_parts(families: &mut Collected, bridges: &[BridgeMetrics]) {
+    let counts: [(&Family, fn(&BridgeMetrics) -> usize); 2] =
+        [(&BRIDGE_GROUPS, |bridge| bridge.groups.len()), (&BRIDGE_METERS, |bridge| bridge.meters.len())];
+    for (family, count) in counts {
+        let count = |bridge: &'_ BridgeMetrics| count(bridge) as f64;
+        families.add(family, bridges.iter().map(|bridge| ([bridge.name.as_str()], count(bridge))));
+    }
+    let parts: [(&Family, &Family, fn(&BridgeMetrics) -> &[PartMetrics]); 3] = [
+        (&GROUP_PACKETS, &GROUP_BYTES, |bridge| &bridge.groups),
+        (&METER_PACKETS, &METER_BYTES, |bridge| &bridge.meters),
+        (&MIRROR_PACKETS, &MIRROR_BYTES, |bridge| &bridge.mirrors),
+    ];
+    for (packets, bytes, parts) in parts {
+        let all = || {
+            bridges.iter().flat_map(|bridge| {
+                parts(bridge).iter().map(move |part| ([bridge.name.as_str(), part.name.as_str()], part))
+            })
+        };
+        families.add(packets, all().map(|(labels, part)| (labels, part.packets as f64)));
+        families.add(bytes, all().map(|(labels, part)| (labels, part.bytes as f64)));
+    }
+    let meters = bridges.iter().flat_map(|bridge| bridge.meters.iter().map(move |meter| (bridge, meter)));
+    let widest = meters.clone().map(|(_, meter)| meter.parts.len()).max().unwrap_or(0);
+    let bands: Vec<String> = (0..widest).map(|band| band.to_string()).collect();
+    let taken = meters.flat_map(|(bridge, meter)| {
+        let named = bands.iter().zip(&meter.parts);
+        named.map(move |(band, packets)| {
+            ([bridge.name.as_str(), meter.name.as_str(), band.as_str()], *packets as f64)
+        })
+    });
+    families.add(&METER_BAND_PACKETS, taken);
 }
 
 fn collect_ports(families: &mut Collected, ports: &[PortMetrics]) {
@@ -351,6 +406,7 @@ fn collect_ports(families: &mut Collected, ports: &[PortMetrics]) {
         families.add(family, ports.iter().map(|port| ([port.bridge.as_str(), &port.name], value(port))));
     };
     add(&PORT_UP, |port| flag(port.link.is_up));
+    add(&PORT_LINK_CHANGES, |port| port.link_changes as f64);
     add(&PORT_SPEED, |port| f64::from(port.link.speed_mbps) * 1e6 / 8.0);
     add(&PORT_MTU, |port| f64::from(port.mtu_bytes));
     add(&PORT_RX_PACKETS, |port| port.stats.rx_packets as f64);

@@ -9,7 +9,7 @@
 //! by the modes that give packets back; an empty pool means no copy, as with a NIC's. So bursts and copies
 //! allocate nothing, and a worker's loop can be run under an allocator that forbids it.
 //!
-//! A handle can also have copies share bytes instead ([`DummyHandle::set_sharing`]), which allocates, and make a
+//! A handle can also have copies share bytes instead ([`DummyHandle::set_sharing`]), and make a
 //! device of one that takes no packets in several segments ([`DummyHandle::set_takes_segments`]).
 //!
 //! While its link is down, or before it is started, a device receives nothing and takes nothing.
@@ -64,6 +64,9 @@ struct Shared {
     tx_out: Vec<AtomicBool>,
     is_started: AtomicBool,
     is_up: AtomicBool,
+    /// Whether the port is switched off.
+    is_off: AtomicBool,
+    has_vanished: AtomicBool,
     is_closed: AtomicBool,
     tx_mode: AtomicU8,
     /// Whether copies share bytes.
@@ -82,7 +85,12 @@ struct Shared {
 impl Shared {
     /// Whether packets pass.
     fn is_running(&self) -> bool {
-        self.is_started.load(Ordering::Acquire) && self.is_up.load(Ordering::Acquire)
+        self.is_started.load(Ordering::Acquire) && self.has_link()
+    }
+
+    fn has_link(&self) -> bool {
+        let is_on = !self.is_off.load(Ordering::Acquire) && !self.has_vanished.load(Ordering::Acquire);
+        is_on && self.is_up.load(Ordering::Acquire)
     }
 
     fn queues_out(&self) -> usize {
@@ -157,6 +165,8 @@ impl DummyNetdev {
             tx_out: (0..tx_count).map(|_| AtomicBool::new(false)).collect(),
             is_started: AtomicBool::new(false),
             is_up: AtomicBool::new(true),
+            is_off: AtomicBool::new(false),
+            has_vanished: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             tx_mode: AtomicU8::new(DummyTxMode::Keep as u8),
             shares: AtomicBool::new(false),
@@ -241,8 +251,17 @@ impl Netdev for DummyNetdev {
     }
 
     fn link(&self) -> Link {
-        let is_up = self.shared.is_up.load(Ordering::Acquire);
+        let is_up = self.shared.has_link();
         Link { is_up, speed_mbps: if is_up { 10_000 } else { 0 }, full_duplex: is_up }
+    }
+
+    fn vanished(&self) -> Option<String> {
+        self.shared.has_vanished.load(Ordering::Acquire).then(|| "the device was taken away".to_owned())
+    }
+
+    fn set_admin(&mut self, is_up: bool) -> Result<(), NetdevError> {
+        self.shared.is_off.store(!is_up, Ordering::Release);
+        Ok(())
     }
 
     fn stats(&self) -> NetdevStats {
@@ -443,6 +462,11 @@ impl DummyHandle {
         self.shared.is_up.store(is_up, Ordering::Release);
     }
 
+    /// Takes the device away, for good.
+    pub fn vanish(&self) {
+        self.shared.has_vanished.store(true, Ordering::Release);
+    }
+
     /// How many packets may wait in each transmit queue, at most the queue's length; more are not taken.
     /// Holds for [`DummyTxMode::Keep`].
     pub fn set_tx_capacity(&self, len: usize) {
@@ -488,6 +512,8 @@ impl DummyHandle {
 pub struct DummyProvider {
     /// Locked for a look-up or an insertion, nothing else; a port opened again under a name takes its place.
     handles: Arc<Mutex<BTreeMap<String, DummyHandle>>>,
+    /// Names of ports that cannot be opened, each with the reason. Locked as the handles are.
+    refused: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl DummyProvider {
@@ -500,11 +526,24 @@ impl DummyProvider {
     pub fn handle(&self, name: &str) -> Option<DummyHandle> {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
+
+    /// From now on the port with this name cannot be opened; or with no reason, it can again.
+    pub fn refuse(&self, name: &str, reason: Option<&str>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match reason {
+            Some(reason) => refused.insert(name.to_owned(), reason.to_owned()),
+            None => refused.remove(name),
+        };
+    }
 }
 
 impl NetdevProvider for DummyProvider {
     fn open(&mut self, config: NetdevConfig) -> Result<Box<dyn Netdev>, NetdevError> {
         let name = config.name.clone();
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        if let Some(reason) = refused {
+            return Err(NetdevError::Open { name, kind: config.kind.name(), reason });
+        }
         let (mut netdev, handle) = DummyNetdev::new(config);
         netdev.start()?;
         self.handles.lock().unwrap_or_else(PoisonError::into_inner).insert(name, handle);

@@ -3,8 +3,8 @@
 //! A [`Netdev`] is a device under the control thread's care: it is opened, configured, started, asked for
 //! statistics, stopped. Its queues are values that are handed out once, to the worker that will poll them,
 //! and come back before the device stops: that a queue is polled by one thread only is a matter of ownership,
-//! not of a lock. Two providers implement the contract: DPDK's ports (`dpdk`, kinds `tap`, `null`, `pcap`,
-//! `dpdk`, `internal`) and [`dummy`], in memory, for tests and simulation.
+//! not of a lock. Two providers implement the contract: DPDK's ports (`dpdk`, all kinds of [`NetdevKind`] but one)
+//! and [`dummy`], in memory, for tests and simulation.
 //!
 //! # Threads
 //! `Netdev` is called from the control thread only. [`RxQueue`] and [`TxQueue`] belong to one worker at a
@@ -13,7 +13,8 @@
 //! # What may fail
 //! Opening and configuring fail with a [`NetdevError`] that names the device and says what to do. Bursts do
 //! not fail: a receive burst may be empty, and a transmit burst leaves with the caller what the device did not
-//! take. A device that has vanished shows in [`Netdev::link`], not in the bursts.
+//! take. A device that has vanished shows in [`Netdev::link`] and [`Netdev::vanished`], not in the bursts: whoever
+//! opened it asks now and then, closes it, and opens it again.
 
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
@@ -59,11 +60,94 @@ pub enum NetdevKind {
         /// As DPDK's `--allow` or `--vdev` takes it, for example `0000:03:00.0` or `net_ring0`.
         devargs: String,
     },
+    /// An interface of the kernel that is there already, by packet sockets (DPDK's `net_af_packet`).
+    AfPacket {
+        /// Name of the kernel's interface, 1 to 15 bytes.
+        interface: String,
+    },
+    /// Queues of an interface of the kernel, by XDP sockets (DPDK's `net_af_xdp`).
+    AfXdp {
+        /// Name of the kernel's interface, 1 to 15 bytes.
+        interface: String,
+        /// The first of the interface's queues that the port takes.
+        start_queue: u16,
+    },
+    /// Rings in memory (DPDK's `net_ring`): what is sent comes back, or comes out of another such port.
+    Ring {
+        /// The port at the other end, whose peer is this one; none: a loop.
+        peer: Option<String>,
+    },
+    /// Shared memory with another process, as memif has it (DPDK's `net_memif`).
+    Memif {
+        /// Whether this side makes the socket.
+        role: SocketRole,
+        /// Path of the socket. Several ports can have the same, with different ids.
+        socket: String,
+        /// Which of the socket's links: the same on both sides.
+        id: u32,
+        /// What both sides must know; at most 23 bytes.
+        secret: Option<String>,
+    },
+    /// The host's side of a guest's or container's network card (DPDK's `net_vhost`).
+    VhostUser {
+        /// Whether this side makes the socket.
+        mode: SocketRole,
+        /// Path of the socket.
+        socket: String,
+    },
+    /// The guest's side of the same (DPDK's `net_virtio_user`).
+    VirtioUser {
+        /// What is on the host's side.
+        backend: VirtioBackend,
+    },
+    /// One end of a patch between bridges: a port without a device. No provider opens it; `ofproto` is told of it.
+    Patch {
+        /// The port at the other end, whose peer is this one.
+        peer: String,
+    },
     /// In memory: tests and simulation.
     Dummy,
 }
 
+/// Which side of a socket one is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SocketRole {
+    /// Makes the socket, and waits for the other side.
+    Server,
+    /// Connects to the socket that the other side has made.
+    Client,
+}
+
+impl SocketRole {
+    /// The word for it in the configuration, and in DPDK's arguments.
+    pub fn name(self) -> &'static str {
+        match self {
+            SocketRole::Server => "server",
+            SocketRole::Client => "client",
+        }
+    }
+}
+
+/// What is on the host's side of a `virtio-user` device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VirtioBackend {
+    /// Another process, which has made this vhost-user socket.
+    Socket(String),
+    /// The kernel (`/dev/vhost-net`), which gives it an interface of this name.
+    Kernel(String),
+}
+
 impl NetdevKind {
+    /// Whether a device stands behind it, which some provider opens.
+    pub fn has_device(&self) -> bool {
+        !matches!(self, NetdevKind::Patch { .. })
+    }
+
+    /// Whether that device is one of DPDK's.
+    pub fn is_dpdk(&self) -> bool {
+        self.has_device() && *self != NetdevKind::Dummy
+    }
+
     /// The word for it in the configuration, in commands and in metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -72,6 +156,13 @@ impl NetdevKind {
             NetdevKind::Null { .. } => "null",
             NetdevKind::Pcap { .. } => "pcap",
             NetdevKind::Dpdk { .. } => "dpdk",
+            NetdevKind::AfPacket { .. } => "af-packet",
+            NetdevKind::AfXdp { .. } => "af-xdp",
+            NetdevKind::Ring { .. } => "ring",
+            NetdevKind::Memif { .. } => "memif",
+            NetdevKind::VhostUser { .. } => "vhost-user",
+            NetdevKind::VirtioUser { .. } => "virtio-user",
+            NetdevKind::Patch { .. } => "patch",
             NetdevKind::Dummy => "dummy",
         }
     }
@@ -170,8 +261,22 @@ pub trait Netdev: Send + fmt::Debug {
     /// The MTU that is in force, in bytes.
     fn mtu(&self) -> u16;
 
-    /// The link's state, without waiting for a negotiation to finish.
+    /// The link's state, without waiting for a negotiation to finish. A device that has to follow what its other
+    /// side does looks for it here: ask several times a second.
     fn link(&self) -> Link;
+
+    /// Why the device is gone for good, if it is: nothing brings it back but closing it and opening it again. Ask
+    /// after [`Netdev::link`].
+    fn vanished(&self) -> Option<String> {
+        None
+    }
+
+    /// Switches the device off, or on again: a device that is off receives nothing, takes nothing and, where it
+    /// can, takes its link down. It is on when it is opened.
+    ///
+    /// # Errors
+    /// What the device says of it; it is off all the same.
+    fn set_admin(&mut self, is_up: bool) -> Result<(), NetdevError>;
 
     /// The device's counters.
     fn stats(&self) -> NetdevStats;

@@ -2,11 +2,11 @@
 //!
 //! [`switch`] builds a switch from a checked configuration and drives it; [`main_loop`] is the control thread's
 //! loop around it, and [`daemon`] the start and stop of the process. [`plan`] works out what makes one
-//! configuration's switch another's, and [`apply`] carries that out while it runs. [`api`] is the language of the control
-//! socket, [`control`] the server that speaks it, [`requests`] what each request does, [`ctl`] the client:
+//! configuration's switch another's, and [`apply`] carries that out while it runs. [`api`] is the language of the
+//! control socket, [`control`] the server that speaks it, [`requests`] what each request does, [`ctl`] the client:
 //! `penstockctl` is a few lines around it. The language is JSON-RPC 2.0, one document a line, because every
 //! scripting language speaks it and a person can type it into `socat`. [`observe`] gathers what Prometheus is
-//! shown.
+//! shown, and [`ports`] follows the life of ports.
 
 pub mod api;
 pub mod apply;
@@ -17,8 +17,11 @@ pub mod ctl;
 pub mod daemon;
 mod exporters;
 pub mod main_loop;
+mod objects;
 mod observe;
+mod pipeline;
 pub mod plan;
+mod ports;
 pub mod process;
 mod requests;
 pub mod switch;

@@ -6,7 +6,8 @@
 //!
 //! # Faults
 //! A port that can't be opened does not keep the others from working: it is listed with its error, in logs, in
-//! `penstockctl show` and in the metrics, and the switch goes on. So is an exporter whose collector is down.
+//! `penstockctl show` and in the metrics, and the switch goes on and tries it again ([`super::ports`]). So is an
+//! exporter whose collector is down.
 //! What can't be lived without (a rule of the configuration that the switch refuses) is an error of `new`. A
 //! change of the configuration is stricter: see [`apply`](super::apply).
 //!
@@ -17,19 +18,21 @@ use super::apply::InForce;
 use super::exporters::RetiringExporter;
 use crate::config::{Collector, Config, IpfixConfig, PortConfig};
 use crate::datapath::EXPORTER_COUNT_MAX;
-use crate::dpif::{Dpif, DpifError, ExporterId, FlowRecord, WorkerStats};
+use crate::dpif::{Dpif, DpifError, ExporterId, FlowRecord, PortStats, WorkerStats};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
 use crate::ipfix::{Exporter, ExporterConfig, ExporterError, Interface, Moment, SendError, UdpSender};
 use crate::metrics::MetricsServerError;
-use crate::netdev::{NetdevConfig, NetdevError, NetdevProvider};
+use crate::netdev::{Link, NetdevError, NetdevKind, NetdevProvider};
 use crate::ofproto::{
     self, BridgeId, BridgeIpfix, FlowModError, Ofproto, OfprotoDpif, OfprotoDpifConfig, OfprotoError,
-    PortInfo, VlanMode,
+    PortInfo,
 };
 use crate::sync::{Clock, Nanos, RateLimit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use super::ports::{FailedPort, PortRecord};
 
 /// Flow records taken from the datapath in one go: at most 160 messages of 1 400 octets.
 const RECORDS_PER_TURN_MAX: usize = 2048;
@@ -112,6 +115,26 @@ pub enum SwitchError {
         /// The bridge's name.
         bridge: String,
     },
+    /// A group that the switch refuses.
+    #[error("bridge {bridge}: group {group}: {source}")]
+    Group {
+        /// The bridge's name.
+        bridge: String,
+        /// The group's number.
+        group: u32,
+        /// What is wrong.
+        source: FlowModError,
+    },
+    /// A meter that the switch refuses.
+    #[error("bridge {bridge}: meter {meter}: {source}")]
+    Meter {
+        /// The bridge's name.
+        bridge: String,
+        /// The meter's number.
+        meter: u32,
+        /// What is wrong.
+        source: FlowModError,
+    },
     /// A rule that the switch refuses.
     #[error("bridge {bridge}: rule {rule}: {source}")]
     Rule {
@@ -130,21 +153,6 @@ pub enum SwitchError {
     Metrics(#[from] MetricsServerError),
 }
 
-/// A port that could not be opened.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FailedPort {
-    /// What was asked for.
-    pub config: NetdevConfig,
-    /// The number it was to have.
-    pub number: OfPort,
-    /// Its VLANs.
-    pub vlan: VlanMode,
-    /// Cores of its receive queues.
-    pub rx_affinity: BTreeMap<u16, u16>,
-    /// Why it could not be.
-    pub error: String,
-}
-
 /// A bridge, as the switch keeps it beside what `ofproto` knows.
 #[derive(Debug)]
 pub struct BridgeState {
@@ -154,8 +162,17 @@ pub struct BridgeState {
     pub name: String,
     /// Its exporter.
     pub exporter: Option<BridgeExporter>,
-    /// Ports that could not be opened.
+    /// Its ports, there or not, by their OpenFlow numbers.
+    pub ports: BTreeMap<OfPort, PortRecord>,
+    /// Those of them that are not there.
     pub failed_ports: Vec<FailedPort>,
+}
+
+impl BridgeState {
+    /// What was counted on a port before its device vanished last.
+    pub(super) fn past(&self, number: OfPort) -> PortStats {
+        self.ports.get(&number).map(|record| record.past.clone()).unwrap_or_default()
+    }
 }
 
 /// A bridge's exporter.
@@ -209,6 +226,8 @@ pub struct Switch {
     pub(super) retiring: Vec<RetiringExporter>,
     /// Who opens devices; lent out while a device is being opened.
     pub(super) devices: Option<Box<dyn NetdevProvider>>,
+    /// When ports are looked at next.
+    pub(super) next_look: Nanos,
     /// Whether long steps may have a thread of their own.
     pub(super) is_parallel: bool,
     /// What it was made from, and made into since.
@@ -247,6 +266,7 @@ impl Switch {
             name: config.switch.name.clone(),
             ofproto: OfprotoDpif::new(dpif, ofproto_config),
             devices: Some(devices),
+            next_look: Nanos(0),
             is_parallel,
             megaflow_limit: config.workers.megaflows_max,
             bridges: Vec::new(),
@@ -265,18 +285,23 @@ impl Switch {
         Ok(switch)
     }
 
-    /// Opens a port and adds it to a bridge.
-    pub(super) fn open_port(&mut self, bridge: BridgeId, config: &PortConfig) -> Result<(), PortFault> {
-        let settings = ofproto::PortConfig {
-            name: config.netdev.name.clone(),
-            number: Some(config.number),
-            vlan: config.vlan.clone(),
-            flood: true,
-        };
-        let netdev = self.open_device(config.netdev.clone()).map_err(PortFault::Netdev)?;
+    /// Opens a port and adds it to a bridge. Returns its link.
+    pub(super) fn open_port(&mut self, bridge: BridgeId, config: &PortConfig) -> Result<Link, PortFault> {
+        let settings: ofproto::PortConfig = config.settings.clone();
+        if let NetdevKind::Patch { peer } = &config.netdev.kind {
+            self.ofproto.patch_add(bridge, settings, peer).map_err(PortFault::Ofproto)?;
+            return Ok(Link { is_up: true, ..Link::default() });
+        }
+        let mut netdev = self.open_device(config.netdev.clone()).map_err(PortFault::Netdev)?;
+        if settings.flags.down
+            && let Err(error) = netdev.set_admin(false)
+        {
+            tracing::warn!("{error}; packets do not pass it all the same");
+        }
+        let link = netdev.link();
         self.ofproto.port_add(bridge, settings, netdev).map_err(PortFault::Ofproto)?;
         self.pin_queues(bridge, config);
-        Ok(())
+        Ok(link)
     }
 
     /// Pins a port's receive queues to the cores that the configuration names, if the port is there.
@@ -323,6 +348,7 @@ impl Switch {
     pub fn turn(&mut self, now: Nanos) -> Turn {
         let mut worked = self.ofproto.run(now);
         worked |= self.export(now);
+        worked |= self.watch_ports(now);
         self.discard_unclaimed(now);
         let polls = self.exporters().map(|exporter| exporter.exporter.next_poll());
         let next = polls.chain([self.ofproto.next_due()]).min().map_or(Nanos(0), |next| next.since(now));

@@ -15,15 +15,18 @@ mod config;
 mod faults;
 mod forwarding;
 mod ipfix;
+mod kernel_ports;
 mod lab;
 mod lifecycle;
 mod live;
 mod metrics;
 #[path = "../../pmd/tests/common/packet_socket.rs"]
 mod packet_socket;
+mod peers;
 mod ports;
 mod rules;
 mod script;
 mod soak;
 mod switch;
+mod testpmd;
 mod vlan;

@@ -146,6 +146,24 @@ impl Switch {
         port.unwrap_or_else(|| panic!("no port {name} in {reply}")).clone()
     }
 
+    /// What `show` tells of a port of `br0`.
+    #[track_caller]
+    pub(crate) fn shown(&self, name: &str) -> Value {
+        let reply = self.json(&["show"]);
+        let ports = reply["bridges"][0]["ports"].as_array().expect("a list");
+        let port = ports.iter().find(|port| port["name"] == name);
+        port.unwrap_or_else(|| panic!("no port {name} in {reply}")).clone()
+    }
+
+    /// Waits until a port's link is up or down.
+    #[track_caller]
+    pub(crate) fn wait_for_link(&self, name: &str, is_up: bool) {
+        let state = if is_up { "up" } else { "down" };
+        wait_for(&format!("the link of {name} to be {state}"), || {
+            (self.shown(name)["link"]["is_up"] == is_up).then_some(())
+        });
+    }
+
     /// The only rule of `br0` within a match.
     #[track_caller]
     pub(crate) fn rule(&self, filter: &str) -> Value {

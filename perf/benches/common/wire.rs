@@ -125,6 +125,10 @@ impl Netdev for WireNetdev {
         Link { is_up: true, speed_mbps: 0, full_duplex: true }
     }
 
+    fn set_admin(&mut self, _is_up: bool) -> Result<(), NetdevError> {
+        Ok(())
+    }
+
     fn stats(&self) -> NetdevStats {
         self.inner.stats()
     }

@@ -6,6 +6,15 @@ use std::sync::Arc;
 
 use crate::mempool::Mempool;
 
+/// Drivers whose description names a largest frame that they do not have: DPDK's default, 1518 bytes. What bounds
+/// theirs is the size of buffers and of the slots of their rings.
+const FRAME_SIZE_UNTRUE: [&str; 2] = ["net_af_packet", "net_memif"];
+
+/// Whether what the driver says of its largest frame is not so.
+pub(super) fn is_frame_size_untrue(driver: &str) -> bool {
+    FRAME_SIZE_UNTRUE.contains(&driver)
+}
+
 /// Bounds for the number of descriptors of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptorLimits {

@@ -94,19 +94,25 @@ pub(super) fn interface_name(index: u32) -> Option<String> {
 
 /// The kernel's view of a descriptor of this process that keeps a tap alive.
 #[derive(Debug)]
-pub(super) struct TapDescriptor(PathBuf);
+pub(super) struct TapDescriptor {
+    /// In `/proc/self/fdinfo`.
+    path: PathBuf,
+    /// The interface's name when the port was attached.
+    pub(super) interface: String,
+}
 
 impl TapDescriptor {
     /// The descriptor that is attached to `interface` now. The driver keeps it as long as the device.
     pub(super) fn find(interface: &str) -> Option<Self> {
         let entries = fs::read_dir("/proc/self/fdinfo").ok()?;
         let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        paths.find(|path| attached_to(path).as_deref() == Some(interface)).map(Self)
+        let path = paths.find(|path| attached_to(path).as_deref() == Some(interface))?;
+        Some(Self { path, interface: interface.to_owned() })
     }
 
     /// Whether its interface still exists, in any namespace.
     pub(super) fn is_attached(&self) -> bool {
-        attached_to(&self.0).is_some()
+        attached_to(&self.path).is_some()
     }
 }
 

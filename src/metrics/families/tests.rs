@@ -40,6 +40,7 @@ fn snapshot() -> MetricsSnapshot {
             ..NetdevStats::default()
         },
         link: Link { is_up: true, speed_mbps: 10_000, full_duplex: true },
+        link_changes: number(),
         mtu_bytes: 1500,
     };
     let ports = vec![port("tap0", "br0"), port("strange \"\\\n name", "")];
@@ -65,6 +66,9 @@ fn snapshot() -> MetricsSnapshot {
             failed_ports: number(),
             fdb_entries: number(),
             fdb_entry_count_max: number(),
+            groups: vec![part("7", 0, &mut number)],
+            meters: vec![part("5", 2, &mut number)],
+            mirrors: vec![part("span", 0, &mut number)],
         }],
         ports,
         workers: vec![WorkerStats {
@@ -75,6 +79,7 @@ fn snapshot() -> MetricsSnapshot {
             emc_hits: number(),
             megaflow_hits: number(),
             misses: number(),
+            recirculations: number(),
             megaflow_probes: number(),
             upcalls: number(),
             upcalls_lost: number(),
@@ -146,6 +151,11 @@ fn snapshot() -> MetricsSnapshot {
         *field = number();
     }
     snapshot
+}
+
+fn part(name: &str, part_count: usize, number: &mut dyn FnMut() -> u64) -> PartMetrics {
+    let (packets, bytes) = (number(), number());
+    PartMetrics { name: name.into(), packets, bytes, parts: (0..part_count).map(|_| number()).collect() }
 }
 
 fn value(text: &str, series: &str) -> f64 {

@@ -136,6 +136,8 @@ struct Digest {
 struct BridgeDigest {
     settings: String,
     ports: Vec<String>,
+    groups: String,
+    meters: String,
     rules: Vec<String>,
     ipfix: Option<crate::config::IpfixConfig>,
 }
@@ -156,11 +158,13 @@ fn digest(switch: &mut Switch) -> Digest {
             let device = NetdevConfig { tx_queue_count: 0, ..netdev.config().clone() };
             format!("{:?} {:?} {device:?}", port.number, port.config)
         });
-        let failed = bridge.failed_ports.iter().map(|port| format!("failed {port:?}"));
+        let failed = bridge.failed_ports.iter().map(|port| format!("failed {:?}", port.wanted));
         let mut ports: Vec<String> = open.chain(failed).collect();
         ports.sort();
         let ipfix = bridge.exporter.as_ref().map(|exporter| exporter.config.clone());
-        (name, BridgeDigest { settings: format!("{settings:?}"), ports, rules, ipfix })
+        let groups = format!("{:?}", switch.ofproto.group_desc(bridge.id));
+        let meters = format!("{:?}", switch.ofproto.meter_desc(bridge.id));
+        (name, BridgeDigest { settings: format!("{settings:?}"), ports, groups, meters, rules, ipfix })
     });
     let bridges = bridges.collect();
     let workers = switch.ofproto.dpif().worker_stats();
@@ -290,7 +294,7 @@ fn a_port_that_does_not_come_back_is_a_failed_one_and_the_error_says_so() {
     assert_eq!(error.outcome(), ApplyOutcome::Incomplete);
     assert!(error.to_string().contains("what was done is taken back, but: bridge br0: port c"), "{error}");
     let failed = &lab.switch.bridges[0].failed_ports;
-    assert_eq!((failed.len(), failed[0].number, failed[0].config.mtu), (1, OfPort(3), 1500));
+    assert_eq!((failed.len(), failed[0].wanted.number, failed[0].wanted.netdev.mtu), (1, OfPort(3), 1500));
     assert_eq!(lab.send("a", "b"), 1, "the others go on");
     // It has failed now; a change that does not speak of it goes its way, and one that takes it away as well.
     let applied =

@@ -1,0 +1,116 @@
+//! Transmit queues of a device whose other side decides how many of them it uses.
+//!
+//! A guest may use fewer queues of its `vhost-user` card than the port has, and more or fewer of them later. What is
+//! sent to a queue that it does not use is lost. So a worker's queue here is a place in the sequence of those that
+//! are used now: where there are fewer of them than workers, workers share one, for the time of a burst and behind a
+//! lock. Where each worker has one of its own, nobody else ever takes that lock.
+
+use super::super::TxQueue;
+use super::transmit::Transmitter;
+use super::{Slot, lock};
+use crate::packet::{Packet, PacketBatch};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Which transmit queues the other side uses. Written by the control thread, read by workers for each burst;
+/// relaxed, for it orders nothing: a burst that goes the old way meets a queue that takes nothing.
+#[derive(Debug, Default)]
+pub(super) struct Steering {
+    used: Vec<AtomicBool>,
+    /// Queues that are in a worker's hands.
+    out: Vec<AtomicBool>,
+}
+
+impl Steering {
+    /// None is used yet.
+    pub(super) fn new(count: u16) -> Steering {
+        let flags = || (0..count).map(|_| AtomicBool::new(false)).collect();
+        Steering { used: flags(), out: flags() }
+    }
+
+    /// Notes that a queue is used or not.
+    pub(super) fn set(&self, queue: u16, is_used: bool) {
+        if let Some(used) = self.used.get(usize::from(queue)) {
+            used.store(is_used, Ordering::Relaxed);
+        }
+    }
+
+    /// The queue that a worker's `index` leads to now.
+    fn target(&self, index: u16) -> usize {
+        let is_used = |queue: &usize| self.used[*queue].load(Ordering::Relaxed);
+        let used_count = (0..self.used.len()).filter(is_used).count();
+        let nth = usize::from(index) % used_count.max(1);
+        (0..self.used.len()).filter(is_used).nth(nth).unwrap_or(usize::from(index))
+    }
+
+    /// Takes a queue; none if it is out or not there.
+    pub(super) fn take(&self, index: u16) -> Option<()> {
+        let was_out = self.out.get(usize::from(index))?.swap(true, Ordering::AcqRel);
+        (!was_out).then_some(())
+    }
+
+    /// Queues that are out.
+    pub(super) fn out_count(&self) -> usize {
+        self.out.iter().filter(|out| out.load(Ordering::Acquire)).count()
+    }
+}
+
+/// A worker's way to the queues.
+#[derive(Debug)]
+pub(super) struct SteeredTxQueue {
+    pub(super) index: u16,
+    pub(super) transmitter: Transmitter,
+}
+
+impl TxQueue for SteeredTxQueue {
+    fn tx_burst(&mut self, batch: &mut PacketBatch) -> usize {
+        let slots = &self.transmitter.slots;
+        let Some(slot) = slots.tx.get(slots.steering.target(self.index)) else { return 0 };
+        match &mut *lock(slot) {
+            Slot::In(queue) => self.transmitter.transmit(queue, batch),
+            Slot::NotStarted | Slot::Out => 0,
+        }
+    }
+
+    fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet> {
+        self.transmitter.copy_packet(packet)
+    }
+
+    fn takes_segments(&self) -> bool {
+        self.transmitter.takes_segments
+    }
+}
+
+impl Drop for SteeredTxQueue {
+    fn drop(&mut self) {
+        // Pairs with `take` and `out_count`: what was sent comes before the queue is seen to be back.
+        self.transmitter.slots.steering.out[usize::from(self.index)].store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_the_queues_that_are_used() {
+        let steering = Steering::new(4);
+        let targets = || (0..4).map(|index| steering.target(index)).collect::<Vec<_>>();
+        assert_eq!(targets(), [0, 1, 2, 3], "nobody is there: where they go does not matter");
+        steering.set(0, true);
+        assert_eq!(targets(), [0, 0, 0, 0]);
+        steering.set(2, true);
+        assert_eq!(targets(), [0, 2, 0, 2]);
+        (0..4).for_each(|queue| steering.set(queue, true));
+        assert_eq!(targets(), [0, 1, 2, 3]);
+        steering.set(9, true);
+        steering.set(1, false);
+        assert_eq!(targets(), [0, 2, 3, 0]);
+    }
+
+    #[test]
+    fn a_queue_is_handed_out_once() {
+        let steering = Steering::new(1);
+        assert_eq!((steering.take(0), steering.take(0), steering.take(1)), (Some(()), None, None));
+        assert_eq!(steering.out_count(), 1);
+    }
+}

@@ -1,0 +1,229 @@
+//! Ports whose other side is another process, with `dpdk-testpmd` as that: both roles, several queues, and either side
+//! ending and starting again.
+
+use crate::lab::{Host, Lab, skip, wait_for};
+use crate::switch::{Recipe, Switch, bridge, number};
+use crate::testpmd::Testpmd;
+use std::net::IpAddr;
+use std::os::unix::net::UnixListener;
+
+const TAP: &str = "{name: a, type: tap}";
+
+/// Any address behind a testpmd that answers all.
+fn anybody() -> IpAddr {
+    "198.18.0.77".parse().expect("an address")
+}
+
+/// A switch with a tap for a host and a port for testpmd, and the host.
+fn start(lab: &Lab, port: &str) -> (Switch, Host) {
+    let switch = Switch::bridge(lab, &[TAP, port], &[]);
+    let host = lab.host("a", "198.18.0.1/24");
+    (switch, host)
+}
+
+/// Pings testpmd, once the port's link is up.
+#[track_caller]
+fn assert_reached(switch: &Switch, host: &Host) {
+    switch.wait_for_link("peer", true);
+    host.pings(anybody(), 20);
+}
+
+/// Ends the switch and starts it again; its host's interface went with it.
+#[track_caller]
+fn restart(lab: &Lab, switch: Switch, port: &str, host: &Host) -> Switch {
+    switch.stop();
+    let switch = Switch::bridge(lab, &[TAP, port], &[]);
+    lab.plug("a", "198.18.0.1/24", host);
+    switch
+}
+
+#[test]
+fn vhost_user_as_server_takes_a_guest_that_comes_again() {
+    let test = "vhost_user_as_server_takes_a_guest_that_comes_again";
+    if let Some(why) = Testpmd::missing() {
+        return skip(test, why);
+    }
+    let lab = Lab::new();
+    let socket = lab.path("v.sock").display().to_string();
+    // What a killed switch leaves behind.
+    drop(UnixListener::bind(&socket).expect("the lab's directory can be written"));
+    let port = format!("{{name: peer, type: vhost-user, socket: {socket}, rx_queues: 2}}");
+    let (switch, host) = start(&lab, &port);
+    assert_eq!(switch.shown("peer")["link"]["is_up"], false, "nobody is there yet");
+    let device = format!("net_virtio_user0,path={socket},queues=2");
+    for _ in 0..2 {
+        let guest = Testpmd::start(&lab, &device, "icmpecho", 2);
+        assert_reached(&switch, &host);
+        guest.kill();
+        switch.wait_for_link("peer", false);
+    }
+    // A guest that uses one queue of the two.
+    let guest = Testpmd::start(&lab, &format!("net_virtio_user0,path={socket},queues=1"), "icmpecho", 1);
+    assert_reached(&switch, &host);
+    switch.assert_conserved();
+    // The socket is the switch's: it is there again, and the next guest finds it.
+    let switch = restart(&lab, switch, &port, &host);
+    guest.kill();
+    let _guest = Testpmd::start(&lab, &device, "icmpecho", 2);
+    assert_reached(&switch, &host);
+    switch.assert_conserved();
+    switch.stop();
+    assert!(!lab.path("v.sock").exists(), "a clean stop leaves no socket");
+}
+
+#[test]
+fn vhost_user_as_client_finds_the_other_side_after_either_has_started_again() {
+    let test = "vhost_user_as_client_finds_the_other_side_after_either_has_started_again";
+    if let Some(why) = Testpmd::missing() {
+        return skip(test, why);
+    }
+    let lab = Lab::new();
+    let socket = lab.path("v.sock").display().to_string();
+    let port = format!("{{name: peer, type: vhost-user, mode: client, socket: {socket}}}");
+    let (switch, host) = start(&lab, &port);
+    let device = format!("net_virtio_user0,path={socket},server=1");
+    let guest = Testpmd::start(&lab, &device, "icmpecho", 1);
+    assert_reached(&switch, &host);
+    guest.kill();
+    switch.wait_for_link("peer", false);
+    // A killed testpmd does not take its socket with it, and does not take over one that is there.
+    std::fs::remove_file(lab.path("v.sock")).expect("it is there");
+    let _guest = Testpmd::start(&lab, &device, "icmpecho", 1);
+    assert_reached(&switch, &host);
+    switch.assert_conserved();
+    let switch = restart(&lab, switch, &port, &host);
+    assert_reached(&switch, &host);
+    switch.assert_conserved();
+    switch.stop();
+}
+
+#[test]
+fn vhost_user_spreads_over_the_queues_that_the_guest_uses() {
+    let test = "vhost_user_spreads_over_the_queues_that_the_guest_uses";
+    if let Some(why) = Testpmd::missing() {
+        return skip(test, why);
+    }
+    let lab = Lab::new();
+    let socket = lab.path("v.sock").display().to_string();
+    // Two workers, each with a queue of the source and so with a stream of its own.
+    let source = "{name: source, type: 'null', receive: true, rx_queues: 2}";
+    let peer = format!("{{name: peer, type: vhost-user, socket: {socket}, rx_queues: 2}}");
+    let body =
+        format!("workers: {{count: 2}}\n{}", bridge(&[source, &peer], &["in_port=1,actions=output:2"]));
+    let switch = Switch::start(&lab, &Recipe::new(body));
+    let mut guest = Testpmd::start(&lab, &format!("net_virtio_user0,path={socket},queues=2"), "rxonly", 2);
+    switch.wait_for_link("peer", true);
+    wait_for("packets in both queues of the guest", || {
+        let answer = guest.command("show fwd stats all", "Accumulated forward statistics");
+        let counts = |queue: &str| {
+            let section = answer.split(queue).nth(1)?;
+            section.split("RX-packets:").nth(1)?.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let both = counts("RX Port= 0/Queue= 0").zip(counts("RX Port= 0/Queue= 1"));
+        both.filter(|(first, second)| *first > 1000 && *second > 1000)
+    });
+    guest.kill();
+    // One queue now, which both workers use.
+    let mut guest = Testpmd::start(&lab, &format!("net_virtio_user0,path={socket},queues=1"), "rxonly", 1);
+    switch.wait_for_link("peer", true);
+    let before = guest.count("RX-packets");
+    wait_for("packets in the guest's only queue", || {
+        (guest.count("RX-packets") > before + 10_000).then_some(())
+    });
+    switch.stop();
+}
+
+#[test]
+fn memif_as_server_takes_a_client_that_comes_again() {
+    let test = "memif_as_server_takes_a_client_that_comes_again";
+    if let Some(why) = Testpmd::missing() {
+        return skip(test, why);
+    }
+    let lab = Lab::new();
+    let socket = lab.path("m.sock").display().to_string();
+    drop(UnixListener::bind(&socket).expect("the lab's directory can be written"));
+    let port = format!("{{name: peer, type: memif, socket: {socket}, id: 5, secret: abc}}");
+    let (switch, host) = start(&lab, &port);
+    let device = format!("net_memif0,role=client,id=5,secret=abc,socket={socket},socket-abstract=no");
+    let client = Testpmd::start(&lab, &device, "icmpecho", 1);
+    assert_reached(&switch, &host);
+    client.kill();
+    switch.wait_for_link("peer", false);
+    let mut client = Testpmd::start(&lab, &device, "icmpecho", 1);
+    assert_reached(&switch, &host);
+    switch.assert_conserved();
+    let switch = restart(&lab, switch, &port, &host);
+    // testpmd does not connect again by itself.
+    for command in ["stop", "port stop 0", "port start 0", "start"] {
+        client.command(command, command);
+    }
+    assert_reached(&switch, &host);
+    switch.assert_conserved();
+    switch.stop();
+    assert!(!lab.path("m.sock").exists(), "a clean stop leaves no socket");
+}
+
+#[test]
+fn memif_as_client_finds_the_server_after_either_has_started_again() {
+    let test = "memif_as_client_finds_the_server_after_either_has_started_again";
+    if let Some(why) = Testpmd::missing() {
+        return skip(test, why);
+    }
+    let lab = Lab::new();
+    let socket = lab.path("m.sock").display().to_string();
+    let port = format!("{{name: peer, type: memif, role: client, socket: {socket}}}");
+    let (switch, host) = start(&lab, &port);
+    let error = switch.shown("peer")["error"].as_str().map(str::to_owned).unwrap_or_default();
+    assert!(error.contains("its other side has not made it yet"), "{error}");
+    let device = format!("net_memif0,role=server,id=0,socket={socket},socket-abstract=no");
+    let server = Testpmd::start(&lab, &device, "icmpecho", 1);
+    assert_reached(&switch, &host);
+    server.kill();
+    wait_for("the port to be let go", || switch.shown("peer")["error"].is_string().then_some(()));
+    std::fs::remove_file(lab.path("m.sock")).expect("it is there");
+    let _server = Testpmd::start(&lab, &device, "icmpecho", 1);
+    assert_reached(&switch, &host);
+    switch.assert_conserved();
+    let switch = restart(&lab, switch, &port, &host);
+    assert_reached(&switch, &host);
+    switch.assert_conserved();
+    switch.stop();
+}
+
+#[test]
+fn virtio_user_is_opened_again_when_its_host_has_started_again() {
+    let test = "virtio_user_is_opened_again_when_its_host_has_started_again";
+    if let Some(why) = Testpmd::missing() {
+        return skip(test, why);
+    }
+    let lab = Lab::new();
+    let socket = lab.path("v.sock").display().to_string();
+    let port = format!("{{name: peer, type: virtio-user, socket: {socket}, rx_queues: 2}}");
+    let (switch, host) = start(&lab, &port);
+    let device = format!("net_vhost0,iface={socket},queues=2");
+    let vhost = Testpmd::start(&lab, &device, "icmpecho", 2);
+    assert_reached(&switch, &host);
+    assert_eq!(number(&switch.shown("peer")["rx_queue_count"]), 2);
+    vhost.kill();
+    wait_for("the port to be let go", || switch.shown("peer")["error"].is_string().then_some(()));
+    std::fs::remove_file(lab.path("v.sock")).expect("it is there");
+    let _vhost = Testpmd::start(&lab, &device, "icmpecho", 2);
+    assert_reached(&switch, &host);
+    switch.assert_conserved();
+    switch.stop();
+}
+
+#[test]
+fn a_wire_of_rings_joins_two_bridges() {
+    let lab = Lab::new();
+    let bridges = "bridges:\n  \
+                   - {name: br0, internal_port: false, ports: [{name: a, type: tap}, {name: x, type: ring, peer: y}]}\n  \
+                   - {name: br1, internal_port: false, ports: [{name: b, type: tap}, {name: y, type: ring, peer: x}]}\n";
+    let switch = Switch::start(&lab, &Recipe::new(bridges));
+    let a = lab.host("a", "198.18.0.1/24");
+    let b = lab.host("b", "198.18.0.2/24");
+    a.pings(b.address, 50);
+    b.pings(a.address, 50);
+    switch.assert_conserved();
+    switch.stop();
+}

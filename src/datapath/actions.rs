@@ -305,8 +305,10 @@ impl Executor {
             return self.drop_packet(port, DropReason::TooLarge);
         }
         match tx.queue.copy_packet(packet) {
-            Some(mut copy) if cut(&mut copy, size).is_ok() => self.output(port, copy, in_port),
-            Some(_) => self.drop_packet(in_port, DropReason::NoBuffer),
+            Some(mut copy) => match cut(&mut copy, size) {
+                Ok(()) => self.output(port, copy, in_port),
+                Err(NoBuffer) => self.drop_packet(in_port, DropReason::NoBuffer),
+            },
             None => self.drop_packet(in_port, DropReason::NoBuffer),
         }
     }

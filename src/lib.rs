@@ -37,7 +37,7 @@
 //! | [`netdev`] | devices: DPDK's and in memory | [`netdev::Netdev`] |
 //! | [`packet`] | one packet, edits, checksums | |
 //! | [`flow`] | keys, masks, fields, extraction | |
-//! | [`sync`] | time, doorbell, rate limit | |
+//! | [`sync`] | time, doorbell, rate limit, and the atomics that all else is built on | |
 //!
 //! `docs/architecture.md` tells the same at length, and why it is so; each module's essay says what it is, its thread safety,
 //! its bounds and what it leaves out.

@@ -4,7 +4,9 @@
 
 use penstock::netdev::dpdk::{DpdkConfig, DpdkNetdevs, Holders, memory_size};
 use penstock::netdev::{Netdev, NetdevConfig, NetdevError, NetdevKind, RxQueue, TxQueue};
-use penstock::packet::{BURST_LEN_MAX, HEADERS_SIZE_MAX, Packet, PacketBatch};
+use penstock::packet::build::FrameBuilder;
+use penstock::packet::checksum::pseudo_header_v4;
+use penstock::packet::{BURST_LEN_MAX, HEADERS_SIZE_MAX, Packet, PacketBatch, offload};
 use pmd::{EalConfig, HugepagePolicy};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -406,6 +408,95 @@ fn a_tap_carries_jumbo_frames_both_ways_in_small_buffers() {
         assert_eq!(in_use(&*netdev), idle, "{size}: all buffers are back");
     }
     assert_eq!(shares_in_use(&*netdev), 0);
+}
+
+/// The frame as a kernel leaves it to its device: the field holds the sum over the pseudo-header.
+fn without_checksum(payload_size: usize) -> (Vec<u8>, Packet) {
+    let build = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).payload_size(payload_size);
+    let whole = build.build();
+    let mut frame = whole.clone();
+    let sum = pseudo_header_v4(0x0a00_0001, 0x0a00_0002, 17, (whole.len() - 34) as u16);
+    frame[40..42].copy_from_slice(&(!sum.finish()).to_be_bytes());
+    let mut packet = Packet::from_bytes(&frame);
+    packet.headers_mut().expect("not shared").set_partial_checksum(true);
+    (whole, packet)
+}
+
+/// A vhost-user device and the virtio device that it serves, in one process.
+#[test]
+fn a_checksum_left_to_a_device_passes_virtual_machines_ports_and_is_right_behind_all_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("vhost.sock").display().to_string();
+    let vhost = config("vhost", NetdevKind::Dpdk { devargs: format!("net_vhost_nd,iface={socket}") });
+    let (host, mut host_rx, mut host_tx) = started(vhost);
+    let virtio = config("virtio", NetdevKind::Dpdk { devargs: format!("net_virtio_user_nd,path={socket}") });
+    let (guest, mut guest_rx, mut guest_tx) = started(virtio);
+    wait_for("the link", || host.link().is_up.then_some(()));
+    let (_ring, mut ring_rx, mut ring_tx) = started(ring("behind"));
+    for size in [10, 100, 1400] {
+        for (tx, rx) in [(&mut guest_tx, &mut host_rx), (&mut host_tx, &mut guest_rx)] {
+            let (whole, mut packet) = without_checksum(size);
+            // In an mbuf: the heap's are completed as they are copied into one.
+            let mut batch: PacketBatch =
+                [tx.copy_packet(&mut packet).expect("a buffer")].into_iter().collect();
+            let mut received = PacketBatch::new();
+            wait_for("the packet", || {
+                tx.tx_burst(&mut batch);
+                rx.rx_burst(&mut received);
+                (received.len() == 1).then_some(())
+            });
+            assert!(received[0].has_partial_checksum(), "nobody computed it");
+            assert_eq!(received[0].data(), packet.data());
+            // A device that fills no checksums in, and a copy that may share bytes with the original.
+            received.push(packet);
+            let copy = ring_tx.copy_packet(&mut received[0]).expect("a buffer");
+            received.push(copy);
+            assert_eq!(ring_tx.tx_burst(&mut received), 3);
+            assert_eq!(ring_rx.rx_burst(&mut received), 3);
+            assert!(received.iter().all(|packet| packet.data() == whole && !packet.has_partial_checksum()));
+        }
+    }
+    drop((host_rx, host_tx, guest_rx, guest_tx));
+    guest.close().expect("all queues are back");
+    host.close().expect("all queues are back");
+}
+
+/// What a veth's peer sends has no checksum yet, and a packet socket's driver does not say so.
+#[test]
+fn a_checksum_that_is_missing_without_a_mark_is_found_missing() {
+    let (near, far) = (interface("a"), interface("b"));
+    ip(&format!("link add {near} type veth peer name {far}"));
+    struct Removed(String);
+    impl Drop for Removed {
+        fn drop(&mut self) {
+            let _ = Command::new("ip").args(["link", "del", &self.0]).status();
+        }
+    }
+    let _removed = Removed(near.clone());
+    [&near, &far].into_iter().for_each(|interface| ip(&format!("link set {interface} up")));
+    let [_, _, high, low] = process::id().to_be_bytes();
+    let (host, peer) =
+        (Ipv4Addr::new(198, 18, high, low & 0xfc | 1), Ipv4Addr::new(198, 18, high ^ 0x80, low & 0xfc | 2));
+    ip(&format!("addr add {host}/32 dev {far}"));
+    ip(&format!("route add {peer}/32 dev {far}"));
+    ip(&format!("neigh replace {peer} lladdr 02:00:00:00:00:99 dev {far}"));
+    let devargs = format!("net_af_packet_nd,iface={near}");
+    let (netdev, mut rx, tx) = started(config("packet", NetdevKind::Dpdk { devargs }));
+    let socket = UdpSocket::bind(SocketAddrV4::new(host, 0)).expect("the address is there");
+    let mut packet = wait_for("the packet", || {
+        socket.send_to(b"without a checksum", SocketAddrV4::new(peer, 4739)).expect("there is a neighbour");
+        let mut batch = PacketBatch::new();
+        rx.rx_burst(&mut batch);
+        batch.into_iter().find(|packet| packet.data().ends_with(b"without a checksum"))
+    });
+    assert!(packet.has_partial_checksum());
+    offload::complete_checksum(&mut packet).expect("a buffer");
+    let (data, addresses) = (packet.data(), &packet.data()[26..34]);
+    let sum =
+        pseudo_header_v4(0, 0, 17, (data.len() - 34) as u16).add_bytes(addresses).add_bytes(&data[34..]);
+    assert_eq!(sum.finish(), 0, "it is right now");
+    drop((packet, rx, tx));
+    netdev.close().expect("all queues are back");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::thread;
 
 use common::{Burst, eal, frame, pool, receive, started, wait_for};
 use pmd::{
-    AttachError, CoreId, LcoreId, MacAddress, Mbuf, Mempool, MempoolConfig, MempoolError, Port, PortConfig,
-    PortError, WorkerError, spawn_worker,
+    AttachError, CoreId, Eal, LcoreId, MacAddress, Mbuf, Mempool, MempoolConfig, MempoolError, Port,
+    PortConfig, PortError, WorkerError, spawn_worker,
 };
 
 #[test]
@@ -290,6 +290,161 @@ fn an_mbuf_is_filled_copied_and_cut() {
     assert_eq!(pool.in_use_count(), 3);
     drop((mbuf, copy, duplicate));
     assert_eq!(pool.in_use_count(), 0);
+}
+
+/// Bytes that differ from their neighbours, so that a byte in the wrong place shows.
+fn bytes(size: usize) -> Vec<u8> {
+    (0..size).map(|index| (index * 7 + index / 256) as u8).collect()
+}
+
+fn whole(mbuf: &Mbuf) -> Vec<u8> {
+    mbuf.segments().flatten().copied().collect()
+}
+
+/// A pool for packets that share the bytes of others.
+fn shares(eal: &Eal, mbuf_count: u32) -> Arc<Mempool> {
+    let config = MempoolConfig { mbuf_count, cache_len: 0, buffer_size: 0, socket: None };
+    Mempool::create(eal, &config).expect("there is memory")
+}
+
+#[test]
+fn packets_that_share_bytes_are_read_by_all_and_written_by_none() {
+    let eal = eal();
+    let (pool, shares) = (pool(&eal, 63), shares(&eal, 31));
+    for size in [1, 14, 100, 2048, 2049, 5000, 9018] {
+        let bytes = bytes(size);
+        let mut mbuf = pool.alloc_chain(bytes.chunks(999)).expect("free mbufs");
+        let segment_count = size.div_ceil(2048);
+        assert_eq!(usize::from(mbuf.segment_count()), segment_count);
+        let mut second = mbuf.share(&shares).expect("free mbufs");
+        let mut third = second.share(&shares).expect("free mbufs");
+        assert_eq!(shares.in_use_count() as usize, 2 * segment_count);
+        assert_eq!(pool.in_use_count() as usize, segment_count, "no byte was copied");
+        for packet in [&mut mbuf, &mut second, &mut third] {
+            assert_eq!((packet.len(), whole(packet)), (size, bytes.clone()));
+            assert!(!packet.is_exclusive() && packet.head_mut().is_none() && packet.data_mut().is_none());
+            assert!(packet.prepend(1).is_none() && packet.append(1).is_none() && !packet.refill(&[1]));
+        }
+        // What is cut off one is not cut off the others.
+        if size > 100 {
+            assert!(second.adj(10) && second.trim(1));
+            assert_eq!(whole(&second), bytes[10..size - 1]);
+        }
+        assert_eq!(whole(&third), bytes);
+        // A copy is in the pool that the bytes are in, which has buffers.
+        assert_eq!(whole(&third.duplicate().expect("free mbufs")), bytes);
+        // The last one has the bytes alone, if they are in its own buffer.
+        drop((second, third));
+        assert!(mbuf.is_exclusive() && mbuf.prepend(4).is_some());
+        let mut last = mbuf.share(&shares).expect("free mbufs");
+        drop(mbuf);
+        assert!(!last.is_exclusive() && last.unshare(0) && last.is_exclusive());
+        drop(last);
+        assert_eq!((pool.in_use_count(), shares.in_use_count()), (0, 0));
+    }
+}
+
+#[test]
+fn an_unshared_head_is_written_and_shows_in_no_other() {
+    let eal = eal();
+    let (pool, shares) = (pool(&eal, 63), shares(&eal, 31));
+    for size in [14, 1024, 2000, 2048, 2049, 5000, 9018] {
+        let bytes = bytes(size);
+        for is_original in [false, true] {
+            let mut mbuf = pool.alloc_chain([&bytes[..]].into_iter()).expect("free mbufs");
+            let mut other = mbuf.share(&shares).expect("free mbufs");
+            let (written, read) = if is_original { (&mut mbuf, &other) } else { (&mut other, &mbuf) };
+            assert!(written.unshare(1024), "the pool has mbufs");
+            assert!(written.data().len() >= size.min(1024));
+            let mut head = written.head_mut().expect("not shared any more");
+            head.data_mut()[0] ^= 0xff;
+            assert!(head.prepend(4), "it has headroom of its own");
+            head.data_mut()[..4].fill(9);
+            let mut expected = vec![9, 9, 9, 9, bytes[0] ^ 0xff];
+            expected.extend(&bytes[1..]);
+            assert_eq!((written.len(), whole(written)), (size + 4, expected));
+            assert_eq!(whole(read), bytes);
+            drop((mbuf, other));
+            assert_eq!((pool.in_use_count(), shares.in_use_count()), (0, 0), "{size}");
+        }
+    }
+}
+
+#[test]
+fn without_a_free_mbuf_a_packet_stays_shared_and_whole() {
+    let eal = eal();
+    let (pool, shares) = (pool(&eal, 63), shares(&eal, 31));
+    let bytes = bytes(100);
+    let mut mbuf = pool.alloc_with(&bytes).expect("a free mbuf");
+    let second = mbuf.share(&shares).expect("a free mbuf");
+    let all: Vec<_> = std::iter::from_fn(|| pool.alloc()).collect();
+    assert!(!mbuf.unshare(64) && !mbuf.is_exclusive());
+    let more: Vec<_> = std::iter::from_fn(|| mbuf.share(&shares)).collect();
+    assert!(more.len() >= 30 && mbuf.share(&shares).is_none());
+    assert_eq!((whole(&mbuf), whole(&second)), (bytes.clone(), bytes));
+    drop((all, more, second));
+    assert!(mbuf.is_exclusive());
+    drop(mbuf);
+    assert_eq!((pool.in_use_count(), shares.in_use_count()), (0, 0));
+}
+
+#[test]
+fn gathering_moves_bytes_into_the_first_segment_whatever_the_chain() {
+    let eal = eal();
+    let (pool, shares) = (pool(&eal, 511), shares(&eal, 255));
+    let mut rng = fastrand::Rng::with_seed(1);
+    for round in 0..400 {
+        // Segments of a few bytes, or none, as no driver makes them.
+        let sizes: Vec<usize> = (0..rng.usize(1..40)).map(|_| rng.usize(..120)).collect();
+        let bytes = bytes(sizes.iter().sum());
+        let mut rest = &bytes[..];
+        let mut chain: Option<Mbuf> = None;
+        for size in sizes {
+            let (part, behind) = rest.split_at(size);
+            rest = behind;
+            let segment = pool.alloc_with(part).expect("a free mbuf");
+            match &mut chain {
+                None => chain = Some(segment),
+                Some(chain) => chain.chain_behind(segment).expect("few segments"),
+            }
+        }
+        let mut mbuf = chain.expect("one at least");
+        let other = (round % 2 == 0).then(|| mbuf.share(&shares).expect("free mbufs"));
+        let wanted = rng.usize(..1500);
+        assert!(mbuf.gather(wanted), "the pool has mbufs");
+        assert!(mbuf.data().len() >= wanted.min(bytes.len()), "round {round}: {wanted}");
+        assert_eq!(whole(&mbuf), bytes, "round {round}");
+        assert_eq!(mbuf.segments().count(), usize::from(mbuf.segment_count()));
+        assert!(other.is_none_or(|other| whole(&other) == bytes));
+        drop(mbuf);
+        assert_eq!((pool.in_use_count(), shares.in_use_count()), (0, 0), "round {round}");
+    }
+}
+
+#[test]
+fn a_shared_packet_crosses_two_ports_at_once_and_its_buffer_comes_back() {
+    let eal = eal();
+    let (pool, shares) = (pool(&eal, 511), shares(&eal, 255));
+    let (_one, mut rx_one, mut tx_one) = started(&eal, "net_ring_share1", &pool);
+    let (_two, mut rx_two, mut tx_two) = started(&eal, "net_ring_share2", &pool);
+    let bytes = bytes(5000);
+    let mut bursts = [Burst::new(), Burst::new()];
+    for _ in 0..20 {
+        let mut mbuf = pool.alloc_chain([&bytes[..]].into_iter()).expect("free mbufs");
+        bursts[1].push(mbuf.share(&shares).expect("free mbufs"));
+        bursts[0].push(mbuf);
+    }
+    assert_eq!((tx_one.tx_burst(&mut bursts[0]), tx_two.tx_burst(&mut bursts[1])), (20, 20));
+    let [one, two] = &mut bursts;
+    assert_eq!((rx_one.rx_burst(one), rx_two.rx_burst(two)), (20, 20));
+    assert_eq!((pool.in_use_count(), shares.in_use_count()), (60, 60));
+    // The originals go first: the copies keep the buffers.
+    Mbuf::free_bulk(one);
+    assert_eq!(pool.in_use_count(), 60);
+    assert!(two.iter().all(|mbuf| whole(mbuf) == bytes));
+    let other = std::mem::take(two);
+    thread::spawn(move || drop(other)).join().expect("freeing on another thread is fine");
+    assert_eq!((pool.in_use_count(), shares.in_use_count()), (0, 0));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::packet_socket::PacketSocket;
 use common::{Burst, eal, frame, pool, receive, wait_for};
-use pmd::{AttachError, Mempool, Port, PortConfig, Queues, RxQueue, TxQueue};
+use pmd::{AttachError, Mempool, Port, PortConfig, PortError, Queues, RxQueue, TxQueue};
 
 /// An interface name of this run, at most 15 bytes.
 fn name(tag: &str) -> String {
@@ -106,10 +106,20 @@ fn mtu_mac_and_link_are_those_of_the_interface() {
     let settings = port.configure(&config).expect("configured");
     assert_eq!((settings.rx_queue_count, settings.tx_queue_count), (2, 2), "net_tap wants as many of both");
     assert_eq!((settings.mtu, of_interface("mtu").as_str()), (1400, "1400"));
-    assert_eq!(port.info().mtu_max, 1504);
-    let error = port.set_mtu(9000).expect_err("net_tap's frames are short");
-    assert!(error.to_string().ends_with("cannot have MTU 9000: 46 to 1504"), "{error}");
+    let mtu_max = port.info().mtu_max;
+    let error = port.set_mtu(mtu_max + 1).expect_err("larger than the largest");
+    assert!(
+        error.to_string().ends_with(&format!("cannot have MTU {}: 46 to {mtu_max}", mtu_max + 1)),
+        "{error}"
+    );
+    let error = port.set_mtu(9000).expect_err("larger than a buffer, and frames are not to be spread");
+    assert!(matches!(error, PortError::BufferTooSmall { .. }), "{error}");
     let queues = port.start().expect("started");
+    // DPDK itself takes no more than 1504 for a tap.
+    for mtu in [1504, 1505, 2000] {
+        port.set_mtu(mtu).expect("frames of it fit a buffer");
+        assert_eq!((port.mtu(), of_interface("mtu")), (Ok(mtu), mtu.to_string()));
+    }
     port.set_mtu(1300).expect("a running tap takes a new MTU");
     assert_eq!((port.mtu(), of_interface("mtu").as_str()), (Ok(1300), "1300"));
     let mac = "02:00:00:00:00:77".parse().expect("six bytes");

@@ -17,10 +17,6 @@ use std::path::Path;
 /// Bytes in a packet that a `null` port makes up.
 const NULL_PACKET_SIZE_DEFAULT: u64 = 64;
 
-/// Largest MTU of a tap: DPDK's `net_tap` takes frames of 1 522 bytes, which are an Ethernet header (14), a frame
-/// check sequence (4) and 1 504 more. Bridges' own interfaces are taps too, always with the default MTU.
-const TAP_MTU_MAX: u64 = 1504;
-
 /// The device that `devargs` name, written in one way: without its arguments, and a PCI address in full, with its
 /// domain and in small letters. DPDK takes `3:0.0` and `pci:0000:03:00.0` for the same.
 fn probed_device(devargs: &str) -> String {
@@ -175,11 +171,6 @@ impl Checker<'_> {
     ) -> NetdevKind {
         match port_type {
             PortType::Tap => {
-                if let Some(mtu) = raw.mtu.filter(|mtu| mtu.0 > TAP_MTU_MAX) {
-                    let allowed = format!("68 to {TAP_MTU_MAX} in ports of type tap");
-                    let found = mtu.0.to_string();
-                    self.fault(path.key("mtu"), FaultKind::WrongValue { found, allowed });
-                }
                 let interface = match raw.interface.take() {
                     Some(Text(InterfaceName(interface))) => interface,
                     None => {

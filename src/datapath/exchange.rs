@@ -137,9 +137,10 @@ impl<Q> Queues<Q> {
         Queues { queues: Vec::with_capacity(capacity) }
     }
 
-    /// Polls this queue from now on.
+    /// Polls this queue from now on. Queues are polled in the order of their names, whatever order they came in.
     pub(super) fn take_over(&mut self, name: QueueName, queue: Q) {
-        self.queues.push(Polled { name, queue });
+        let place = self.queues.partition_point(|polled| polled.name < name);
+        self.queues.insert(place, Polled { name, queue });
     }
 
     /// Does not touch this queue any more. The order of the others stays.
@@ -169,3 +170,6 @@ impl<Q> Queues<Q> {
         &mut self.queues[index]
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -13,6 +13,10 @@
 //! As in Open vSwitch, each worker has its own megaflows: those of the packets that it met. A flow that comes in
 //! by two workers' queues is installed twice, and no look-up ever touches a line that another core writes.
 //!
+//! # Workers and queues that move
+//! Workers come and go while packets flow, and receive queues move between them: [`workers`](self) has the order in
+//! which that happens, [`exchange`](self) the protocols between two threads, which `loom` checks.
+//!
 //! # In one thread
 //! [`Datapath::manual`] has workers without threads; [`Dpif::run`] gives each a turn. The code is the same,
 //! so a simulation on [`crate::netdev::dummy`] devices and a manual clock runs what production runs.

@@ -7,6 +7,7 @@ use crate::dpif::{
 };
 use crate::flow::Field;
 use crate::netdev::dummy::{DummyHandle, DummyNetdev};
+use crate::packet::Packet;
 use crate::packet::build::FrameBuilder;
 use crate::sync::ManualClock;
 use std::time::Duration;
@@ -244,6 +245,110 @@ fn several_outputs_are_copies_and_each_is_counted() {
     assert_eq!((&rewritten[0][..6], &rewritten[0][6..]), (&[2, 0, 0, 0, 0, 0x99][..], &frame[6..]));
     assert_eq!(bed.datapath.port_stats(bed.port(A)).map(|stats| stats.copies), Some(1));
     bed.assert_all_accounted(0);
+}
+
+/// A frame of some size, in several segments if it is large.
+fn large(size: usize) -> FrameBuilder {
+    FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 1, 1]).udp(1000, 53).payload_size(size)
+}
+
+#[test]
+fn copies_that_share_bytes_are_each_as_they_were_when_they_were_sent() {
+    let (a, b, c) = (DpPort(0), DpPort(1), DpPort(2));
+    let set = |port| Action::Set { field: Field::UdpDst, value: port, mask: 0xffff };
+    let actions = [
+        Action::Output(b),
+        Action::PushVlan { tpid: 0x8100, tci: 7 },
+        Action::Output(c),
+        set(54),
+        Action::Output(b),
+        Action::PopVlan,
+        Action::Output(a),
+        set(55),
+        Action::Output(c),
+    ];
+    for size in [20, 1400] {
+        let mut bed = Bed::new();
+        bed.ports.iter().for_each(|(_, wire)| wire.set_sharing(true));
+        let frame = large(size).build();
+        let packet = Packet::from_segments(&frame.chunks(1200).collect::<Vec<_>>());
+        bed.ports[A].1.inject(0, packet).expect("there is room");
+        bed.run_installing(coarse(), &actions);
+        let to = |port| large(size).udp(1000, port);
+        assert_eq!(bed.sent(B), [frame, to(54).vlan(0x8100, 7).build()], "{size} bytes");
+        assert_eq!(bed.sent(C), [large(size).vlan(0x8100, 7).build(), to(55).build()]);
+        assert_eq!(bed.sent(A), [to(54).build()]);
+        bed.assert_all_accounted(0);
+    }
+}
+
+#[test]
+fn a_device_that_takes_no_segments_gets_one_piece_or_the_packet_dies_for_want_of_a_buffer() {
+    let clock = ManualClock::default();
+    let mut datapath = Datapath::manual(config(1), Arc::new(clock.clone()), Arc::new(Doorbell::new(|| {})));
+    let ports = ["a", "b", "c"].map(|name| {
+        let (netdev, handle) = open(name, 1);
+        handle.set_takes_segments(name != "b");
+        (datapath.port_add(netdev).expect("there is room"), handle)
+    });
+    datapath.synchronize();
+    let mut bed = Bed { datapath, clock, ports: ports.into() };
+    let frame = large(1400).build();
+    let inject = |bed: &Bed| {
+        let packet = Packet::from_segments(&frame.chunks(1100).collect::<Vec<_>>());
+        assert!(!packet.is_contiguous());
+        bed.ports[A].1.inject(0, packet).expect("there is room");
+    };
+    inject(&bed);
+    bed.run_installing(coarse(), &[Action::Output(bed.port(C)), Action::Output(bed.port(B))]);
+    let sent = bed.ports[B].1.take_tx();
+    assert!(sent.len() == 1 && sent[0].is_contiguous() && sent[0].data() == frame);
+    assert_eq!(bed.sent(C), std::slice::from_ref(&frame));
+    bed.ports[B].1.drain_pool();
+    inject(&bed);
+    bed.run();
+    assert_eq!((bed.sent(B).len(), bed.sent(C).len()), (0, 1));
+    assert_eq!(bed.drops(A, DropReason::NoBuffer), 1);
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn a_checksum_that_its_sender_left_to_a_device_is_right_wherever_the_packet_goes() {
+    let mut bed = Bed::new();
+    let inject = |bed: &Bed, build: &FrameBuilder| {
+        // The field holds the sum over the pseudo-header: addresses, protocol and length.
+        let mut frame = build.build();
+        let size = frame.len() - 34;
+        let sum = crate::packet::checksum::pseudo_header_v4(0x0a00_0001, 0x0a00_0101, 17, size as u16);
+        frame[40..42].copy_from_slice(&(!sum.finish()).to_be_bytes());
+        let mut packet = Packet::from_bytes(&frame);
+        packet.headers_mut().expect("not shared").set_partial_checksum(true);
+        bed.ports[A].1.inject(0, packet).expect("there is room");
+    };
+    inject(&bed, &large(50));
+    bed.run();
+    let upcalls = bed.upcalls();
+    assert_eq!(upcalls[0].packets[0].data(), large(50).build(), "the control thread sees a whole packet");
+    drop(upcalls);
+    let set = Action::Set { field: Field::Ipv4Src, value: 0x0a09_0909, mask: 0xffff_ffff };
+    let actions = [
+        Action::Output(bed.port(B)),
+        Action::PushVlan { tpid: 0x8100, tci: 9 },
+        Action::DecTtl { to_controller: None },
+        Action::Output(bed.port(B)),
+        set,
+        Action::Output(bed.port(C)),
+    ];
+    inject(&bed, &large(51));
+    bed.run_installing(coarse(), &actions);
+    inject(&bed, &large(1300));
+    bed.run();
+    let routed = |size| large(size).vlan(0x8100, 9).ttl(63);
+    let from = |size| routed(size).ipv4([10, 9, 9, 9], [10, 0, 1, 1]).build();
+    let expected = [large(51).build(), routed(51).build(), large(1300).build(), routed(1300).build()];
+    assert_eq!(bed.sent(B), expected);
+    assert_eq!(bed.sent(C), [from(51), from(1300)]);
+    bed.assert_all_accounted(1);
 }
 
 #[test]

@@ -378,7 +378,9 @@ pub trait Dpif: fmt::Debug {
     fn set_metering(&mut self, configs: Vec<MeteringConfig>);
 
     /// Does on the control thread's side what is due: hands on commands that waited for room in a ring, and
-    /// in a datapath without threads of its own polls the ports once. Call it every turn of the loop.
+    /// in a datapath without threads of its own polls the ports once. Call it every turn of the loop. Where queues
+    /// move by their load ([`PlacementRules::rebalance`]) it waits for workers when they do, as
+    /// [`Dpif::synchronize`] does.
     ///
     /// Returns whether anything was done.
     fn run(&mut self, now: Nanos) -> bool;

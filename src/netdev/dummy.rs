@@ -57,6 +57,8 @@ struct Shared {
     rx: Vec<ArrayQueue<Packet>>,
     tx: Vec<ArrayQueue<(u64, Packet)>>,
     pool: ArrayQueue<Packet>,
+    /// Bytes that each buffer of the pool has room for.
+    frame_size: usize,
     /// Which queues are out; written by the control thread when it hands out, by the queue's drop.
     rx_out: Vec<AtomicBool>,
     tx_out: Vec<AtomicBool>,
@@ -98,6 +100,13 @@ impl Shared {
         Ok(())
     }
 
+    /// Gives a packet's buffer to the pool, if it is one that copies can be made in and the pool wants it.
+    fn recycle(&self, packet: Packet) {
+        if packet.is_buffer_for(self.frame_size) {
+            drop(self.pool.push(packet));
+        }
+    }
+
     /// Transmits one packet of a queue; gives it back if there is no room.
     fn transmit(&self, index: usize, mut packet: Packet) -> Result<(), Packet> {
         debug_assert!(packet.is_contiguous() || self.takes_segments.load(Ordering::Acquire));
@@ -107,8 +116,7 @@ impl Shared {
         let size = packet.size() as u64;
         match self.tx_mode.load(Ordering::Acquire) {
             mode if mode == DummyTxMode::Loopback as u8 => self.rx[index % self.rx.len()].push(packet)?,
-            // A pool that is full has its buffers: this one is freed.
-            mode if mode == DummyTxMode::Recycle as u8 => drop(self.pool.push(packet)),
+            mode if mode == DummyTxMode::Recycle as u8 => self.recycle(packet),
             _ => {
                 if self.tx[index].len() >= self.tx_capacity.load(Ordering::Acquire) {
                     return Err(packet);
@@ -144,6 +152,7 @@ impl DummyNetdev {
             rx: (0..rx_count).map(|_| ArrayQueue::new(rx_len)).collect(),
             tx: (0..tx_count).map(|_| ArrayQueue::new(tx_len)).collect(),
             pool,
+            frame_size,
             rx_out: (0..rx_count).map(|_| AtomicBool::new(false)).collect(),
             tx_out: (0..tx_count).map(|_| AtomicBool::new(false)).collect(),
             is_started: AtomicBool::new(false),
@@ -445,9 +454,10 @@ impl DummyHandle {
         self.shared.tx_mode.store(mode as u8, Ordering::Release);
     }
 
-    /// Gives a packet's buffer to the pool that copies are made of; a pool that is full does not want it.
+    /// Gives a packet's buffer to the pool that copies are made of; a pool that is full does not want it, and none
+    /// wants one that is too small or shared.
     pub fn recycle(&self, packet: Packet) {
-        drop(self.shared.pool.push(packet));
+        self.shared.recycle(packet);
     }
 
     /// Takes a buffer out of the pool, for instance to inject it, so that no memory but the pools' is in play and a
@@ -645,6 +655,9 @@ mod tests {
         assert_eq!(first_bytes(&burst), (0..32).collect::<Vec<_>>());
         handle.set_tx_mode(DummyTxMode::Recycle);
         assert_eq!(handle.drain_pool().len(), 2 * POOL_LEN_PER_QUEUE);
+        assert_eq!(tx.tx_burst(&mut burst), 32);
+        assert_eq!((handle.pool_len(), handle.tx_waiting()), (0, 0), "buffers of 14 bytes are of no use");
+        burst = (0..32).map(|_| Packet::with_capacity(1600)).collect();
         assert_eq!(tx.tx_burst(&mut burst), 32);
         assert_eq!((handle.pool_len(), handle.tx_waiting()), (32, 0));
     }

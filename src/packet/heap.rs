@@ -80,11 +80,16 @@ impl HeapBuf {
         buf
     }
 
+    /// Whether a packet of `size` bytes fits the memory that there is.
+    pub(super) fn has_room_for(&self, size: usize) -> bool {
+        HEADROOM_SIZE + size <= self.bytes.capacity()
+    }
+
     /// Makes these the bytes, one after the other, in the memory that there is. False, and nothing changed, if they
     /// do not fit. Never allocates.
     pub(super) fn refill<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]> + Clone) -> bool {
         let size: usize = pieces.clone().map(<[u8]>::len).sum();
-        if HEADROOM_SIZE + size > self.bytes.capacity() {
+        if !self.has_room_for(size) {
             return false;
         }
         self.start = HEADROOM_SIZE;

@@ -170,6 +170,11 @@ impl Packet {
         }
     }
 
+    /// Whether [`Packet::reset`] can make it a packet of `size` bytes, for packets on the heap; false for others.
+    pub(crate) fn is_buffer_for(&self, size: usize) -> bool {
+        matches!(&self.buf, Buf::Heap(heap) if heap.has_room_for(size))
+    }
+
     /// As [`Packet::reset`] with another packet's bytes, checksum mark included, into one segment. For packets on
     /// the heap; false for others.
     pub fn reset_to(&mut self, packet: &Packet) -> bool {

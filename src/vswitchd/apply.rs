@@ -69,8 +69,11 @@ pub trait Surroundings {
     /// Why they can't be served there; then they are served where they were.
     fn set_metrics_listen(&mut self, listen: Option<SocketAddr>) -> Result<(), MetricsServerError>;
 
-    /// Moves the control thread. Returns the core of each worker, none where it is not pinned.
-    fn set_placement(&mut self, placement: &Placement) -> Vec<Option<u16>>;
+    /// Picks a core for each worker; none for one that is to run on any.
+    fn place_workers(&mut self, placement: &Placement) -> Vec<Option<u16>>;
+
+    /// Moves the control thread to where it is to be beside these workers.
+    fn place_control_thread(&mut self, placement: &Placement, worker_cores: &[Option<u16>]);
 }
 
 /// No process around the switch: a test or a simulation drives it.
@@ -84,12 +87,14 @@ impl Surroundings for NoSurroundings {
         Ok(())
     }
 
-    fn set_placement(&mut self, placement: &Placement) -> Vec<Option<u16>> {
+    fn place_workers(&mut self, placement: &Placement) -> Vec<Option<u16>> {
         match &placement.workers {
             WorkerPlacement::Auto { count } => vec![None; usize::from(*count)],
-            WorkerPlacement::Cores(cores) => cores.iter().copied().map(Some).collect(),
+            WorkerPlacement::Cores(cores) => cores.iter().map(|core| Some(*core)).collect(),
         }
     }
+
+    fn place_control_thread(&mut self, _placement: &Placement, _worker_cores: &[Option<u16>]) {}
 }
 
 /// Where a configuration comes from.
@@ -330,7 +335,7 @@ impl Target for Live<'_> {
                 Ok(vec![step.inverse()])
             }
             Step::Workers(change) => {
-                self.change_workers(change)?;
+                change.to.iter().try_for_each(|placement| self.set_workers(placement))?;
                 Ok(vec![step.inverse()])
             }
             Step::Bridge { bridge, change } => self.switch.change_bridge(bridge, change),
@@ -346,15 +351,11 @@ impl Target for Live<'_> {
 }
 
 impl Live<'_> {
-    /// If workers can't be started the control thread stays where it was too.
-    fn change_workers(&mut self, change: &Change<Placement>) -> Result<(), SwitchError> {
-        let Some(to) = &change.to else { return Ok(()) };
-        let cores = self.surroundings.set_placement(to);
-        if let Err(source) = self.switch.ofproto.set_workers(&cores) {
-            change.from.iter().for_each(|from| drop(self.surroundings.set_placement(from)));
-            return Err(SwitchError::Workers { source });
-        }
-        self.switch.ofproto.set_placement(to.queue_placement);
+    fn set_workers(&mut self, placement: &Placement) -> Result<(), SwitchError> {
+        let cores = self.surroundings.place_workers(placement);
+        self.switch.ofproto.set_workers(&cores).map_err(SwitchError::Workers)?;
+        self.switch.ofproto.set_placement(placement.queues);
+        self.surroundings.place_control_thread(placement, &cores);
         Ok(())
     }
 
@@ -684,7 +685,7 @@ impl Switch {
         if manner == Manner::Start { Ok(()) } else { Err(SwitchError::Port { bridge, source }) }
     }
 
-    /// Changes a port's VLANs and the places of its queues.
+    /// Changes a port's VLANs and where its queues are polled.
     fn set_port(&mut self, index: usize, port: &PortConfig) -> Result<(), SwitchError> {
         let bridge = &mut self.bridges[index];
         let mut failed = bridge.failed_ports.iter_mut();

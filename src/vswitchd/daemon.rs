@@ -11,8 +11,7 @@
 use super::apply::Origin;
 use super::control::{ControlError, ControlServer};
 use super::main_loop::{LoopError, MainLoop, Servers};
-use super::plan::Placement;
-use super::process::Process;
+use super::process::{Cores, Process};
 use super::switch::{Parts, ProcessInfo, Switch, SwitchError};
 use crate::config::{Config, DpdkConfig, Dummies, Hugepages, WorkerPlacement};
 use crate::datapath::{
@@ -52,11 +51,6 @@ pub enum DaemonError {
     Switch(#[from] SwitchError),
 }
 
-/// Bytes of memory without hugepages beyond what the ports of the start need, for those that come later. EAL can't get
-/// more of it then, as it can of hugepages. It is address space, which costs nothing until a port uses it: a tap with
-/// one worker takes 15 to 30 MiB.
-const NO_HUGE_SPARE_SIZE: usize = 512 << 20;
-
 /// What changes the least severe log line that is written.
 pub type SetLogLevel = Box<dyn FnMut(LevelFilter)>;
 
@@ -65,10 +59,10 @@ pub type SetLogLevel = Box<dyn FnMut(LevelFilter)>;
 pub fn start_logging(level: LevelFilter) -> SetLogLevel {
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(log_filter(level))
         .with_target(false)
         .with_ansi(is_terminal)
         .with_writer(std::io::stderr)
+        .with_env_filter(log_filter(level))
         .with_filter_reloading();
     let handle = builder.reload_handle();
     builder.init();
@@ -100,8 +94,7 @@ pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -
     let devices = Devices { dpdk: start_dpdk(config)? };
     let eal = devices.dpdk.eal().clone();
     let available: Vec<u16> = eal.cores().iter().map(|core| core.0 as u16).collect();
-    let placement = Placement::of(&config.workers);
-    let cores = place_workers(&placement, &available);
+    let cores = place_workers(&config.workers.placement, config.workers.control_core, &available);
     start_translation_threads(other_cores(&available, &cores));
     let datapath = Datapath::threaded(
         datapath_config(config, cores.clone()),
@@ -119,18 +112,39 @@ pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -
     let mut switch = Switch::new(config, parts)?;
     switch.set_origin(Origin { file, dummies: Dummies::Refused });
     // Last, so that no other thread inherits it.
-    keep_control_thread(&placement, &available, &cores);
+    keep_control_thread(config.workers.control_core, &available, &cores);
     if let Some(metrics) = &metrics {
         tracing::info!("metrics at http://{}/metrics", metrics.address());
     }
     tracing::info!(switch = config.switch.name, control = %config.control.socket.display(), "running");
-    let set_placement = Box::new(move |placement: &Placement| {
-        let cores = place_workers(placement, &available);
-        keep_control_thread(placement, &available, &cores);
-        cores
-    });
-    let process = Process::new(metrics, set_log_level, set_placement);
+    let process = Process::new(metrics, set_log_level, changed_cores(available));
     Ok(main_loop.run(switch, Servers { control, process })?)
+}
+
+/// How cores are given out when the configuration changes: as at the start.
+fn changed_cores(available: Vec<u16>) -> Cores {
+    let also_available = available.clone();
+    Cores {
+        place_workers: Box::new(move |placement| {
+            place_workers(&placement.workers, placement.control_core, &also_available)
+        }),
+        place_control_thread: Box::new(move |placement, worker_cores| {
+            keep_control_thread(placement.control_core, &available, worker_cores);
+        }),
+    }
+}
+
+/// The cores that no worker owns.
+fn other_cores(available: &[u16], worker_cores: &[Option<u16>]) -> Vec<u16> {
+    available.iter().copied().filter(|core| !worker_cores.contains(&Some(*core))).collect()
+}
+
+/// Keeps the calling thread, the control thread, to its core, or to those that no worker owns.
+fn keep_control_thread(control_core: Option<u16>, available: &[u16], worker_cores: &[Option<u16>]) {
+    match control_core {
+        Some(core) => keep_to(&[core]),
+        None => keep_to(&other_cores(available, worker_cores)),
+    }
 }
 
 /// All devices that the configuration names.
@@ -142,6 +156,24 @@ fn netdevs(config: &Config) -> Vec<NetdevConfig> {
     devices.collect()
 }
 
+/// Ports that may be added while the switch runs without hugepages, where all memory is taken at the start. What
+/// they do not use is never touched, and so costs nothing. Hugepages are taken when they are needed.
+const LATER_PORT_COUNT: usize = 8;
+
+/// A port such as may be added later: one with all defaults.
+fn later_netdev(worker_count: u16) -> NetdevConfig {
+    NetdevConfig {
+        name: String::new(),
+        kind: NetdevKind::Tap { interface: String::new() },
+        mtu: 1500,
+        rx_queue_count: 1,
+        rx_queue_len: 1024,
+        tx_queue_count: worker_count,
+        tx_queue_len: 1024,
+        mac: None,
+    }
+}
+
 fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
     let DpdkConfig { hugepages, memory_mib } = config.dpdk;
     let netdevs = netdevs(config);
@@ -149,10 +181,11 @@ fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
     let holders = Holders::new(&netdevs, worker_count, upcall_quota(config.workers.upcall_ring_len) as u32);
     let (memory_size, no_huge_memory_size) = match memory_mib {
         Some(mib) => (mib as usize * (1 << 20), mib as usize * (1 << 20)),
-        None => (
-            dpdk::memory_size(&netdevs, holders),
-            dpdk::no_huge_memory_size(&netdevs, holders) + NO_HUGE_SPARE_SIZE,
-        ),
+        None => {
+            let later = vec![later_netdev(worker_count); LATER_PORT_COUNT];
+            let all = [netdevs.as_slice(), &later].concat();
+            (dpdk::memory_size(&netdevs, holders), dpdk::no_huge_memory_size(&all, holders))
+        }
     };
     let pci: Vec<_> = netdevs.iter().filter_map(|netdev| pci_address(&netdev.kind)).collect();
     DpdkNetdevs::start(&dpdk::DpdkConfig {
@@ -182,12 +215,16 @@ fn pci_address(kind: &NetdevKind) -> Option<String> {
 }
 
 /// Gives each worker a core of those that the process may use, or none (and a warning) where there is none left.
-fn place_workers(placement: &Placement, available: &[u16]) -> Vec<Option<u16>> {
-    match &placement.workers {
+fn place_workers(
+    placement: &WorkerPlacement,
+    control_core: Option<u16>,
+    available: &[u16],
+) -> Vec<Option<u16>> {
+    match placement {
         WorkerPlacement::Cores(wanted) => wanted.iter().map(|core| check_core(*core, available)).collect(),
         WorkerPlacement::Auto { count } => {
             // The highest cores: the kernel's and everybody else's work gathers on the lowest.
-            let free = available.iter().rev().filter(|core| Some(**core) != placement.control_core);
+            let free = available.iter().rev().filter(|core| Some(**core) != control_core);
             let mut free: Vec<_> = free.copied().collect();
             if available.len() > 1 && free.len() == available.len() {
                 // Leave one to the control thread.
@@ -252,19 +289,6 @@ fn start_translation_threads(cores: Vec<u16>) {
     });
     if let Err(error) = pool.build_global() {
         tracing::warn!("translations run on the control thread alone: {error}");
-    }
-}
-
-/// The cores that no worker has.
-fn other_cores(available: &[u16], workers: &[Option<u16>]) -> Vec<u16> {
-    available.iter().copied().filter(|core| !workers.contains(&Some(*core))).collect()
-}
-
-/// Keeps the calling thread, the control thread, to its core, or off the workers'.
-fn keep_control_thread(placement: &Placement, available: &[u16], workers: &[Option<u16>]) {
-    match placement.control_core {
-        Some(core) => keep_to(&[core]),
-        None => keep_to(&other_cores(available, workers)),
     }
 }
 

@@ -97,19 +97,8 @@ pub struct Placement {
     pub workers: WorkerPlacement,
     /// The control thread.
     pub control_core: Option<u16>,
-    /// How receive queues are placed on the workers.
-    pub queue_placement: PlacementRules,
-}
-
-impl Placement {
-    /// What a configuration says of it.
-    pub fn of(workers: &WorkersConfig) -> Placement {
-        Placement {
-            workers: workers.placement.clone(),
-            control_core: workers.control_core,
-            queue_placement: workers.queue_placement,
-        }
-    }
+    /// How receive queues are placed on workers.
+    pub queues: PlacementRules,
 }
 
 /// One step of a plan. A step is carried out wholly or not at all.
@@ -119,7 +108,7 @@ pub enum Step {
     LogLevel(Change<LevelFilter>),
     /// `metrics: listen`; `Some(None)` is `off`.
     Metrics(Change<Option<SocketAddr>>),
-    /// `workers: count`, `cores`, `control_core` and how queues are placed.
+    /// `workers: count`, `cores`, `control_core`, `isolate_pinned` and `rebalance`.
     Workers(Change<Placement>),
     /// A bridge without ports, and its settings. One that goes takes its rules along: whoever may have to take that
     /// back keeps them.
@@ -129,8 +118,8 @@ pub enum Step {
         /// Its settings.
         change: Change<BridgeSettings>,
     },
-    /// A port. If it is there before and after, only its VLANs and the places of its queues differ: another device is
-    /// another port.
+    /// A port. If it is there before and after, only VLANs and the pinning of queues differ: another device is another
+    /// port.
     Port {
         /// Its bridge's name.
         bridge: String,
@@ -287,10 +276,9 @@ fn compare_switch(plan: &mut Plan, old: &SwitchConfig, new: &SwitchConfig) {
 }
 
 fn compare_workers(plan: &mut Plan, old: &WorkersConfig, new: &WorkersConfig) {
-    // The first three are in the placement.
     let WorkersConfig { placement: _, control_core: _, queue_placement: _, .. } = old;
     let WorkersConfig { idle, emc_entries, megaflows_max, upcall_ring_len, .. } = old;
-    let (from, to) = (Placement::of(old), Placement::of(new));
+    let (from, to) = (placement(old), placement(new));
     if from != to {
         plan.steps.push(Step::Workers(Change::set(from, to)));
     }
@@ -298,6 +286,14 @@ fn compare_workers(plan: &mut Plan, old: &WorkersConfig, new: &WorkersConfig) {
     plan.restart("workers.emc_entries", emc_entries, &new.emc_entries);
     plan.restart("workers.megaflows_max", megaflows_max, &new.megaflows_max);
     plan.restart("workers.upcall_ring_len", upcall_ring_len, &new.upcall_ring_len);
+}
+
+fn placement(workers: &WorkersConfig) -> Placement {
+    Placement {
+        workers: workers.placement.clone(),
+        control_core: workers.control_core,
+        queues: workers.queue_placement,
+    }
 }
 
 fn compare_bridges(steps: &mut Vec<Step>, old: &[BridgeConfig], new: &[BridgeConfig]) {
@@ -360,7 +356,7 @@ fn compare_ports(steps: &mut Vec<Step>, bridge: &str, old: &[PortConfig], new: &
         match named(new, &from.netdev.name) {
             Some(to) if is_same_device(from, &to) => {
                 let PortConfig { number: _, netdev: _, vlan, rx_affinity } = from;
-                if (vlan, rx_affinity) != (&to.vlan, &to.rx_affinity) {
+                if *vlan != to.vlan || *rx_affinity != to.rx_affinity {
                     steps.push(step(Change::set(from.clone(), to)));
                 }
             }

@@ -13,16 +13,21 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use tracing::level_filters::LevelFilter;
 
-/// Moves the control thread; returns the core of each worker: [`Surroundings::set_placement`].
-pub type SetPlacement = Box<dyn FnMut(&Placement) -> Vec<Option<u16>>>;
-
 /// The process.
 pub struct Process {
     metrics: Option<MetricsServer>,
     /// Where the metrics port is polled, once there is a loop.
     poll: Option<(Registry, Range<usize>)>,
     set_log_level: Box<dyn FnMut(LevelFilter)>,
-    set_placement: SetPlacement,
+    cores: Cores,
+}
+
+/// Who picks cores, and who moves the control thread to one.
+pub struct Cores {
+    /// Picks a core for each worker.
+    pub place_workers: Box<dyn FnMut(&Placement) -> Vec<Option<u16>>>,
+    /// Keeps the control thread to where it is to be beside these workers.
+    pub place_control_thread: Box<dyn FnMut(&Placement, &[Option<u16>])>,
 }
 
 impl fmt::Debug for Process {
@@ -32,13 +37,13 @@ impl fmt::Debug for Process {
 }
 
 impl Process {
-    /// A process with this metrics port; the functions change its log level and where its control thread runs.
+    /// A process with this metrics port.
     pub fn new(
         metrics: Option<MetricsServer>,
         set_log_level: Box<dyn FnMut(LevelFilter)>,
-        set_placement: SetPlacement,
+        cores: Cores,
     ) -> Process {
-        Process { metrics, poll: None, set_log_level, set_placement }
+        Process { metrics, poll: None, set_log_level, cores }
     }
 
     /// Enters the metrics port, and those that will be in its place, into a poll.
@@ -96,7 +101,11 @@ impl Surroundings for Process {
         Ok(())
     }
 
-    fn set_placement(&mut self, placement: &Placement) -> Vec<Option<u16>> {
-        (self.set_placement)(placement)
+    fn place_workers(&mut self, placement: &Placement) -> Vec<Option<u16>> {
+        (self.cores.place_workers)(placement)
+    }
+
+    fn place_control_thread(&mut self, placement: &Placement, worker_cores: &[Option<u16>]) {
+        (self.cores.place_control_thread)(placement, worker_cores);
     }
 }

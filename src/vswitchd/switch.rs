@@ -112,12 +112,6 @@ pub enum SwitchError {
         /// The bridge's name.
         bridge: String,
     },
-    /// Workers that could not be started.
-    #[error("workers: {source}")]
-    Workers {
-        /// What is wrong.
-        source: DpifError,
-    },
     /// A rule that the switch refuses.
     #[error("bridge {bridge}: rule {rule}: {source}")]
     Rule {
@@ -128,6 +122,9 @@ pub enum SwitchError {
         /// What is wrong.
         source: FlowModError,
     },
+    /// The workers can't be changed.
+    #[error("workers: {0}")]
+    Workers(DpifError),
     /// The metrics can't be served there.
     #[error(transparent)]
     Metrics(#[from] MetricsServerError),

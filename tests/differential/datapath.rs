@@ -3,7 +3,11 @@
 //! Random megaflows, of which no two cover one packet, are installed when a packet misses that one of them
 //! covers; other misses are carried out one by one. Compared after each step: the frames that left each port, byte for
 //! byte and in order; upcalls, with key, reason and packets; counters of ports, megaflows and workers; the last
-//! words of removed megaflows. Ports lose their link and their room meanwhile, and upcall rings run over.
+//! words of removed megaflows. Ports lose their link and their room meanwhile, workers come and go, and upcall rings
+//! run over.
+//!
+//! The model knows neither segments nor shared bytes: its packets are in one piece, and its copies copies. Those of
+//! the datapath are cut anywhere, copies share bytes on some ports, and some take packets only in one piece.
 //!
 //! With several workers the order of frames that different workers send to one port is nobody's business, and
 //! frames are compared as sets.
@@ -23,7 +27,7 @@ use penstock::flow::extract::extract;
 use penstock::flow::{DpPort, Field, Flow, FlowKey, FlowMask};
 use penstock::netdev::Netdev;
 use penstock::netdev::dummy::{DummyHandle, DummyNetdev};
-use penstock::packet::Packet;
+use penstock::packet::{HEADERS_SIZE_MAX, Packet};
 use penstock::sync::{Clock, Doorbell, ManualClock, Nanos};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,6 +58,8 @@ enum Step {
     Advance(Nanos),
     Capacity(u16, usize),
     Link(u16, bool),
+    /// Makes the workers those of these cores.
+    Workers(Vec<Option<u16>>),
     /// From here on misses that no candidate covers are carried out with these actions.
     Otherwise(Actions),
 }
@@ -64,15 +70,44 @@ struct Scenario {
     emc_entries: usize,
     megaflows_max: usize,
     upcalls_max: usize,
+    /// What the datapath's packets and ports are like: see the module.
+    forms: Forms,
     candidates: Vec<Candidate>,
     steps: Vec<Step>,
+}
+
+/// Bit N is of port N.
+#[derive(Clone, Copy, Debug)]
+struct Forms {
+    are_cut: bool,
+    share: u8,
+    take_one_piece: u8,
+}
+
+impl Forms {
+    fn random(rng: &mut Rng) -> Forms {
+        Forms { are_cut: rng.bool(), share: rng.u8(..), take_one_piece: rng.u8(..) & rng.u8(..) }
+    }
+
+    /// A frame as it comes from a device.
+    fn packet(self, frame: &[u8]) -> Packet {
+        if !self.are_cut {
+            return Packet::from_bytes(frame);
+        }
+        // Where it is cut depends on the frame alone, so that a run can be repeated.
+        let seed = frame.iter().fold(frame.len() as u64, |hash, byte| hash.rotate_left(5) ^ u64::from(*byte));
+        let mut rng = Rng::with_seed(seed);
+        let (head, rest) = frame.split_at(rng.usize(..=frame.len()));
+        let (middle, tail) = rest.split_at(rng.usize(..=rest.len()));
+        Packet::from_segments(&[head, middle, tail])
+    }
 }
 
 impl Scenario {
     fn random(rng: &mut Rng) -> Scenario {
         let tags = pick(rng, &[Tags::Few, Tags::Two, Tags::Deep]);
         let frames: Vec<(u16, Vec<u8>)> =
-            (0..FRAME_COUNT).map(|_| (rng.u16(0..PORT_COUNT), random_frame(rng, tags))).collect();
+            (0..FRAME_COUNT).map(|_| (rng.u16(0..PORT_COUNT), random_padded_frame(rng, tags))).collect();
         let mut candidates: Vec<Candidate> = Vec::new();
         for (port, frame) in &frames {
             let mut key = FlowKey::ZERO;
@@ -89,16 +124,32 @@ impl Scenario {
             }
         }
         let worker_count = pick(rng, &[1, 1, 2, 3]);
-        let steps = random_steps(rng, &frames, &candidates, worker_count);
+        let mut steps = random_steps(rng, &frames, &candidates, worker_count);
+        if worker_count > 1 {
+            for _ in 0..rng.usize(0..4) {
+                let cores = (0..rng.usize(1..4)).map(|_| rng.bool().then(|| rng.u16(0..3))).collect();
+                steps.insert(rng.usize(0..=steps.len()), Step::Workers(cores));
+            }
+        }
         Scenario {
             worker_count,
             emc_entries: pick(rng, &[8, 64, 1024]),
             megaflows_max: pick(rng, &[4, 64, 64]),
             upcalls_max: pick(rng, &[4, 16, 64, 256]),
+            forms: Forms::random(rng),
             candidates,
             steps,
         }
     }
+}
+
+/// A frame with padding behind it, now and then, so that it is larger than what must be in the first segment.
+fn random_padded_frame(rng: &mut Rng, tags: Tags) -> Vec<u8> {
+    let mut frame = random_frame(rng, tags);
+    if one_in(rng, 4) {
+        frame.resize(rng.usize(HEADERS_SIZE_MAX..1500), 0xa5);
+    }
+    frame
 }
 
 /// Word 0 and some of the packet's other bits.
@@ -302,10 +353,14 @@ struct Seen {
 }
 
 impl Side {
-    fn new(mut dpif: Box<dyn Dpif>) -> Side {
+    fn new(mut dpif: Box<dyn Dpif>, forms: Option<Forms>) -> Side {
         let mut wires = Vec::new();
         for index in 0..PORT_COUNT {
             let (mut netdev, handle) = DummyNetdev::new(DummyNetdev::test_config(&format!("p{index}"), 1));
+            if let Some(forms) = forms {
+                handle.set_sharing(forms.share >> index & 1 != 0);
+                handle.set_takes_segments(forms.take_one_piece >> index & 1 == 0);
+            }
             netdev.start().expect("a dummy starts");
             assert_eq!(dpif.port_add(Box::new(netdev)), Ok(DpPort(index)));
             wires.push(handle);
@@ -352,7 +407,7 @@ impl Side {
         let frames = self.wires.iter().map(|wire| {
             let packets = wire.take_tx().into_iter();
             let take = packets.map(|packet| {
-                let frame = packet.data().to_vec();
+                let frame = packet.to_vec();
                 wire.recycle(packet);
                 frame
             });
@@ -374,8 +429,10 @@ impl Side {
         let workers = self.dpif.worker_stats().into_iter().map(|worker| {
             let hits = worker.emc_hits + worker.megaflow_hits;
             format!(
-                "{:?} rx {} {:?} hits {hits} misses {} upcalls {} lost {} megaflows {}",
+                "{:?} {:?} {:?} rx {} {:?} hits {hits} misses {} upcalls {} lost {} megaflows {}",
                 worker.worker,
+                worker.core,
+                worker.rx_queues,
                 worker.rx_packets,
                 worker.rx_bursts,
                 worker.misses,
@@ -392,7 +449,7 @@ impl Side {
 fn flat(upcalls: &[Upcall]) -> Vec<HandedUp> {
     let each = |upcall: &Upcall| {
         let (worker, kind, key) = (upcall.worker.0, format!("{:?}", upcall.kind), upcall.key);
-        let of = move |packet: &Packet| (worker, kind.clone(), key, packet.data().to_vec());
+        let of = move |packet: &Packet| (worker, kind.clone(), key, packet.to_vec());
         upcall.packets.iter().map(of).collect::<Vec<_>>()
     };
     upcalls.iter().flat_map(each).collect()
@@ -432,8 +489,8 @@ impl Run<'_> {
         Run {
             scenario,
             clock,
-            real: Side::new(Box::new(real)),
-            model: Side::new(Box::new(model)),
+            real: Side::new(Box::new(real), Some(scenario.forms)),
+            model: Side::new(Box::new(model), None),
             candidates: scenario.candidates.clone(),
             otherwise: vec![Action::Drop(DropReason::TableMiss)],
             retiring: Default::default(),
@@ -447,11 +504,11 @@ impl Run<'_> {
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Packets(packets) => {
-                for side in self.sides() {
-                    for (port, frame) in packets {
-                        // A port whose link is down takes none.
-                        side.wires[usize::from(*port)].inject_frame(0, frame);
-                    }
+                for (port, frame) in packets {
+                    // A port whose link is down takes none.
+                    let packet = self.scenario.forms.packet(frame);
+                    let is_taken = self.real.wires[usize::from(*port)].inject(0, packet).is_ok();
+                    assert_eq!(self.model.wires[usize::from(*port)].inject_frame(0, frame), is_taken);
                 }
             }
             Step::Modify(index, actions) => {
@@ -471,6 +528,15 @@ impl Run<'_> {
                         side.dpif.flow_del(id).expect("it is installed");
                         retiring.insert(id, place);
                     }
+                }
+            }
+            Step::Workers(cores) => {
+                let Run { real, model, retiring, .. } = self;
+                for (side, retiring) in [real, model].into_iter().zip(retiring) {
+                    side.dpif.set_workers(cores).expect("workers without threads can always be made");
+                    let there: Vec<u16> = side.dpif.workers().iter().map(|worker| worker.0).collect();
+                    let is_gone = |(worker, _): &(u16, usize), _: &mut MegaflowId| !there.contains(worker);
+                    retiring.extend(side.installed.extract_if(.., is_gone).map(|(place, id)| (id, place)));
                 }
             }
             Step::Advance(span) => self.clock.advance(*span),
@@ -572,7 +638,8 @@ fn report(seed: u64, mut scenario: Scenario, found: &str) -> ! {
 
 /// A scenario for people.
 fn show(scenario: &Scenario) -> String {
-    let Scenario { worker_count, emc_entries, megaflows_max, upcalls_max, candidates, steps } = scenario;
+    let Scenario { worker_count, emc_entries, megaflows_max, upcalls_max, forms, candidates, steps } =
+        scenario;
     let candidate = |candidate: &Candidate| {
         let Candidate { key, mask, actions } = candidate;
         format!("{} {}\n", format_megaflow(key, mask), format_dp_actions(actions))
@@ -587,7 +654,7 @@ fn show(scenario: &Scenario) -> String {
     let candidates: String = candidates.iter().map(candidate).collect();
     let steps: String = steps.iter().map(step).collect();
     format!(
-        "{worker_count} workers, EMC {emc_entries}, {megaflows_max} megaflows, {upcalls_max} upcalls\n\
+        "{worker_count} workers, EMC {emc_entries}, {megaflows_max} megaflows, {upcalls_max} upcalls, {forms:?}\n\
          {candidates}{steps}"
     )
 }

@@ -2,7 +2,7 @@
 //! devices in memory and a clock that moves when it is told to.
 //!
 //! A run hangs on its seed alone. Between bursts of traffic rules come and go, hosts move, transmit queues lose
-//! their room, pools run dry, links flap, time jumps. Now and then everything is left to come to rest, and then:
+//! their room, pools run dry, links flap, workers come and go, time jumps. Now and then everything is left to come to rest, and then:
 //!
 //! * every packet is accounted for: `received + copies = transmitted + consumed + dropped`;
 //! * no buffer is lost: the pools have all that were not freed with packets that died;
@@ -13,7 +13,7 @@
 //! # Order
 //! Packets of a flow that come in after the switch has come to rest leave after those from before it: always.
 //! Within, packets of a flow leave each port in the order they came in, as long as the control thread gives a
-//! worker no more commands at a time than it carries out in one turn. Beyond that, a packet that missed and waits
+//! worker no more commands at a time than it carries out in one turn, and no queue moves. Beyond that, a packet that missed and waits
 //! as a command is overtaken by one that comes in when the megaflow is there already.
 //!
 //! `PENSTOCK_SEED=n` runs one seed, `PENSTOCK_RUNS=n` says how many to run.

@@ -77,6 +77,7 @@ pub(crate) struct Tally {
     /// Packets that were overtaken in a round with more commands than fit in a turn.
     overtaken: u64,
     strict_rounds: u64,
+    worker_changes: u64,
 }
 
 impl Tally {
@@ -96,6 +97,7 @@ impl Tally {
         self.records += records;
         self.overtaken += other.overtaken;
         self.strict_rounds += other.strict_rounds;
+        self.worker_changes += other.worker_changes;
     }
 
     /// All that is to happen did.
@@ -103,7 +105,8 @@ impl Tally {
         let Tally { received, transmitted, dropped, upcalls_lost, full_queue, no_buffer, .. } = self;
         let Tally { hits, megaflows_checked, rules_removed, flows_metered, strict_rounds, .. } = self;
         let counts = [received, transmitted, dropped, upcalls_lost, full_queue, no_buffer];
-        let more = [hits, megaflows_checked, rules_removed, flows_metered, strict_rounds];
+        let more =
+            [hits, megaflows_checked, rules_removed, flows_metered, strict_rounds, &self.worker_changes];
         assert!(
             counts.into_iter().chain(more).all(|&count| count > 20),
             "something never happened: {self:?}"
@@ -139,6 +142,8 @@ pub(crate) struct World {
     offered: HashMap<u16, Sums>,
     removed_matches: u64,
     counters: OfprotoCounters,
+    /// Whether they have since the last rest.
+    have_workers_changed: bool,
     tally: Tally,
 }
 
@@ -222,6 +227,7 @@ impl World {
             offered: HashMap::new(),
             removed_matches: 0,
             counters: OfprotoCounters::default(),
+            have_workers_changed: false,
             tally: Tally::default(),
         }
     }
@@ -269,8 +275,23 @@ impl World {
             11 if one_in(&mut self.rng, 3) => self.storm(),
             12 if one_in(&mut self.rng, 3) => self.dry_pool(port),
             13 => drop(self.wires[port].inject(0, Packet::from_bytes(&[1; 9]))),
+            14 if one_in(&mut self.rng, 2) => self.change_workers(),
             _ => self.clock.advance(Nanos(self.rng.u64(0..100_000))),
         }
+    }
+
+    /// Workers come and go, and a port's queue is pinned or not.
+    fn change_workers(&mut self) {
+        let count = self.rng.usize(1..5);
+        let cores: Vec<_> = (0..count).map(|_| self.rng.bool().then(|| self.rng.u16(0..4))).collect();
+        let ofproto = self.switch.ofproto_mut();
+        ofproto.set_workers(&cores).expect("workers without threads can always be made");
+        let ports = ofproto.dpif().ports();
+        let port = ports[self.rng.usize(0..ports.len())];
+        let affinity = if self.rng.bool() { [(0, self.rng.u16(0..4))].into() } else { BTreeMap::new() };
+        ofproto.set_rx_affinity(port, &affinity).expect("the port is there");
+        self.have_workers_changed = true;
+        self.tally.worker_changes += 1;
     }
 
     fn random_rule(&mut self) -> String {
@@ -549,7 +570,9 @@ impl World {
             // A miss may cost a removal and an install.
             2 * miss_upcalls + removed_idle + removed_limit + counters.removed_changed + modified
         };
-        let is_strict = given(&now) - given(&before) <= COMMANDS_PER_TURN_MAX;
+        // The packets of a queue that moves may wait in two workers' rings at a time.
+        let have_workers_changed = std::mem::take(&mut self.have_workers_changed);
+        let is_strict = given(&now) - given(&before) <= COMMANDS_PER_TURN_MAX && !have_workers_changed;
         self.tally.strict_rounds += u64::from(is_strict);
         for (place, stamps) in std::mem::take(&mut self.leaving) {
             let last = self.last_epochs.entry(place).or_insert(0);

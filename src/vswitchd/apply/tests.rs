@@ -51,9 +51,13 @@ impl Lab {
 
     fn with_devices(config: &Config, devices: Devices) -> Lab {
         let clock = ManualClock::default();
-        let placement = Placement::of(&config.workers);
+        let placement = crate::vswitchd::plan::Placement {
+            workers: config.workers.placement.clone(),
+            control_core: None,
+            queues: config.workers.queue_placement,
+        };
         let datapath = DatapathConfig {
-            cores: NoSurroundings.set_placement(&placement),
+            cores: NoSurroundings.place_workers(&placement),
             emc_entries: 8,
             megaflows_max: 1024,
             upcall_ring_len: 64,

@@ -153,8 +153,8 @@ fn listen_text(listen: &Option<std::net::SocketAddr>) -> String {
 }
 
 fn placement_facts(placement: &Placement) -> Vec<(&'static str, String)> {
-    let Placement { workers, control_core, queue_placement } = placement;
-    let PlacementRules { isolate_pinned, rebalance } = queue_placement;
+    let Placement { workers, control_core, queues } = placement;
+    let PlacementRules { isolate_pinned, rebalance } = queues;
     let (count, cores) = match workers {
         WorkerPlacement::Auto { count } => (usize::from(*count), "auto".to_owned()),
         WorkerPlacement::Cores(cores) => (cores.len(), format!("{cores:?}")),

@@ -37,7 +37,7 @@ impl Model {
             (bridge.name.clone(), model)
         });
         let (log_level, listen) = (config.switch.log_level, config.metrics.listen);
-        let placement = Placement::of(&config.workers);
+        let placement = placement(&config.workers);
         Model { log_level, listen, placement, bridges: bridges.collect() }
     }
 

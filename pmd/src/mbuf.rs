@@ -356,7 +356,8 @@ impl Mbuf {
         if missing == 0 {
             return true;
         }
-        if !(head.is_exclusive() && head.tailroom() >= missing) && !self.push_empty_head() {
+        let has_room = head.is_exclusive() && head.tailroom() >= missing;
+        if !has_room && !self.push_empty_head() {
             return false;
         }
         self.fill_head(size);

@@ -265,7 +265,7 @@ impl VlanMode {
                 self.carries(vlan).then(|| plain(vlan))
             }
             VlanMode::Dot1qTunnel { tag, customer } => {
-                customer.contains(vid).then(|| VlanIn { vlan: *tag, is_tunnelled: true })
+                customer.contains(vid).then_some(VlanIn { vlan: *tag, is_tunnelled: true })
             }
         }
     }

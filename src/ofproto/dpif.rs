@@ -16,6 +16,7 @@ use super::bridge::{Bridge, Bridges, ControllerRate, Port};
 use super::megaflows::{Delta, Megaflows};
 use super::meters::MeterChange;
 use super::revalidate::{Dying, apply_credits};
+use super::upcall::installed_actions;
 use super::validate::check_packet_out;
 use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{
@@ -24,10 +25,11 @@ use super::{
     PortInfo, SampledPacket, TableStats, take,
 };
 use crate::dpif::{
-    Dpif, DpifError, Execute, ExporterId, FlowRecord, MeterId, MeteringConfig, PlacementRules, WorkerId,
+    Actions, Dpif, DpifError, Execute, ExporterId, FlowRecord, MeterId, MeteringConfig, PlacementRules,
+    WorkerId,
 };
 use crate::flow::extract::extract_packet;
-use crate::flow::{DpPort, FlowKey, OfPort};
+use crate::flow::{DpPort, FlowKey, FlowMask, OfPort};
 use crate::netdev::Netdev;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
 use crate::openflow::meter::{MeterMod, MeterStats};
@@ -198,6 +200,14 @@ impl OfprotoDpif {
     /// The bridges, as translations see them.
     pub fn snapshot(&self) -> &Bridges {
         &self.bridges
+    }
+
+    /// What would be installed now for packets with a key, and the bits that decide it: for tests that hold installed
+    /// megaflows to it.
+    pub fn retranslate(&mut self, key: &FlowKey) -> (Actions, FlowMask) {
+        let out = xlate(&self.bridges, XlateIn { key, origin: Origin::Datapath });
+        let out = self.resolve(out).out;
+        (installed_actions(&out).0, out.mask)
     }
 
     /// Rules in all tables of a bridge. Unlike [`Ofproto::table_stats`] it does not ask the datapath for counters.

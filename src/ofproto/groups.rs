@@ -304,11 +304,12 @@ impl Groups {
             GroupModCommand::Add if self.groups.contains_key(&group_mod.group) => {
                 return Err(OfError::GroupModExists);
             }
-            GroupModCommand::Add | GroupModCommand::AddOrModify => {
-                if !self.groups.contains_key(&group_mod.group) && self.groups.len() >= GROUP_COUNT_MAX {
-                    return Err(OfError::GroupModOutOfGroups);
-                }
+            GroupModCommand::Add | GroupModCommand::AddOrModify
+                if !self.groups.contains_key(&group_mod.group) && self.groups.len() >= GROUP_COUNT_MAX =>
+            {
+                return Err(OfError::GroupModOutOfGroups);
             }
+            GroupModCommand::Add | GroupModCommand::AddOrModify => {}
             _ if !self.groups.contains_key(&group_mod.group) => return Err(OfError::GroupModUnknown),
             _ => {}
         }

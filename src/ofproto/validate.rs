@@ -194,7 +194,8 @@ fn check_buckets(group: u32, buckets: &[Bucket]) -> Result<(), OfError> {
 pub fn check_meter_mod(meter_mod: &MeterMod, bands_max: usize) -> Result<(), OfError> {
     let MeterMod { command, meter, is_kbps: _, burst: _, stats: _, bands } = meter_mod;
     let is_delete = *command == MeterModCommand::Delete;
-    if !is_meter(*meter) && !(is_delete && *meter == METER_ALL) {
+    let is_named = is_meter(*meter) || is_delete && *meter == METER_ALL;
+    if !is_named {
         return Err(OfError::MeterModInvalid);
     }
     if is_delete {

@@ -235,7 +235,7 @@ fn promises(matching: &Match, prerequisite: Prerequisite) -> bool {
 
 /// Actions that suit the match of a rule in `table`.
 pub(crate) fn random_actions(rng: &mut Rng, style: Style, matching: &Match, table: u8) -> Vec<Action> {
-    let mut known = matching.clone();
+    let mut known = *matching;
     let mut actions = Vec::new();
     if style.meters && one_in(rng, 6) {
         actions.push(Action::Meter(rng.u32(1..=METER_COUNT)));
@@ -276,7 +276,7 @@ fn after(known: &Match, action: &Action) -> Match {
         Action::PushMpls(eth_type) | Action::PopMpls(eth_type) => with_type(Some(*eth_type), true),
         Action::PushPbb => with_type(Some(0x88e7), false),
         Action::PopPbb => with_type(None, false),
-        _ => known.clone(),
+        _ => *known,
     }
 }
 
@@ -293,7 +293,7 @@ fn random_action(rng: &mut Rng, style: Style, matching: &Match, table: u8, depth
             Action::OutputTrunc { port, max_len: pick(rng, &[14, 15, 40, 64, 9_000]) }
         }
         12 if depth > 0 => {
-            let mut known = matching.clone();
+            let mut known = *matching;
             let mut actions = Vec::new();
             for _ in 0..rng.usize(1..4) {
                 let action = random_action(rng, style, &known, table, depth - 1);

@@ -371,7 +371,8 @@ impl Churn {
                 self.datapath.set_workers(&cores).expect("they can be started");
                 let mut there: Vec<_> = self.datapath.worker_stats().iter().map(|stats| stats.core).collect();
                 let mut wanted = cores;
-                (there.sort_unstable(), wanted.sort_unstable());
+                there.sort_unstable();
+                wanted.sort_unstable();
                 assert_eq!(there, wanted);
             }
         }

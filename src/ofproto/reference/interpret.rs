@@ -97,6 +97,7 @@ pub(super) struct Interpreter<'a> {
     resubmits: usize,
     added_tags: usize,
     added_headers: usize,
+    decrements: usize,
     /// How much of the packet the next output takes.
     pub(super) max_size: Option<usize>,
     /// How much of the packet a patch port let through, and how long it was there. It is cut where it leaves, so that
@@ -147,6 +148,7 @@ impl<'a> Interpreter<'a> {
             resubmits: 0,
             added_tags: 0,
             added_headers: 0,
+            decrements: 0,
             max_size: None,
             truncation: None,
             mirrored: 0,
@@ -403,6 +405,7 @@ impl<'a> Interpreter<'a> {
 
     fn decrement_ttl(&mut self) -> Result<(), Stop> {
         let key = self.frame.key;
+        self.decrements += 1;
         if !key.is_ip() {
             return Ok(());
         }
@@ -506,7 +509,11 @@ impl<'a> Interpreter<'a> {
             is_muted: self.is_muted,
             sizes: (self.max_size, self.truncation),
         };
+        let (was_sent, decrements) = (std::mem::replace(&mut self.is_sent, false), self.decrements);
         let result = act(self);
+        // Where the controllers are told of TTLs that run out, a copy is made to find that out, though it goes nowhere.
+        self.outcome.lost_copy |= !self.is_sent && self.decrements > decrements;
+        self.is_sent |= was_sent;
         (self.frame, self.state, self.set, self.rule) = (saved.frame, saved.state, saved.set, saved.rule);
         (self.added_tags, self.added_headers) = saved.added;
         (self.is_muted, (self.max_size, self.truncation)) = (saved.is_muted, saved.sizes);

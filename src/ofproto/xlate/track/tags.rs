@@ -203,7 +203,8 @@ impl Tracker {
 
     /// The frame is another: what tags it has is not known, or known to be none.
     pub(super) fn forget_tags(&mut self, are_unknown: bool) {
-        (self.tags.clear(), self.base_tags.clear());
+        self.tags.clear();
+        self.base_tags.clear();
         // Past the tags that the key tells of, so that none of those is looked at for there being no tag.
         (self.tags_are_unknown, self.original_tag_count) = (are_unknown, 2);
         self.show_tags();

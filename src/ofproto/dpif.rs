@@ -591,6 +591,8 @@ impl Ofproto for OfprotoDpif {
     fn settle(&mut self) {
         self.look_at_links();
         self.revalidate();
+        // The clock is read next when somebody calls `run`, which may be long after the end of this pass.
+        self.is_pass_open = false;
         self.dpif.synchronize();
         // The workers have left everything that the pass deleted.
         self.push_stats();

@@ -135,13 +135,13 @@ impl Holders {
 /// Whether a device keeps what it was given to send until that is sent, as hardware does. Taps, files, sinks and all
 /// that copies are done with it at once.
 fn keeps_packets(kind: &NetdevKind) -> bool {
-    match kind {
+    matches!(
+        kind,
         NetdevKind::Dpdk { .. }
-        | NetdevKind::AfXdp { .. }
-        | NetdevKind::Ring { .. }
-        | NetdevKind::VirtioUser { .. } => true,
-        _ => false,
-    }
+            | NetdevKind::AfXdp { .. }
+            | NetdevKind::Ring { .. }
+            | NetdevKind::VirtioUser { .. }
+    )
 }
 
 /// Opens DPDK's devices. The last one of it and its devices ends EAL.

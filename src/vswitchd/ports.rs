@@ -176,7 +176,7 @@ impl Switch {
                 port.tries += 1;
                 port.error = fault.to_string();
                 port.next_try = now.plus(retry_interval(port.tries));
-                if port.tries == 1 || port.tries % TRIES_PER_LOG_LINE == 0 {
+                if port.tries == 1 || port.tries.is_multiple_of(TRIES_PER_LOG_LINE) {
                     tracing::warn!(bridge = bridge.name, tries = port.tries, "{fault}");
                 } else {
                     tracing::debug!(bridge = bridge.name, tries = port.tries, "{fault}");

@@ -59,7 +59,8 @@
 //! # Absent on purpose
 //! - In the packet loop: allocation, freeing, locks, system calls of our own, logging, reference counts, a clock
 //!   read or a virtual call for each packet. `tests/no_alloc.rs` holds it to that.
-//! - Anything mutable that two workers share. A flow that two workers meet is installed twice.
+//! - Anything mutable that two workers share, but for one thing: the token buckets of meters, since a rate is for what all
+//!   workers let pass together (`src/datapath/meter.rs`). A flow that two workers meet is installed twice.
 //! - Priorities below OpenFlow, and invalidation of the exact-match cache: the invariants above make both needless.
 //! - A global flush of the caches, for any reason.
 //! - Locks around the tables: translations read them on a shared borrow, and the control thread alone changes them.

@@ -88,7 +88,7 @@ fn corpora() -> Vec<(&'static str, String, Vec<u8>)> {
         }
         if index % 4 == 0 {
             let mut input = vec![7];
-            input.extend((0..21).map(|place| if place % 3 == 0 { rng.u8(..40) } else { rng.u8(..) }));
+            input.extend((0..21).map(|place| if place % 3 == 0 { rng.u8(..90) } else { rng.u8(..) }));
             input.extend(frame);
             inputs.push(("edit", format!("sample-{index:03}"), input));
         }

@@ -10,17 +10,22 @@
 mod common;
 
 use common::bed::{Bed, five_tuple, port_only};
-use penstock::dpif::{Action, Dpif, ExporterId, MeteringConfig, ObservationDirection, UserspaceCookie};
-use penstock::flow::{DpPort, Field};
+use penstock::dpif::{
+    Action, Dpif, ExporterId, FlowPut, MeterBand, MeterBandAction, MeterConfig, MeterId, MeterUnit,
+    MeteringConfig, ObservationDirection, UserspaceCookie, WorkerId,
+};
+use penstock::flow::{DpPort, Field, FlowKey};
 use penstock::sync::Nanos;
 
-const SCENARIOS: [&str; 6] = [
+const SCENARIOS: [&str; 8] = [
     "port-to-port",
     "five-tuple-1k",
     "five-tuple-classifier-1k",
     "set-mac-dec-ttl",
     "vlan-push-pop",
     "metering-1k",
+    "recirculation-1k",
+    "meter-1k",
 ];
 
 fn bed(scenario: &str) -> Option<Bed> {
@@ -39,6 +44,8 @@ fn bed(scenario: &str) -> Option<Bed> {
             vec![Action::PushVlan { tpid: 0x8100, tci: 10 }, Action::PopVlan, Action::Output(sink)]
         }),
         "metering-1k" => metering_bed(),
+        "recirculation-1k" => recirculation_bed(),
+        "meter-1k" => meter_bed(),
         _ => return None,
     };
     Some(bed)
@@ -62,6 +69,30 @@ fn metering_bed() -> Bed {
         idle_timeout: Nanos::from_secs(3600),
         cache_len_max: 4096,
     }]);
+    bed.datapath.synchronize();
+    bed
+}
+
+/// Each packet is hashed and looked up again, as for a group that selects.
+fn recirculation_bed() -> Bed {
+    let again = |_| vec![Action::Hash { basis: 1, symmetric: false }, Action::Recirc(1)];
+    let mut bed = Bed::new(1_000, 8192, five_tuple(), again);
+    let ports = bed.datapath.ports();
+    let key = FlowKey { in_port: ports[0], eth_type: 0x0800, recirc_id: 1, ..FlowKey::ZERO };
+    let (worker, mask, actions) = (WorkerId(0), port_only(), vec![Action::Output(ports[1])]);
+    let put = FlowPut { worker, key, mask, actions, packets: Vec::new() };
+    bed.datapath.flow_put(put).expect("there is room");
+    bed.datapath.synchronize();
+    bed
+}
+
+/// All flows under one meter, whose rate lets them pass.
+fn meter_bed() -> Bed {
+    let id = MeterId(0);
+    let mut bed = Bed::new(1_000, 8192, five_tuple(), |sink| vec![Action::Meter(id), Action::Output(sink)]);
+    let band = MeterBand { action: MeterBandAction::Drop, rate: u32::MAX, burst: 0 };
+    let config = MeterConfig { unit: MeterUnit::Pktps, bands: [band].into_iter().collect() };
+    bed.datapath.meter_set(id, &config).expect("the number is low");
     bed.datapath.synchronize();
     bed
 }

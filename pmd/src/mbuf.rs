@@ -232,6 +232,32 @@ impl Mbuf {
         true
     }
 
+    /// Keeps the first `size` bytes; a shorter packet stays as it is. Segments that have none left go. Packets that share
+    /// the bytes keep all of theirs.
+    pub fn truncate(&mut self, size: usize) {
+        if size >= self.len() {
+            return;
+        }
+        let head = self.head();
+        let (mut segment, mut left, mut count) = (head, size, 1);
+        while usize::from(segment.data_len.get()) < left {
+            left -= usize::from(segment.data_len.get());
+            // SAFETY: the packet has more bytes than this segment and those before it, so there is a next one, which
+            // is this chain's.
+            segment = unsafe { &*segment.next.get() };
+            count += 1;
+        }
+        // What is left is no more than the segment has.
+        segment.data_len.set(left as u16);
+        head.pkt_len.set(size as u32);
+        let Some(behind) = NonNull::new(segment.next.replace(std::ptr::null_mut())) else { return };
+        // SAFETY: as above; what was behind this segment is a chain of valid segments.
+        unsafe { behind.as_ref() }.nb_segs.set(head.nb_segs.get() - count);
+        head.nb_segs.set(count);
+        // SAFETY: it is in no other chain any more, so it is a packet of its own, which ends here.
+        drop(unsafe { Self::from_raw(behind.cast::<rte_mbuf>()) });
+    }
+
     /// Makes these the packet's bytes, with the pool's whole headroom before them, in its first segment's buffer.
     /// False, and nothing changed, where they do not fit, where the packet has several segments, or where the
     /// buffer is shared.
@@ -728,7 +754,11 @@ mod tests {
             assert!(mbuf.prepend(1).is_some());
             assert_eq!((mbuf.len(), mbuf.data().len()), (34, 11));
             assert!(!mbuf.adj(12), "only the first segment is cut in front");
-            assert!(mbuf.trim(23) && !mbuf.trim(1), "only the last segment is cut behind");
+            mbuf.truncate(35);
+            assert_eq!(mbuf.len(), 34, "it is shorter already");
+            mbuf.truncate(12);
+            assert_eq!((mbuf.len(), mbuf.segment_count()), (12, 2));
+            assert!(mbuf.trim(1) && !mbuf.trim(1), "only the last segment is cut behind");
             assert_eq!(mbuf.len(), 11);
         });
         assert_eq!((fake.head.data_len, fake.tail.data_len), (11, 0));

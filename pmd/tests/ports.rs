@@ -489,6 +489,24 @@ fn a_shared_packet_crosses_two_ports_at_once_and_its_buffer_comes_back() {
 }
 
 #[test]
+fn a_chain_that_is_cut_gives_back_what_it_does_not_need_and_leaves_who_shares_it_whole() {
+    let eal = eal();
+    let pool = pool(&eal, 63);
+    let bytes: Vec<u8> = (0..5000_u32).map(|index| (index * 7) as u8).collect();
+    let read = |mbuf: &Mbuf| mbuf.segments().flatten().copied().collect::<Vec<_>>();
+    for (size, segments) in [(14, 1), (2048, 1), (2049, 2), (4096, 2), (4999, 3), (5000, 3), (6000, 3)] {
+        let mut mbuf = pool.alloc_chain([&bytes[..]].into_iter()).expect("free mbufs");
+        let sharing = mbuf.share(&pool).expect("free mbufs");
+        mbuf.truncate(size);
+        assert_eq!((mbuf.len(), mbuf.segment_count()), (size.min(5000), segments));
+        assert_eq!(read(&mbuf), bytes[..size.min(5000)]);
+        assert_eq!(read(&sharing), bytes);
+        drop((mbuf, sharing));
+        assert_eq!(pool.in_use_count(), 0);
+    }
+}
+
+#[test]
 fn an_empty_pool_gives_nothing_and_recovers() {
     let eal = eal();
     // A size that no other test asks for: a pool that served before may be larger than asked.

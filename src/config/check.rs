@@ -2,6 +2,7 @@
 
 use super::fault::{FaultKind, Faults, KeyPath};
 use super::marks::Marks;
+use super::pipeline::Numbers;
 use super::raw::*;
 use super::rules::{self, PortNames};
 use super::types::*;
@@ -11,6 +12,7 @@ use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
 use crate::dpif::{PORT_COUNT_MAX, PlacementRules, WORKER_COUNT_MAX};
 use crate::flow::OfPort;
 use crate::netdev::{MacAddress, NetdevConfig, NetdevKind};
+use crate::ofproto::{ControllerRate, FragmentPolicy};
 use crate::openflow::FlowMod;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -45,6 +47,8 @@ pub(super) struct Taken {
     /// Kernel interfaces, devargs, and files that are written to.
     pub(super) devices: HashMap<String, KeyPath>,
     pub(super) exporters: HashMap<(SocketAddr, u32), KeyPath>,
+    /// Patch ports: name, peer, and the path of that.
+    pub(super) patches: Vec<(String, String, KeyPath)>,
 }
 
 impl Checker<'_> {
@@ -192,13 +196,16 @@ impl Checker<'_> {
             bridges.extend(self.bridge(raw, switch, worker_count, &mut taken, &path));
         }
         self.wires(&bridges, path);
+        self.patch_peers(&taken);
         let internal_count = bridges.iter().filter(|bridge| bridge.internal_port.is_some()).count();
-        let count = bridges.iter().map(|bridge| bridge.ports.len()).sum::<usize>() + internal_count;
+        let has_device = |port: &&PortConfig| port.netdev.kind.has_device();
+        let ports = bridges.iter().flat_map(|bridge| &bridge.ports);
+        let count = ports.filter(has_device).count() + internal_count;
         if count > PORT_COUNT_MAX {
             let what = "ports, internal ones included";
             self.fault(path.clone(), FaultKind::TooMany { count, count_max: PORT_COUNT_MAX, what });
         }
-        let is_dpdk = |port: &&PortConfig| port.netdev.kind != NetdevKind::Dummy;
+        let is_dpdk = |port: &&PortConfig| port.netdev.kind.is_dpdk();
         let ports = bridges.iter().flat_map(|bridge| &bridge.ports);
         let count = ports.filter(is_dpdk).count() + internal_count;
         if count > DPDK_DEVICE_COUNT_MAX {
@@ -254,15 +261,39 @@ impl Checker<'_> {
         let ports = self.ports(raw.ports, &name, worker_count, taken, &path.key("ports"));
         let mut names: PortNames = ports.iter().map(|port| (port.number, port.netdev.name.clone())).collect();
         names.insert(OfPort::LOCAL, name.clone());
-        let rules = self.rules(raw.rules, raw.rules_file, &names, path);
+        let groups = self.groups(raw.groups, &names, &path.key("groups"));
+        let meters = self.meters(raw.meters, &path.key("meters"));
+        let numbers = Numbers {
+            groups: groups.iter().map(|group| group.group).collect(),
+            meters: meters.iter().map(|meter| meter.meter).collect(),
+        };
+        let rules = self.rules(raw.rules, raw.rules_file, &names, &numbers, path);
+        let own = internal_port.is_some().then_some(name.as_str());
+        let mirrors = self.mirrors(raw.mirrors, &ports, own, &path.key("mirrors"));
+        let controller_rate = raw.controller_rate_limit.map(|Section(raw)| {
+            let packets_per_s = raw.pps.map_or_else(
+                || {
+                    let allowed = "a whole number from 1 to 10000000";
+                    self.fault(path.key("controller_rate_limit").key("pps"), FaultKind::Missing { allowed });
+                    1
+                },
+                |pps| pps.0 as u32,
+            );
+            ControllerRate { packets_per_s, burst: raw.burst.map_or(packets_per_s, |burst| burst.0 as u32) }
+        });
         Some(BridgeConfig {
             datapath_id,
             mac,
             mac_ageing_s: whole_or(raw.mac_ageing_s, 300) as u16,
             mac_table_size: whole_or(raw.mac_table_size, 8192) as usize,
             internal_port,
+            fragments: text_or(raw.fragments, FragmentPolicy::Normal),
+            controller_rate,
+            meters,
+            groups,
             rules,
             ports,
+            mirrors,
             ipfix: raw.ipfix.and_then(|Section(raw)| self.ipfix(raw, taken, &path.key("ipfix"))),
             name,
         })
@@ -274,11 +305,12 @@ impl Checker<'_> {
         list: List<String>,
         file: Option<Text<NonEmpty>>,
         names: &PortNames,
+        numbers: &Numbers,
         path: &KeyPath,
     ) -> Vec<FlowMod> {
         let mut flow_mods = Vec::new();
         for (path, rule) in self.elements(list, &path.key("rules"), "a rule") {
-            match rules::read(&rule, names) {
+            match rules::read(&rule, names, numbers) {
                 Ok(flow_mod) => flow_mods.push(flow_mod),
                 Err(kind) => self.fault(path, kind),
             }
@@ -292,7 +324,7 @@ impl Checker<'_> {
                 Err(kind) => self.fault(path, kind),
                 Ok(text) => {
                     for (line, rule) in rules::lines(&text) {
-                        match rules::read(rule, names) {
+                        match rules::read(rule, names, numbers) {
                             Ok(flow_mod) => flow_mods.push(flow_mod),
                             Err(kind) => self.faults.push_in(&file, line, path.clone(), kind),
                         }

@@ -41,7 +41,7 @@ fn pci_address(name: &str) -> Option<String> {
 impl Checker<'_> {
     /// Reports keys that only ports of another type have.
     pub(super) fn foreign_keys(&mut self, raw: &RawPort, port_type: PortType, path: &KeyPath) {
-        use PortType::{AfPacket, AfXdp, Dpdk, Memif, Null, Pcap, Ring, Tap, VhostUser, VirtioUser};
+        use PortType::{AfPacket, AfXdp, Dpdk, Memif, Null, Patch, Pcap, Ring, Tap, VhostUser, VirtioUser};
         let keys: [(&str, bool, &[PortType], &str); 14] = [
             (
                 "interface",
@@ -60,7 +60,7 @@ impl Checker<'_> {
             ("role", raw.role.is_some(), &[Memif], "in ports of type memif"),
             ("id", raw.id.is_some(), &[Memif], "in ports of type memif"),
             ("secret", raw.secret.is_some(), &[Memif], "in ports of type memif"),
-            ("peer", raw.peer.is_some(), &[Ring], "in ports of type ring"),
+            ("peer", raw.peer.is_some(), &[Ring, Patch], "in ports of type ring or patch"),
             ("devargs", raw.devargs.is_some(), &[Dpdk], "in ports of type dpdk"),
             ("rx_file", raw.rx_file.is_some(), &[Pcap], "in ports of type pcap"),
             ("tx_file", raw.tx_file.is_some(), &[Pcap], "in ports of type pcap"),
@@ -68,6 +68,20 @@ impl Checker<'_> {
             ("packet_size", raw.packet_size.is_some(), &[Null], "in ports of type null"),
             ("receive", raw.receive.is_some(), &[Null], "in ports of type null"),
         ];
+        let of_devices = [
+            ("mtu", raw.mtu.is_some()),
+            ("mac", raw.mac.is_some()),
+            ("rx_queues", raw.rx_queues.is_some()),
+            ("rx_affinity", raw.rx_affinity.is_some()),
+            ("rx_descriptors", raw.rx_descriptors.is_some()),
+            ("tx_descriptors", raw.tx_descriptors.is_some()),
+        ];
+        for (key, is_set) in of_devices {
+            if is_set && port_type == Patch {
+                let allowed = "in ports with a device";
+                self.fault(path.key(key), FaultKind::Conflict { other: "type: patch".to_owned(), allowed });
+            }
+        }
         for (key, _, _, allowed) in
             keys.into_iter().filter(|(_, is_set, of, _)| *is_set && !of.contains(&port_type))
         {
@@ -135,6 +149,17 @@ impl Checker<'_> {
                 NetdevKind::AfXdp { interface, start_queue: start_queue as u16 }
             }
             PortType::Ring => NetdevKind::Ring { peer: raw.peer.take().map(|Text(PortName(peer))| peer) },
+            PortType::Patch => {
+                let peer = raw.peer.take().map(|Text(PortName(peer))| peer);
+                match &peer {
+                    Some(peer) => taken.patches.push((name.to_owned(), peer.clone(), path.key("peer"))),
+                    None => {
+                        let allowed = "the name of a port of type patch whose peer is this one";
+                        self.fault(path.key("peer"), FaultKind::Missing { allowed });
+                    }
+                }
+                NetdevKind::Patch { peer: peer.unwrap_or_default() }
+            }
             PortType::Memif => self.memif(raw, taken, path),
             PortType::VhostUser => {
                 let socket = self.socket(raw, path);

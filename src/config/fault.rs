@@ -4,6 +4,7 @@
 //! allowed. [`Faults`] gathers them, at most one for each path and line (the first says why, a second would only be
 //! its echo) and at most [`FAULTS_MAX`].
 
+use crate::openflow::OfError;
 use crate::openflow::parse::ParseError;
 use std::fmt;
 
@@ -157,9 +158,12 @@ pub enum FaultKind {
         /// Of what.
         what: &'static str,
     },
-    /// A rule is not one.
+    /// A rule, a group or a meter is not one.
     #[error("{0}")]
     Rule(#[from] ParseError),
+    /// A group or a meter is one that no switch can have.
+    #[error("{0}")]
+    OpenFlow(OfError),
 }
 
 /// One thing that is wrong with a file.

@@ -32,9 +32,11 @@ mod check;
 mod devices;
 mod fault;
 mod marks;
+mod pipeline;
 mod ports;
 mod raw;
 mod rules;
+mod settings;
 mod types;
 mod value;
 

@@ -2,15 +2,14 @@
 //! port has of its own is in [`devices`](super::devices).
 
 use super::Dummies;
-use super::check::{Checker, Taken, netdev_config, text_or, whole_or};
+use super::check::{Checker, Taken, netdev_config, whole_or};
 use super::fault::{FaultKind, KeyPath};
 use super::raw::*;
 use super::types::*;
-use super::value::{FromText, ListWord, Section, Text};
+use super::value::{FromText, Section, Text};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::MESSAGE_SIZE_DEFAULT;
 use crate::netdev::NetdevKind;
-use crate::ofproto::{VlanMode, VlanSet};
 use crate::sync::Nanos;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -85,12 +84,11 @@ impl Checker<'_> {
                 NetdevKind::Dummy
             }
         };
-        let vlan = self.vlan(raw.vlan.take().unwrap_or_default().0, &path.key("vlan"));
+        let settings = self.settings(&mut raw, &name, number, path);
         let mac = raw.mac.take().map(|Text(Mac(mac))| mac);
         let rx_affinity = self.rx_affinity(&mut raw, &path.key("rx_affinity"));
-        let is_admin_up = text_or(raw.admin.take(), Admin::Up) == Admin::Up;
         let netdev = netdev_config(name, kind, &raw, mac, worker_count);
-        PortConfig { number, netdev, vlan, is_admin_up, rx_affinity }
+        PortConfig { number, netdev, settings, rx_affinity }
     }
 
     /// The cores of receive queues: of those that the port has, which may be more than were asked for, but not fewer.
@@ -118,6 +116,17 @@ impl Checker<'_> {
         affinity
     }
 
+    /// Holds patch ports to being each other's peers, once all bridges have been read.
+    pub(super) fn patch_peers(&mut self, taken: &Taken) {
+        for (name, peer, path) in &taken.patches {
+            let is_mutual = taken.patches.iter().any(|(other, its, _)| other == peer && its == name);
+            if !is_mutual || name == peer {
+                let allowed = format!("the name of another port of type patch, whose peer is {name:?}");
+                self.fault(path.clone(), FaultKind::WrongValue { found: format!("{peer:?}"), allowed });
+            }
+        }
+    }
+
     /// A file that the configuration names: relative names start where the configuration is.
     pub(super) fn beside(&self, file: &str) -> String {
         self.directory.join(Path::new(file)).display().to_string()
@@ -125,37 +134,6 @@ impl Checker<'_> {
 
     pub(super) fn claim_device(&mut self, taken: &mut Taken, device: String, path: KeyPath) {
         self.claim(&mut taken.devices, device.clone(), device, path);
-    }
-
-    fn vlan(&mut self, raw: RawVlan, path: &KeyPath) -> VlanMode {
-        if let Some(vid) = raw.access {
-            let others = [("trunk", raw.trunk.is_some()), ("native", raw.native.is_some())];
-            for (other, _) in others.into_iter().filter(|(_, is_set)| *is_set) {
-                let allowed = "access alone, or trunk and native";
-                self.fault(path.key(other), FaultKind::Conflict { other: "access".to_owned(), allowed });
-            }
-            return VlanMode::Access { tag: vid.0 as u16 };
-        }
-        let vids = raw.trunk.and_then(|trunk| trunk.list).map(|list| {
-            let path = path.key("trunk");
-            if list.is_empty() {
-                let kind = FaultKind::WrongValue {
-                    found: "an empty list".into(),
-                    allowed: TrunkWord::ALLOWED.into(),
-                };
-                self.fault(path.clone(), kind);
-            }
-            let mut taken = HashMap::new();
-            let vids = self.elements(Some(list), &path, "a VLAN id from 1 to 4094");
-            for (path, vid) in &vids {
-                self.claim(&mut taken, vid.0, format!("VLAN {}", vid.0), path.clone());
-            }
-            vids.into_iter().map(|(_, vid)| vid.0 as u16).collect()
-        });
-        VlanMode::Trunk {
-            allowed: vids.unwrap_or_else(VlanSet::all),
-            native: raw.native.map(|vid| vid.0 as u16),
-        }
     }
 
     pub(super) fn ipfix(&mut self, raw: RawIpfix, taken: &mut Taken, path: &KeyPath) -> Option<IpfixConfig> {

@@ -9,6 +9,7 @@ use super::value::{FromText, ListOrWord, ListWord, PowerOfTwo, Section, Text, Wh
 use crate::datapath::IdlePolicy;
 use crate::ipfix::exporter::{MESSAGE_SIZE_MAX, MESSAGE_SIZE_MIN};
 use crate::netdev::{MacAddress, SocketRole};
+use crate::ofproto::{FragmentPolicy, PortFlags, PriorityTags, StpState};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -72,10 +73,37 @@ pub(super) struct RawBridge {
     pub(super) mac_ageing_s: Option<Whole<15, 3600>>,
     pub(super) mac_table_size: Option<Whole<10, 1_000_000>>,
     pub(super) internal_port: Option<bool>,
+    pub(super) fragments: Option<Text<FragmentPolicy>>,
+    pub(super) controller_rate_limit: Option<Section<RawRate>>,
+    pub(super) meters: List<String>,
+    pub(super) groups: List<String>,
     pub(super) rules: List<String>,
     pub(super) rules_file: Option<Text<NonEmpty>>,
     pub(super) ports: List<Section<RawPort>>,
+    pub(super) mirrors: List<Section<RawMirror>>,
     pub(super) ipfix: Option<Section<RawIpfix>>,
+}
+
+/// `controller_rate_limit:` of a bridge
+#[derive(Deserialize, Default, Debug)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawRate {
+    pub(super) pps: Option<Whole<1, 10_000_000>>,
+    pub(super) burst: Option<Whole<1, 10_000_000>>,
+}
+
+/// An element of `mirrors:`
+#[derive(Deserialize, Default, Debug)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawMirror {
+    pub(super) name: Option<Text<MirrorName>>,
+    pub(super) select_all: Option<bool>,
+    pub(super) select_src_port: List<Text<AnyPortName>>,
+    pub(super) select_dst_port: List<Text<AnyPortName>>,
+    pub(super) select_vlan: List<AnyVid>,
+    pub(super) output_port: Option<Text<AnyPortName>>,
+    pub(super) output_vlan: Option<Vid>,
+    pub(super) snaplen: Option<Whole<14, 65_535>>,
 }
 
 /// An element of `ports:`
@@ -108,6 +136,10 @@ pub(super) struct RawPort {
     pub(super) rx_descriptors: Option<PowerOfTwo<64, 4096>>,
     pub(super) tx_descriptors: Option<PowerOfTwo<64, 4096>>,
     pub(super) vlan: Option<Section<RawVlan>>,
+    pub(super) priority_tags: Option<Text<PriorityTags>>,
+    pub(super) protected: Option<bool>,
+    pub(super) disable: List<Text<Disable>>,
+    pub(super) stp: Option<Text<StpState>>,
 }
 
 /// `vlan:` of a port
@@ -117,6 +149,10 @@ pub(super) struct RawVlan {
     pub(super) access: Option<Vid>,
     pub(super) trunk: Option<ListOrWord<Vid, TrunkWord>>,
     pub(super) native: Option<Vid>,
+    pub(super) mode: Option<Text<Mode>>,
+    pub(super) tag: Option<Vid>,
+    pub(super) trunks: Option<ListOrWord<AnyVid, AnyVlansWord>>,
+    pub(super) cvlans: Option<ListOrWord<AnyVid, AnyVlansWord>>,
 }
 
 /// `ipfix:` of a bridge
@@ -154,6 +190,8 @@ pub(super) struct RawControl {
 pub(super) type Core = Whole<0, 1023>;
 /// A VLAN's id.
 pub(super) type Vid = Whole<1, 4094>;
+/// A VLAN's id, with 0 for none and the reserved 4 095.
+pub(super) type AnyVid = Whole<0, 4095>;
 
 /// The words that a value can be, each with what it stands for.
 macro_rules! words {
@@ -180,11 +218,25 @@ words!(Rebalance, "off or auto", "off" => Rebalance(false), "auto" => Rebalance(
 words!(IdlePolicy, "sleep or spin", "sleep" => IdlePolicy::Sleep, "spin" => IdlePolicy::Spin);
 words!(SocketRole, "server or client", "server" => SocketRole::Server, "client" => SocketRole::Client);
 words!(Admin, "up or down", "up" => Admin::Up, "down" => Admin::Down);
+words!(FragmentPolicy, "normal, drop or nx-match",
+    "normal" => FragmentPolicy::Normal, "drop" => FragmentPolicy::Drop, "nx-match" => FragmentPolicy::NxMatch);
+words!(PriorityTags, "never, if-nonzero or always",
+    "never" => PriorityTags::Never, "if-nonzero" => PriorityTags::IfNonzero, "always" => PriorityTags::Always);
+words!(StpState, "forwarding, learning, listening, blocking or disabled",
+    "forwarding" => StpState::Forwarding, "learning" => StpState::Learning, "listening" => StpState::Listening,
+    "blocking" => StpState::Blocking, "disabled" => StpState::Disabled);
+words!(Mode, "access, trunk, native-tagged, native-untagged or dot1q-tunnel",
+    "access" => Mode::Access, "trunk" => Mode::Trunk, "native-tagged" => Mode::NativeTagged,
+    "native-untagged" => Mode::NativeUntagged, "dot1q-tunnel" => Mode::Dot1qTunnel);
+words!(Disable, "receive, receive-stp, flood, forward or packet-in",
+    "receive" => Disable::Receive, "receive-stp" => Disable::ReceiveStp, "flood" => Disable::Flood,
+    "forward" => Disable::Forward, "packet-in" => Disable::PacketIn);
 // `dummy` is for tests alone and so not told of; files cannot have it.
-words!(PortType, "tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user or virtio-user",
+words!(PortType, "tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user, virtio-user or patch",
     "tap" => PortType::Tap, "null" => PortType::Null, "pcap" => PortType::Pcap, "dpdk" => PortType::Dpdk,
     "af-packet" => PortType::AfPacket, "af-xdp" => PortType::AfXdp, "ring" => PortType::Ring,
     "memif" => PortType::Memif, "vhost-user" => PortType::VhostUser, "virtio-user" => PortType::VirtioUser,
+    "patch" => PortType::Patch,
     "dummy" => PortType::Dummy);
 
 impl PortType {
@@ -200,6 +252,7 @@ impl PortType {
             PortType::Memif => "memif",
             PortType::VhostUser => "vhost-user",
             PortType::VirtioUser => "virtio-user",
+            PortType::Patch => "patch",
             PortType::Dummy => "dummy",
         }
     }
@@ -223,6 +276,7 @@ pub(super) enum PortType {
     Memif,
     VhostUser,
     VirtioUser,
+    Patch,
     Dummy,
 }
 
@@ -231,6 +285,63 @@ pub(super) enum PortType {
 pub(super) enum Admin {
     Up,
     Down,
+}
+
+/// `mode:` of a port's VLANs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mode {
+    Access,
+    Trunk,
+    NativeTagged,
+    NativeUntagged,
+    Dot1qTunnel,
+}
+
+impl Mode {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Mode::Access => "access",
+            Mode::Trunk => "trunk",
+            Mode::NativeTagged => "native-tagged",
+            Mode::NativeUntagged => "native-untagged",
+            Mode::Dot1qTunnel => "dot1q-tunnel",
+        }
+    }
+}
+
+/// What a port is not to do: an element of `disable:`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Disable {
+    Receive,
+    ReceiveStp,
+    Flood,
+    Forward,
+    PacketIn,
+}
+
+impl Disable {
+    pub(super) const ALLOWED_WORDS: &'static str = Disable::ALLOWED;
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Disable::Receive => "receive",
+            Disable::ReceiveStp => "receive-stp",
+            Disable::Flood => "flood",
+            Disable::Forward => "forward",
+            Disable::PacketIn => "packet-in",
+        }
+    }
+
+    /// The flag that it sets.
+    pub(super) fn flag(self, flags: &mut PortFlags) -> &mut bool {
+        match self {
+            Disable::Receive => &mut flags.no_receive,
+            Disable::ReceiveStp => &mut flags.no_receive_stp,
+            Disable::Flood => &mut flags.no_flood,
+            Disable::Forward => &mut flags.no_forward,
+            Disable::PacketIn => &mut flags.no_packet_in,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -247,6 +358,14 @@ pub(super) struct TrunkWord;
 impl ListWord for TrunkWord {
     const WORD: &'static str = "all";
     const ALLOWED: &'static str = "all, or a list of VLAN ids from 1 to 4094";
+}
+
+#[derive(Debug)]
+pub(super) struct AnyVlansWord;
+
+impl ListWord for AnyVlansWord {
+    const WORD: &'static str = "all";
+    const ALLOWED: &'static str = "all, or a list of VLAN ids from 0 to 4095";
 }
 
 /// Whether `text` is 1 to `len_max` bytes of letters, digits and `extra`.
@@ -291,6 +410,34 @@ impl FromText for PortName {
 
     fn from_text(text: &str) -> Option<Self> {
         (is_word(text, 32, "-_.") && is_free_port_name(text)).then(|| PortName(text.to_owned()))
+    }
+}
+
+/// Name of a port that is to be there: no more is asked of it than of any port or bridge.
+#[derive(Debug)]
+pub(super) struct AnyPortName(pub(super) String);
+
+impl FromText for AnyPortName {
+    const ALLOWED: &'static str = "the name of a port of the bridge";
+
+    fn from_text(text: &str) -> Option<Self> {
+        is_word(text, 32, "-_.").then(|| AnyPortName(text.to_owned()))
+    }
+}
+
+/// Name of a mirror.
+#[derive(Debug)]
+pub(super) struct MirrorName(pub(super) String);
+
+impl MirrorName {
+    pub(super) const ALLOWED_WORDS: &'static str = MirrorName::ALLOWED;
+}
+
+impl FromText for MirrorName {
+    const ALLOWED: &'static str = "1 to 32 of a-z A-Z 0-9 - _ .";
+
+    fn from_text(text: &str) -> Option<Self> {
+        is_word(text, 32, "-_.").then(|| MirrorName(text.to_owned()))
     }
 }
 

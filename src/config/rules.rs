@@ -1,6 +1,7 @@
 //! The rules that a bridge starts with: in the configuration itself, or in a file of their own.
 
 use super::fault::FaultKind;
+use super::pipeline::Numbers;
 use crate::flow::OfPort;
 use crate::openflow::parse::parse_flow_mod;
 use crate::openflow::{Action, FlowMod, FlowModCommand};
@@ -23,6 +24,13 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// Reads one rule, which is added to the bridge's tables.
-pub(super) fn read(text: &str, names: &PortNames) -> Result<FlowMod, FaultKind> {
-    Ok(parse_flow_mod(text, FlowModCommand::Add, names)?)
+pub(super) fn read(text: &str, names: &PortNames, numbers: &Numbers) -> Result<FlowMod, FaultKind> {
+    let flow_mod = parse_flow_mod(text, FlowModCommand::Add, names)?;
+    match numbers.missing(&flow_mod.actions) {
+        None => Ok(flow_mod),
+        Some(missing) => Err(FaultKind::WrongValue {
+            found: format!("{missing}, which is not there,"),
+            allowed: "the numbers of groups and meters of the bridge".to_owned(),
+        }),
+    }
 }

@@ -3,7 +3,7 @@ use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
 use crate::dpif::PlacementRules;
 use crate::flow::{Field, OfPort};
 use crate::netdev::{NetdevKind, SocketRole, VirtioBackend};
-use crate::ofproto::{VlanMode, VlanSet};
+use crate::ofproto::{MirrorOutput, VlanMode, VlanSet};
 use crate::openflow::parse::parse_flow_mod;
 use crate::openflow::{Action, FlowMod, FlowModCommand};
 use crate::sync::Nanos;
@@ -80,12 +80,14 @@ fn the_reference_shows_every_key() {
     let mut shown = BTreeSet::new();
     collect_keys(&tree, "", &mut shown);
     let mut known = BTreeSet::new();
-    let sections: [(&str, &[&str]); 9] = [
+    let sections: [(&str, &[&str]); 11] = [
         ("", field_names::<raw::RawConfig>()),
         ("switch.", field_names::<raw::RawSwitch>()),
         ("dpdk.", field_names::<raw::RawDpdk>()),
         ("workers.", field_names::<raw::RawWorkers>()),
         ("bridges.", field_names::<raw::RawBridge>()),
+        ("bridges.controller_rate_limit.", field_names::<raw::RawRate>()),
+        ("bridges.mirrors.", field_names::<raw::RawMirror>()),
         ("bridges.ports.", field_names::<raw::RawPort>()),
         ("bridges.ports.vlan.", field_names::<raw::RawVlan>()),
         ("bridges.ipfix.", field_names::<raw::RawIpfix>()),
@@ -158,7 +160,7 @@ fn the_defaults_in_the_reference_are_those_in_force() {
             shown += 1;
         }
     }
-    assert!(shown >= 29, "{shown}");
+    assert!(shown >= 35, "{shown}");
 }
 
 fn collect_keys(value: &serde_yaml::Value, prefix: &str, keys: &mut BTreeSet<String>) {
@@ -282,17 +284,17 @@ fn every_value_arrives() {
     // Number 1 is asked for by `b`, so `a` has the next.
     assert_eq!([a, b, c, d].map(|port| port.number.0), [2, 1, 3, 65_279]);
     assert_eq!(a.netdev.kind, NetdevKind::Null { packet_size: 1500, receive: true });
-    assert_eq!(a.vlan, VlanMode::Access { tag: 5 });
+    assert_eq!(a.settings.vlan, VlanMode::Access { tag: 5 });
     assert_eq!((a.rx_affinity.len(), &c.rx_affinity), (0, &[(0, 3), (3, 1023)].into()));
     let (rx_file, tx_file) = (Some("/in".to_owned()), Some("out".to_owned()));
     assert_eq!(b.netdev.kind, NetdevKind::Pcap { rx_file, tx_file, infinite_rx: true });
-    assert_eq!(b.vlan, VlanMode::Trunk { allowed: VlanSet::from_iter([2, 9]), native: Some(3) });
+    assert_eq!(b.settings.vlan, VlanMode::NativeUntagged { allowed: VlanSet::from_iter([2, 9]), tag: 3 });
     assert_eq!(c.netdev.kind, NetdevKind::Dpdk { devargs: "0000:03:00.0".into() });
     assert_eq!((c.netdev.mtu, c.netdev.rx_queue_count, c.netdev.tx_queue_count), (9000, 4, 2));
     assert_eq!((c.netdev.rx_queue_len, c.netdev.tx_queue_len), (64, 4096));
     assert_eq!(c.netdev.mac, Some([0x0a, 0, 0, 0, 0, 1]));
     assert_eq!(d.netdev.kind, NetdevKind::Tap { interface: "veth9".into() });
-    assert_eq!(d.vlan, VlanMode::Trunk { allowed: VlanSet::all(), native: None });
+    assert_eq!(d.settings.vlan, VlanMode::Trunk { allowed: VlanSet::all() });
     let ipfix = br1.ipfix.as_ref().unwrap();
     assert_eq!(ipfix.collector, Collector::Udp("[2001:db8::1]:9".parse().unwrap()));
     assert_eq!((ipfix.observation_domain_id, ipfix.observation_point_id), (u32::MAX, Some(u64::MAX)));
@@ -325,7 +327,7 @@ fn unknown_keys_are_named_with_what_was_probably_meant() {
         "swich: {}\nbridges: [{name: br0, frobnicate: 1, mac_agin_s: 20}]\nmetrics: {listen: off, extra: 1}\n",
         &[
             "t.yaml:1: swich: there is no such key; did you mean switch?",
-            "t.yaml:2: bridges[0].frobnicate: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, rules, rules_file, ports, ipfix",
+            "t.yaml:2: bridges[0].frobnicate: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, fragments, controller_rate_limit, meters, groups, rules, rules_file, ports, mirrors, ipfix",
             "t.yaml:2: bridges[0].mac_agin_s: there is no such key; did you mean mac_ageing_s?",
             "t.yaml:3: metrics.extra: there is no such key; allowed: listen",
         ],
@@ -558,7 +560,7 @@ fn what_is_required_is_missed() {
         &[
             "t.yaml:2: bridges[0].name: is missing; allowed: 1 to 15 of a-z A-Z 0-9 - _ . beginning with a letter, no OpenFlow port's name",
             "t.yaml:4: bridges[1].ports[0].name: is missing; allowed: 1 to 32 of a-z A-Z 0-9 - _ . beginning with a letter, no OpenFlow port's name",
-            "t.yaml:4: bridges[1].ports[0].type: is missing; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user or virtio-user",
+            "t.yaml:4: bridges[1].ports[0].type: is missing; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user, virtio-user or patch",
             "t.yaml:5: bridges[1].ports[1].devargs: is missing; allowed: a PCI address or a virtual device with its arguments, without spaces",
         ],
     );
@@ -661,7 +663,7 @@ fn a_file_has_no_dummies() {
     good(text);
     assert_eq!(
         told(&directory, &write(&directory, "dummy.yaml", text)),
-        "DIR/dummy.yaml:3: bridges[0].ports[0].type: \"dummy\" is wrong; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user or virtio-user"
+        "DIR/dummy.yaml:3: bridges[0].ports[0].type: \"dummy\" is wrong; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user, virtio-user or patch"
     );
 }
 
@@ -828,7 +830,7 @@ fn a_port_of_type_null_needs_no_quotes_and_a_port_without_a_type_has_none() {
         bad(
             &format!("bridges: [{{name: br0, ports: [{{name: p, {nothing}}}]}}]"),
             &[
-                "t.yaml:1: bridges[0].ports[0].type: is missing; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user or virtio-user",
+                "t.yaml:1: bridges[0].ports[0].type: is missing; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user, virtio-user or patch",
             ],
         );
     }
@@ -855,7 +857,7 @@ fn a_dozen_faults_are_told_at_once() {
             "t.yaml:7: workers.emc_entries: 1000 is wrong; allowed: a power of two from 1024 to 4194304",
             "t.yaml:8: workers.emc_entries: is given twice, first on line 7; allowed: once",
             "t.yaml:11: bridges[0].mac_ageing_s: 5 is wrong; allowed: a whole number from 15 to 3600",
-            "t.yaml:14: bridges[0].ports[0].type: \"tab\" is wrong; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user or virtio-user",
+            "t.yaml:14: bridges[0].ports[0].type: \"tab\" is wrong; allowed: tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-user, virtio-user or patch",
             "t.yaml:15: bridges[0].ports[0].mtu: 70000 is wrong; allowed: a whole number from 68 to 9000",
             "t.yaml:16: bridges[0].ports[1].name: p1 is taken by bridges[0].ports[0].name; allowed: one that is not",
             "t.yaml:18: bridges[0].ports[1].vlan.access: 5000 is wrong; allowed: a whole number from 1 to 4094",
@@ -891,7 +893,7 @@ fn what_the_file_says_cannot_forge_lines_or_steer_the_terminal() {
         "bridges: [{name: \"a`, expected `b\", \"c`, expected `d\": 1}]\n",
         &[
             "t.yaml:1: bridges[0].name: \"a`, expected `b\" is wrong; allowed: 1 to 15 of a-z A-Z 0-9 - _ . beginning with a letter, no OpenFlow port's name",
-            "t.yaml:1: bridges[0].c`, expected `d: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, rules, rules_file, ports, ipfix",
+            "t.yaml:1: bridges[0].c`, expected `d: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, fragments, controller_rate_limit, meters, groups, rules, rules_file, ports, mirrors, ipfix",
         ],
     );
 }
@@ -1035,7 +1037,7 @@ fn each_type_of_port_has_words_and_defaults_of_its_own() {
     let config =
         good("bridges: [{name: br0, ports: [{name: a, type: ring, admin: down}, {name: b, type: ring}]}]");
     assert_eq!(
-        config.bridges[0].ports.iter().map(|port| port.is_admin_up).collect::<Vec<_>>(),
+        config.bridges[0].ports.iter().map(|port| !port.settings.flags.down).collect::<Vec<_>>(),
         [false, true]
     );
 }
@@ -1094,4 +1096,207 @@ fn a_wire_has_two_ends_that_name_each_other() {
         let expected: Vec<_> = expected.iter().map(String::as_str).collect();
         bad(&format!("bridges:\n- {{name: br0, ports: [{ports}]}}"), &expected);
     }
+}
+/// A configuration with one bridge, `br0`, that has these keys beside a port `a`.
+fn bridge_with(keys: &str) -> String {
+    format!("bridges:\n- name: br0\n  ports: [{{name: a, type: dummy}}, {{name: b, type: dummy}}]\n{keys}")
+}
+
+fn faults_of(text: &str) -> Vec<String> {
+    parse("t.yaml", text).expect_err(text).to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn groups_and_meters_are_there_before_what_names_them() {
+    let config = good(&bridge_with(
+        "  meters: ['meter=1,kbps,bands=type=drop,rate=5']\n  \
+           groups: ['group_id=9,type=all,bucket=group:3', 'group_id=3,type=ff,bucket=watch_group:4,output:a', \
+                    'group_id=4,type=all,bucket=output:b']\n  \
+           rules: ['actions=meter:1,group:9', 'table=1,actions=clone(group:3),write_actions(group:4)']\n",
+    ));
+    let bridge = &config.bridges[0];
+    let order: Vec<u32> = bridge.groups.iter().map(|group| group.group).collect();
+    assert_eq!(order, [4, 3, 9], "each behind those that it names");
+    assert_eq!((bridge.meters.len(), bridge.rules.len()), (1, 2));
+    for (keys, fault) in [
+        (
+            "  groups: ['group_id=1,type=all,bucket=group:2']\n",
+            "t.yaml:4: bridges[0].groups[0]: group 2, which is not there, is wrong; allowed: the numbers of groups of \
+             the bridge",
+        ),
+        (
+            "  groups: ['group_id=1,type=all,bucket=group:2', 'group_id=2,type=all,bucket=group:1']\n",
+            "t.yaml:4: bridges[0].groups[0]: a bucket leads back to the group itself, through one group or several",
+        ),
+        (
+            "  groups: ['group_id=1,type=all', 'group_id=1,type=all']\n",
+            "t.yaml:4: bridges[0].groups[1]: group 1 is taken by bridges[0].groups[0]; allowed: one that is not",
+        ),
+        (
+            "  groups: ['group_id=1,type=some']\n",
+            "t.yaml:4: bridges[0].groups[0]: byte 16: `type` takes all, select, indirect or fast_failover (ff); found \
+             `some`",
+        ),
+        (
+            "  meters: ['meter=1,kbps']\n",
+            "t.yaml:4: bridges[0].meters[0]: byte 12: what the meter does above which rate is missing; add \
+             bands=type=drop,rate=RATE",
+        ),
+        (
+            "  rules: ['actions=clone(group:7)']\n",
+            "t.yaml:4: bridges[0].rules[0]: group 7, which is not there, is wrong; allowed: the numbers of groups and \
+             meters of the bridge",
+        ),
+        (
+            "  rules: ['actions=meter:7']\n",
+            "t.yaml:4: bridges[0].rules[0]: meter 7, which is not there, is wrong; allowed: the numbers of groups and \
+             meters of the bridge",
+        ),
+        (
+            "  controller_rate_limit: {burst: 3}\n",
+            "t.yaml:4: bridges[0].controller_rate_limit.pps: is missing; allowed: a whole number from 1 to 10000000",
+        ),
+    ] {
+        assert_eq!(faults_of(&bridge_with(keys)), [fault], "{keys}");
+    }
+}
+
+#[test]
+fn mirrors_copy_between_ports_that_are_there() {
+    let config = good(&bridge_with(
+        "  fragments: nx-match\n  controller_rate_limit: {pps: 10}\n  mirrors:\n  \
+           - {name: m, select_src_port: [a, br0], select_vlan: [0, 5], output_port: b, snaplen: 100}\n  \
+           - {name: n, select_all: true, output_vlan: 7}\n",
+    ));
+    let bridge = &config.bridges[0];
+    assert_eq!(bridge.fragments, crate::ofproto::FragmentPolicy::NxMatch);
+    let rate = bridge.controller_rate.unwrap();
+    assert_eq!((rate.packets_per_s, rate.burst), (10, 10));
+    let [m, n] = &bridge.mirrors[..] else { panic!("two mirrors") };
+    assert_eq!(m.select_src_ports.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "br0"]);
+    assert_eq!(m.select_vlans, Some(VlanSet::from_iter([0, 5])));
+    assert_eq!((&m.output, m.snaplen), (&MirrorOutput::Port("b".into()), 100));
+    assert_eq!((&n.output, n.snaplen, n.select_all), (&MirrorOutput::Vlan(7), 0, true));
+    let mirror = |keys: &str| bridge_with(&format!("  mirrors: [{{{keys}}}]\n"));
+    for (keys, fault) in [
+        (
+            "select_all: true, output_vlan: 7",
+            "mirrors[0].name: is missing; allowed: 1 to 32 of a-z A-Z 0-9 - _ .",
+        ),
+        (
+            "name: m, output_vlan: 7",
+            "mirrors[0].select_all: is missing; allowed: true, or one of select_src_port, select_dst_port and select_vlan",
+        ),
+        (
+            "name: m, select_all: true",
+            "mirrors[0].output_port: is missing; allowed: the name of a port of the bridge, or output_vlan in its place",
+        ),
+        (
+            "name: m, select_all: true, output_port: c",
+            "mirrors[0].output_port: \"c\" is wrong; allowed: the name of a port of the bridge",
+        ),
+        (
+            "name: m, select_dst_port: [a, x], output_port: b",
+            "mirrors[0].select_dst_port[1]: \"x\" is wrong; allowed: the name of a port of the bridge",
+        ),
+        (
+            "name: m, select_src_port: [b], output_port: b",
+            "mirrors[0].output_port: can't be together with the same port among those selected; allowed: a port for the \
+             copies alone",
+        ),
+        (
+            "name: m, select_all: true, output_port: a, output_vlan: 3",
+            "mirrors[0].output_vlan: can't be together with output_port; allowed: one of the two",
+        ),
+    ] {
+        assert_eq!(faults_of(&mirror(keys)), [format!("t.yaml:4: bridges[0].{fault}")], "{keys}");
+    }
+}
+
+#[test]
+fn a_patch_has_two_ends_that_know_each_other() {
+    let patch = |ports: &str| {
+        format!(
+            "bridges:\n- {{name: br0, ports: [{ports}]}}\n- {{name: br1, ports: [{{name: z, type: patch, peer: y}}]}}\n"
+        )
+    };
+    let config = good(&patch("{name: y, type: patch, peer: z, vlan: {access: 5}}"));
+    assert_eq!(config.bridges[0].ports[0].netdev.kind, NetdevKind::Patch { peer: "z".into() });
+    let peer = |index: &str, found: &str, name: &str| {
+        format!(
+            "{index}: \"{found}\" is wrong; allowed: the name of another port of type patch, whose peer is \"{name}\""
+        )
+    };
+    let z_fault = peer("t.yaml:3: bridges[1].ports[0].peer", "y", "z");
+    assert_eq!(faults_of(&patch("{name: y, type: dummy}")), [z_fault.clone()]);
+    let y_fault = peer("t.yaml:2: bridges[0].ports[0].peer", "y", "y");
+    assert_eq!(faults_of(&patch("{name: y, type: patch, peer: y}")), [y_fault, z_fault.clone()]);
+    let fault = &faults_of(&patch("{name: y, type: patch, peer: z, mtu: 1500}"))[0];
+    assert_eq!(
+        fault,
+        "t.yaml:2: bridges[0].ports[0].mtu: can't be together with type: patch; allowed: in ports with a device"
+    );
+    assert!(faults_of(&patch("{name: y, type: patch}"))[0].contains("peer: is missing"));
+    assert!(faults_of(&patch("{name: y, type: tap, peer: z}"))[0].contains("in ports of type ring or patch"));
+}
+
+#[test]
+fn a_port_is_set_up_in_the_words_of_open_vswitch_too() {
+    let port = |keys: &str| format!("bridges: [{{name: br0, ports: [{{name: a, type: dummy{keys}}}]}}]");
+    let settings = |keys: &str| good(&port(keys)).bridges[0].ports[0].settings.clone();
+    let vlan = |keys: &str| settings(&format!(", vlan: {{{keys}}}")).vlan;
+    let list = |vlans: &[u16]| VlanSet::from_iter(vlans.iter().copied());
+    assert_eq!(vlan("tag: 5"), VlanMode::Access { tag: 5 });
+    assert_eq!(vlan("mode: access, tag: 5"), vlan("access: 5"));
+    assert_eq!(vlan("trunks: [0, 7]"), VlanMode::Trunk { allowed: list(&[0, 7]) });
+    assert_eq!(vlan("mode: trunk, trunks: [7]"), vlan("trunk: [7]"));
+    assert_eq!(vlan("mode: native-untagged, tag: 3, trunks: [7]"), vlan("trunk: [7], native: 3"));
+    assert_eq!(
+        vlan("mode: native-tagged, tag: 3"),
+        VlanMode::NativeTagged { tag: 3, allowed: VlanSet::all() }
+    );
+    let tunnel = VlanMode::Dot1qTunnel { tag: 3, customer: list(&[0, 9]) };
+    assert_eq!(vlan("mode: dot1q-tunnel, tag: 3, cvlans: [0, 9]"), tunnel);
+    let all = settings(
+        ", admin: down, disable: [receive, receive-stp, flood, forward, packet-in], stp: learning, \
+                        protected: true, priority_tags: if-nonzero",
+    );
+    let flags = crate::ofproto::PortFlags {
+        down: true,
+        no_receive: true,
+        no_receive_stp: true,
+        no_flood: true,
+        no_forward: true,
+        no_packet_in: true,
+    };
+    assert_eq!((all.flags, all.stp), (flags, crate::ofproto::StpState::Learning));
+    assert_eq!((all.protected, all.priority_tags), (true, crate::ofproto::PriorityTags::IfNonzero));
+    assert_eq!(
+        settings(""),
+        crate::ofproto::PortConfig { number: Some(OfPort(1)), ..crate::ofproto::PortConfig::new("a") }
+    );
+    for (keys, fault) in [
+        (
+            "mode: trunk, tag: 3",
+            "tag: can't be together with mode: trunk; allowed: tag in all modes but trunk, trunks in trunk and native \
+             modes, cvlans in dot1q-tunnel",
+        ),
+        ("mode: dot1q-tunnel", "tag: is missing; allowed: a VLAN id from 1 to 4094"),
+        (
+            "mode: access, tag: 3, access: 3",
+            "access: can't be together with mode, tag, trunks or cvlans; allowed: access, trunk and native alone",
+        ),
+        ("trunks: []", "trunks: an empty list is wrong; allowed: all, or a list of VLAN ids from 0 to 4095"),
+        (
+            "mode: nonsense",
+            "mode: \"nonsense\" is wrong; allowed: access, trunk, native-tagged, native-untagged or dot1q-tunnel",
+        ),
+    ] {
+        let found = faults_of(&port(&format!(", vlan: {{{keys}}}")));
+        assert_eq!(found, [format!("t.yaml:1: bridges[0].ports[0].vlan.{fault}")], "{keys}");
+    }
+    assert!(faults_of(&port(", disable: [flood, flood]"))[0].contains("flood is taken by"));
+    assert!(
+        faults_of(&port(", stp: off"))[0].contains("forwarding, learning, listening, blocking or disabled")
+    );
 }

@@ -4,8 +4,8 @@ use crate::datapath::IdlePolicy;
 use crate::dpif::PlacementRules;
 use crate::flow::OfPort;
 use crate::netdev::{MacAddress, NetdevConfig};
-use crate::ofproto::VlanMode;
-use crate::openflow::FlowMod;
+use crate::ofproto::{self, ControllerRate, FragmentPolicy, MirrorConfig};
+use crate::openflow::{FlowMod, GroupMod, MeterMod};
 use crate::sync::Nanos;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -118,10 +118,21 @@ pub struct BridgeConfig {
     /// The device of OpenFlow port LOCAL, if the bridge has its own interface on the host. The kind is
     /// [`Internal`](crate::netdev::NetdevKind::Internal).
     pub internal_port: Option<NetdevConfig>,
-    /// The rules that it starts with, in the order of the file; at least one.
+    /// What happens to IP fragments.
+    pub fragments: FragmentPolicy,
+    /// How many packets go to the controllers at most; none: no limit.
+    pub controller_rate: Option<ControllerRate>,
+    /// Its meters, as adds, in the order of the file; numbers are unique in the bridge.
+    pub meters: Vec<MeterMod>,
+    /// Its groups, as adds: each behind those that it names. Numbers are unique in the bridge.
+    pub groups: Vec<GroupMod>,
+    /// The rules that it starts with, in the order of the file; at least one. They name groups and meters of the
+    /// bridge only.
     pub rules: Vec<FlowMod>,
     /// Its ports, in the order of the file; names are unique in the switch, numbers in the bridge.
     pub ports: Vec<PortConfig>,
+    /// Its mirrors, in the order of the file: of ports of the bridge.
+    pub mirrors: Vec<MirrorConfig>,
     /// Its IPFIX exporter; at most [`EXPORTER_COUNT_MAX`](crate::datapath::EXPORTER_COUNT_MAX) bridges have one.
     pub ipfix: Option<IpfixConfig>,
 }
@@ -131,16 +142,22 @@ pub struct BridgeConfig {
 pub struct PortConfig {
     /// Its OpenFlow number: 1 to [`OfPort::MAX`].
     pub number: OfPort,
-    /// Its device; the port's name is the device's.
+    /// Its device; the port's name is the device's. One of kind [`Patch`](crate::netdev::NetdevKind::Patch) has a peer
+    /// of the same kind, whose peer it is.
     pub netdev: NetdevConfig,
-    /// Which VLANs NORMAL carries over it, and how; their ids are 1 to 4 094. A trunk of a list does not carry
-    /// VLAN 0, to which untagged packets belong where there is no native VLAN.
-    pub vlan: VlanMode,
-    /// Whether it is to work: otherwise it is there, and nothing passes it.
-    pub is_admin_up: bool,
+    /// What it is to its bridge, its name and number among it. A trunk of a list does not carry VLAN 0, to which
+    /// untagged packets belong where there is no native VLAN, unless the list says so.
+    pub settings: ofproto::PortConfig,
     /// The cores whose workers are to poll its receive queues, by queue: those of the device's queues that the file
     /// asks for. There need be no worker on such a core.
     pub rx_affinity: BTreeMap<u16, u16>,
+}
+
+impl PortConfig {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.netdev.name
+    }
 }
 
 /// A bridge's IPFIX exporter.

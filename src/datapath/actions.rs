@@ -3,27 +3,36 @@
 //! Hot. An [`Executor`] holds all that a program may touch: transmit buffers, flow caches, upcalls that wait to
 //! be sent, a random generator for samples. Every way out of [`Executor::run`] accounts for the packet: it is
 //! transmitted, handed up, or counted under a [`DropReason`]; so are copies, each of which is counted when made.
+//!
+//! # Round again
+//! A packet that is looked up again ([`Op::Recirc`]) is carried to its end before the next one, and before what follows
+//! the clone that it is in: so what leaves by a port is in the order of the actions, and order within a flow holds. It
+//! is a look-up of one packet, without the batch that hides memory's latency; the caches are the same. A program runs
+//! in a loop that goes on with the next program, so only clones and samples use the stack:
+//! [`RECIRCULATION_DEPTH_MAX`] times [`ACTION_DEPTH_MAX`](crate::dpif::ACTION_DEPTH_MAX) frames at most, some 60 KiB.
 
+use super::buckets::Slot;
+use super::classifier::Classifier;
+use super::emc::Emc;
 use super::link::{Garbage, Link, bump};
 use super::megaflow::Megaflow;
+use super::meter::SharedMeter;
 use super::metering::{FlowCache, Observation};
 use super::program::{Op, Program};
 use super::tx::{TxPorts, Unsent};
 use crate::dpif::{
-    DropReason, ExporterId, FlowEndReason, ObservationDirection, UPCALL_PACKETS_MAX, Upcall, UpcallKind,
-    UserspaceCookie, WorkerId,
+    DropReason, ExporterId, FlowEndReason, METER_COUNT_MAX, MeterId, MeterVerdict, ObservationDirection,
+    RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX, UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall,
+    UpcallKind, UserspaceCookie, WorkerId,
 };
 use crate::flow::extract::{PacketLayout, extract_packet, ip_payload_octets};
+use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, FlowKey};
-use crate::packet::{BURST_LEN_MAX, Packet, edit, offload};
+use crate::packet::{HeadersMut, NoBuffer, Packet, edit, offload};
 use crate::sync::Nanos;
 use crate::sync::primitive::Ordering;
 use arrayvec::ArrayVec;
 use std::sync::Arc;
-
-/// Upcalls that may wait for the end of a burst: each of its packets once as a miss, and once more by a
-/// `userspace` action. When more come, those that wait are sent first.
-const UPCALLS_WAITING_MAX: usize = 2 * BURST_LEN_MAX;
 
 /// Exporters that one datapath can meter for, and changes of them that may be under way.
 pub const EXPORTER_COUNT_MAX: usize = 64;
@@ -50,6 +59,10 @@ pub(super) struct Executor {
     link: Arc<Link>,
     pub(super) tx: TxPorts,
     upcalls: ArrayVec<Upcall, UPCALLS_WAITING_MAX>,
+    /// By their numbers; shared with all other workers.
+    meters: Box<[Option<Arc<SharedMeter>>]>,
+    /// Times that copies of the packet under way have been looked up again.
+    recirculations: u16,
     metering: ArrayVec<FlowCache, EXPORTER_COUNT_MAX>,
     /// Caches of exporters that are gone or changed, until all their records are out.
     finishing: ArrayVec<FlowCache, EXPORTER_COUNT_MAX>,
@@ -61,15 +74,49 @@ pub(super) struct Executor {
     random: u64,
 }
 
+/// Where a packet that goes round again is looked up. Programs borrow the classifier that they are in.
+pub(super) struct Tables<'a> {
+    pub(super) classifier: &'a Classifier,
+    pub(super) emc: &'a mut Emc,
+}
+
 /// A packet on its way through a program.
+#[derive(Clone, Copy)]
 struct Run<'a> {
-    key: &'a FlowKey,
+    /// Its key when it came.
+    first_key: &'a FlowKey,
+    /// Its key when it was last looked up again.
+    next_key: Option<FlowKey>,
     layout: PacketLayout,
     now: Nanos,
-    /// Whether the packet still is as its key says.
+    /// What travels with it, as it is now.
+    mark: u32,
+    hash: u32,
+    /// Times that it was looked up again.
+    depth: u8,
+    /// Whether the packet still is as its key says, mark and hash aside.
     is_unchanged: bool,
     /// Whether it has gone somewhere already: every further use is of a copy.
     is_used: bool,
+}
+
+impl Run<'_> {
+    /// The key that it was last looked up by.
+    #[inline]
+    fn key(&self) -> &FlowKey {
+        self.next_key.as_ref().unwrap_or(self.first_key)
+    }
+
+    /// The key of the packet as it is now.
+    fn key_now(&self, packet: &Packet) -> FlowKey {
+        let mut key = *self.key();
+        if !self.is_unchanged {
+            extract_packet(packet, self.first_key.in_port, &mut key);
+            key.recirc_id = self.key().recirc_id;
+        }
+        (key.pkt_mark, key.dp_hash) = (self.mark, self.hash);
+        key
+    }
 }
 
 impl Executor {
@@ -79,6 +126,8 @@ impl Executor {
             link,
             tx: TxPorts::new(),
             upcalls: ArrayVec::new(),
+            meters: (0..METER_COUNT_MAX).map(|_| None).collect(),
+            recirculations: 0,
             metering: ArrayVec::new(),
             finishing: ArrayVec::new(),
             metered_before: 0,
@@ -98,102 +147,144 @@ impl Executor {
 
     /// Runs a megaflow's program on a packet. `key` is the packet's as extracted, `layout` where its headers are.
     #[inline(always)]
-    pub(super) fn run_megaflow(
+    pub(super) fn run_megaflow<'a>(
         &mut self,
-        megaflow: &Megaflow,
+        tables: &mut Tables<'a>,
+        megaflow: &'a Megaflow,
         packet: Packet,
-        key: &FlowKey,
-        layout: PacketLayout,
+        (key, layout): (&FlowKey, PacketLayout),
         now: Nanos,
     ) {
         // By far the commonest program needs no state at all.
         if megaflow.sole_output != DpPort::NONE {
             return self.output(megaflow.sole_output, packet, key.in_port);
         }
-        self.run(&megaflow.program, packet, key, layout, now);
+        self.run(tables, &megaflow.program, packet, (key, layout), now);
     }
 
     /// Runs a program on a packet. `key` and `layout` as for [`Executor::run_megaflow`].
-    pub(super) fn run(
+    pub(super) fn run<'a>(
         &mut self,
-        program: &Program,
+        tables: &mut Tables<'a>,
+        program: &'a Program,
         packet: Packet,
-        key: &FlowKey,
-        layout: PacketLayout,
+        (key, layout): (&FlowKey, PacketLayout),
         now: Nanos,
     ) {
-        let mut run = Run { key, layout, now, is_unchanged: true, is_used: false };
-        self.run_ops(&program.ops, packet, &mut run);
+        self.recirculations = 0;
+        let mut run = Run {
+            first_key: key,
+            next_key: None,
+            layout,
+            now,
+            mark: key.pkt_mark,
+            hash: key.dp_hash,
+            depth: 0,
+            is_unchanged: true,
+            is_used: false,
+        };
+        self.run_ops(tables, &program.ops, packet, &mut run);
     }
 
-    fn run_ops(&mut self, ops: &[Op], mut packet: Packet, run: &mut Run<'_>) {
-        let in_port = run.key.in_port;
-        for op in ops {
-            match op {
-                Op::Output(port) => {
-                    self.use_packet(run);
-                    return self.output(*port, packet, in_port);
-                }
-                Op::OutputCopy(port) => {
-                    self.use_packet(run);
-                    self.output_copy(*port, &mut packet, in_port);
-                }
-                Op::End => {
-                    if !run.is_used {
-                        self.drop_packet(in_port, DropReason::Rule);
+    fn run_ops<'a>(
+        &mut self,
+        tables: &mut Tables<'a>,
+        mut ops: &'a [Op],
+        mut packet: Packet,
+        run: &mut Run<'_>,
+    ) {
+        let in_port = run.first_key.in_port;
+        'list: loop {
+            for op in ops {
+                match op {
+                    Op::Output(port) => {
+                        self.use_packet(run);
+                        return self.output(*port, packet, in_port);
                     }
-                    return;
-                }
-                Op::Drop(reason) => return self.end_badly(*reason, run),
-                Op::Set { field, value, mask } => {
-                    let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
-                    edit::set_field(&mut headers, &run.layout, *field, *value, *mask);
-                    run.is_unchanged = false;
-                }
-                Op::PushVlan { tpid, tci } => {
-                    let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
-                    if edit::push_vlan(&mut headers, &mut run.layout, *tpid, *tci).is_err() {
-                        return self.end_badly(DropReason::NoHeadroom, run);
+                    Op::OutputCopy(port) => {
+                        self.use_packet(run);
+                        self.output_copy(*port, &mut packet, usize::MAX, in_port);
                     }
-                    run.is_unchanged = false;
-                }
-                Op::PopVlan => {
-                    let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
-                    edit::pop_vlan(&mut headers, &mut run.layout);
-                    run.is_unchanged = false;
-                }
-                Op::DecTtl { to_controller } => {
-                    let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
-                    if edit::dec_ttl(&mut headers, &run.layout).is_err() {
-                        return match to_controller {
-                            Some(cookie) => {
-                                self.use_packet(run);
-                                self.hand_up(*cookie, packet, run);
-                            }
-                            None => self.end_badly(DropReason::TtlExpired, run),
-                        };
+                    Op::End => {
+                        if !run.is_used {
+                            self.drop_packet(in_port, DropReason::Rule);
+                        }
+                        return;
                     }
-                    run.is_unchanged = false;
-                }
-                Op::Meter { exporter, direction, egress } => {
-                    self.meter(*exporter, *direction, *egress, &packet, run);
-                }
-                Op::Sample { probability, ops } => self.sample(*probability, ops, &packet, run),
-                Op::Userspace(cookie) => {
-                    self.use_packet(run);
-                    return self.hand_up(*cookie, packet, run);
-                }
-                Op::UserspaceCopy(cookie) => {
-                    self.use_packet(run);
-                    if let Some(copy) = self.copy(&packet, in_port) {
-                        self.hand_up(*cookie, copy, run);
+                    Op::Drop(reason) => return self.end_badly(*reason, run),
+                    Op::DecTtl { to_controller } => {
+                        let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
+                        if edit::dec_ttl(&mut headers, &run.layout).is_err() {
+                            return self.end_of_ttl(*to_controller, packet, run);
+                        }
+                        run.is_unchanged = false;
+                    }
+                    Op::Observe { exporter, direction, egress } => {
+                        self.observe(*exporter, *direction, *egress, &packet, run);
+                    }
+                    Op::Sample { probability, ops } => {
+                        self.sample(tables, *probability, ops, &packet, run);
+                    }
+                    Op::CloneCopy(ops) => {
+                        self.use_packet(run);
+                        self.run_on_copy(tables, ops, &packet, run);
+                    }
+                    Op::Clone(nested) => {
+                        self.use_packet(run);
+                        run.is_used = false;
+                        ops = nested;
+                        continue 'list;
+                    }
+                    Op::CheckPktLen { len, greater, less_equal } => {
+                        ops = if packet.size() > usize::from(*len) { greater } else { less_equal };
+                        continue 'list;
+                    }
+                    Op::Recirc(recirc_id) => {
+                        let Some(found) = self.look_up_again(tables, *recirc_id, packet, run) else { return };
+                        (packet, ops) = found;
+                        continue 'list;
+                    }
+                    Op::Meter(id) => {
+                        if let Err(reason) = self.meter(*id, &mut packet, run) {
+                            return self.end_badly(reason, run);
+                        }
+                    }
+                    Op::Userspace { cookie, size } => {
+                        self.use_packet(run);
+                        return self.hand_up(*cookie, packet, *size, run);
+                    }
+                    Op::UserspaceCopy { cookie, size } => {
+                        self.use_packet(run);
+                        if let Some(copy) = self.copy(&packet, in_port) {
+                            self.hand_up(*cookie, copy, *size, run);
+                        }
+                    }
+                    Op::OutputTrunc { port, size } => {
+                        self.use_packet(run);
+                        if cut(&mut packet, *size).is_err() {
+                            return self.drop_packet(in_port, DropReason::NoBuffer);
+                        }
+                        return self.output(*port, packet, in_port);
+                    }
+                    Op::OutputCopyTrunc { port, size } => {
+                        self.use_packet(run);
+                        self.output_copy(*port, &mut packet, *size, in_port);
+                    }
+                    Op::SetMark { value, mask } => run.mark = run.mark & !mask | value,
+                    Op::Hash { basis, symmetric } => run.hash = hash(&packet, *basis, *symmetric, run),
+                    change => {
+                        let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
+                        if !change_packet(change, &mut headers, &mut run.layout) {
+                            return self.end_badly(DropReason::NoHeadroom, run);
+                        }
+                        run.is_unchanged = false;
                     }
                 }
             }
+            // Compilation ends every program with an operation that takes the packet.
+            debug_assert!(false, "a program let its packet fall");
+            return self.drop_packet(in_port, DropReason::Rule);
         }
-        // Compilation ends every program with an operation that takes the packet.
-        debug_assert!(false, "a program let its packet fall");
-        self.drop_packet(in_port, DropReason::Rule);
     }
 
     #[inline(always)]
@@ -207,13 +298,17 @@ impl Executor {
         }
     }
 
-    fn output_copy(&mut self, port: DpPort, packet: &mut Packet, in_port: DpPort) {
+    /// Sends a copy of the first `size` bytes.
+    fn output_copy(&mut self, port: DpPort, packet: &mut Packet, size: usize, in_port: DpPort) {
         let Some(tx) = self.tx.get_mut(port) else { return self.drop_packet(in_port, DropReason::PortGone) };
-        if !tx.takes(packet.size()) {
+        if !tx.takes(packet.size().min(size)) {
             return self.drop_packet(port, DropReason::TooLarge);
         }
         match tx.queue.copy_packet(packet) {
-            Some(copy) => self.output(port, copy, in_port),
+            Some(mut copy) => match cut(&mut copy, size) {
+                Ok(()) => self.output(port, copy, in_port),
+                Err(NoBuffer) => self.drop_packet(in_port, DropReason::NoBuffer),
+            },
             None => self.drop_packet(in_port, DropReason::NoBuffer),
         }
     }
@@ -226,14 +321,14 @@ impl Executor {
     /// The packet goes somewhere: itself the first time, as one more packet after that.
     #[inline]
     fn use_packet(&self, run: &mut Run<'_>) {
-        bump(&self.link.port(run.key.in_port).copies, run.is_used.into());
+        bump(&self.link.port(run.first_key.in_port).copies, run.is_used.into());
         run.is_used = true;
     }
 
     /// The packet dies.
     fn end_badly(&self, reason: DropReason, run: &mut Run<'_>) {
         self.use_packet(run);
-        self.drop_packet(run.key.in_port, reason);
+        self.drop_packet(run.first_key.in_port, reason);
     }
 
     /// The packet shares its bytes with one that is still to be sent, and cannot be changed.
@@ -251,7 +346,27 @@ impl Executor {
         copy
     }
 
-    fn sample(&mut self, probability: u32, ops: &[Op], packet: &Packet, run: &Run<'_>) {
+    /// A packet whose TTL has run out: to the controller, or dead.
+    #[cold]
+    fn end_of_ttl(&mut self, to_controller: Option<UserspaceCookie>, packet: Packet, run: &mut Run<'_>) {
+        match to_controller {
+            Some(cookie) => {
+                self.use_packet(run);
+                self.hand_up(cookie, packet, usize::MAX, run);
+            }
+            None => self.end_badly(DropReason::TtlExpired, run),
+        }
+    }
+
+    #[inline(never)]
+    fn sample<'a>(
+        &mut self,
+        tables: &mut Tables<'a>,
+        probability: u32,
+        ops: &'a [Op],
+        packet: &Packet,
+        run: &Run<'_>,
+    ) {
         // Xorshift64 (Marsaglia 2003): good enough to thin out, and one register.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -259,17 +374,99 @@ impl Executor {
         if (self.random >> 32) as u32 > probability {
             return;
         }
-        let mut nested = Run { is_used: false, ..*run };
-        if let [Op::Meter { exporter, direction, egress }] = ops {
-            return self.meter(*exporter, *direction, *egress, packet, &nested);
+        if let [Op::Observe { exporter, direction, egress }] = ops {
+            return self.observe(*exporter, *direction, *egress, packet, run);
         }
-        bump(&self.link.port(run.key.in_port).copies, 1);
-        if let Some(copy) = self.copy(packet, run.key.in_port) {
-            self.run_ops(ops, copy, &mut nested);
+        bump(&self.link.port(run.first_key.in_port).copies, 1);
+        self.run_on_copy(tables, ops, packet, run);
+    }
+
+    /// Runs operations on a copy; what they do to it stays there.
+    #[inline(never)]
+    fn run_on_copy<'a>(&mut self, tables: &mut Tables<'a>, ops: &'a [Op], packet: &Packet, run: &Run<'_>) {
+        if let Some(copy) = self.copy(packet, run.first_key.in_port) {
+            self.run_ops(tables, ops, copy, &mut Run { is_used: false, ..*run });
         }
     }
 
-    fn meter(
+    /// Looks a packet up again as it is now: the packet, and what to do with it. None if it went up, or is dead.
+    #[inline(never)]
+    fn look_up_again<'a>(
+        &mut self,
+        tables: &mut Tables<'a>,
+        recirc_id: u32,
+        packet: Packet,
+        run: &mut Run<'_>,
+    ) -> Option<(Packet, &'a [Op])> {
+        self.use_packet(run);
+        if run.depth == RECIRCULATION_DEPTH_MAX || self.recirculations == RECIRCULATION_COUNT_MAX {
+            self.drop_packet(run.first_key.in_port, DropReason::RecirculationLimit);
+            return None;
+        }
+        run.depth += 1;
+        self.recirculations += 1;
+        let mut key = *run.key();
+        if !run.is_unchanged {
+            run.layout = extract_packet(&packet, run.first_key.in_port, &mut key);
+        }
+        (key.recirc_id, key.pkt_mark, key.dp_hash) = (recirc_id, run.mark, run.hash);
+        bump(&self.link.counters.recirculations, 1);
+        let Some(megaflow) = self.look_up(tables, &key).and_then(|slot| tables.classifier.get(slot)) else {
+            self.upcall(UpcallKind::Miss, &key, packet);
+            return None;
+        };
+        megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, run.now);
+        (run.next_key, run.is_unchanged, run.is_used) = (Some(key), true, false);
+        Some((packet, &megaflow.program.ops))
+    }
+
+    /// Finds the megaflow of one packet, as the worker does for a burst of them.
+    fn look_up(&mut self, tables: &mut Tables<'_>, key: &FlowKey) -> Option<Slot> {
+        let counters = &self.link.counters;
+        let words = key.words();
+        let hash = tables.classifier.union().hash(words, self.seed);
+        let known = tables.emc.candidates(hash).find(|&slot| tables.classifier.covers(slot, words));
+        if known.is_some() {
+            bump(&counters.emc_hits, 1);
+            return known;
+        }
+        let lookup = tables.classifier.lookup(words);
+        bump(&counters.megaflow_probes, lookup.probes.into());
+        match lookup.slot {
+            Some(slot) => {
+                bump(&counters.megaflow_hits, 1);
+                tables.emc.insert(hash, slot);
+                counters.emc_entries.store(tables.emc.len(), Ordering::Relaxed);
+            }
+            None => bump(&counters.misses, 1),
+        }
+        lookup.slot
+    }
+
+    /// Holds a packet to a meter; an error if it is to die.
+    #[inline(never)]
+    fn meter(&mut self, id: MeterId, packet: &mut Packet, run: &mut Run<'_>) -> Result<(), DropReason> {
+        let Some(Some(meter)) = self.meters.get(id.0 as usize) else { return Ok(()) };
+        match meter.offer(run.now, packet.size()) {
+            MeterVerdict::Pass => {}
+            MeterVerdict::Drop => return Err(DropReason::Meter),
+            MeterVerdict::Remark { prec_level } => {
+                let mut headers = packet.headers_mut().map_err(|NoBuffer| DropReason::NoBuffer)?;
+                run.is_unchanged &= !edit::remark_dscp(&mut headers, &run.layout, prec_level);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a meter in another's place, or takes it away.
+    pub(super) fn set_meter(&mut self, id: MeterId, meter: Option<Arc<SharedMeter>>) {
+        let Some(place) = self.meters.get_mut(id.0 as usize) else { return };
+        if let Some(old) = std::mem::replace(place, meter) {
+            self.link.discard(Garbage::Meter(old));
+        }
+    }
+
+    fn observe(
         &mut self,
         exporter: ExporterId,
         direction: ObservationDirection,
@@ -284,9 +481,9 @@ impl Executor {
         let octets = ip_payload_octets(packet.data(), packet.size(), &run.layout).unwrap_or(frame_size);
         let mut changed = FlowKey::ZERO;
         let key = if run.is_unchanged {
-            run.key
+            run.key()
         } else {
-            extract_packet(packet, run.key.in_port, &mut changed);
+            extract_packet(packet, run.first_key.in_port, &mut changed);
             &changed
         };
         let observation = Observation { direction, egress, octets, frame_size, tcp_flags: key.tcp_flags };
@@ -294,15 +491,15 @@ impl Executor {
         metering.observe(key, observation, run.now, &mut |record| link.records.push(record).is_ok());
     }
 
-    /// Hands a packet up for good, or for a slow path that sends it back.
-    fn hand_up(&mut self, cookie: UserspaceCookie, packet: Packet, run: &Run<'_>) {
-        let kind = UpcallKind::Userspace(cookie);
-        if run.is_unchanged {
-            return self.upcall(kind, run.key, packet);
+    /// Hands the first `size` bytes of a packet up for good, or for a slow path that sends it back.
+    #[inline(never)]
+    fn hand_up(&mut self, cookie: UserspaceCookie, mut packet: Packet, size: usize, run: &Run<'_>) {
+        // The key tells of all of the packet: what was cut off may be what the control thread has to know.
+        let key = run.key_now(&packet);
+        if cut(&mut packet, size).is_err() {
+            return self.drop_packet(run.first_key.in_port, DropReason::NoBuffer);
         }
-        let mut key = FlowKey::ZERO;
-        extract_packet(&packet, run.key.in_port, &mut key);
-        self.upcall(kind, &key, packet);
+        self.upcall(UpcallKind::Userspace(cookie), &key, packet);
     }
 
     /// Lets a packet wait for the end of the burst; those with the same key and reason share a message.
@@ -471,4 +668,56 @@ impl Executor {
         }
         self.metering.is_empty()
     }
+}
+
+/// The hash of a packet's five-tuple.
+#[inline(never)]
+fn hash(packet: &Packet, basis: u32, symmetric: bool, run: &Run<'_>) -> u32 {
+    if run.is_unchanged {
+        return five_tuple(run.key(), basis, symmetric);
+    }
+    let mut key = FlowKey::ZERO;
+    extract_packet(packet, run.first_key.in_port, &mut key);
+    five_tuple(&key, basis, symmetric)
+}
+
+/// Cuts a packet to its first `size` bytes. A checksum that its sender left to a device is completed before: nobody
+/// could do it after.
+#[inline]
+fn cut(packet: &mut Packet, size: usize) -> Result<(), NoBuffer> {
+    if packet.size() > size {
+        offload::complete_checksum(packet)?;
+        packet.truncate(size);
+    }
+    Ok(())
+}
+
+/// Carries out an operation that only changes the packet; false if there is no room before it for a header.
+#[inline]
+fn change_packet(op: &Op, packet: &mut HeadersMut<'_>, layout: &mut PacketLayout) -> bool {
+    match op {
+        Op::Set { field, value, mask } => {
+            edit::set_field(packet, layout, *field, *value, *mask);
+        }
+        Op::PushVlan { tpid, tci } => return edit::push_vlan(packet, layout, *tpid, *tci).is_ok(),
+        Op::PopVlan => {
+            edit::pop_vlan(packet, layout);
+        }
+        Op::PushMpls { eth_type, lse } => return edit::push_mpls(packet, layout, *eth_type, *lse).is_ok(),
+        Op::PopMpls { eth_type } => {
+            edit::pop_mpls(packet, layout, *eth_type);
+        }
+        Op::CopyTtlOut => {
+            edit::copy_ttl_out(packet, layout);
+        }
+        Op::CopyTtlIn => {
+            edit::copy_ttl_in(packet, layout);
+        }
+        Op::PushPbb { itag } => return edit::push_pbb(packet, layout, *itag).is_ok(),
+        Op::PopPbb => {
+            edit::pop_pbb(packet, layout);
+        }
+        _ => debug_assert!(false, "not a change of the packet: {op:?}"),
+    }
+    true
 }

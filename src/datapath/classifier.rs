@@ -24,6 +24,7 @@ use super::buckets::{BUCKET_WAYS, Bucket, NO_SLOT, Slot, SparseMask, signature};
 use super::megaflow::Megaflow;
 use super::prefetch::prefetch;
 use crate::flow::{FLOW_KEY_WORDS, FlowMask};
+use std::cell::Cell;
 
 /// Mask classes of one worker. 128 probes of ~20 ns are 2.5 us: the most that one packet can cost here.
 pub(super) const CLASS_COUNT_MAX: usize = 128;
@@ -44,8 +45,9 @@ struct Class {
     full_mask: FlowMask,
     seed: u64,
     megaflow_count: u32,
-    /// Hits since the order was last made.
-    hits: u64,
+    /// Hits since the order was last made. A cell, as all that a look-up writes: programs that run look up too, and they
+    /// borrow the classifier that they are in.
+    hits: Cell<u64>,
 }
 
 /// The classifier of one worker.
@@ -60,7 +62,7 @@ pub(super) struct Classifier {
     /// The union of the masks of all classes in use.
     union: SparseMask,
     seed: u64,
-    lookups_until_reorder: u64,
+    lookups_until_reorder: Cell<u64>,
     len: u64,
 }
 
@@ -85,7 +87,7 @@ impl Classifier {
             order: arrayvec::ArrayVec::new(),
             union: SparseMask::default(),
             seed,
-            lookups_until_reorder: REORDER_INTERVAL,
+            lookups_until_reorder: Cell::new(REORDER_INTERVAL),
             len: 0,
         }
     }
@@ -98,6 +100,11 @@ impl Classifier {
 
     /// The megaflow in a slot.
     #[inline(always)]
+    pub(super) fn get(&self, slot: Slot) -> Option<&Megaflow> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// The megaflow in a slot, to change.
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Megaflow> {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
@@ -131,16 +138,13 @@ impl Classifier {
     }
 
     /// Finds a megaflow that covers the packet.
-    pub(super) fn lookup(&mut self, key: &[u64; FLOW_KEY_WORDS]) -> Lookup {
-        self.lookups_until_reorder -= 1;
-        if self.lookups_until_reorder == 0 {
-            self.reorder();
-        }
+    pub(super) fn lookup(&self, key: &[u64; FLOW_KEY_WORDS]) -> Lookup {
+        self.lookups_until_reorder.set(self.lookups_until_reorder.get().saturating_sub(1));
         for (probed, &class_id) in self.order.iter().enumerate() {
             let class = &self.classes[usize::from(class_id)];
             let hash = class.mask.hash(key, class.seed);
             if let Some(slot) = self.find(hash, class_id, key) {
-                self.classes[usize::from(class_id)].hits += 1;
+                class.hits.set(class.hits.get() + 1);
                 return Lookup { slot: Some(slot), probes: probed as u32 + 1 };
             }
         }
@@ -321,7 +325,13 @@ impl Classifier {
             debug_assert_eq!(class.full_mask, *mask, "a class has one mask while it is in use");
             return;
         }
-        *class = Class { mask: SparseMask::new(mask), full_mask: *mask, seed, megaflow_count: 1, hits: 0 };
+        *class = Class {
+            mask: SparseMask::new(mask),
+            full_mask: *mask,
+            seed,
+            megaflow_count: 1,
+            hits: Cell::new(0),
+        };
         self.order.push(id);
         self.unite();
     }
@@ -343,14 +353,22 @@ impl Classifier {
         self.union = SparseMask::new(&union);
     }
 
+    /// After so many look-ups, puts the classes in order anew: between bursts, when no program runs.
+    #[inline]
+    pub(super) fn reorder_if_due(&mut self) {
+        if self.lookups_until_reorder.get() == 0 {
+            self.reorder();
+        }
+    }
+
     /// Puts the classes that hit most first. Halving the old counts lets the order follow the traffic.
     #[cold]
     fn reorder(&mut self) {
-        self.lookups_until_reorder = REORDER_INTERVAL;
+        self.lookups_until_reorder.set(REORDER_INTERVAL);
         let classes = &mut self.classes;
-        self.order.sort_unstable_by_key(|&id| std::cmp::Reverse(classes[usize::from(id)].hits));
+        self.order.sort_unstable_by_key(|&id| std::cmp::Reverse(classes[usize::from(id)].hits.get()));
         for class in classes {
-            class.hits /= 2;
+            class.hits.set(class.hits.get() / 2);
         }
     }
 

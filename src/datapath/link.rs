@@ -14,11 +14,12 @@
 use super::actions::EXPORTER_COUNT_MAX;
 use super::exchange::{CommandRing, QueueName, Quota};
 use super::megaflow::Megaflow;
+use super::meter::SharedMeter;
 use super::metering::FlowCache;
 use super::program::Program;
 use super::shared_tx::{Shared, SharedTxQueue};
 use super::tx::TxPort;
-use crate::dpif::{DropReason, ExporterId, FlowRecord, PORT_COUNT_MAX, PortStats, Upcall};
+use crate::dpif::{DropReason, ExporterId, FlowRecord, MeterId, PORT_COUNT_MAX, PortStats, Upcall};
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::RxQueue;
 use crate::packet::Packet;
@@ -68,15 +69,17 @@ pub(super) enum Command {
     /// Install a megaflow in an empty slot, then run it on the packets that waited for it.
     Install(Box<Install>),
     /// Run a megaflow that was just installed on more packets that waited for it; `program`, if it is not there.
-    RunWaiting { slot: u32, program: Box<Program>, packets: Packets },
+    RunWaiting { slot: u32, program: Box<Program>, packets: Packets, has_more: bool },
     /// Give a megaflow another program.
     Modify { slot: u32, program: Box<Program> },
     /// Remove a megaflow.
     Remove { slot: u32 },
     /// Run a program on packets.
-    Execute { program: Box<Program>, packets: Packets },
+    Execute { program: Box<Program>, packets: Packets, has_more: bool },
     /// Finish the records of the exporters in `remove`, and meter for those in `add` from now on.
     SetMetering { remove: Vec<ExporterId>, add: Vec<FlowCache> },
+    /// Hold packets that name this meter to it from now on, or to none.
+    SetMeter { id: MeterId, meter: Option<Arc<SharedMeter>> },
 }
 
 /// A receive queue in a worker's hands, and what it counts there.
@@ -96,7 +99,7 @@ impl Command {
             Command::Install(install) => {
                 install.megaflow.as_ref().map_or(0, |megaflow| of(&megaflow.program, &install.packets))
             }
-            Command::RunWaiting { program, packets, .. } | Command::Execute { program, packets } => {
+            Command::RunWaiting { program, packets, .. } | Command::Execute { program, packets, .. } => {
                 of(program, packets)
             }
             _ => 0,
@@ -117,6 +120,9 @@ pub(super) struct Install {
     pub(super) megaflow: Option<Megaflow>,
     pub(super) mask: FlowMask,
     pub(super) packets: Packets,
+    /// Whether the next command has more packets of the same request: upcalls wait for those, so that packets with one
+    /// key share a message, however a request is cut up.
+    pub(super) has_more: bool,
 }
 
 /// Memory on its way back to the thread that allocated it. Never looked into.
@@ -133,6 +139,7 @@ pub(super) enum Garbage {
     Exporters(Vec<ExporterId>),
     Metering(Vec<FlowCache>),
     FlowCache(FlowCache),
+    Meter(Arc<SharedMeter>),
 }
 
 /// The rings and counters of one worker. One side is the control thread's, the other the worker's.
@@ -233,6 +240,7 @@ pub(super) struct WorkerCounters {
     pub(super) emc_hits: AtomicU64,
     pub(super) megaflow_hits: AtomicU64,
     pub(super) misses: AtomicU64,
+    pub(super) recirculations: AtomicU64,
     pub(super) megaflow_probes: AtomicU64,
     pub(super) upcalls: AtomicU64,
     pub(super) upcalls_lost: AtomicU64,

@@ -6,13 +6,14 @@ use crate::dpif::MegaflowStats;
 use crate::flow::{DpPort, FlowKey};
 use crate::sync::Nanos;
 use crate::sync::primitive::{AtomicU16, AtomicU64, Ordering};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Marks a megaflow that no packet of the burst has met yet.
 pub(super) const NOT_IN_BURST: u8 = u8::MAX;
 
 /// An installed megaflow. What a hit needs stands first: up to the fifth word of the key (port, type, IPv4
-/// five-tuple, destination address) it is one cache line.
+/// five-tuple, destination address) it is one cache line; all of it is three.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Megaflow {
@@ -23,7 +24,7 @@ pub(super) struct Megaflow {
     /// Its mask, by number.
     pub(super) class: ClassId,
     /// Its place among the megaflows that the burst under way has met, or [`NOT_IN_BURST`].
-    pub(super) burst_index: u8,
+    pub(super) burst_index: Cell<u8>,
     /// The port, if sending to one is all that the program does; else [`DpPort::NONE`]. Here so that such a hit,
     /// by far the commonest, need not wait for the program: two lines, one after the other.
     pub(super) sole_output: DpPort,
@@ -40,7 +41,7 @@ impl Megaflow {
         key: FlowKey,
     ) -> Megaflow {
         let sole_output = program.sole_output();
-        Megaflow { program, counters, class, burst_index: NOT_IN_BURST, sole_output, key }
+        Megaflow { program, counters, class, burst_index: Cell::new(NOT_IN_BURST), sole_output, key }
     }
 
     /// Gives it another program; returns the old one.

@@ -32,6 +32,7 @@ mod emc;
 mod exchange;
 mod link;
 mod megaflow;
+mod meter;
 pub mod metering;
 mod prefetch;
 mod program;
@@ -47,9 +48,9 @@ pub use actions::EXPORTER_COUNT_MAX;
 pub use thread::{IdlePolicy, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread};
 
 use crate::dpif::{
-    Actions, Dpif, DpifError, Execute, FlowPut, FlowRecord, MegaflowId, MegaflowInfo, MegaflowStats,
-    MeteringConfig, PORT_COUNT_MAX, PlacementRules, PortStats, RetiredMegaflow, RxQueueStats, Upcall,
-    WorkerId, WorkerStats,
+    Actions, Dpif, DpifError, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId, MegaflowInfo,
+    MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig, PORT_COUNT_MAX, PlacementRules,
+    PortStats, RetiredMegaflow, RxQueueStats, Upcall, WorkerId, WorkerStats,
 };
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::Netdev;
@@ -61,6 +62,7 @@ use classifier::ClassId;
 pub use link::upcall_quota;
 use link::{Command, Install, packets_per_command};
 use megaflow::{Megaflow, MegaflowCounters};
+use meter::SharedMeter;
 use metering::FlowCache;
 use program::Program;
 use std::collections::BTreeMap;
@@ -125,6 +127,8 @@ pub struct Datapath {
     megaflows: BTreeMap<MegaflowId, Installed>,
     next_megaflow: u64,
     metering: Vec<MeteringConfig>,
+    /// The meters there are, as every worker has them.
+    meters: BTreeMap<MeterId, Arc<SharedMeter>>,
     /// Worker that is asked first for upcalls and records, so that none is always last.
     next_worker: usize,
     /// When loads are measured next, and how often they were since queues were last looked at.
@@ -171,6 +175,7 @@ impl Datapath {
             megaflows: BTreeMap::new(),
             next_megaflow: 0,
             metering: Vec::new(),
+            meters: BTreeMap::new(),
             next_worker: 0,
             next_measurement: Nanos(0),
             measurements: 0,
@@ -283,6 +288,10 @@ impl Dpif for Datapath {
         self.ports.get(&port).map(|entry| &*entry.netdev)
     }
 
+    fn port_mut(&mut self, port: DpPort) -> Option<&mut dyn Netdev> {
+        Some(&mut *self.ports.get_mut(&port)?.netdev)
+    }
+
     fn ports(&self) -> Vec<DpPort> {
         self.ports.keys().copied().collect()
     }
@@ -314,12 +323,14 @@ impl Dpif for Datapath {
         let (slot, mask) = (installed.slot, installed.mask);
         let len_max = packets_per_command(&megaflow.program);
         let packets = next_packets(&mut waiting, len_max);
-        let install = Install { slot, megaflow: Some(megaflow), mask, packets };
+        let has_more = !waiting.is_empty();
+        let install = Install { slot, megaflow: Some(megaflow), mask, packets, has_more };
         self.give(put.worker, Command::Install(Box::new(install)));
         while !waiting.is_empty() {
             let packets = next_packets(&mut waiting, len_max);
             let program = Box::new(Program::compile(&installed.actions, true));
-            self.give(put.worker, Command::RunWaiting { slot, program, packets });
+            let has_more = !waiting.is_empty();
+            self.give(put.worker, Command::RunWaiting { slot, program, packets, has_more });
         }
         let id = MegaflowId(self.next_megaflow);
         self.next_megaflow += 1;
@@ -372,8 +383,9 @@ impl Dpif for Datapath {
         loop {
             let program = Box::new(Program::compile(&actions, true));
             let packets_now = next_packets(&mut packets, packets_per_command(&program));
-            self.give(worker, Command::Execute { program, packets: packets_now });
-            if packets.is_empty() {
+            let has_more = !packets.is_empty();
+            self.give(worker, Command::Execute { program, packets: packets_now, has_more });
+            if !has_more {
                 return;
             }
         }
@@ -447,6 +459,31 @@ impl Dpif for Datapath {
         self.metering = configs;
     }
 
+    fn meter_set(&mut self, id: MeterId, config: &MeterConfig) -> Result<(), DpifError> {
+        if id.0 as usize >= METER_COUNT_MAX {
+            return Err(DpifError::NoSuchMeter(id));
+        }
+        let counters = self.meters.get(&id).map(|old| Arc::clone(old.counters())).unwrap_or_default();
+        let meter = Arc::new(SharedMeter::new(config, counters, self.clock.now()));
+        for side in &mut self.workers {
+            side.give(Command::SetMeter { id, meter: Some(Arc::clone(&meter)) });
+        }
+        self.meters.insert(id, meter);
+        Ok(())
+    }
+
+    fn meter_del(&mut self, id: MeterId) {
+        if self.meters.remove(&id).is_some() {
+            for side in &mut self.workers {
+                side.give(Command::SetMeter { id, meter: None });
+            }
+        }
+    }
+
+    fn meter_stats(&self, id: MeterId) -> Option<MeterStats> {
+        self.meters.get(&id).map(|meter| meter.stats())
+    }
+
     fn run(&mut self, now: Nanos) -> bool {
         self.measure_if_due(now);
         let mut worked = false;
@@ -508,6 +545,7 @@ fn worker_stats(side: &WorkerSide, rx_queues: Vec<RxQueueStats>) -> WorkerStats 
         emc_hits: read(&counters.emc_hits),
         megaflow_hits: read(&counters.megaflow_hits),
         misses: read(&counters.misses),
+        recirculations: read(&counters.recirculations),
         megaflow_probes: read(&counters.megaflow_probes),
         upcalls: read(&counters.upcalls),
         upcalls_lost: read(&counters.upcalls_lost),

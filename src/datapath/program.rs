@@ -2,9 +2,15 @@
 //!
 //! Compilation decides everything that does not depend on the packet: which output is the last use of the
 //! packet and so may take it instead of a copy, which `sample` actions the worker can meter by itself and in
-//! which flow cache, whether anything is changed at all. The worker then runs down the list.
+//! which flow cache, which outputs are cut short. The worker then runs down the list.
+//!
+//! Lists are nested (samples, clones, length checks) [`ACTION_DEPTH_MAX`](crate::dpif::ACTION_DEPTH_MAX) deep at most, so
+//! that running them can't exhaust the stack; what is deeper compiles to a drop.
 
-use crate::dpif::{Action, DropReason, ExporterId, ObservationDirection, UserspaceCookie};
+use crate::dpif::{
+    Action, DropReason, ExporterId, MeterId, ObservationDirection, UserspaceCookie, is_nested_within_bounds,
+};
+use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::{DpPort, Field};
 
 /// What the worker does for one action.
@@ -14,6 +20,10 @@ pub(super) enum Op {
     OutputCopy(DpPort),
     /// Send the packet itself out of a port; nothing follows that needs it.
     Output(DpPort),
+    /// Send a copy of the first bytes out of a port.
+    OutputCopyTrunc { port: DpPort, size: usize },
+    /// Cut the packet itself to so many bytes and send it out of a port.
+    OutputTrunc { port: DpPort, size: usize },
     /// The packet dies.
     Drop(DropReason),
     /// Write bits of a field.
@@ -22,16 +32,42 @@ pub(super) enum Op {
     PushVlan { tpid: u16, tci: u16 },
     /// Take the outer tag off.
     PopVlan,
+    /// Write bits of the mark in the key that travels with the packet.
+    SetMark { value: u32, mask: u32 },
+    /// Add a label stack entry.
+    PushMpls { eth_type: u16, lse: u32 },
+    /// Take a label stack entry off.
+    PopMpls { eth_type: u16 },
+    /// Copy a TTL into the outermost label.
+    CopyTtlOut,
+    /// Copy the TTL of the outermost label into what is below.
+    CopyTtlIn,
+    /// Put a backbone header before the frame.
+    PushPbb { itag: u32 },
+    /// Take the backbone header off.
+    PopPbb,
     /// Count the TTL down; the packet leaves the program here if it runs out.
     DecTtl { to_controller: Option<UserspaceCookie> },
     /// Count the packet in a flow cache of this worker.
-    Meter { exporter: ExporterId, direction: ObservationDirection, egress: Option<DpPort> },
+    Observe { exporter: ExporterId, direction: ObservationDirection, egress: Option<DpPort> },
     /// Run other operations on a copy, by chance.
     Sample { probability: u32, ops: Box<[Op]> },
-    /// Hand a copy up.
-    UserspaceCopy(UserspaceCookie),
-    /// Hand the packet itself up.
-    Userspace(UserspaceCookie),
+    /// Run other operations on a copy.
+    CloneCopy(Box<[Op]>),
+    /// Go on with other operations: nothing follows that needs the packet.
+    Clone(Box<[Op]>),
+    /// Hold the packet to a meter; it leaves the program here if it dies of it.
+    Meter(MeterId),
+    /// Compute the hash that travels with the packet.
+    Hash { basis: u32, symmetric: bool },
+    /// Go on with one list or the other.
+    CheckPktLen { len: u16, greater: Box<[Op]>, less_equal: Box<[Op]> },
+    /// Look the packet up again, and go on with what is found.
+    Recirc(u32),
+    /// Hand a copy up, of so many bytes at most.
+    UserspaceCopy { cookie: UserspaceCookie, size: usize },
+    /// Hand the packet itself up, of so many bytes at most.
+    Userspace { cookie: UserspaceCookie, size: usize },
     /// Nothing takes the packet: it dies of [`DropReason::Rule`], unless a copy has gone its way in its stead.
     End,
 }
@@ -46,6 +82,9 @@ pub(super) struct Program {
 impl Program {
     /// Compiles a list of actions. `can_meter` is false in tests that look at upcalls of sampled packets.
     pub(super) fn compile(actions: &[Action], can_meter: bool) -> Program {
+        if !is_nested_within_bounds(actions) {
+            return Program { ops: Box::new([Op::Drop(DropReason::TooManyActions)]) };
+        }
         let egress = sole_output(actions);
         Program { ops: compile_list(actions, egress, can_meter) }
     }
@@ -64,9 +103,15 @@ impl Program {
     }
 }
 
+/// What a look-up and the program that it finds may cost: that of an ordinary one. What comes beyond is the packet's own
+/// bounds to limit.
+const RECIRCULATION_COST: u32 = 16;
+
 fn cost(ops: &[Op]) -> u32 {
     let of_op = |op: &Op| match op {
-        Op::Sample { ops, .. } => 1 + cost(ops),
+        Op::Sample { ops, .. } | Op::CloneCopy(ops) | Op::Clone(ops) => 1 + cost(ops),
+        Op::CheckPktLen { greater, less_equal, .. } => 1 + cost(greater).max(cost(less_equal)),
+        Op::Recirc(_) => RECIRCULATION_COST,
         _ => 1,
     };
     // One more for the packet itself.
@@ -75,56 +120,135 @@ fn cost(ops: &[Op]) -> u32 {
 
 /// The port that a packet leaves by, if it is only one: what an ingress record tells as its egress interface.
 fn sole_output(actions: &[Action]) -> Option<DpPort> {
-    let mut outputs = actions.iter().filter_map(|action| match action {
-        Action::Output(port) => Some(*port),
-        _ => None,
-    });
-    match (outputs.next(), outputs.next()) {
-        (Some(port), None) => Some(port),
-        _ => None,
+    match Outputs::of(actions) {
+        Outputs::One(port) => Some(port),
+        Outputs::None | Outputs::Several => None,
+    }
+}
+
+/// Where a list may send the packet.
+#[derive(Clone, Copy, PartialEq)]
+enum Outputs {
+    None,
+    One(DpPort),
+    /// To several ports, or who knows where.
+    Several,
+}
+
+impl Outputs {
+    fn of(actions: &[Action]) -> Outputs {
+        actions.iter().fold(Outputs::None, |before, action| match action {
+            Action::Output(port) => before.and(Outputs::One(*port)),
+            Action::Clone(actions) => before.and(Outputs::of(actions)),
+            Action::CheckPktLen { greater, less_equal, .. } => {
+                let (greater, less_equal) = (Outputs::of(greater), Outputs::of(less_equal));
+                // The packet takes one of the two.
+                before.and(if greater == less_equal { greater } else { Outputs::Several })
+            }
+            Action::Recirc(_) => Outputs::Several,
+            // A sample is of a copy that nobody takes for the packet.
+            _ => before,
+        })
+    }
+
+    fn and(self, other: Outputs) -> Outputs {
+        match (self, other) {
+            (Outputs::None, one) | (one, Outputs::None) => one,
+            _ => Outputs::Several,
+        }
     }
 }
 
 fn compile_list(actions: &[Action], egress: Option<DpPort>, can_meter: bool) -> Box<[Op]> {
     // Everything after the last action that needs the packet only prepares for what never comes.
-    let Some(last_use) = actions.iter().rposition(uses_packet) else { return Box::new([Op::End]) };
-    let last_takes = matches!(actions[last_use], Action::Output(_) | Action::Userspace(_) | Action::Drop(_));
+    let Some(last_use) = actions.iter().rposition(Action::is_visible) else { return Box::new([Op::End]) };
     let mut ops = Vec::with_capacity(last_use + 2);
+    // Bytes that the next output or userspace action takes.
+    let mut size = None;
     for (index, action) in actions[..=last_use].iter().enumerate() {
         let is_last = index == last_use;
-        match action {
-            Action::Output(port) if is_last => ops.push(Op::Output(*port)),
-            Action::Output(port) => ops.push(Op::OutputCopy(*port)),
-            Action::Userspace(cookie) if is_last => ops.push(Op::Userspace(*cookie)),
-            Action::Userspace(cookie) => ops.push(Op::UserspaceCopy(*cookie)),
-            Action::Drop(reason) => {
-                // A drop is the last action by contract; what would follow is unreachable.
-                ops.push(Op::Drop(*reason));
-                break;
-            }
-            Action::Set { field, value, mask } => {
-                ops.push(Op::Set { field: *field, value: *value, mask: *mask });
-            }
-            Action::PushVlan { tpid, tci } => ops.push(Op::PushVlan { tpid: *tpid, tci: *tci }),
-            Action::PopVlan => ops.push(Op::PopVlan),
-            Action::DecTtl { to_controller } => ops.push(Op::DecTtl { to_controller: *to_controller }),
-            Action::Sample { probability, actions } => {
-                ops.extend(compile_sample(*probability, actions, egress, can_meter));
-            }
+        if let Action::Trunc(len) = action {
+            size = Some((*len as usize).max(FRAME_SIZE_MIN));
+        }
+        let Some(op) = compile_one(action, is_last, &mut size, egress, can_meter) else { continue };
+        let takes = op.takes_packet();
+        ops.push(op);
+        if takes {
+            // By contract the last action; what would follow is unreachable.
+            return ops.into_boxed_slice();
         }
     }
-    if !last_takes {
-        ops.push(Op::End);
-    }
+    ops.push(Op::End);
     ops.into_boxed_slice()
 }
 
-/// Whether an action does something with the packet as it then is, rather than only changing it.
-fn uses_packet(action: &Action) -> bool {
-    match action {
-        Action::Output(_) | Action::Userspace(_) | Action::Drop(_) | Action::Sample { .. } => true,
-        Action::DecTtl { to_controller } => to_controller.is_some(),
-        Action::Set { .. } | Action::PushVlan { .. } | Action::PopVlan => false,
+fn compile_one(
+    action: &Action,
+    is_last: bool,
+    size: &mut Option<usize>,
+    egress: Option<DpPort>,
+    can_meter: bool,
+) -> Option<Op> {
+    Some(match action {
+        Action::Output(port) => match (size.take(), is_last) {
+            (None, true) => Op::Output(*port),
+            (None, false) => Op::OutputCopy(*port),
+            (Some(size), true) => Op::OutputTrunc { port: *port, size },
+            (Some(size), false) => Op::OutputCopyTrunc { port: *port, size },
+        },
+        Action::Userspace(cookie) => {
+            let (cookie, size) = (*cookie, size.take().unwrap_or(usize::MAX));
+            if is_last { Op::Userspace { cookie, size } } else { Op::UserspaceCopy { cookie, size } }
+        }
+        Action::Drop(reason) => Op::Drop(*reason),
+        Action::Set { field: Field::PktMark, value, mask } => {
+            Op::SetMark { value: *value as u32, mask: *mask as u32 }
+        }
+        Action::Set { field, value, mask } => Op::Set { field: *field, value: *value, mask: *mask },
+        Action::PushVlan { tpid, tci } => Op::PushVlan { tpid: *tpid, tci: *tci },
+        Action::PopVlan => Op::PopVlan,
+        Action::PushMpls { eth_type, lse } => Op::PushMpls { eth_type: *eth_type, lse: *lse },
+        Action::PopMpls { eth_type } => Op::PopMpls { eth_type: *eth_type },
+        Action::CopyTtlOut => Op::CopyTtlOut,
+        Action::CopyTtlIn => Op::CopyTtlIn,
+        Action::PushPbb { itag } => Op::PushPbb { itag: *itag },
+        Action::PopPbb => Op::PopPbb,
+        Action::DecTtl { to_controller } => Op::DecTtl { to_controller: *to_controller },
+        Action::Sample { probability, actions } => {
+            return compile_sample(*probability, actions, egress, can_meter);
+        }
+        Action::Clone(actions) => {
+            if !action.is_visible() {
+                return None;
+            }
+            let ops = compile_list(actions, sole_output(actions), can_meter);
+            if is_last { Op::Clone(ops) } else { Op::CloneCopy(ops) }
+        }
+        Action::Trunc(_) => return None,
+        Action::Meter(id) => Op::Meter(*id),
+        Action::Hash { basis, symmetric } => Op::Hash { basis: *basis, symmetric: *symmetric },
+        Action::Recirc(id) => Op::Recirc(*id),
+        Action::CheckPktLen { len, greater, less_equal } => Op::CheckPktLen {
+            len: *len,
+            greater: compile_list(greater, egress, can_meter),
+            less_equal: compile_list(less_equal, egress, can_meter),
+        },
+    })
+}
+
+impl Op {
+    /// Whether the program ends here: the packet goes where the operation sends it.
+    fn takes_packet(&self) -> bool {
+        matches!(
+            self,
+            Op::Output(_)
+                | Op::OutputTrunc { .. }
+                | Op::Userspace { .. }
+                | Op::Drop(_)
+                | Op::Clone(_)
+                | Op::CheckPktLen { .. }
+                | Op::Recirc(_)
+        )
     }
 }
 
@@ -145,10 +269,10 @@ fn compile_sample(
             ObservationDirection::Ingress => packet_egress,
             ObservationDirection::Egress => *output,
         };
-        let meter = Op::Meter { exporter: *exporter, direction: *direction, egress };
+        let observe = Op::Observe { exporter: *exporter, direction: *direction, egress };
         return Some(match probability {
-            u32::MAX => meter,
-            _ => Op::Sample { probability, ops: Box::new([meter]) },
+            u32::MAX => observe,
+            _ => Op::Sample { probability, ops: Box::new([observe]) },
         });
     }
     let ops = compile_list(actions, None, can_meter);
@@ -177,12 +301,60 @@ mod tests {
     #[test]
     fn a_full_sample_to_ipfix_is_metered_here_and_knows_where_the_packet_goes() {
         let actions = [ipfix(ObservationDirection::Ingress, None), Action::Output(DpPort(9))];
-        let meter = Op::Meter {
-            exporter: EXPORTER,
-            direction: ObservationDirection::Ingress,
-            egress: Some(DpPort(9)),
+        let observe =
+            |egress| Op::Observe { exporter: EXPORTER, direction: ObservationDirection::Ingress, egress };
+        assert_eq!(*Program::compile(&actions, true).ops, [observe(Some(DpPort(9))), Op::Output(DpPort(9))]);
+        let first_op = |rest: &[Action]| {
+            let actions = [&[ipfix(ObservationDirection::Ingress, None)], rest].concat();
+            Program::compile(&actions, true).ops[0].clone()
         };
-        assert_eq!(*Program::compile(&actions, true).ops, [meter, Op::Output(DpPort(9))]);
+        let out = |port| vec![Action::Output(DpPort(port))];
+        let check = |greater, less_equal| [Action::CheckPktLen { len: 9, greater, less_equal }];
+        assert_eq!(first_op(&[Action::Clone(out(2))]), observe(Some(DpPort(2))));
+        assert_eq!(first_op(&[Action::Clone(out(2)), Action::Output(DpPort(2))]), observe(None));
+        assert_eq!(first_op(&check(out(3), out(3))), observe(Some(DpPort(3))));
+        assert_eq!(first_op(&check(out(3), out(4))), observe(None));
+        assert_eq!(first_op(&[Action::Recirc(7)]), observe(None), "who knows where it will go");
+    }
+
+    #[test]
+    fn a_cut_is_of_the_next_output_or_userspace_action_alone() {
+        let cookie = UserspaceCookie::Sflow { output: None };
+        let (out, up) = (Action::Output(DpPort(1)), Action::Userspace(cookie));
+        let actions =
+            [Action::Trunc(5), Action::PopVlan, out.clone(), up.clone(), Action::Trunc(99), up, out];
+        let size = usize::MAX;
+        assert_eq!(
+            *Program::compile(&actions, true).ops,
+            [
+                Op::PopVlan,
+                Op::OutputCopyTrunc { port: DpPort(1), size: 14 },
+                Op::UserspaceCopy { cookie, size },
+                Op::UserspaceCopy { cookie, size: 99 },
+                Op::Output(DpPort(1))
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_clone_takes_the_packet_and_one_without_effect_is_left_out() {
+        let clone = |actions: &[Action]| Action::Clone(actions.to_vec());
+        let out = Action::Output(DpPort(1));
+        let seen = clone(std::slice::from_ref(&out));
+        let program = Program::compile(&[seen.clone(), clone(&[Action::PopVlan]), seen, clone(&[])], true);
+        let ops = || Box::from([Op::Output(DpPort(1))]);
+        assert_eq!(*program.ops, [Op::CloneCopy(ops()), Op::Clone(ops())]);
+    }
+
+    #[test]
+    fn lists_are_nested_only_so_deep() {
+        let nested = |depth: usize| {
+            let inner = vec![Action::Output(DpPort(1))];
+            (1..depth).fold(inner, |actions, _| vec![Action::Clone(actions), Action::Output(DpPort(2))])
+        };
+        let max = crate::dpif::ACTION_DEPTH_MAX;
+        assert_ne!(*Program::compile(&nested(max), true).ops, [Op::Drop(DropReason::TooManyActions)]);
+        assert_eq!(*Program::compile(&nested(max + 1), true).ops, [Op::Drop(DropReason::TooManyActions)]);
     }
 
     #[test]

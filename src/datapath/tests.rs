@@ -622,3 +622,182 @@ fn what_the_ring_had_no_room_for_follows_as_soon_as_more_is_given() {
     bed.datapath.synchronize();
     assert_eq!(bed.datapath.workers[0].acknowledged(), bed.datapath.workers[0].given);
 }
+
+/// Installs a megaflow for a later pass of packets of this type from a port.
+fn put_pass(bed: &mut Bed, index: usize, eth_type: u16, recirc_id: u32, actions: Vec<Action>) -> MegaflowId {
+    let key = FlowKey { in_port: bed.port(index), eth_type, recirc_id, ..FlowKey::ZERO };
+    let put = FlowPut { worker: WorkerId(0), key, mask: coarse(), actions, packets: vec![] };
+    bed.datapath.flow_put(put).expect("there is room")
+}
+
+#[test]
+fn a_packet_that_goes_round_meets_what_it_has_become_in_the_same_turn() {
+    let mut bed = Bed::new();
+    let inner = udp(1, 1);
+    let out = Action::Output(bed.port(B));
+    let second = put_pass(&mut bed, A, 0x0800, 7, vec![Action::DecTtl { to_controller: None }, out]);
+    bed.inject(A, &inner.clone().mpls(0x8847, &[0x0001_0140]).build());
+    bed.run_installing(coarse(), &[Action::PopMpls { eth_type: 0x0800 }, Action::Recirc(7)]);
+    assert_eq!(bed.sent(B), [inner.clone().ttl(63).build()]);
+    assert_eq!(bed.datapath.flow_stats(second).map(|stats| stats.packets), Some(1));
+    bed.inject(A, &inner.mpls(0x8847, &[0x0001_0140]).build());
+    bed.datapath.run(bed.clock.now());
+    assert_eq!(bed.sent(B).len(), 1, "one turn does it");
+    let stats = &bed.datapath.worker_stats()[0];
+    assert_eq!(stats.recirculations, 2);
+    let lookups = stats.emc_hits + stats.megaflow_hits + stats.misses;
+    assert_eq!(lookups, stats.rx_packets + stats.recirculations);
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn a_later_pass_that_misses_goes_up_with_id_mark_and_hash_as_it_then_is() {
+    let mut bed = Bed::new();
+    let frame = udp(1, 1).build();
+    bed.inject(A, &frame);
+    let actions = [
+        Action::Set { field: Field::PktMark, value: 0x50, mask: 0xf0 },
+        Action::Hash { basis: 3, symmetric: false },
+        Action::PushVlan { tpid: 0x8100, tci: 5 },
+        Action::Recirc(9),
+    ];
+    bed.run_installing(coarse(), &actions);
+    let upcalls = bed.upcalls();
+    let mut key = FlowKey::ZERO;
+    crate::flow::extract::extract(&udp(1, 1).vlan(0x8100, 5).build(), bed.port(A), &mut key);
+    let hash = crate::flow::hash::five_tuple(&key, 3, false);
+    (key.recirc_id, key.pkt_mark, key.dp_hash) = (9, 0x50, hash);
+    assert_eq!((upcalls[0].kind, upcalls[0].key), (UpcallKind::Miss, key));
+    assert_eq!(upcalls[0].packets[0].data(), udp(1, 1).vlan(0x8100, 5).build());
+    bed.assert_all_accounted(1);
+    // What comes back goes on with them, and a userspace action tells them.
+    let packets = upcalls.into_iter().flat_map(|upcall| upcall.packets).map(|packet| (key, packet)).collect();
+    let cookie = UserspaceCookie::Sflow { output: None };
+    let actions = vec![Action::PopVlan, Action::Userspace(cookie)];
+    bed.datapath.execute(Execute { worker: WorkerId(0), packets, actions });
+    bed.run();
+    let told = bed.upcalls().remove(0).key;
+    assert_eq!((told.recirc_id, told.pkt_mark, told.dp_hash, told.vlan_tci), (9, 0x50, hash, 0));
+}
+
+#[test]
+fn what_goes_round_for_ever_dies_and_so_do_its_copies() {
+    let mut bed = Bed::new();
+    let out = Action::Output(bed.port(B));
+    put_pass(&mut bed, A, 0x0800, 1, vec![out.clone(), Action::Recirc(1)]);
+    bed.inject(A, &udp(1, 1).build());
+    bed.run_installing(coarse(), &[Action::Recirc(1)]);
+    assert_eq!(bed.sent(B).len(), usize::from(crate::dpif::RECIRCULATION_DEPTH_MAX));
+    assert_eq!(bed.drops(A, DropReason::RecirculationLimit), 1);
+    bed.assert_all_accounted(0);
+
+    let mut bed = Bed::new();
+    let round = Action::Recirc(1);
+    let rounds = [vec![Action::Clone(vec![round.clone()]); 3], vec![round]].concat();
+    put_pass(&mut bed, A, 0x0800, 1, rounds);
+    bed.inject(A, &udp(1, 1).build());
+    bed.run_installing(coarse(), &[Action::Recirc(1)]);
+    let limit = u64::from(crate::dpif::RECIRCULATION_COUNT_MAX);
+    assert_eq!(bed.datapath.worker_stats()[0].recirculations, limit);
+    // Each of the passes makes four of its packet.
+    assert_eq!(bed.drops(A, DropReason::RecirculationLimit), limit * 3 + 1);
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn a_clone_leaves_the_packet_as_it_was_and_each_is_accounted_for() {
+    let mut bed = Bed::new();
+    let (b, c) = (Action::Output(bed.port(B)), Action::Output(bed.port(C)));
+    let actions = [
+        Action::Clone(vec![
+            Action::PushVlan { tpid: 0x8100, tci: 3 },
+            Action::Trunc(20),
+            b.clone(),
+            b.clone(),
+        ]),
+        Action::Clone(vec![Action::Drop(DropReason::TableMiss)]),
+        c,
+    ];
+    let frame = udp(1, 1).build();
+    bed.inject(A, &frame);
+    bed.run_installing(coarse(), &actions);
+    let tagged = udp(1, 1).vlan(0x8100, 3).build();
+    assert_eq!(bed.sent(B), [tagged[..20].to_vec(), tagged]);
+    assert_eq!(bed.sent(C), [frame]);
+    assert_eq!(bed.drops(A, DropReason::TableMiss), 1);
+    assert_eq!(bed.datapath.port_stats(bed.port(A)).map(|stats| stats.copies), Some(3));
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn a_length_check_counts_the_frame_as_it_is() {
+    let mut bed = Bed::new();
+    let (b, c) = (Action::Output(bed.port(B)), Action::Output(bed.port(C)));
+    let check = Action::CheckPktLen { len: 66, greater: vec![b], less_equal: vec![c] };
+    bed.inject(A, &udp(1, 1).build());
+    bed.run_installing(coarse(), &[Action::PushVlan { tpid: 0x8100, tci: 3 }, check]);
+    bed.inject(A, &udp(1, 1).payload_size(21).build());
+    bed.run();
+    let sizes = |frames: Vec<Vec<u8>>| frames.iter().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!((sizes(bed.sent(C)), sizes(bed.sent(B))), (vec![66], vec![67]));
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn lists_nested_too_deep_are_refused_as_a_whole() {
+    let mut bed = Bed::new();
+    let out = vec![Action::Output(bed.port(B))];
+    let deep = (0..crate::dpif::ACTION_DEPTH_MAX).fold(out, |list, _| vec![Action::Clone(list)]);
+    bed.inject(A, &udp(1, 1).build());
+    bed.run_installing(coarse(), &deep);
+    assert_eq!((bed.sent(B).len(), bed.drops(A, DropReason::TooManyActions)), (0, 1));
+    bed.assert_all_accounted(0);
+}
+
+fn meter(rate: u32, burst: u32) -> MeterConfig {
+    let action = crate::dpif::MeterBandAction::Drop;
+    let bands = [crate::dpif::MeterBand { action, rate, burst }].into_iter().collect();
+    MeterConfig { unit: crate::dpif::MeterUnit::Pktps, bands }
+}
+
+/// One device with a queue for each of two workers: the meter's rate is for both together.
+#[test]
+fn workers_share_a_meter_and_its_counters_survive_changes() {
+    let clock = ManualClock::default();
+    let mut datapath = Datapath::manual(config(2), Arc::new(clock.clone()), Arc::new(Doorbell::new(|| {})));
+    let (netdev, source) = open("source", 2);
+    let a = datapath.port_add(netdev).expect("there is room");
+    let (netdev, sink) = open("sink", 1);
+    let b = datapath.port_add(netdev).expect("there is room");
+    let id = MeterId(METER_COUNT_MAX as u32 - 1);
+    for worker in [WorkerId(0), WorkerId(1)] {
+        let key = FlowKey { in_port: a, eth_type: 0x0800, ..FlowKey::ZERO };
+        let actions = vec![Action::Meter(id), Action::Output(b)];
+        let put = FlowPut { worker, key, mask: coarse(), actions, packets: vec![] };
+        datapath.flow_put(put).expect("there is room");
+    }
+    let offer = |datapath: &mut Datapath| {
+        for queue in [0, 1] {
+            (0..30).for_each(|n| assert!(source.inject_frame(queue, &udp(1, n).build())));
+        }
+        datapath.run(clock.now());
+        datapath.run(clock.now());
+        clock.advance(Nanos::from_millis(1));
+        sink.take_tx().len()
+    };
+    assert_eq!(offer(&mut datapath), 60, "no meter is there");
+    datapath.meter_set(id, &meter(10_000, 40)).expect("the number is low");
+    assert_eq!(offer(&mut datapath), 40);
+    assert_eq!(offer(&mut datapath), 10, "a millisecond's worth");
+    let stats = datapath.meter_stats(id).expect("it is there");
+    assert_eq!((stats.input.packets, stats.bands[0].packets), (120, 70));
+    datapath.meter_set(id, &meter(10_000, 50)).expect("the number is low");
+    assert_eq!(offer(&mut datapath), 50, "it is full again");
+    assert_eq!(datapath.meter_stats(id).map(|stats| stats.input.packets), Some(180));
+    assert_eq!(datapath.port_stats(a).map(|stats| stats.drops[DropReason::Meter.index()]), Some(80));
+    datapath.meter_del(id);
+    assert_eq!(offer(&mut datapath), 60);
+    assert_eq!(datapath.meter_stats(id), None);
+    let beyond = MeterId(METER_COUNT_MAX as u32);
+    assert_eq!(datapath.meter_set(beyond, &meter(1, 1)), Err(DpifError::NoSuchMeter(beyond)));
+}

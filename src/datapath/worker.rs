@@ -8,14 +8,14 @@
 //! whatever stage found their megaflow, so order within a flow is kept by construction.
 //!
 //! # Budget
-//! At a full burst and a warm cache: one key (120 bytes), one bucket line, one or two megaflow lines and the
+//! At a full burst and a warm cache: one key (168 bytes), one bucket line, one or two megaflow lines and the
 //! packet's first line. `perf/` has the cycles.
 //!
 //! # Never here
 //! Allocation, locks, system calls (but for the doorbell, once a burst, and only if the control thread sleeps;
 //! and those that a kernel device makes), logging, a clock. `tests/no_alloc.rs` holds it to that.
 
-use super::actions::Executor;
+use super::actions::{Executor, Tables};
 use super::buckets::{NO_SLOT, Slot};
 use super::classifier::Classifier;
 use super::emc::Emc;
@@ -140,6 +140,7 @@ impl Worker {
         let found_by_emc = self.probe_emc(len);
         if found_by_emc < len {
             self.probe_classifier(len);
+            self.classifier.reorder_if_due();
         }
         bump(&self.link.counters.emc_hits, found_by_emc as u64);
         self.carry_out(burst, now);
@@ -223,32 +224,34 @@ impl Worker {
     /// Runs each packet's program, in the order of arrival; hands up those that have none.
     #[inline]
     fn carry_out(&mut self, burst: &mut PacketBatch, now: Nanos) {
-        let Scratch { keys, layouts, slots, met, .. } = &mut *self.scratch;
+        let Worker { executor, classifier, emc, scratch, .. } = self;
+        let Scratch { keys, layouts, slots, met, .. } = &mut **scratch;
+        let mut tables = Tables { classifier, emc };
         for (index, packet) in burst.drain(..).enumerate() {
             let key = &keys[index];
-            let Some(megaflow) = self.classifier.get_mut(slots[index]) else {
-                self.executor.upcall(UpcallKind::Miss, key, packet);
+            let Some(megaflow) = tables.classifier.get(slots[index]) else {
+                executor.upcall(UpcallKind::Miss, key, packet);
                 continue;
             };
-            if megaflow.burst_index == NOT_IN_BURST {
-                megaflow.burst_index = met.len() as u8;
+            if megaflow.burst_index.get() == NOT_IN_BURST {
+                megaflow.burst_index.set(met.len() as u8);
                 met.push(Met { slot: slots[index], packets: 0, bytes: 0, tcp_flags: 0 });
             }
-            let met = &mut met[usize::from(megaflow.burst_index)];
+            let met = &mut met[usize::from(megaflow.burst_index.get())];
             met.packets += 1;
             met.bytes += packet.size() as u32;
             met.tcp_flags |= key.tcp_flags;
-            self.executor.run_megaflow(megaflow, packet, key, layouts[index], now);
+            executor.run_megaflow(&mut tables, megaflow, packet, (key, layouts[index]), now);
         }
-        self.executor.send_upcalls();
+        executor.send_upcalls();
     }
 
     /// Adds what the burst did to each megaflow's counters, once.
     #[inline]
     fn credit(&mut self, now: Nanos) {
         for met in self.scratch.met.drain(..) {
-            if let Some(megaflow) = self.classifier.get_mut(met.slot) {
-                megaflow.burst_index = NOT_IN_BURST;
+            if let Some(megaflow) = self.classifier.get(met.slot) {
+                megaflow.burst_index.set(NOT_IN_BURST);
                 megaflow.counters.add(met.packets.into(), met.bytes.into(), met.tcp_flags, now);
             }
         }
@@ -281,10 +284,10 @@ impl Worker {
             Command::ShareTxQueue { port, shared, user } => self.share(port, &shared, user),
             Command::RemovePort(port) => self.remove_port(port),
             Command::Install(install) => self.install(install, now),
-            Command::RunWaiting { slot, program, packets } => {
+            Command::RunWaiting { slot, program, packets, has_more } => {
                 match self.classifier.get_mut(slot) {
-                    Some(_) => self.run_waiting(slot, packets, now),
-                    None => self.execute(&program, packets, now),
+                    Some(_) => self.run_waiting(slot, packets, has_more, now),
+                    None => self.execute(&program, packets, has_more, now),
                 }
                 self.link.discard(Garbage::Program(program));
             }
@@ -299,11 +302,12 @@ impl Worker {
                     self.link.discard(Garbage::Megaflow(megaflow));
                 }
             }
-            Command::Execute { program, packets } => {
-                self.execute(&program, packets, now);
+            Command::Execute { program, packets, has_more } => {
+                self.execute(&program, packets, has_more, now);
                 self.link.discard(Garbage::Program(program));
             }
             Command::SetMetering { remove, add } => self.executor.set_metering(remove, add),
+            Command::SetMeter { id, meter } => self.executor.set_meter(id, meter),
         }
     }
 
@@ -336,10 +340,10 @@ impl Worker {
         let Some(megaflow) = install.megaflow.take() else { return };
         let slot = install.slot;
         match self.classifier.install(slot, megaflow, &install.mask) {
-            Ok(()) => self.run_waiting(slot, packets, now),
+            Ok(()) => self.run_waiting(slot, packets, install.has_more, now),
             Err(megaflow) => {
                 bump(&self.link.counters.installs_failed, 1);
-                self.execute(&megaflow.program, packets, now);
+                self.execute(&megaflow.program, packets, install.has_more, now);
                 self.link.discard(Garbage::Megaflow(megaflow));
             }
         }
@@ -347,23 +351,31 @@ impl Worker {
     }
 
     /// Runs a megaflow that was just installed on the packets that waited for it, as if it had been found.
-    fn run_waiting(&mut self, slot: Slot, mut packets: Packets, now: Nanos) {
-        let Some(megaflow) = self.classifier.get_mut(slot) else { return };
+    fn run_waiting(&mut self, slot: Slot, mut packets: Packets, has_more: bool, now: Nanos) {
+        let Worker { executor, classifier, emc, .. } = self;
+        let mut tables = Tables { classifier, emc };
+        let Some(megaflow) = tables.classifier.get(slot) else { return };
         for (key, packet) in packets.drain(..) {
             megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, now);
             let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
-            self.executor.run(&megaflow.program, packet, &key, layout, now);
+            executor.run(&mut tables, &megaflow.program, packet, (&key, layout), now);
         }
-        self.executor.send_upcalls();
+        if !has_more {
+            executor.send_upcalls();
+        }
         self.link.discard(Garbage::Packets(packets));
     }
 
-    fn execute(&mut self, program: &Program, mut packets: Packets, now: Nanos) {
+    fn execute(&mut self, program: &Program, mut packets: Packets, has_more: bool, now: Nanos) {
+        let Worker { executor, classifier, emc, .. } = self;
+        let mut tables = Tables { classifier, emc };
         for (key, packet) in packets.drain(..) {
             let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
-            self.executor.run(program, packet, &key, layout, now);
+            executor.run(&mut tables, program, packet, (&key, layout), now);
         }
-        self.executor.send_upcalls();
+        if !has_more {
+            executor.send_upcalls();
+        }
         self.link.discard(Garbage::Packets(packets));
     }
 

@@ -455,6 +455,9 @@ impl Datapath {
         let seed = self.metering_seed(id);
         let add = self.metering.iter().map(|config| FlowCache::new(config, seed)).collect();
         commands.push((id, Command::SetMetering { remove: Vec::new(), add }));
+        for (&meter_id, meter) in &self.meters {
+            commands.push((id, Command::SetMeter { id: meter_id, meter: Some(Arc::clone(meter)) }));
+        }
         self.give_all(commands);
         failed.map_or(Ok(()), Err)
     }

@@ -24,6 +24,26 @@ pub enum DropReason {
     TooManyActions,
     /// The TTL or hop limit ran out.
     TtlExpired,
+    /// A meter's drop band: more packets or bits than it allows.
+    Meter,
+    /// A group has no bucket that lives, or there is no such group any more.
+    NoLiveBucket,
+    /// The port takes no packets in: its configuration says `no_receive`, or it is administratively down.
+    PortNoReceive,
+    /// The port lets no packets out: its configuration says `no_forward`, or it is administratively down.
+    PortNoForward,
+    /// Spanning tree has the port blocked: only its own frames pass.
+    StpBlocked,
+    /// The port is reserved for what a mirror sends out; what comes in by it is not switched.
+    MirrorOutput,
+    /// NORMAL does not forward between two protected ports.
+    ProtectedPort,
+    /// A fragment, where the bridge drops fragments.
+    Fragment,
+    /// It was sent round again, and nobody knows any more what was to follow.
+    RecirculationUnknown,
+    /// It was sent round through the datapath more often than is allowed.
+    RecirculationLimit,
     /// Shorter than an Ethernet header.
     Malformed,
     /// No room before the frame for another header.
@@ -47,7 +67,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [DropReason; 18] = [
+    pub const ALL: [DropReason; 28] = [
         DropReason::Rule,
         DropReason::TableMiss,
         DropReason::NoBridge,
@@ -58,6 +78,16 @@ impl DropReason {
         DropReason::ResubmitLimit,
         DropReason::TooManyActions,
         DropReason::TtlExpired,
+        DropReason::Meter,
+        DropReason::NoLiveBucket,
+        DropReason::PortNoReceive,
+        DropReason::PortNoForward,
+        DropReason::StpBlocked,
+        DropReason::MirrorOutput,
+        DropReason::ProtectedPort,
+        DropReason::Fragment,
+        DropReason::RecirculationUnknown,
+        DropReason::RecirculationLimit,
         DropReason::Malformed,
         DropReason::NoHeadroom,
         DropReason::UpcallRingFull,
@@ -92,6 +122,16 @@ impl DropReason {
             DropReason::ResubmitLimit => "resubmit_limit",
             DropReason::TooManyActions => "too_many_actions",
             DropReason::TtlExpired => "ttl_expired",
+            DropReason::Meter => "meter",
+            DropReason::NoLiveBucket => "no_live_bucket",
+            DropReason::PortNoReceive => "port_no_receive",
+            DropReason::PortNoForward => "port_no_forward",
+            DropReason::StpBlocked => "stp_blocked",
+            DropReason::MirrorOutput => "mirror_output",
+            DropReason::ProtectedPort => "protected_port",
+            DropReason::Fragment => "fragment",
+            DropReason::RecirculationUnknown => "recirculation_unknown",
+            DropReason::RecirculationLimit => "recirculation_limit",
             DropReason::Malformed => "malformed",
             DropReason::NoHeadroom => "no_headroom",
             DropReason::UpcallRingFull => "upcall_ring_full",

@@ -41,25 +41,40 @@ pub fn format_megaflow(key: &FlowKey, mask: &FlowMask) -> String {
         vlan_tpid,
         inner_vlan_tpid,
         tcp_flags: _,
-        pad0: _,
+        ipv6_exthdr: _,
         ipv6_src: _,
         ipv6_dst: _,
         ipv6_label: _,
         pkt_mark,
         nd_target: _,
         arp_sha: _,
+        nd_options_type: _,
         pad1: _,
         arp_tha: _,
         pad2: _,
+        mpls_lse: _,
+        dp_hash,
+        nsh_flags: _,
+        nsh_ttl: _,
+        nsh_mdtype: _,
+        nsh_np: _,
+        nsh_path: _,
+        nsh_context: _,
+        pbb_itag: _,
+        nd_reserved: _,
     } = *key;
     let groups = [
         plain("recirc_id", recirc_id, mask.recirc_id, u32::MAX),
         plain("in_port", in_port, mask.in_port, DpPort(u16::MAX)),
+        (mask.dp_hash != 0).then(|| format!("dp_hash({})", hex(dp_hash, mask.dp_hash, u32::MAX, 1))),
         (mask.pkt_mark != 0).then(|| format!("pkt_mark({})", hex(pkt_mark, mask.pkt_mark, u32::MAX, 1))),
         Group::new("eth").mac("src", eth_src, mask.eth_src).mac("dst", eth_dst, mask.eth_dst).end(),
         vlan("vlan", (vlan_tpid, mask.vlan_tpid), (vlan_tci, mask.vlan_tci)),
         vlan("cvlan", (inner_vlan_tpid, mask.inner_vlan_tpid), (inner_vlan_tci, mask.inner_vlan_tci)),
         (mask.eth_type != 0).then(|| format!("eth_type({})", hex(eth_type, mask.eth_type, u16::MAX, 4))),
+        service_tag(key, mask),
+        labels(key, mask),
+        service_header(key, mask),
         network(key, mask),
         transport(key, mask),
         (mask.tcp_flags != 0).then(|| {
@@ -199,6 +214,7 @@ fn network(key: &FlowKey, mask: &FlowKey) -> Option<String> {
         .ipv6(v6_src, key.ipv6_src, mask.ipv6_src)
         .ipv6(v6_dst, key.ipv6_dst, mask.ipv6_dst)
         .hexadecimal("label", key.ipv6_label, mask.ipv6_label & 0xf_ffff, 0xf_ffff)
+        .hexadecimal("exthdr", key.ipv6_exthdr.into(), (mask.ipv6_exthdr & 0x1ff).into(), 0x1ff)
         .byte(if is_arp { "op" } else { "proto" }, key.nw_proto, mask.nw_proto);
     if is_arp {
         group = group.mac("sha", key.arp_sha, mask.arp_sha).mac("tha", key.arp_tha, mask.arp_tha);
@@ -230,9 +246,58 @@ fn transport(key: &FlowKey, mask: &FlowKey) -> Option<String> {
         .end()
 }
 
+/// A provider backbone's service tag.
+fn service_tag(key: &FlowKey, mask: &FlowKey) -> Option<String> {
+    let isid = 0x00ff_ffff;
+    Group::new("pbb")
+        .hexadecimal("isid", key.pbb_itag & isid, mask.pbb_itag & isid, isid)
+        .hexadecimal("uca", key.pbb_itag >> 27 & 1, mask.pbb_itag >> 27 & 1, 1)
+        .end()
+}
+
+/// The label stack as far as it is told, outermost first. Those below the bottom show only where a mask looks at them.
+fn labels(key: &FlowKey, mask: &FlowKey) -> Option<String> {
+    let pairs = key.mpls_lse.into_iter().zip(mask.mpls_lse);
+    let count = mask.mpls_lse.iter().rposition(|&mask| mask != 0)? + 1;
+    let entry = |(lse, mask): (u32, u32)| {
+        let bits = |shift: u32, full: u32| (lse >> shift & full, mask >> shift & full, full);
+        let mut group = Group::new("");
+        for (label, (value, mask, full)) in
+            [("label", bits(12, 0xf_ffff)), ("tc", bits(9, 7)), ("ttl", bits(0, 0xff)), ("bos", bits(8, 1))]
+        {
+            if mask == full {
+                group.parts.push(format!("{label}={value}"));
+            } else if mask != 0 {
+                group.parts.push(format!("{label}={value}/{mask:#x}"));
+            }
+        }
+        group.parts.join(",")
+    };
+    let entries: Vec<String> = pairs.take(count).map(entry).collect();
+    Some(format!("mpls({})", entries.join("/")))
+}
+
+/// A network service header.
+fn service_header(key: &FlowKey, mask: &FlowKey) -> Option<String> {
+    let mut group = Group::new("nsh")
+        .hexadecimal("flags", (key.nsh_flags & 3).into(), (mask.nsh_flags & 3).into(), 3)
+        .number("ttl", key.nsh_ttl.into(), (mask.nsh_ttl & 0x3f).into(), 0x3f)
+        .byte("mdtype", key.nsh_mdtype, mask.nsh_mdtype)
+        .byte("np", key.nsh_np, mask.nsh_np)
+        .hexadecimal("spi", key.nsh_path >> 8, mask.nsh_path >> 8, 0x00ff_ffff)
+        .byte("si", key.nsh_path as u8, mask.nsh_path as u8);
+    for (index, label) in ["c1", "c2", "c3", "c4"].into_iter().enumerate() {
+        group = group.hexadecimal(label, key.nsh_context[index], mask.nsh_context[index], u32::MAX);
+    }
+    group.end()
+}
+
 /// Neighbour discovery.
 fn discovery(key: &FlowKey, mask: &FlowKey) -> Option<String> {
-    let mut group = Group::new("nd").ipv6("target", key.nd_target, mask.nd_target);
+    let mut group = Group::new("nd")
+        .ipv6("target", key.nd_target, mask.nd_target)
+        .hexadecimal("reserved", key.nd_reserved, mask.nd_reserved, u32::MAX)
+        .byte("options_type", key.nd_options_type, mask.nd_options_type);
     if !matches!(key.eth_type, 0x0806 | 0x8035) {
         group = group.mac("sll", key.arp_sha, mask.arp_sha).mac("tll", key.arp_tha, mask.arp_tha);
     }
@@ -269,6 +334,32 @@ fn format_action(action: &Action) -> String {
             format!("sample({},{})", format_probability(*probability), list.join(","))
         }
         Action::Userspace(cookie) => format!("userspace({})", format_cookie(cookie)),
+        &Action::PushMpls { eth_type, lse } => format!(
+            "push_mpls(label={},tc={},ttl={},bos={},eth_type={eth_type:#06x})",
+            lse >> 12,
+            lse >> 9 & 7,
+            lse & 0xff,
+            lse >> 8 & 1
+        ),
+        Action::PopMpls { eth_type } => format!("pop_mpls(eth_type={eth_type:#06x})"),
+        Action::CopyTtlOut => "copy_ttl_out".to_owned(),
+        Action::CopyTtlIn => "copy_ttl_in".to_owned(),
+        Action::PushPbb { itag } => {
+            format!("push_pbb(isid={:#x},uca={})", itag & 0x00ff_ffff, itag >> 27 & 1)
+        }
+        Action::PopPbb => "pop_pbb".to_owned(),
+        Action::Clone(actions) => format!("clone({})", format_dp_actions(actions)),
+        Action::Trunc(size) => format!("trunc({size})"),
+        Action::Meter(id) => format!("meter({})", id.0),
+        Action::Hash { basis, symmetric } => {
+            format!("hash({}({basis:#x}))", if *symmetric { "sym_l4" } else { "l4" })
+        }
+        Action::Recirc(recirc_id) => format!("recirc({recirc_id:#x})"),
+        Action::CheckPktLen { len, greater, less_equal } => format!(
+            "check_pkt_len(size={len},gt({}),le({}))",
+            format_dp_actions(greater),
+            format_dp_actions(less_equal)
+        ),
     }
 }
 
@@ -295,7 +386,7 @@ fn format_cookie(cookie: &UserspaceCookie) -> String {
     match *cookie {
         UserspaceCookie::SlowPath(SlowPathReason::TooManyActions) => "slow_path(too_many_actions)".to_owned(),
         UserspaceCookie::SlowPath(SlowPathReason::PacketOut) => "slow_path(packet_out)".to_owned(),
-        UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id } => {
+        UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id, .. } => {
             let reason = match reason {
                 ControllerReason::TableMiss => "table_miss",
                 ControllerReason::ApplyAction => "apply_action",

@@ -18,18 +18,26 @@
 pub mod actions;
 pub mod drop_reason;
 pub mod format;
+pub mod meter;
 pub mod metering;
 pub mod model;
 pub mod placement;
 
-pub use actions::{Action, Actions, ControllerReason, SlowPathReason, UserspaceCookie};
+pub use actions::{
+    ACTION_DEPTH_MAX, Action, Actions, ControllerReason, RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX,
+    SlowPathReason, UserspaceCookie, is_nested_within_bounds,
+};
 pub use drop_reason::DropReason;
+pub use meter::{
+    METER_BANDS_MAX, METER_COUNT_MAX, Meter, MeterBand, MeterBandAction, MeterConfig, MeterCount, MeterId,
+    MeterStats, MeterUnit, MeterVerdict,
+};
 pub use metering::{ExporterId, FlowEndReason, FlowRecord, MeteringConfig, ObservationDirection};
 pub use placement::{PlacementReason, PlacementRules};
 
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::{Netdev, NetdevError};
-use crate::packet::Packet;
+use crate::packet::{BURST_LEN_MAX, Packet};
 use crate::sync::Nanos;
 use arrayvec::ArrayVec;
 use std::collections::BTreeMap;
@@ -38,6 +46,10 @@ use std::fmt;
 /// Packets that share one upcall: those of a burst that missed with one and the same key. Eight keep a ring
 /// slot within four cache lines; a longer run of them takes another slot.
 pub const UPCALL_PACKETS_MAX: usize = 8;
+
+/// Upcalls that a worker lets wait for the end of a burst: each of its packets once as a miss, and once more by a
+/// `userspace` action. When more come, those that wait are sent first.
+pub const UPCALLS_WAITING_MAX: usize = 2 * BURST_LEN_MAX;
 
 /// Ports that one datapath can have. Counters and transmit buffers of a worker are arrays of this length.
 pub const PORT_COUNT_MAX: usize = 1024;
@@ -63,7 +75,8 @@ pub struct Upcall {
     pub worker: WorkerId,
     /// Why.
     pub kind: UpcallKind,
-    /// The packets' key, as extracted on this pass.
+    /// The packets' key: what they say as they are, the pass that they are on, and the mark and hash that travel with
+    /// them.
     pub key: FlowKey,
     /// The packets, in the order they arrived; at least one. For [`UpcallKind::Userspace`], as the actions
     /// before had left them.
@@ -200,6 +213,8 @@ pub struct WorkerStats {
     pub megaflow_hits: u64,
     /// Packets that no megaflow covered.
     pub misses: u64,
+    /// Times that a packet was looked up again: every look-up is of a packet received or of one of these.
+    pub recirculations: u64,
     /// Mask classes probed by the classifier, over all its look-ups.
     pub megaflow_probes: u64,
     /// Upcall messages put on the ring.
@@ -256,6 +271,9 @@ pub enum DpifError {
     /// There is no such port.
     #[error("the datapath has no port {0}")]
     NoSuchPort(DpPort),
+    /// A meter number that the datapath can't have.
+    #[error("the datapath has meters 0 to {}, not {}", METER_COUNT_MAX - 1, .0.0)]
+    NoSuchMeter(MeterId),
     /// The device said no.
     #[error(transparent)]
     Netdev(#[from] NetdevError),
@@ -308,6 +326,9 @@ pub trait Dpif: fmt::Debug {
 
     /// The device of a port.
     fn port(&self, port: DpPort) -> Option<&dyn Netdev>;
+
+    /// The device of a port, to change: to switch it off, for one.
+    fn port_mut(&mut self, port: DpPort) -> Option<&mut dyn Netdev>;
 
     /// The ports there are, in order.
     fn ports(&self) -> Vec<DpPort>;
@@ -393,6 +414,18 @@ pub trait Dpif: fmt::Debug {
     /// Sets what every exporter meters, from now on. Records under way of an exporter that is gone or changed
     /// are finished with [`FlowEndReason::ForcedEnd`].
     fn set_metering(&mut self, configs: Vec<MeteringConfig>);
+
+    /// Sets a meter, or changes it; buckets begin full, and counters go on if it was there.
+    ///
+    /// # Errors
+    /// [`DpifError::NoSuchMeter`] if the number is too high.
+    fn meter_set(&mut self, id: MeterId, config: &MeterConfig) -> Result<(), DpifError>;
+
+    /// Takes a meter away: packets that name it pass. Nothing happens if it is not there.
+    fn meter_del(&mut self, id: MeterId);
+
+    /// What a meter has counted; none if it is not there.
+    fn meter_stats(&self, id: MeterId) -> Option<MeterStats>;
 
     /// Does on the control thread's side what is due: hands on commands that waited for room in a ring, and
     /// in a datapath without threads of its own polls the ports once. Call it every turn of the loop. Where queues

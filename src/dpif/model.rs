@@ -9,8 +9,9 @@
 //! The packet is one; each of output, `userspace`, drop and running out of TTL is a use of it. The first use is
 //! of the packet itself, every further one of a copy, and so is all of a `sample` that is taken. A list that
 //! comes to its end without a use drops the packet under [`DropReason::Rule`]. After the last action that could
-//! be a use nothing is carried out: it could not be seen. Of those, `dec_ttl` is one only if it would hand the
-//! packet up.
+//! be seen ([`Action::is_visible`]) nothing is carried out. A clone is a use, and its list is carried out on a packet of
+//! its own; so is what follows when a packet is looked up again. A length check goes on with one of its lists. What is
+//! nested too deep dies as a whole.
 //!
 //! # Accounts
 //! Over all ports there ever were, and packets of no port ([`ModelDpif::accounts`]):
@@ -29,13 +30,15 @@ mod edit;
 
 use super::placement::{self, QueuePlace, WorkerPlace};
 use super::{
-    Action, Actions, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, MegaflowId, MegaflowInfo,
-    MegaflowStats, MeteringConfig, PORT_COUNT_MAX, PlacementReason, PlacementRules, PortStats,
-    RetiredMegaflow, RxQueueStats, UPCALL_PACKETS_MAX, Upcall, UpcallKind, UserspaceCookie, WORKER_COUNT_MAX,
-    WorkerId, WorkerStats,
+    Action, Actions, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
+    MegaflowInfo, MegaflowStats, Meter, MeterConfig, MeterId, MeterStats, MeterVerdict, MeteringConfig,
+    PORT_COUNT_MAX, PlacementReason, PlacementRules, PortStats, RECIRCULATION_COUNT_MAX,
+    RECIRCULATION_DEPTH_MAX, RetiredMegaflow, RxQueueStats, UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall,
+    UpcallKind, UserspaceCookie, WORKER_COUNT_MAX, WorkerId, WorkerStats, is_nested_within_bounds,
 };
 use crate::flow::extract::{FRAME_SIZE_MIN, extract, extract_packet};
-use crate::flow::{DpPort, FlowKey, FlowMask};
+use crate::flow::hash::five_tuple;
+use crate::flow::{DpPort, Field, FlowKey, FlowMask};
 use crate::netdev::{Netdev, NetdevError, RxQueue, TxQueue};
 use crate::packet::{HEADROOM_SIZE, Packet, PacketBatch};
 use crate::sync::Nanos;
@@ -140,6 +143,9 @@ pub struct ModelDpif {
     burst_upcalls: Vec<Upcall>,
     /// Counters of packets that belong to no port.
     portless: PortStats,
+    meters: BTreeMap<MeterId, Meter>,
+    /// Times that the packet under way and its copies have been looked up again.
+    recirculations: u16,
     accounts: ModelAccounts,
     random: u64,
     now: Nanos,
@@ -165,6 +171,7 @@ fn no_worker_stats(worker: WorkerId) -> WorkerStats {
         emc_hits: 0,
         megaflow_hits: 0,
         misses: 0,
+        recirculations: 0,
         megaflow_probes: 0,
         upcalls: 0,
         upcalls_lost: 0,
@@ -187,11 +194,47 @@ fn no_worker_stats(worker: WorkerId) -> WorkerStats {
 struct Run {
     worker: WorkerId,
     frame: Frame,
-    /// The key that an upcall tells: of the packet as it is.
+    /// The key that it was last looked up by; its mark and hash are those that travel with the packet now.
     key: FlowKey,
     is_unchanged: bool,
     /// Whether the packet itself has been used.
     is_used: bool,
+    /// Bytes that the next output or userspace action takes.
+    trunc: Option<usize>,
+    /// Times that it was looked up again.
+    depth: u8,
+}
+
+impl Run {
+    /// A packet that is looked at for the first time.
+    fn new(worker: WorkerId, key: &FlowKey, bytes: &[u8], headroom: usize) -> Run {
+        let mut extracted = FlowKey::ZERO;
+        let layout = extract(bytes, key.in_port, &mut extracted);
+        let frame = Frame { bytes: bytes.to_vec(), key: extracted, layout, headroom };
+        Run { worker, frame, key: *key, is_unchanged: true, is_used: false, trunc: None, depth: 0 }
+    }
+
+    /// A copy, for a list of its own.
+    fn copy(&self) -> Run {
+        Run { frame: self.frame.clone(), is_used: false, trunc: None, ..*self }
+    }
+
+    /// The key of the packet as it is now.
+    fn key_now(&self) -> FlowKey {
+        let FlowKey { in_port, recirc_id, pkt_mark, dp_hash, .. } = self.key;
+        if self.is_unchanged {
+            return self.key;
+        }
+        let mut key = FlowKey::ZERO;
+        extract(&self.frame.bytes, in_port, &mut key);
+        FlowKey { recirc_id, pkt_mark, dp_hash, ..key }
+    }
+
+    /// What the next output or userspace action takes.
+    fn take_bytes(&mut self) -> Vec<u8> {
+        let size = self.trunc.take().unwrap_or(usize::MAX).min(self.frame.bytes.len());
+        self.frame.bytes[..size].to_vec()
+    }
 }
 
 /// How a list of actions ended.
@@ -227,6 +270,8 @@ impl ModelDpif {
             retired: VecDeque::new(),
             burst_upcalls: Vec::new(),
             portless: NO_STATS,
+            meters: BTreeMap::new(),
+            recirculations: 0,
             accounts: ModelAccounts::default(),
             random: config.seed,
             now: Nanos(0),
@@ -358,38 +403,66 @@ impl ModelDpif {
 
     /// Carries a megaflow's actions out on a packet and counts it.
     fn apply(&mut self, id: MegaflowId, key: &FlowKey, packet: Packet) {
-        let Some(megaflow) = self.megaflows.get_mut(&id) else { return };
-        megaflow.stats.packets += 1;
-        megaflow.stats.bytes += packet.size() as u64;
-        megaflow.stats.last_used = self.now;
-        megaflow.stats.tcp_flags |= key.tcp_flags;
-        let (worker, actions) = (megaflow.worker, megaflow.actions.clone());
+        let Some(worker) = self.megaflows.get(&id).map(|megaflow| megaflow.worker) else { return };
+        let actions = self.count(id, key, packet.size());
         self.carry_out(worker, &actions, key, &packet);
     }
 
+    /// Counts a packet of a megaflow and tells what to do with it.
+    fn count(&mut self, id: MegaflowId, key: &FlowKey, size: usize) -> Actions {
+        let Some(megaflow) = self.megaflows.get_mut(&id) else { return Actions::new() };
+        megaflow.stats.packets += 1;
+        megaflow.stats.bytes += size as u64;
+        megaflow.stats.last_used = self.now;
+        megaflow.stats.tcp_flags |= key.tcp_flags;
+        megaflow.actions.clone()
+    }
+
     fn carry_out(&mut self, worker: WorkerId, actions: &[Action], key: &FlowKey, packet: &Packet) {
-        let mut extracted = FlowKey::ZERO;
-        let layout = extract_packet(packet, key.in_port, &mut extracted);
-        let bytes = packet.to_vec();
-        let frame = Frame { bytes, key: extracted, layout, headroom: HEADROOM_SIZE };
-        self.carry_out_list(actions, Run { worker, frame, key: *key, is_unchanged: true, is_used: false });
+        self.recirculations = 0;
+        self.carry_out_list(actions, Run::new(worker, key, &packet.to_vec(), HEADROOM_SIZE));
     }
 
     /// Carries a list out on a packet of its own.
     fn carry_out_list(&mut self, actions: &[Action], mut run: Run) {
-        let last_use = actions.iter().rposition(|action| match action {
-            Action::Output(_) | Action::Drop(_) | Action::Sample { .. } | Action::Userspace(_) => true,
-            Action::DecTtl { to_controller } => to_controller.is_some(),
-            Action::Set { .. } | Action::PushVlan { .. } | Action::PopVlan => false,
-        });
+        if !is_nested_within_bounds(actions) {
+            self.use_packet(&mut run);
+            return self.drop_packet(run.key.in_port, DropReason::TooManyActions);
+        }
+        let last_use = actions.iter().rposition(Action::is_visible);
         for action in &actions[..last_use.map_or(0, |index| index + 1)] {
-            if !self.carry_out_one(action, &mut run) {
-                return;
-            }
+            let next_list = match action {
+                Action::Recirc(recirc_id) => return self.look_up_again(*recirc_id, run),
+                Action::CheckPktLen { len, greater, .. } if run.frame.bytes.len() > usize::from(*len) => {
+                    greater
+                }
+                Action::CheckPktLen { less_equal, .. } => less_equal,
+                _ if self.carry_out_one(action, &mut run) => continue,
+                _ => return,
+            };
+            run.trunc = None;
+            return self.carry_out_list(next_list, run);
         }
         if !run.is_used {
             self.drop_packet(run.key.in_port, DropReason::Rule);
         }
+    }
+
+    /// Looks a packet up again as it is now.
+    fn look_up_again(&mut self, recirc_id: u32, mut run: Run) {
+        self.use_packet(&mut run);
+        if run.depth == RECIRCULATION_DEPTH_MAX || self.recirculations == RECIRCULATION_COUNT_MAX {
+            return self.drop_packet(run.key.in_port, DropReason::RecirculationLimit);
+        }
+        self.recirculations += 1;
+        let key = FlowKey { recirc_id, ..run.key_now() };
+        self.worker_mut(run.worker).stats.recirculations += 1;
+        let Some(id) = self.lookup(run.worker, &key) else {
+            return self.upcall(run.worker, UpcallKind::Miss, &key, &run.frame.bytes);
+        };
+        let again = Run::new(run.worker, &key, &run.frame.bytes, run.frame.headroom);
+        let actions = self.count(id, &key, run.frame.bytes.len());
+        self.carry_out_list(&actions, Run { depth: run.depth + 1, ..again });
     }
 
     /// Carries one action out; false if the list ends here.
@@ -398,28 +471,13 @@ impl ModelDpif {
         match action {
             Action::Output(port) => {
                 self.use_packet(run);
-                self.output(*port, &run.frame.bytes, in_port);
+                let bytes = run.take_bytes();
+                self.output(*port, &bytes, in_port);
             }
             Action::Drop(reason) => {
                 self.use_packet(run);
                 self.drop_packet(in_port, *reason);
                 return false;
-            }
-            Action::Set { field, value, mask } => {
-                run.frame.set(*field, *value, *mask);
-                run.is_unchanged = false;
-            }
-            Action::PushVlan { tpid, tci } => {
-                if !run.frame.push_vlan(*tpid, *tci) {
-                    self.use_packet(run);
-                    self.drop_packet(in_port, DropReason::NoHeadroom);
-                    return false;
-                }
-                run.is_unchanged = false;
-            }
-            Action::PopVlan => {
-                run.frame.pop_vlan();
-                run.is_unchanged = false;
             }
             Action::DecTtl { to_controller } => return self.dec_ttl(*to_controller, run) == End::Reached,
             Action::Sample { probability, actions } => {
@@ -430,12 +488,50 @@ impl ModelDpif {
                 };
                 if is_taken && !actions.is_empty() {
                     self.copied(in_port);
-                    self.carry_out_list(actions, Run { frame: run.frame.clone(), is_used: false, ..*run });
+                    self.carry_out_list(actions, run.copy());
                 }
             }
+            Action::Clone(actions) if action.is_visible() => {
+                self.use_packet(run);
+                self.carry_out_list(actions, run.copy());
+            }
+            Action::Clone(_) => {}
             Action::Userspace(cookie) => self.hand_up(*cookie, run),
+            Action::Trunc(size) => run.trunc = Some((*size as usize).max(FRAME_SIZE_MIN)),
+            Action::Meter(id) => return self.meter(*id, run),
+            Action::Hash { basis, symmetric } => {
+                run.key.dp_hash = five_tuple(&run.key_now(), *basis, *symmetric);
+            }
+            Action::Set { field: Field::PktMark, value, mask } => {
+                run.key.pkt_mark = run.key.pkt_mark & !(*mask as u32) | *value as u32;
+            }
+            change => {
+                if !run.frame.change(change) {
+                    self.use_packet(run);
+                    self.drop_packet(in_port, DropReason::NoHeadroom);
+                    return false;
+                }
+                run.is_unchanged = false;
+            }
         }
         true
+    }
+
+    /// Holds a packet to a meter; false if it dies of it.
+    fn meter(&mut self, id: MeterId, run: &mut Run) -> bool {
+        let Some(meter) = self.meters.get_mut(&id) else { return true };
+        match meter.offer(self.now, run.frame.bytes.len()) {
+            MeterVerdict::Pass => true,
+            MeterVerdict::Drop => {
+                self.use_packet(run);
+                self.drop_packet(run.key.in_port, DropReason::Meter);
+                false
+            }
+            MeterVerdict::Remark { prec_level } => {
+                run.is_unchanged &= !run.frame.remark(prec_level);
+                true
+            }
+        }
     }
 
     fn dec_ttl(&mut self, to_controller: Option<UserspaceCookie>, run: &mut Run) -> End {
@@ -444,7 +540,10 @@ impl ModelDpif {
             return End::Reached;
         }
         match to_controller {
-            Some(cookie) => self.hand_up(cookie, run),
+            Some(cookie) => {
+                run.trunc = None;
+                self.hand_up(cookie, run);
+            }
             None => {
                 self.use_packet(run);
                 self.drop_packet(run.key.in_port, DropReason::TtlExpired);
@@ -474,11 +573,8 @@ impl ModelDpif {
 
     fn hand_up(&mut self, cookie: UserspaceCookie, run: &mut Run) {
         self.use_packet(run);
-        let mut key = run.key;
-        if !run.is_unchanged {
-            extract(&run.frame.bytes, run.key.in_port, &mut key);
-        }
-        self.upcall(run.worker, UpcallKind::Userspace(cookie), &key, &run.frame.bytes);
+        let (key, bytes) = (run.key_now(), run.take_bytes());
+        self.upcall(run.worker, UpcallKind::Userspace(cookie), &key, &bytes);
     }
 
     /// Lets a packet wait for the end of the burst, with others of the same key and kind.
@@ -489,6 +585,9 @@ impl ModelDpif {
         match same {
             Some(same) if !same.packets.is_full() => same.packets.push(packet),
             _ => {
+                if self.burst_upcalls.len() == UPCALLS_WAITING_MAX {
+                    self.send_upcalls();
+                }
                 let mut packets = ArrayVec::<Packet, UPCALL_PACKETS_MAX>::new();
                 packets.push(packet);
                 self.burst_upcalls.push(Upcall { worker, kind, key: *key, packets });
@@ -606,6 +705,10 @@ impl Dpif for ModelDpif {
         self.ports.get(&port).map(|entry| &*entry.netdev)
     }
 
+    fn port_mut(&mut self, port: DpPort) -> Option<&mut dyn Netdev> {
+        Some(&mut *self.ports.get_mut(&port)?.netdev)
+    }
+
     fn ports(&self) -> Vec<DpPort> {
         self.ports.keys().copied().collect()
     }
@@ -696,6 +799,24 @@ impl Dpif for ModelDpif {
     }
 
     fn set_metering(&mut self, _configs: Vec<MeteringConfig>) {}
+
+    fn meter_set(&mut self, id: MeterId, config: &MeterConfig) -> Result<(), DpifError> {
+        if id.0 as usize >= METER_COUNT_MAX {
+            return Err(DpifError::NoSuchMeter(id));
+        }
+        let (now, new) = (self.now, config.clone());
+        let meter = self.meters.entry(id).or_insert_with(|| Meter::new(new, now));
+        meter.set(config.clone(), now);
+        Ok(())
+    }
+
+    fn meter_del(&mut self, id: MeterId) {
+        self.meters.remove(&id);
+    }
+
+    fn meter_stats(&self, id: MeterId) -> Option<MeterStats> {
+        self.meters.get(&id).map(Meter::stats)
+    }
 
     fn run(&mut self, now: Nanos) -> bool {
         self.now = now;

@@ -25,13 +25,17 @@
 //! | IPv4 or IPv6: bytes after the total or payload length, however many (CVE-2020-35498) | as if they were not there | l3, l4 |
 //! | IP version that is not the `eth_type`'s | as if it were right | l3, l4 |
 //! | IPv6: fewer than 40 bytes, payload length beyond the frame | layer 2 | none |
-//! | IPv6 extension header cut short, or more than [`IPV6_EXTENSIONS_MAX`] of them | addresses, ToS, hop limit, label (*); `nw_proto` 0 | l3 |
-//! | fragment that is not the first | `nw_frag` any and later, `nw_proto` (IPv6: 44), ports zero | l3 |
+//! | IPv6 extension header cut short, or more than [`IPV6_EXTENSIONS_MAX`] of them | addresses, ToS, hop limit, label (*); `nw_proto` and `ipv6_exthdr` 0 | l3 |
+//! | fragment that is not the first | `nw_frag` any and later, `nw_proto` (IPv6: 44, and the extension headers up to that), ports zero | l3 |
 //! | TCP header cut short, its length below 5 words or beyond the datagram | `nw_proto`, ports and flags zero | l3 |
 //! | UDP, ICMP or ICMPv6 header of fewer than 8 bytes, SCTP of fewer than 12 | `nw_proto`, ports zero | l3 |
 //! | ND with fewer than 24 bytes | type and code | l3, l4 |
-//! | ND option of length 0 or beyond the datagram | target, and the options before it | l3, l4 |
+//! | ND option of length 0 or beyond the datagram | target, reserved word, and the options before it | l3, l4 |
 //! | ND link-layer address option given twice (*: also if the first is all zero) | type and code | l3, l4 |
+//! | MPLS label stack entry cut short | the entries before it, of the three outermost | l2.5, if one is whole |
+//! | MPLS entries after the bottom of stack | zeros: they are payload | l2.5 |
+//! | service tag of PBB cut short | layer 2 | none |
+//! | NSH: fewer than 8 bytes, version not 0, metadata type not 1 or 2, length below 2 words or beyond the frame; of type 1 and not 6 words | layer 2 | none |
 //!
 //! `nw_proto` 0 is also what an IPv4 packet of protocol 0 has (CVE-2023-1668): nothing may take it to mean "not
 //! IP"; `eth_type` and the layout say that.
@@ -40,10 +44,10 @@
 //! options to the end of the datagram (8 bytes each at least). Hot path: [`extract`] reads one cache line of
 //! the packet for untagged IPv4 and writes two of the key.
 //!
-//! What it leaves out: MPLS, NSH, tunnels' insides, and IGMP's type and code; those packets have an `eth_type`
-//! or an `nw_proto` and nothing beyond it.
+//! What it leaves out: what is below MPLS, PBB and NSH, the contexts of NSH's second metadata type, tunnels'
+//! insides, and IGMP's type and code; those packets show the header in question and nothing beyond it.
 
-use super::{DpPort, ETH_TYPE_NONE, FlowKey, NW_FRAG_ANY, NW_FRAG_LATER, VLAN_CFI};
+use super::{DpPort, ETH_TYPE_NONE, FlowKey, NW_FRAG_ANY, NW_FRAG_LATER, PBB_UCA, VLAN_CFI};
 use crate::packet::{HEADERS_SIZE_MAX, Packet};
 
 /// Bytes of the shortest frame that says anything: an Ethernet header. The datapath drops shorter ones.
@@ -65,6 +69,14 @@ pub(crate) const ETH_TYPE_ARP: u16 = 0x0806;
 pub(crate) const ETH_TYPE_RARP: u16 = 0x8035;
 /// Ethernet type of IPv6.
 pub(crate) const ETH_TYPE_IPV6: u16 = 0x86dd;
+/// Ethernet type of MPLS, unicast.
+pub(crate) const ETH_TYPE_MPLS: u16 = 0x8847;
+/// Ethernet type of MPLS, multicast.
+pub(crate) const ETH_TYPE_MPLS_MULTICAST: u16 = 0x8848;
+/// Ethernet type of a provider backbone's service tag (IEEE 802.1Q clause 9.7).
+pub(crate) const ETH_TYPE_PBB: u16 = 0x88e7;
+/// Ethernet type of a network service header.
+pub(crate) const ETH_TYPE_NSH: u16 = 0x894f;
 /// Lowest number in the type field that is a type and not a length (IEEE 802.3 clause 3.2.6).
 const ETH_TYPE_MIN: u16 = 0x0600;
 
@@ -76,8 +88,10 @@ pub(crate) mod ip_proto {
     pub(crate) const UDP: u8 = 17;
     pub(crate) const ROUTING: u8 = 43;
     pub(crate) const FRAGMENT: u8 = 44;
+    pub(crate) const ESP: u8 = 50;
     pub(crate) const AUTHENTICATION: u8 = 51;
     pub(crate) const ICMPV6: u8 = 58;
+    pub(crate) const NO_NEXT_HEADER: u8 = 59;
     pub(crate) const DESTINATION_OPTIONS: u8 = 60;
     pub(crate) const SCTP: u8 = 132;
 }
@@ -98,10 +112,25 @@ const ND_ADVERT: u8 = 136;
 /// ND options: source and target link-layer address (RFC 4861 section 4.6.1).
 const ND_OPTION_SLL: u8 = 1;
 const ND_OPTION_TLL: u8 = 2;
+/// Bytes of a label stack entry.
+pub(crate) const MPLS_SIZE: usize = 4;
+/// In a label stack entry: bottom of stack.
+pub(crate) const MPLS_BOS: u32 = 1 << 8;
+/// Bytes of a service tag after its Ethernet type.
+pub(crate) const ITAG_SIZE: usize = 4;
+/// Bytes of a network service header without metadata: base header and service path header.
+const NSH_SIZE_MIN: usize = 8;
+/// Bytes of a network service header of metadata type 1 (RFC 8300 section 2.4).
+const NSH_TYPE_1_SIZE: usize = 24;
 
-/// Where a packet's headers are: offsets in bytes from the start of the frame.
+/// Where a packet's headers are: offsets in bytes from the start of the frame. One word, written and copied as such.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(C, align(8))]
 pub struct PacketLayout {
+    /// What stands in place of a layer 3 header: the outermost label stack entry of MPLS, the service tag of PBB, the
+    /// network service header; [`PacketLayout::NONE_AT`] if there is none that can be used. The two bytes before it
+    /// are its Ethernet type.
+    pub l2_5: u16,
     /// The IPv4, IPv6 or ARP header; [`PacketLayout::NONE_AT`] if there is none that can be used. The two
     /// bytes before it are its Ethernet type.
     pub l3: u16,
@@ -112,8 +141,14 @@ pub struct PacketLayout {
 impl PacketLayout {
     /// No such header.
     pub const NONE_AT: u16 = u16::MAX;
-    /// Neither header.
-    pub const NONE: PacketLayout = PacketLayout { l3: Self::NONE_AT, l4: Self::NONE_AT };
+    /// None of the headers.
+    pub const NONE: PacketLayout = PacketLayout { l2_5: Self::NONE_AT, l3: Self::NONE_AT, l4: Self::NONE_AT };
+
+    /// Offset of the header between layers 2 and 3.
+    #[inline]
+    pub fn l2_5_at(self) -> Option<usize> {
+        (self.l2_5 != Self::NONE_AT).then_some(usize::from(self.l2_5))
+    }
 
     /// Offset of the layer 3 header.
     #[inline]
@@ -159,7 +194,7 @@ fn bytes<const N: usize>(data: &[u8], at: usize) -> [u8; N] {
 const STRAIGHT_SIZE: usize = FRAME_SIZE_MIN + IPV4_SIZE_MIN + TCP_SIZE_MIN;
 
 /// Reads `data`, a frame from its first byte, into `key`, all of which is overwritten: `recirc_id` and
-/// `pkt_mark` with 0. See the module for what each malformed frame gives.
+/// `pkt_mark` and `dp_hash` with 0. See the module for what each malformed frame gives.
 #[inline]
 pub fn extract(data: &[u8], in_port: DpPort, key: &mut FlowKey) -> PacketLayout {
     extract_head(data, data.len(), in_port, key)
@@ -178,7 +213,8 @@ pub(crate) fn extract_head(head: &[u8], size: usize, in_port: DpPort, key: &mut 
     if let Some(first) = head.first_chunk::<STRAIGHT_SIZE>()
         && extract_straight(first, size, in_port, key)
     {
-        return PacketLayout { l3: FRAME_SIZE_MIN as u16, l4: (FRAME_SIZE_MIN + IPV4_SIZE_MIN) as u16 };
+        let (l3, l4) = (FRAME_SIZE_MIN as u16, (FRAME_SIZE_MIN + IPV4_SIZE_MIN) as u16);
+        return PacketLayout { l3, l4, ..PacketLayout::NONE };
     }
     extract_general(headers_of(head), size, in_port, key)
 }
@@ -260,8 +296,66 @@ fn extract_general(data: &[u8], size: usize, in_port: DpPort, key: &mut FlowKey)
         ETH_TYPE_IPV4 => extract_ipv4(data, size, l3, key),
         ETH_TYPE_IPV6 => extract_ipv6(data, size, l3, key),
         ETH_TYPE_ARP | ETH_TYPE_RARP => extract_arp(data, l3, key),
+        ETH_TYPE_MPLS | ETH_TYPE_MPLS_MULTICAST => extract_mpls(data, l3, key),
+        ETH_TYPE_PBB => extract_pbb(data, l3, key),
+        ETH_TYPE_NSH => extract_nsh(data, l3, key),
         _ => PacketLayout::NONE,
     }
+}
+
+/// The three outermost label stack entries (RFC 3032 section 2.1), as far as they are whole.
+fn extract_mpls(data: &[u8], at: usize, key: &mut FlowKey) -> PacketLayout {
+    let (entries, _) = data[at..].as_chunks::<MPLS_SIZE>();
+    for (entry, lse) in entries.iter().zip(&mut key.mpls_lse) {
+        *lse = u32::from_be_bytes(*entry);
+        if *lse & MPLS_BOS != 0 {
+            break;
+        }
+    }
+    if entries.is_empty() {
+        return PacketLayout::NONE;
+    }
+    PacketLayout { l2_5: at as u16, ..PacketLayout::NONE }
+}
+
+/// The service tag of a provider backbone frame (IEEE 802.1Q clause 9.7).
+#[cold]
+fn extract_pbb(data: &[u8], at: usize, key: &mut FlowKey) -> PacketLayout {
+    if data.len() < at + ITAG_SIZE {
+        return PacketLayout::NONE;
+    }
+    key.pbb_itag = be32(data, at) & (PBB_UCA | 0x00ff_ffff);
+    PacketLayout { l2_5: at as u16, ..PacketLayout::NONE }
+}
+
+/// A network service header (RFC 8300 section 2).
+#[cold]
+fn extract_nsh(data: &[u8], at: usize, key: &mut FlowKey) -> PacketLayout {
+    let rest = &data[at..];
+    if rest.len() < NSH_SIZE_MIN {
+        return PacketLayout::NONE;
+    }
+    // Two bits of version, O, one unassigned, six of TTL, six of length in words of four bytes.
+    let first = be16(rest, 0);
+    let (version, size) = (first >> 14, usize::from(first & 0x3f) * 4);
+    let mdtype = rest[2] & 0x0f;
+    let is_size_right = match mdtype {
+        1 => size == NSH_TYPE_1_SIZE,
+        2 => size >= NSH_SIZE_MIN,
+        _ => false,
+    };
+    if version != 0 || !is_size_right || size > rest.len() {
+        return PacketLayout::NONE;
+    }
+    key.nsh_flags = (first >> 12) as u8 & 3;
+    key.nsh_ttl = (first >> 6) as u8 & 0x3f;
+    key.nsh_mdtype = mdtype;
+    key.nsh_np = rest[3];
+    key.nsh_path = be32(rest, 4);
+    if mdtype == 1 {
+        key.nsh_context = [8, 12, 16, 20].map(|at| be32(rest, at));
+    }
+    PacketLayout { l2_5: at as u16, ..PacketLayout::NONE }
 }
 
 /// Whether a type field says that a tag follows.
@@ -292,6 +386,12 @@ fn extract_ethernet_type(data: &[u8], key: &mut FlowKey) -> usize {
     if key.eth_type < ETH_TYPE_MIN { extract_snap(data, at, key) } else { at }
 }
 
+/// Where layer 2 of a frame ends, tags and SNAP header included: right behind the type that the key shows. None for a
+/// frame that has no whole Ethernet header.
+pub(crate) fn layer2_size(data: &[u8]) -> Option<usize> {
+    (data.len() >= FRAME_SIZE_MIN).then(|| extract_ethernet_type(data, &mut FlowKey::default()))
+}
+
 /// An IEEE 802.3 frame: the type is in the SNAP header, if it has one (IEEE 802 clause 9.4).
 #[cold]
 fn extract_snap(data: &[u8], at: usize, key: &mut FlowKey) -> usize {
@@ -318,7 +418,7 @@ fn extract_arp(data: &[u8], l3: usize, key: &mut FlowKey) -> PacketLayout {
     key.nw_src = be32(arp, 14);
     key.arp_tha = bytes(arp, 18);
     key.nw_dst = be32(arp, 24);
-    PacketLayout { l3: l3 as u16, l4: PacketLayout::NONE_AT }
+    PacketLayout { l3: l3 as u16, ..PacketLayout::NONE }
 }
 
 fn extract_ipv4(data: &[u8], size: usize, l3: usize, key: &mut FlowKey) -> PacketLayout {
@@ -347,7 +447,7 @@ fn extract_ipv4(data: &[u8], size: usize, l3: usize, key: &mut FlowKey) -> Packe
         key.nw_frag = if fragment & 0x1fff == 0 { NW_FRAG_ANY } else { NW_FRAG_ANY | NW_FRAG_LATER };
     }
     let l4 = extract_transport(datagram, header_size, l3, key);
-    PacketLayout { l3: l3 as u16, l4 }
+    PacketLayout { l3: l3 as u16, l4, ..PacketLayout::NONE }
 }
 
 fn extract_ipv6(data: &[u8], size: usize, l3: usize, key: &mut FlowKey) -> PacketLayout {
@@ -366,10 +466,11 @@ fn extract_ipv6(data: &[u8], size: usize, l3: usize, key: &mut FlowKey) -> Packe
     key.nw_ttl = datagram[7];
     key.ipv6_src = bytes(datagram, 8);
     key.ipv6_dst = bytes(datagram, 24);
-    let l3_only = PacketLayout { l3: l3 as u16, l4: PacketLayout::NONE_AT };
+    let l3_only = PacketLayout { l3: l3 as u16, ..PacketLayout::NONE };
     let Some(chain) = Ipv6Chain::walk(datagram) else { return l3_only };
     key.nw_proto = chain.protocol;
     key.nw_frag = chain.fragment;
+    key.ipv6_exthdr = chain.headers.bits;
     let l4 = extract_transport(datagram, chain.end, l3, key);
     PacketLayout { l4, ..l3_only }
 }
@@ -385,6 +486,78 @@ pub(crate) struct Ipv6Chain {
     /// A routing header has segments left: the destination address is not yet the one that the transport's
     /// pseudo-header counts (RFC 8200 section 8.1).
     pub(crate) segments_left: bool,
+    /// Which headers there are.
+    headers: Headers,
+}
+
+/// Extension headers in the order of the packet: what OpenFlow's `ipv6_exthdr` tells of them.
+///
+/// The order that RFC 8200 section 4.1 recommends gives each kind a place: hop-by-hop, destination options, routing,
+/// fragment, authentication, encapsulation, destination options again. A header whose place is before that of the one
+/// before it is out of sequence. Destination options stand in their first place where they may, else in their last.
+#[derive(Clone, Copy, Default)]
+struct Headers {
+    /// As [`FlowKey::ipv6_exthdr`].
+    bits: u16,
+    /// The kinds that were there, by the bit that tells of them.
+    seen: u16,
+    /// The place of the header before.
+    place: u8,
+    destination_options: u8,
+}
+
+/// OpenFlow 1.5.1 section 7.2.3.8, `ofp_ipv6exthdr_flags`.
+mod exthdr {
+    pub(super) const NO_NEXT: u16 = 1 << 0;
+    pub(super) const ESP: u16 = 1 << 1;
+    pub(super) const AUTHENTICATION: u16 = 1 << 2;
+    pub(super) const DESTINATION: u16 = 1 << 3;
+    pub(super) const FRAGMENT: u16 = 1 << 4;
+    pub(super) const ROUTING: u16 = 1 << 5;
+    /// There is a hop-by-hop header, and it is the first.
+    pub(super) const HOP_BY_HOP: u16 = 1 << 6;
+    /// A header is there twice; destination options three times.
+    pub(super) const REPEATED: u16 = 1 << 7;
+    /// Headers are not in the order that is recommended.
+    pub(super) const OUT_OF_SEQUENCE: u16 = 1 << 8;
+}
+
+impl Headers {
+    /// One more header, of this protocol.
+    fn add(&mut self, protocol: u8) {
+        let (bit, place) = match protocol {
+            ip_proto::HOP_BY_HOP => (exthdr::HOP_BY_HOP, 0),
+            ip_proto::DESTINATION_OPTIONS if self.place <= 1 && self.destination_options == 0 => {
+                (exthdr::DESTINATION, 1)
+            }
+            ip_proto::DESTINATION_OPTIONS => (exthdr::DESTINATION, 6),
+            ip_proto::ROUTING => (exthdr::ROUTING, 2),
+            ip_proto::FRAGMENT => (exthdr::FRAGMENT, 3),
+            ip_proto::AUTHENTICATION => (exthdr::AUTHENTICATION, 4),
+            ip_proto::ESP => (exthdr::ESP, 5),
+            ip_proto::NO_NEXT_HEADER => (exthdr::NO_NEXT, 7),
+            _ => return,
+        };
+        let is_first = self.seen == 0;
+        if place < self.place {
+            self.bits |= exthdr::OUT_OF_SEQUENCE;
+        }
+        if bit == exthdr::DESTINATION {
+            self.destination_options += 1;
+            if self.destination_options > 2 {
+                self.bits |= exthdr::REPEATED;
+            }
+        } else if self.seen & bit != 0 {
+            self.bits |= exthdr::REPEATED;
+        }
+        if bit != exthdr::HOP_BY_HOP || is_first {
+            self.bits |= bit;
+        } else {
+            self.bits |= exthdr::OUT_OF_SEQUENCE;
+        }
+        self.seen |= bit;
+        self.place = place;
+    }
 }
 
 impl Ipv6Chain {
@@ -393,8 +566,18 @@ impl Ipv6Chain {
     #[inline]
     pub(crate) fn walk(datagram: &[u8]) -> Option<Ipv6Chain> {
         let next = datagram[6];
-        let chain = Ipv6Chain { protocol: next, fragment: 0, end: IPV6_SIZE, segments_left: false };
-        if is_extension(next) { chain.follow(datagram) } else { Some(chain) }
+        let headers = Headers::default();
+        let chain = Ipv6Chain { protocol: next, fragment: 0, end: IPV6_SIZE, segments_left: false, headers };
+        if is_extension(next) { chain.follow(datagram) } else { Some(chain.ended()) }
+    }
+
+    /// The chain, with what ends it counted among the headers.
+    #[inline]
+    fn ended(mut self) -> Ipv6Chain {
+        if matches!(self.protocol, ip_proto::ESP | ip_proto::NO_NEXT_HEADER) {
+            self.headers.add(self.protocol);
+        }
+        self
     }
 
     #[cold]
@@ -411,6 +594,7 @@ impl Ipv6Chain {
             if self.end > datagram.len() {
                 return None;
             }
+            self.headers.add(self.protocol);
             match self.protocol {
                 ip_proto::FRAGMENT => {
                     // RFC 8200 section 4.5: offset in units of 8 bytes, two reserved bits, more fragments.
@@ -429,7 +613,7 @@ impl Ipv6Chain {
             }
             self.protocol = header[0];
             if !is_extension(self.protocol) {
-                return Some(self);
+                return Some(self.ended());
             }
         }
         None
@@ -483,6 +667,8 @@ fn extract_transport(datagram: &[u8], at: usize, l3: usize, key: &mut FlowKey) -
 fn extract_icmpv6(message: &[u8], key: &mut FlowKey) {
     (key.tp_src, key.tp_dst) = (message[0].into(), message[1].into());
     if let Some(nd) = NdOptions::find(message) {
+        key.nd_reserved = be32(message, 4);
+        key.nd_options_type = nd.last_type;
         key.nd_target = bytes(message, 8);
         key.arp_sha = nd.sll_at.map_or([0; 6], |at| bytes(message, at));
         key.arp_tha = nd.tll_at.map_or([0; 6], |at| bytes(message, at));
@@ -496,6 +682,8 @@ pub(crate) struct NdOptions {
     pub(crate) sll_at: Option<usize>,
     /// The six bytes of the target link-layer address.
     pub(crate) tll_at: Option<usize>,
+    /// Type of the last option, 0 if there is none.
+    last_type: u8,
 }
 
 impl NdOptions {
@@ -506,7 +694,7 @@ impl NdOptions {
         if !matches!(message[0], ND_SOLICIT | ND_ADVERT) || message[1] != 0 || message.len() < ND_SIZE_MIN {
             return None;
         }
-        let mut found = NdOptions { sll_at: None, tll_at: None };
+        let mut found = NdOptions { sll_at: None, tll_at: None, last_type: 0 };
         let mut at = ND_SIZE_MIN;
         // RFC 4861 section 4.6: type, length in units of 8 bytes, never 0.
         while let Some(option) = message.get(at..at + 8) {
@@ -524,6 +712,7 @@ impl NdOptions {
             {
                 return None;
             }
+            found.last_type = option[0];
             at += size;
         }
         Some(found)

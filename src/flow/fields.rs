@@ -51,6 +51,37 @@ pub enum Field {
     NdTarget,
     NdSll,
     NdTll,
+    Ipv6Exthdr,
+    NdReserved,
+    NdOptionsType,
+    MplsLabel,
+    MplsTc,
+    MplsBos,
+    MplsTtl,
+    NshFlags,
+    NshTtl,
+    NshMdtype,
+    NshNp,
+    NshSpi,
+    NshSi,
+    NshC1,
+    NshC2,
+    NshC3,
+    NshC4,
+    PbbIsid,
+    PbbUca,
+    DpHash,
+    RecircId,
+    TunId,
+    TunSrc,
+    TunDst,
+    TunIpv6Src,
+    TunIpv6Dst,
+    TunFlags,
+    TunTos,
+    TunTtl,
+    TunGbpId,
+    TunGbpFlags,
     PktMark,
     Metadata,
     ActsetOutput,
@@ -90,6 +121,12 @@ pub enum Prerequisite {
     NdSolicit,
     /// Neighbour advertisement.
     NdAdvert,
+    /// MPLS, unicast or multicast.
+    Mpls,
+    /// A network service header.
+    Nsh,
+    /// A provider backbone frame.
+    Pbb,
 }
 
 /// How people write a value.
@@ -221,6 +258,37 @@ pub static FIELDS: &[FieldInfo] = &[
     row(Field::NdTarget, "nd_target", &["ipv6_nd_target"], 128, (offset_of!(Flow, key.nd_target), 16), 0, YES, Prerequisite::Nd, Format::Ipv6, (YES, YES), Some(31), Some((1, 23))),
     row(Field::NdSll, "nd_sll", &["ipv6_nd_sll"], 48, (offset_of!(Flow, key.arp_sha), 6), 0, YES, Prerequisite::NdSolicit, Format::Ethernet, (YES, YES), Some(32), Some((1, 24))),
     row(Field::NdTll, "nd_tll", &["ipv6_nd_tll"], 48, (offset_of!(Flow, key.arp_tha), 6), 0, YES, Prerequisite::NdAdvert, Format::Ethernet, (YES, YES), Some(33), Some((1, 25))),
+    row(Field::Ipv6Exthdr, "ipv6_exthdr", &[], 9, (offset_of!(Flow, key.ipv6_exthdr), 2), 0, NO, Prerequisite::Ipv6, Format::Hexadecimal, (YES, NO), Some(39), None),
+    row(Field::NdReserved, "nd_reserved", &[], 32, (offset_of!(Flow, key.nd_reserved), 4), 0, NO, Prerequisite::Nd, Format::Decimal, (NO, YES), None, None),
+    row(Field::NdOptionsType, "nd_options_type", &[], 8, (offset_of!(Flow, key.nd_options_type), 1), 0, NO, Prerequisite::Nd, Format::Decimal, (NO, NO), None, None),
+    row(Field::MplsLabel, "mpls_label", &[], 20, (offset_of!(Flow, key.mpls_lse), 4), 12, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(34), None),
+    row(Field::MplsTc, "mpls_tc", &[], 3, (offset_of!(Flow, key.mpls_lse), 4), 9, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(35), None),
+    row(Field::MplsBos, "mpls_bos", &[], 1, (offset_of!(Flow, key.mpls_lse), 4), 8, NO, Prerequisite::Mpls, Format::Decimal, (NO, NO), Some(36), None),
+    row(Field::MplsTtl, "mpls_ttl", &[], 8, (offset_of!(Flow, key.mpls_lse), 4), 0, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), None, Some((1, 30))),
+    row(Field::NshFlags, "nsh_flags", &[], 2, (offset_of!(Flow, key.nsh_flags), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (YES, YES), None, None),
+    row(Field::NshTtl, "nsh_ttl", &[], 6, (offset_of!(Flow, key.nsh_ttl), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, None),
+    row(Field::NshMdtype, "nsh_mdtype", &[], 8, (offset_of!(Flow, key.nsh_mdtype), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, None),
+    row(Field::NshNp, "nsh_np", &[], 8, (offset_of!(Flow, key.nsh_np), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, None),
+    row(Field::NshSpi, "nsh_spi", &["nsp"], 24, (offset_of!(Flow, key.nsh_path), 4), 8, NO, Prerequisite::Nsh, Format::Hexadecimal, (NO, YES), None, None),
+    row(Field::NshSi, "nsh_si", &["nsi"], 8, (offset_of!(Flow, key.nsh_path), 4), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, None),
+    row(Field::NshC1, "nsh_c1", &["nshc1"], 32, (offset_of!(Flow, key.nsh_context), 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, None),
+    row(Field::NshC2, "nsh_c2", &["nshc2"], 32, (offset_of!(Flow, key.nsh_context) + 4, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, None),
+    row(Field::NshC3, "nsh_c3", &["nshc3"], 32, (offset_of!(Flow, key.nsh_context) + 8, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, None),
+    row(Field::NshC4, "nsh_c4", &["nshc4"], 32, (offset_of!(Flow, key.nsh_context) + 12, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, None),
+    row(Field::PbbIsid, "pbb_isid", &[], 24, (offset_of!(Flow, key.pbb_itag), 4), 0, NO, Prerequisite::Pbb, Format::Decimal, (YES, YES), Some(37), None),
+    row(Field::PbbUca, "pbb_uca", &[], 1, (offset_of!(Flow, key.pbb_itag), 4), 27, NO, Prerequisite::Pbb, Format::Decimal, (NO, YES), Some(41), None),
+    row(Field::DpHash, "dp_hash", &[], 32, (offset_of!(Flow, key.dp_hash), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, NO), None, Some((1, 35))),
+    row(Field::RecircId, "recirc_id", &[], 32, (offset_of!(Flow, key.recirc_id), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (NO, NO), None, Some((1, 36))),
+    row(Field::TunId, "tun_id", &["tunnel_id"], 64, (offset_of!(Flow, tun_id), 8), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), Some(38), Some((1, 16))),
+    row(Field::TunSrc, "tun_src", &[], 32, (offset_of!(Flow, tun_src), 4), 0, NO, Prerequisite::None, Format::Ipv4, (YES, YES), None, Some((1, 31))),
+    row(Field::TunDst, "tun_dst", &[], 32, (offset_of!(Flow, tun_dst), 4), 0, NO, Prerequisite::None, Format::Ipv4, (YES, YES), None, Some((1, 32))),
+    row(Field::TunIpv6Src, "tun_ipv6_src", &[], 128, (offset_of!(Flow, tun_ipv6_src), 16), 0, YES, Prerequisite::None, Format::Ipv6, (YES, YES), None, Some((1, 109))),
+    row(Field::TunIpv6Dst, "tun_ipv6_dst", &[], 128, (offset_of!(Flow, tun_ipv6_dst), 16), 0, YES, Prerequisite::None, Format::Ipv6, (YES, YES), None, Some((1, 110))),
+    row(Field::TunFlags, "tun_flags", &[], 16, (offset_of!(Flow, tun_flags), 2), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, Some((1, 104))),
+    row(Field::TunTos, "tun_tos", &[], 8, (offset_of!(Flow, tun_tos), 1), 0, NO, Prerequisite::None, Format::Decimal, (NO, YES), None, None),
+    row(Field::TunTtl, "tun_ttl", &[], 8, (offset_of!(Flow, tun_ttl), 1), 0, NO, Prerequisite::None, Format::Decimal, (NO, YES), None, None),
+    row(Field::TunGbpId, "tun_gbp_id", &[], 16, (offset_of!(Flow, tun_gbp_id), 2), 0, NO, Prerequisite::None, Format::Decimal, (YES, YES), None, Some((1, 38))),
+    row(Field::TunGbpFlags, "tun_gbp_flags", &[], 8, (offset_of!(Flow, tun_gbp_flags), 1), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, Some((1, 39))),
     row(Field::PktMark, "pkt_mark", &[], 32, (offset_of!(Flow, key.pkt_mark), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, Some((1, 33))),
     row(Field::Metadata, "metadata", &[], 64, (offset_of!(Flow, metadata), 8), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), Some(2), None),
     row(Field::ActsetOutput, "actset_output", &[], 32, (offset_of!(Flow, actset_output), 4), 0, NO, Prerequisite::None, Format::OfPort, (NO, NO), Some(43), None),
@@ -352,6 +420,9 @@ impl Flow {
             Prerequisite::NdAdvert => {
                 self.meets(Prerequisite::Icmpv6) && (key.tp_src, key.tp_dst) == (136, 0)
             }
+            Prerequisite::Mpls => key.is_mpls(),
+            Prerequisite::Nsh => key.eth_type == 0x894f,
+            Prerequisite::Pbb => key.eth_type == 0x88e7,
         }
     }
 }
@@ -426,11 +497,28 @@ mod tests {
         for field in every_field() {
             flow.set(field, u128::MAX);
         }
-        let Flow { key, metadata, regs, in_port, actset_output } = flow;
+        let Flow {
+            key,
+            metadata,
+            regs,
+            tun_id,
+            tun_src,
+            tun_dst,
+            tun_ipv6_src,
+            tun_ipv6_dst,
+            tun_flags,
+            tun_tos,
+            tun_ttl,
+            tun_gbp_id,
+            tun_gbp_flags,
+            pad3: _,
+            in_port,
+            actset_output,
+        } = flow;
         let crate::flow::FlowKey {
             in_port: _,
             eth_type,
-            recirc_id: _,
+            recirc_id,
             nw_frag,
             nw_proto,
             nw_tos,
@@ -446,16 +534,27 @@ mod tests {
             vlan_tpid: _,
             inner_vlan_tpid: _,
             tcp_flags,
-            pad0: _,
+            ipv6_exthdr,
             ipv6_src,
             ipv6_dst,
             ipv6_label,
             pkt_mark,
             nd_target,
             arp_sha,
+            nd_options_type,
             pad1: _,
             arp_tha,
             pad2: _,
+            mpls_lse,
+            dp_hash,
+            nsh_flags,
+            nsh_ttl,
+            nsh_mdtype,
+            nsh_np,
+            nsh_path,
+            nsh_context,
+            pbb_itag,
+            nd_reserved,
         } = key;
         assert_eq!(
             (metadata, regs, in_port.0, actset_output.0),
@@ -466,5 +565,13 @@ mod tests {
         assert_eq!((eth_dst, eth_src, arp_sha, arp_tha), ([0xff; 6], [0xff; 6], [0xff; 6], [0xff; 6]));
         assert_eq!((ipv6_src, ipv6_dst, nd_target), ([0xff; 16], [0xff; 16], [0xff; 16]));
         assert_eq!((tcp_flags, ipv6_label, pkt_mark), (0x0fff, 0x000f_ffff, u32::MAX));
+        assert_eq!((ipv6_exthdr, nd_options_type, nd_reserved), (0x01ff, 0xff, u32::MAX));
+        assert_eq!((mpls_lse, dp_hash, recirc_id), ([u32::MAX, 0, 0], u32::MAX, u32::MAX));
+        assert_eq!((nsh_flags, nsh_ttl, nsh_mdtype, nsh_np), (0x03, 0x3f, 0xff, 0xff));
+        assert_eq!((nsh_path, nsh_context, pbb_itag), (u32::MAX, [u32::MAX; 4], 0x08ff_ffff));
+        assert_eq!((tun_id, tun_src, tun_dst), (u64::MAX, u32::MAX, u32::MAX));
+        assert_eq!((tun_ipv6_src, tun_ipv6_dst), ([0xff; 16], [0xff; 16]));
+        assert_eq!((tun_flags, tun_tos, tun_ttl), (0xffff, 0xff, 0xff));
+        assert_eq!((tun_gbp_id, tun_gbp_flags), (0xffff, 0xff));
     }
 }

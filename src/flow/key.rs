@@ -1,4 +1,4 @@
-//! The flow key: every matchable bit of a packet in fifteen words.
+//! The flow key: every matchable bit of a packet in twenty-one words.
 //!
 //! The words are ordered by how often rules need them. Word 0 is always matched in full (a megaflow belongs
 //! to one port, one pass and one Ethernet type); words 0 to 2 are a whole IPv4 five-tuple, so that the
@@ -73,10 +73,13 @@ pub const NW_FRAG_ANY: u8 = 1;
 /// In `nw_frag`: the packet is a fragment other than the first, and so has no transport header.
 pub const NW_FRAG_LATER: u8 = 2;
 
+/// In `pbb_itag`: use customer address.
+pub const PBB_UCA: u32 = 1 << 27;
+
 /// Words in a [`FlowKey`].
-pub const FLOW_KEY_WORDS: usize = 15;
+pub const FLOW_KEY_WORDS: usize = 21;
 /// Words in a [`Flow`].
-pub const FLOW_WORDS: usize = FLOW_KEY_WORDS + 10;
+pub const FLOW_WORDS: usize = FLOW_KEY_WORDS + 17;
 
 /// All that the datapath knows of a packet. Fields a packet does not have are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Pod, Zeroable)]
@@ -123,8 +126,8 @@ pub struct FlowKey {
     pub inner_vlan_tpid: u16,
     /// The twelve TCP flag bits, NS to FIN.
     pub tcp_flags: u16,
-    /// Always zero.
-    pub pad0: u16,
+    /// IPv6 extension headers: the nine bits of `OFPXMT_OFB_IPV6_EXTHDR` (OpenFlow 1.5.1 section 7.2.3.8).
+    pub ipv6_exthdr: u16,
 
     /// Words 6 and 7. IPv6 source, wire order.
     pub ipv6_src: [u8; 16],
@@ -141,13 +144,40 @@ pub struct FlowKey {
 
     /// Word 13. ARP sender hardware address; ND source link-layer address option.
     pub arp_sha: [u8; 6],
+    /// Type of the last option of a neighbour discovery message, 0 without one.
+    pub nd_options_type: u8,
     /// Always zero.
-    pub pad1: u16,
+    pub pad1: u8,
 
     /// Word 14. ARP target hardware address; ND target link-layer address option.
     pub arp_tha: [u8; 6],
     /// Always zero.
     pub pad2: u16,
+
+    /// Words 15 and 16. The three outermost MPLS label stack entries as on the wire (RFC 3032 section 2.1): label,
+    /// traffic class, bottom of stack, TTL. Zero below the bottom.
+    pub mpls_lse: [u32; 3],
+    /// What the last `hash` action computed; 0 for a packet fresh from a port.
+    pub dp_hash: u32,
+
+    /// Word 17. Flag bits of a network service header (RFC 8300 section 2.2): 2 for O, 1 for the unassigned bit after it.
+    pub nsh_flags: u8,
+    /// Its TTL, 6 bits.
+    pub nsh_ttl: u8,
+    /// Its metadata type: 1 or 2.
+    pub nsh_mdtype: u8,
+    /// Its next protocol.
+    pub nsh_np: u8,
+    /// Its service path header: path identifier, 24 bits, and service index, 8 bits.
+    pub nsh_path: u32,
+
+    /// Words 18 and 19. The four context headers of metadata type 1.
+    pub nsh_context: [u32; 4],
+
+    /// Word 20. The tag of a provider backbone frame (IEEE 802.1Q clause 9.7): I-SID in the 24 low bits, [`PBB_UCA`].
+    pub pbb_itag: u32,
+    /// Reserved word of a neighbour discovery message, its flags among them (RFC 4861 sections 4.3 and 4.4).
+    pub nd_reserved: u32,
 }
 
 /// What an OpenFlow pipeline matches on: the key, and the state that the pipeline itself carries.
@@ -160,6 +190,28 @@ pub struct Flow {
     pub metadata: u64,
     /// Nicira registers reg0 to reg15; `xreg`s and `xxreg`s are pairs and fours of them, high half first.
     pub regs: [u32; 16],
+    /// Tunnel key of the encapsulation that the packet came in by, or is to leave by (`tun_id`).
+    pub tun_id: u64,
+    /// IPv4 source of the encapsulation.
+    pub tun_src: u32,
+    /// IPv4 destination of the encapsulation.
+    pub tun_dst: u32,
+    /// IPv6 source of the encapsulation, wire order.
+    pub tun_ipv6_src: [u8; 16],
+    /// IPv6 destination of the encapsulation, wire order.
+    pub tun_ipv6_dst: [u8; 16],
+    /// Flags of the encapsulation: bit 0 OAM.
+    pub tun_flags: u16,
+    /// ToS or traffic class of the encapsulation.
+    pub tun_tos: u8,
+    /// TTL or hop limit of the encapsulation.
+    pub tun_ttl: u8,
+    /// Group policy id of VXLAN.
+    pub tun_gbp_id: u16,
+    /// Group policy flags of VXLAN.
+    pub tun_gbp_flags: u8,
+    /// Always zero.
+    pub pad3: u8,
     /// OpenFlow number of the ingress port; `resubmit` may change it while `key.in_port` stays.
     pub in_port: OfPort,
     /// Output port of the action set, [`OfPort::UNSET`] if it has none (OpenFlow 1.5.1 section 7.2.3.8).
@@ -190,16 +242,27 @@ impl FlowKey {
         vlan_tpid: 0,
         inner_vlan_tpid: 0,
         tcp_flags: 0,
-        pad0: 0,
+        ipv6_exthdr: 0,
         ipv6_src: [0; 16],
         ipv6_dst: [0; 16],
         ipv6_label: 0,
         pkt_mark: 0,
         nd_target: [0; 16],
         arp_sha: [0; 6],
+        nd_options_type: 0,
         pad1: 0,
         arp_tha: [0; 6],
         pad2: 0,
+        mpls_lse: [0; 3],
+        dp_hash: 0,
+        nsh_flags: 0,
+        nsh_ttl: 0,
+        nsh_mdtype: 0,
+        nsh_np: 0,
+        nsh_path: 0,
+        nsh_context: [0; 4],
+        pbb_itag: 0,
+        nd_reserved: 0,
     };
 
     /// The key as words, for code that does not care which field is where.
@@ -219,6 +282,11 @@ impl FlowKey {
         matches!(self.eth_type, 0x0800 | 0x86dd)
     }
 
+    /// Whether the outermost header after the tags is an MPLS label.
+    pub fn is_mpls(&self) -> bool {
+        matches!(self.eth_type, 0x8847 | 0x8848)
+    }
+
     /// Whether the outermost VLAN tag is there.
     pub fn has_vlan(&self) -> bool {
         self.vlan_tci & VLAN_CFI != 0
@@ -228,7 +296,7 @@ impl FlowKey {
 impl Flow {
     /// The flow with every field zero but the action set's output, which is unset.
     pub fn new(key: FlowKey, in_port: OfPort) -> Flow {
-        Flow { key, metadata: 0, regs: [0; 16], in_port, actset_output: OfPort::UNSET }
+        Flow { key, in_port, actset_output: OfPort::UNSET, ..Flow::default() }
     }
 
     /// The flow as words; the first [`FLOW_KEY_WORDS`] of them are the key's.

@@ -15,7 +15,6 @@ impl FlowMask {
     pub fn exact() -> FlowMask {
         let mut mask = FlowMask::EMPTY;
         *mask.0.words_mut() = [u64::MAX; FLOW_KEY_WORDS];
-        mask.0.pad0 = 0;
         mask.0.pad1 = 0;
         mask.0.pad2 = 0;
         mask

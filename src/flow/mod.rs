@@ -10,12 +10,13 @@
 pub mod extract;
 pub mod fields;
 pub mod format;
+pub mod hash;
 mod key;
 pub mod mask;
 
 pub use fields::{Field, Prerequisite};
 pub use key::{
     DpPort, ETH_TYPE_NONE, FLOW_KEY_WORDS, FLOW_WORDS, Flow, FlowKey, NW_FRAG_ANY, NW_FRAG_LATER, OfPort,
-    VLAN_CFI,
+    PBB_UCA, VLAN_CFI,
 };
 pub use mask::FlowMask;

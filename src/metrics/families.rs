@@ -10,7 +10,7 @@
 //! # Threads
 //! Pure.
 
-use super::snapshot::{ExporterMetrics, MetricsSnapshot, PortMetrics};
+use super::snapshot::{BridgeMetrics, ExporterMetrics, MetricsSnapshot, PartMetrics, PortMetrics};
 use crate::dpif::{DropReason, WorkerStats};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -91,6 +91,25 @@ families! {
     BRIDGE_FDB_ENTRIES_MAX: Gauge "penstock_bridge_fdb_entries_max" ["bridge"]
         "Addresses that a bridge can learn.";
 
+    BRIDGE_GROUPS: Gauge "penstock_bridge_groups" ["bridge"]
+        "Groups of a bridge.";
+    BRIDGE_METERS: Gauge "penstock_bridge_meters" ["bridge"]
+        "Meters of a bridge.";
+    GROUP_PACKETS: Counter "penstock_group_packets_total" ["bridge", "group"]
+        "Packets that a group processed.";
+    GROUP_BYTES: Counter "penstock_group_bytes_total" ["bridge", "group"]
+        "Bytes in the packets that a group processed.";
+    METER_PACKETS: Counter "penstock_meter_packets_total" ["bridge", "meter"]
+        "Packets that were held to a meter.";
+    METER_BYTES: Counter "penstock_meter_bytes_total" ["bridge", "meter"]
+        "Bytes in the packets that were held to a meter.";
+    METER_BAND_PACKETS: Counter "penstock_meter_band_packets_total" ["bridge", "meter", "band"]
+        "Packets that a band of a meter took: dropped or remarked. Bands are counted from 0.";
+    MIRROR_PACKETS: Counter "penstock_mirror_packets_total" ["bridge", "mirror"]
+        "Packets that were copied to a mirror.";
+    MIRROR_BYTES: Counter "penstock_mirror_bytes_total" ["bridge", "mirror"]
+        "Bytes in the packets that were copied to a mirror, whatever snaplen left of them.";
+
     PORT_INFO: Gauge "penstock_port_info" ["bridge", "port", "type"]
         "Always 1: a port's type.";
     PORT_UP: Gauge "penstock_port_up" ["bridge", "port"]
@@ -130,6 +149,8 @@ families! {
         "Packets looked up, by where they were found: emc, megaflow, or miss.";
     WORKER_PROBES: Counter "penstock_worker_megaflow_probes_total" ["worker"]
         "Mask classes probed by the megaflow classifier.";
+    WORKER_RECIRCULATIONS: Counter "penstock_worker_recirculations_total" ["worker"]
+        "Look-ups of packets that came round: those beyond the first of a packet.";
     WORKER_UPCALLS: Counter "penstock_worker_upcalls_total" ["worker"]
         "Upcall messages put on the ring.";
     WORKER_UPCALLS_LOST: Counter "penstock_worker_upcalls_lost_packets_total" ["worker"]
@@ -345,6 +366,40 @@ fn collect_bridges(families: &mut Collected, snapshot: &MetricsSnapshot) {
         &BRIDGE_FDB_ENTRIES_MAX,
         bridges.iter().map(|bridge| ([bridge.name.as_str()], bridge.fdb_entry_count_max as f64)),
     );
+    collect_parts(families, bridges);
+}
+
+fn collect_parts(families: &mut Collected, bridges: &[BridgeMetrics]) {
+    let counts: [(&Family, fn(&BridgeMetrics) -> usize); 2] =
+        [(&BRIDGE_GROUPS, |bridge| bridge.groups.len()), (&BRIDGE_METERS, |bridge| bridge.meters.len())];
+    for (family, count) in counts {
+        let count = |bridge: &'_ BridgeMetrics| count(bridge) as f64;
+        families.add(family, bridges.iter().map(|bridge| ([bridge.name.as_str()], count(bridge))));
+    }
+    let parts: [(&Family, &Family, fn(&BridgeMetrics) -> &[PartMetrics]); 3] = [
+        (&GROUP_PACKETS, &GROUP_BYTES, |bridge| &bridge.groups),
+        (&METER_PACKETS, &METER_BYTES, |bridge| &bridge.meters),
+        (&MIRROR_PACKETS, &MIRROR_BYTES, |bridge| &bridge.mirrors),
+    ];
+    for (packets, bytes, parts) in parts {
+        let all = || {
+            bridges.iter().flat_map(|bridge| {
+                parts(bridge).iter().map(move |part| ([bridge.name.as_str(), part.name.as_str()], part))
+            })
+        };
+        families.add(packets, all().map(|(labels, part)| (labels, part.packets as f64)));
+        families.add(bytes, all().map(|(labels, part)| (labels, part.bytes as f64)));
+    }
+    let meters = bridges.iter().flat_map(|bridge| bridge.meters.iter().map(move |meter| (bridge, meter)));
+    let widest = meters.clone().map(|(_, meter)| meter.parts.len()).max().unwrap_or(0);
+    let bands: Vec<String> = (0..widest).map(|band| band.to_string()).collect();
+    let taken = meters.flat_map(|(bridge, meter)| {
+        let named = bands.iter().zip(&meter.parts);
+        named.map(move |(band, packets)| {
+            ([bridge.name.as_str(), meter.name.as_str(), band.as_str()], *packets as f64)
+        })
+    });
+    families.add(&METER_BAND_PACKETS, taken);
 }
 
 fn collect_ports(families: &mut Collected, ports: &[PortMetrics]) {
@@ -400,6 +455,7 @@ fn collect_workers(families: &mut Collected, workers: &[WorkerStats]) {
     };
     add(&WORKER_RX_QUEUES, |worker| worker.rx_queues.len() as u64);
     add(&WORKER_PROBES, |worker| worker.megaflow_probes);
+    add(&WORKER_RECIRCULATIONS, |worker| worker.recirculations);
     add(&WORKER_UPCALLS, |worker| worker.upcalls);
     add(&WORKER_UPCALLS_LOST, |worker| worker.upcalls_lost);
     add(&WORKER_MEGAFLOWS, |worker| worker.megaflows);

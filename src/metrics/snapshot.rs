@@ -87,6 +87,25 @@ pub struct BridgeMetrics {
     pub fdb_entries: u64,
     /// Learned addresses that it can have.
     pub fdb_entry_count_max: u64,
+    /// Its groups.
+    pub groups: Vec<PartMetrics>,
+    /// Its meters.
+    pub meters: Vec<PartMetrics>,
+    /// Its mirrors.
+    pub mirrors: Vec<PartMetrics>,
+}
+
+/// A part of a bridge that counts packets: a group, a meter or a mirror.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PartMetrics {
+    /// Its number or name.
+    pub name: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Packets of each of its own parts, in order: those that a meter's bands took.
+    pub parts: Vec<u64>,
 }
 
 /// A port.

@@ -86,6 +86,8 @@ const PCAP_RECORD_SIZE_MIN: u64 = 16 + 14;
 
 /// Copies of packets from this size on share bytes with their originals. Smaller ones are copied: to share costs
 /// a line of a second mbuf, and two counts of references, which is more than to copy a few lines.
+/// `perf/benches/copies.rs` on a shared machine, a packet to three ports in nanoseconds, copied and shared: 64 bytes
+/// 110 and 145, 512 bytes 149 and 153, 1 500 bytes 208 and 149.
 pub const SHARE_SIZE_MIN: usize = 512;
 
 /// Bytes that a slot of a packet socket's ring has beyond the MTU, besides what a buffer has: its header.
@@ -166,7 +168,7 @@ pub fn no_huge_memory_size(configs: &[NetdevConfig], holders: Holders) -> usize 
 
 /// The pools of these devices.
 fn pool_configs(configs: &[NetdevConfig], holders: Holders) -> Vec<MempoolConfig> {
-    let dpdk = configs.iter().filter(|config| config.kind != NetdevKind::Dummy);
+    let dpdk = configs.iter().filter(|config| config.kind.is_dpdk());
     // A tap has as many receive as transmit queues.
     let pools = dpdk.flat_map(|config| {
         let count = config.rx_queue_count.max(config.tx_queue_count);
@@ -322,9 +324,11 @@ fn queue_counts(config: &NetdevConfig) -> (u16, u16) {
         | NetdevKind::Memif { .. }
         | NetdevKind::VhostUser { .. }
         | NetdevKind::VirtioUser { .. } => (rx, rx),
-        NetdevKind::Null { .. } | NetdevKind::Pcap { .. } | NetdevKind::Dpdk { .. } | NetdevKind::Dummy => {
-            (rx, tx)
-        }
+        NetdevKind::Null { .. }
+        | NetdevKind::Pcap { .. }
+        | NetdevKind::Dpdk { .. }
+        | NetdevKind::Patch { .. }
+        | NetdevKind::Dummy => (rx, tx),
     }
 }
 

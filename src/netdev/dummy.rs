@@ -9,7 +9,7 @@
 //! by the modes that give packets back; an empty pool means no copy, as with a NIC's. So bursts and copies
 //! allocate nothing, and a worker's loop can be run under an allocator that forbids it.
 //!
-//! A handle can also have copies share bytes instead ([`DummyHandle::set_sharing`]), which allocates, and make a
+//! A handle can also have copies share bytes instead ([`DummyHandle::set_sharing`]), and make a
 //! device of one that takes no packets in several segments ([`DummyHandle::set_takes_segments`]).
 //!
 //! While its link is down, or before it is started, a device receives nothing and takes nothing.

@@ -100,6 +100,11 @@ pub enum NetdevKind {
         /// What is on the host's side.
         backend: VirtioBackend,
     },
+    /// One end of a patch between bridges: a port without a device. No provider opens it; `ofproto` is told of it.
+    Patch {
+        /// The port at the other end, whose peer is this one.
+        peer: String,
+    },
     /// In memory: tests and simulation.
     Dummy,
 }
@@ -133,6 +138,16 @@ pub enum VirtioBackend {
 }
 
 impl NetdevKind {
+    /// Whether a device stands behind it, which some provider opens.
+    pub fn has_device(&self) -> bool {
+        !matches!(self, NetdevKind::Patch { .. })
+    }
+
+    /// Whether that device is one of DPDK's.
+    pub fn is_dpdk(&self) -> bool {
+        self.has_device() && *self != NetdevKind::Dummy
+    }
+
     /// The word for it in the configuration, in commands and in metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -147,6 +162,7 @@ impl NetdevKind {
             NetdevKind::Memif { .. } => "memif",
             NetdevKind::VhostUser { .. } => "vhost-user",
             NetdevKind::VirtioUser { .. } => "virtio-user",
+            NetdevKind::Patch { .. } => "patch",
             NetdevKind::Dummy => "dummy",
         }
     }

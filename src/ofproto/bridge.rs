@@ -9,13 +9,21 @@
 //! # Bounds
 //! At most 65 535 bridges over the life of a switch, and [`crate::dpif::PORT_COUNT_MAX`] ports in all.
 
+use super::groups::Groups;
 use super::mac_learning::MacTable;
-use super::tables::FlowTables;
-use super::{OfprotoError, PortInfo};
-use crate::dpif::{ExporterId, MeteringConfig};
+use super::meters::{Meter, MeterChange, MeterIds, Meters};
+use super::mirrors::{MirrorConfig, Mirrors};
+use super::recirc::FrozenStore;
+use super::rules::{Rule, RuleId};
+use super::tables::{Change, FlowTables};
+use super::{FlowModError, OfprotoError, PortInfo};
+use crate::dpif::{ExporterId, MeterId, MeterStats as DpMeterStats, MeteringConfig};
 use crate::flow::{DpPort, OfPort};
+use crate::openflow::group::{Bucket, GroupMod, GroupStats};
+use crate::openflow::meter::{METER_ALL, MeterMod, MeterStats};
+use crate::openflow::{Action, FlowMod, FlowModCommand, OfError};
 use crate::sync::Nanos;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A bridge of this switch, counted from 0; a removed bridge's number is not used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -39,6 +47,12 @@ pub struct BridgeConfig {
     pub invalid_ttl_to_controller: bool,
     /// Its metering.
     pub ipfix: Option<BridgeIpfix>,
+    /// What happens to IP fragments.
+    pub fragments: FragmentPolicy,
+    /// How many packets go to the controllers at most; none: no limit.
+    pub controller_rate: Option<ControllerRate>,
+    /// Its mirrors, by name; at most [`super::mirrors::MIRROR_COUNT_MAX`], further ones do nothing.
+    pub mirrors: Vec<MirrorConfig>,
 }
 
 impl BridgeConfig {
@@ -52,6 +66,9 @@ impl BridgeConfig {
             forward_bpdu: false,
             invalid_ttl_to_controller: false,
             ipfix: None,
+            fragments: FragmentPolicy::Normal,
+            controller_rate: None,
+            mirrors: Vec::new(),
         }
     }
 }
@@ -76,6 +93,27 @@ impl BridgeIpfix {
     }
 }
 
+/// How many packets go to the controllers at most; beyond it they are dropped and counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ControllerRate {
+    /// Packets a second, at least 1.
+    pub packets_per_s: u32,
+    /// Packets at once, at least 1.
+    pub burst: u32,
+}
+
+/// What happens to IP fragments (OpenFlow 1.5.1 section 7.3.2: `OFPC_FRAG_*`, and Open vSwitch's `nx-match`).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum FragmentPolicy {
+    /// They are handled like others, but to rules the ports of every fragment, first ones too, are 0.
+    #[default]
+    Normal,
+    /// They are dropped ([`crate::dpif::DropReason::Fragment`]).
+    Drop,
+    /// Like others: first fragments show their ports, later ones have 0.
+    NxMatch,
+}
+
 /// A port's settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortConfig {
@@ -85,62 +123,180 @@ pub struct PortConfig {
     pub number: Option<OfPort>,
     /// Which VLANs NORMAL carries over it, and how.
     pub vlan: VlanMode,
-    /// Whether FLOOD and NORMAL's flooding go out of it.
-    pub flood: bool,
+    /// Whether what NORMAL sends without its VLAN's tag may have a tag with VLAN id 0, for its priority.
+    pub priority_tags: PriorityTags,
+    /// Whether NORMAL sends nothing to other ports that are protected as well.
+    pub protected: bool,
+    /// What it does not do.
+    pub flags: PortFlags,
+    /// Its state in a spanning tree.
+    pub stp: StpState,
 }
 
 impl PortConfig {
-    /// A trunk of all VLANs that takes part in flooding.
+    /// A trunk of all VLANs that does everything.
     pub fn new(name: &str) -> PortConfig {
-        let vlan = VlanMode::Trunk { allowed: VlanSet::all(), native: None };
-        PortConfig { name: name.to_owned(), number: None, vlan, flood: true }
+        PortConfig {
+            name: name.to_owned(),
+            number: None,
+            vlan: VlanMode::Trunk { allowed: VlanSet::all() },
+            priority_tags: PriorityTags::Never,
+            protected: false,
+            flags: PortFlags::default(),
+            stp: StpState::Forwarding,
+        }
     }
 }
 
-/// Which VLANs a port carries.
+/// What a port does not do (`OFPPC_*`, OpenFlow 1.5.1 section 7.2.1.1 and OpenFlow 1.0 section 5.2.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct PortFlags {
+    /// Administratively down: it takes nothing in and lets nothing out.
+    pub down: bool,
+    /// It takes in no packets but those of spanning tree: others die of `PortNoReceive`.
+    pub no_receive: bool,
+    /// It takes in no packets of spanning tree.
+    pub no_receive_stp: bool,
+    /// FLOOD and NORMAL's flooding do not go out of it.
+    pub no_flood: bool,
+    /// It lets no packets out (`PortNoForward`).
+    pub no_forward: bool,
+    /// What table-miss rules send to the controllers is not sent if it came in by it.
+    pub no_packet_in: bool,
+}
+
+/// The state of a port in a spanning tree (IEEE 802.1D-2004 table 17-1 and 802.1D-1998 section 8.4).
+///
+/// What comes in by a port in [`StpState::Disabled`], [`StpState::Blocking`] or [`StpState::Listening`] dies of
+/// `StpBlocked` before any rule sees it; in [`StpState::Learning`] rules see it, so that NORMAL learns, but nothing is
+/// sent. Nothing leaves by a port in any of the four. Frames to reserved group addresses (IEEE 802.1Q table 8-1) are
+/// exempt from all of this.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum StpState {
+    /// Not in use.
+    Disabled,
+    /// Kept out of the tree.
+    Blocking,
+    /// On the way into the tree.
+    Listening,
+    /// Learns where addresses are, and does not forward yet.
+    Learning,
+    /// In use.
+    #[default]
+    Forwarding,
+}
+
+/// See [`PortConfig::priority_tags`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum PriorityTags {
+    /// The VLAN's tag is taken off, if there is one.
+    #[default]
+    Never,
+    /// A tag of the VLAN whose priority is not 0 stays, with VLAN id 0.
+    IfNonzero,
+    /// A tag of the VLAN stays, with VLAN id 0; a frame that would leave without any tag gets one of TPID 0x8100
+    /// and priority 0.
+    Always,
+}
+
+/// Which VLANs a port carries: Open vSwitch's `vlan_mode`.
+///
+/// A frame that comes in has an outermost VLAN id: that of its outermost tag, or 0 without one. In all modes but the
+/// last the outermost tag, if there is one, is the VLAN's tag.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VlanMode {
-    /// Untagged frames of one VLAN; tagged frames are dropped.
+    /// Frames without a VLAN id belong to one VLAN; frames with one are dropped. Frames leave without the tag.
     Access {
         /// The VLAN, 1 to 4 094.
         tag: u16,
     },
-    /// Tagged frames of several VLANs. Untagged frames belong to `native`, or to VLAN 0 if there is none.
+    /// Tagged frames of several VLANs; a frame without a VLAN id belongs to VLAN 0, and leaves without a tag.
     Trunk {
         /// The VLANs.
         allowed: VlanSet,
-        /// The VLAN that is untagged on this port.
-        native: Option<u16>,
+    },
+    /// A trunk where frames without a VLAN id belong to one VLAN, whose frames leave tagged.
+    NativeTagged {
+        /// The VLAN, 1 to 4 094; it need not be in `allowed`.
+        tag: u16,
+        /// The other VLANs.
+        allowed: VlanSet,
+    },
+    /// A trunk where frames without a VLAN id belong to one VLAN, whose frames leave without the tag.
+    NativeUntagged {
+        /// The VLAN, 1 to 4 094; it need not be in `allowed`.
+        tag: u16,
+        /// The other VLANs.
+        allowed: VlanSet,
+    },
+    /// All frames belong to one VLAN, whatever tag they have: that is the customer's. The VLAN's own tag (0x88a8,
+    /// priority 0) is put outside of it where the frame leaves by a trunk, and taken off where it leaves by
+    /// a port like this.
+    Dot1qTunnel {
+        /// The VLAN, 1 to 4 094.
+        tag: u16,
+        /// Outermost VLAN ids of the customer's frames that it carries, coming and going; 0 is for those without.
+        customer: VlanSet,
     },
 }
 
+/// The TPID of the tag that [`VlanMode::Dot1qTunnel`] adds.
+pub const SERVICE_TPID: u16 = 0x88a8;
+
+/// How a frame lies in its VLAN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VlanIn {
+    /// The VLAN; 0 for none.
+    pub vlan: u16,
+    /// Whether the VLAN's tag is not in the frame, and an outermost tag is the customer's.
+    pub is_tunnelled: bool,
+}
+
 impl VlanMode {
-    /// The VLAN of a frame that came in with this tag (VLAN id of a tag with one other than 0, else none);
-    /// none if the port does not carry it.
-    pub fn vlan_in(&self, tag: Option<u16>) -> Option<u16> {
-        match (self, tag) {
-            (VlanMode::Access { tag }, None) => Some(*tag),
-            (VlanMode::Access { .. }, Some(_)) => None,
-            (VlanMode::Trunk { native, .. }, tag) => {
-                let vlan = tag.or(*native).unwrap_or(0);
-                self.carries(vlan).then_some(vlan)
+    /// Where a frame belongs that came in with this outermost VLAN id (0: none); none if the port does not carry
+    /// it.
+    pub fn vlan_in(&self, vid: u16) -> Option<VlanIn> {
+        let plain = |vlan| VlanIn { vlan, is_tunnelled: false };
+        match self {
+            VlanMode::Access { tag } => (vid == 0).then(|| plain(*tag)),
+            VlanMode::Trunk { allowed } => allowed.contains(vid).then(|| plain(vid)),
+            VlanMode::NativeTagged { tag, .. } | VlanMode::NativeUntagged { tag, .. } => {
+                let vlan = if vid == 0 { *tag } else { vid };
+                self.carries(vlan).then(|| plain(vlan))
+            }
+            VlanMode::Dot1qTunnel { tag, customer } => {
+                customer.contains(vid).then(|| VlanIn { vlan: *tag, is_tunnelled: true })
             }
         }
     }
 
-    /// Whether frames of a VLAN leave by the port.
+    /// Whether frames of a VLAN leave by the port, as far as the VLAN decides it: see [`VlanMode::customer`].
     pub fn carries(&self, vlan: u16) -> bool {
         match self {
-            VlanMode::Access { tag } => *tag == vlan,
-            VlanMode::Trunk { allowed, native } => *native == Some(vlan) || allowed.contains(vlan),
+            VlanMode::Access { tag } | VlanMode::Dot1qTunnel { tag, .. } => *tag == vlan,
+            VlanMode::Trunk { allowed } => allowed.contains(vlan),
+            VlanMode::NativeTagged { tag, allowed } | VlanMode::NativeUntagged { tag, allowed } => {
+                *tag == vlan || allowed.contains(vlan)
+            }
+        }
+    }
+
+    /// The customer's outermost VLAN ids that may leave by the port (0 for none); none if they don't matter.
+    pub fn customer(&self) -> Option<&VlanSet> {
+        match self {
+            VlanMode::Dot1qTunnel { customer, .. } => Some(customer).filter(|customer| !customer.is_full()),
+            _ => None,
         }
     }
 
     /// The VLAN id of the tag that frames of a VLAN leave with; none for no tag.
     pub fn tag_out(&self, vlan: u16) -> Option<u16> {
         match self {
-            VlanMode::Access { .. } => None,
-            VlanMode::Trunk { native, .. } => (vlan != 0 && *native != Some(vlan)).then_some(vlan),
+            VlanMode::Access { .. } | VlanMode::Dot1qTunnel { .. } => None,
+            VlanMode::NativeUntagged { tag, .. } if *tag == vlan => None,
+            VlanMode::Trunk { .. } | VlanMode::NativeTagged { .. } | VlanMode::NativeUntagged { .. } => {
+                (vlan != 0).then_some(vlan)
+            }
         }
     }
 }
@@ -167,6 +323,11 @@ impl VlanSet {
         }
     }
 
+    /// Whether it has all of them.
+    pub fn is_full(&self) -> bool {
+        self.0.iter().all(|&word| word == u64::MAX)
+    }
+
     /// Whether it has one.
     pub fn contains(&self, vlan: u16) -> bool {
         self.0.get(usize::from(vlan / 64)).is_some_and(|word| word >> (vlan % 64) & 1 == 1)
@@ -183,6 +344,9 @@ impl FromIterator<u16> for VlanSet {
 
 impl std::fmt::Debug for VlanSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_full() {
+            return f.write_str("all");
+        }
         f.debug_set().entries((0..4096).filter(|&vlan| self.contains(vlan))).finish()
     }
 }
@@ -190,12 +354,56 @@ impl std::fmt::Debug for VlanSet {
 /// A port of a bridge.
 #[derive(Clone, Debug)]
 pub struct Port {
-    /// Its number in the datapath.
+    /// Its number in the datapath; [`DpPort::NONE`] for a patch port.
     pub dp_port: DpPort,
     /// Its settings.
     pub config: PortConfig,
-    /// Whether packets can pass it.
+    /// For a patch port: what its other end is, and what went through.
+    pub patch: Option<Patch>,
+    /// Whether its device has a link, as far as is known; of a patch port, whether its peer is there.
     pub is_link_up: bool,
+}
+
+/// What makes a port a patch port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Patch {
+    /// Name of the port, of this or another bridge, whose peer is this one.
+    pub peer: String,
+    /// Where that is; none while there is no such port, or it has another peer.
+    pub peer_port: Option<(BridgeId, OfPort)>,
+    /// What went through.
+    pub stats: PatchStats,
+}
+
+/// What a patch port has counted.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PatchStats {
+    /// Packets that came in by it from its peer.
+    pub rx_packets: u64,
+    /// Bytes in them.
+    pub rx_bytes: u64,
+    /// Packets that were sent to its peer.
+    pub tx_packets: u64,
+    /// Bytes in them.
+    pub tx_bytes: u64,
+}
+
+impl Port {
+    /// A port with a device, whose link is taken to be up.
+    pub fn new(dp_port: DpPort, config: PortConfig) -> Port {
+        Port { dp_port, config, patch: None, is_link_up: true }
+    }
+
+    /// One end of a patch.
+    pub fn new_patch(config: PortConfig, peer: &str) -> Port {
+        let patch = Patch { peer: peer.to_owned(), peer_port: None, stats: PatchStats::default() };
+        Port { dp_port: DpPort::NONE, config, patch: Some(patch), is_link_up: false }
+    }
+
+    /// Whether groups that watch it may use it: it has a link and is not administratively down.
+    pub fn is_live(&self) -> bool {
+        self.is_link_up && !self.config.flags.down
+    }
 }
 
 /// A bridge.
@@ -207,26 +415,169 @@ pub struct Bridge {
     pub ports: BTreeMap<OfPort, Port>,
     /// Its rules.
     pub tables: FlowTables,
+    /// Its groups.
+    pub groups: Groups,
+    /// Its meters.
+    pub meters: Meters,
+    /// What its mirrors are, in terms of its ports as they are.
+    pub mirrors: Mirrors,
     /// What it has learned.
     pub macs: MacTable,
-    /// Moves on with every change of rules, ports or settings.
+    /// Moves on with every change of rules, groups, meters, mirrors, ports or settings.
     pub config_epoch: u64,
     /// Moves on with every change of where an address is.
     pub mac_epoch: u64,
+}
+
+/// What a group-mod or meter-mod did besides.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Cascade {
+    /// Rules that left their tables because they named what is gone; they wait for [`FlowTables::release`].
+    pub removed_rules: Vec<RuleId>,
+    /// The same, for meters: what the datapath's meters are to be now. For groups always empty.
+    pub meters: Vec<MeterChange>,
 }
 
 impl Bridge {
     /// A bridge without ports or rules.
     pub fn new(config: BridgeConfig) -> Bridge {
         let macs = MacTable::new(config.mac_table_len_max, config.mac_ageing);
+        let mut mirrors = Mirrors::default();
+        mirrors.set(&config.mirrors, &BTreeMap::new());
         Bridge {
             config,
             ports: BTreeMap::new(),
             tables: FlowTables::default(),
+            groups: Groups::default(),
+            meters: Meters::default(),
+            mirrors,
             macs,
             config_epoch: 0,
             mac_epoch: 0,
         }
+    }
+
+    /// Carries a flow-mod out, as [`FlowTables::flow_mod`] does, if the groups and meters that it names are there.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    pub fn flow_mod(&mut self, flow_mod: &FlowMod, now: Nanos) -> Result<Change, OfError> {
+        let is_delete = matches!(flow_mod.command, FlowModCommand::Delete | FlowModCommand::DeleteStrict);
+        if !is_delete {
+            self.check_references(&flow_mod.actions)?;
+        }
+        let change = self.tables.flow_mod(flow_mod, now)?;
+        self.config_epoch += u64::from(change.touched > 0);
+        Ok(change)
+    }
+
+    /// Checks that the groups and meters that actions name are there.
+    ///
+    /// # Errors
+    /// [`OfError::BadActionOutGroup`], [`OfError::BadActionMeter`].
+    pub fn check_references(&self, actions: &[Action]) -> Result<(), OfError> {
+        self.groups.check_references(actions)?;
+        self.meters.check_references(actions)
+    }
+
+    /// Carries a group-mod out, wholly or not at all.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    pub fn group_mod(&mut self, group_mod: &GroupMod, now: Nanos) -> Result<Cascade, OfError> {
+        for bucket in &group_mod.buckets {
+            self.meters.check_references(&bucket.actions)?;
+        }
+        let removed = self.groups.group_mod(group_mod, now)?;
+        self.config_epoch += 1;
+        let names_one = |rule: &Rule| {
+            names(&rule.actions, &|action| matches!(action, Action::Group(id) if removed.contains(id)))
+        };
+        let removed_rules = if removed.is_empty() { Vec::new() } else { self.tables.remove_where(names_one) };
+        Ok(Cascade { removed_rules, meters: Vec::new() })
+    }
+
+    /// Carries a meter-mod out, wholly or not at all. `ids` are the datapath's meters that are free.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    pub fn meter_mod(
+        &mut self,
+        meter_mod: &MeterMod,
+        ids: &mut MeterIds,
+        now: Nanos,
+    ) -> Result<Cascade, OfError> {
+        let (changes, removed) = self.meters.meter_mod(meter_mod, ids, now)?;
+        self.config_epoch += 1;
+        let names_one = |rule: &Rule| {
+            names(&rule.actions, &|action| matches!(action, Action::Meter(id) if removed.contains(id)))
+        };
+        let removed_rules = if removed.is_empty() { Vec::new() } else { self.tables.remove_where(names_one) };
+        Ok(Cascade { removed_rules, meters: changes })
+    }
+
+    /// What is asked of the groups' counters.
+    pub fn group_stats(&self, group: u32, now: Nanos) -> Vec<GroupStats> {
+        let mut references: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut count = |actions: &[Action]| {
+            let mut named = BTreeSet::new();
+            for_each_action(actions, &mut |action| {
+                if let Action::Group(id) = action {
+                    named.insert(*id);
+                }
+            });
+            named.into_iter().for_each(|id| *references.entry(id).or_insert(0) += 1);
+        };
+        self.tables.rules().for_each(|rule| count(&rule.actions));
+        for group in self.groups.iter() {
+            let actions: Vec<Action> =
+                group.buckets.iter().flat_map(|bucket| bucket.actions.clone()).collect();
+            count(&actions);
+        }
+        self.groups.stats(group, &references, now)
+    }
+
+    /// What is asked of the meters' counters; `counted` knows those of the datapath.
+    pub fn meter_stats(
+        &self,
+        meter: u32,
+        now: Nanos,
+        counted: impl Fn(MeterId) -> DpMeterStats,
+    ) -> Vec<MeterStats> {
+        let mut flow_counts: BTreeMap<u32, u32> = BTreeMap::new();
+        for rule in self.tables.rules() {
+            let mut named = BTreeSet::new();
+            for_each_action(&rule.actions, &mut |action| {
+                if let Action::Meter(id) = action {
+                    named.insert(*id);
+                }
+            });
+            named.into_iter().for_each(|id| *flow_counts.entry(id).or_insert(0) += 1);
+        }
+        let wanted = self.meters.iter().filter(|(number, _)| meter == METER_ALL || *number == meter);
+        let stats = |(number, entry): (u32, &Meter)| {
+            let counted = counted(entry.id);
+            MeterStats {
+                meter: number,
+                flow_count: flow_counts.get(&number).copied().unwrap_or(0),
+                packets: counted.input.packets,
+                bytes: counted.input.bytes,
+                duration_ns: now.since(entry.created).0,
+                bands: counted.bands.iter().map(|band| (band.packets, band.bytes)).collect(),
+            }
+        };
+        wanted.map(stats).collect()
+    }
+
+    /// Whether a bucket of one of its groups lives (OpenFlow 1.5.1 section 6.7).
+    pub fn is_bucket_live(&self, bucket: &Bucket) -> bool {
+        self.groups.is_bucket_live(bucket, &|port| self.ports.get(&port).is_some_and(Port::is_live))
+    }
+
+    /// Takes mirrors over from the settings, for the ports as they are.
+    pub fn set_mirrors(&mut self) {
+        let names = self.ports.iter().map(|(&number, port)| (port.config.name.clone(), number)).collect();
+        self.mirrors.set(&self.config.mirrors, &names);
     }
 
     /// Its ports, as told to others.
@@ -235,6 +586,7 @@ impl Bridge {
             number,
             dp_port: port.dp_port,
             config: port.config.clone(),
+            peer: port.patch.as_ref().map(|patch| patch.peer.clone()),
             is_link_up: port.is_link_up,
         };
         self.ports.iter().map(info).collect()
@@ -246,6 +598,23 @@ impl Bridge {
     }
 }
 
+/// Calls `visit` with every action in a list, those inside of others too.
+pub fn for_each_action(actions: &[Action], visit: &mut impl FnMut(&Action)) {
+    for action in actions {
+        visit(action);
+        if let Action::WriteActions(inner) | Action::Clone(inner) = action {
+            for_each_action(inner, visit);
+        }
+    }
+}
+
+/// Whether some action in a list, or inside of one, is meant.
+pub fn names(actions: &[Action], is_meant: &impl Fn(&Action) -> bool) -> bool {
+    let mut found = false;
+    for_each_action(actions, &mut |action| found |= is_meant(action));
+    found
+}
+
 /// All bridges, and whose each port of the datapath is.
 #[derive(Debug, Default)]
 pub struct Bridges {
@@ -255,6 +624,10 @@ pub struct Bridges {
     owners: Vec<Option<(BridgeId, OfPort)>>,
     /// Moves on whenever a port comes to a bridge or leaves it, and with its link.
     pub ports_epoch: u64,
+    /// The datapath's meters that are free.
+    pub meter_ids: MeterIds,
+    /// What packets that go round are to meet.
+    pub recirc: FrozenStore,
 }
 
 impl Bridges {
@@ -293,6 +666,21 @@ impl Bridges {
         numbered.filter_map(|(id, bridge)| Some((BridgeId(id as u16), bridge.as_mut()?)))
     }
 
+    /// Carries a meter-mod of a bridge out: see [`Bridge::meter_mod`].
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    pub fn meter_mod(
+        &mut self,
+        id: BridgeId,
+        meter_mod: &MeterMod,
+        now: Nanos,
+    ) -> Result<Cascade, FlowModError> {
+        let bridge = self.bridges.get_mut(usize::from(id.0)).and_then(Option::as_mut);
+        let bridge = bridge.ok_or(FlowModError::NoSuchBridge(id))?;
+        Ok(bridge.meter_mod(meter_mod, &mut self.meter_ids, now)?)
+    }
+
     /// Whose a port of the datapath is, and what its number is there.
     pub fn owner(&self, port: DpPort) -> Option<(BridgeId, OfPort)> {
         self.owners.get(port.index()).copied().flatten()
@@ -301,14 +689,42 @@ impl Bridges {
     /// Gives a port to a bridge.
     pub fn port_insert(&mut self, id: BridgeId, number: OfPort, port: Port) {
         let Some(bridge) = self.bridges.get_mut(usize::from(id.0)).and_then(Option::as_mut) else { return };
-        let index = port.dp_port.index();
-        if self.owners.len() <= index {
-            self.owners.resize(index + 1, None);
+        if port.dp_port != DpPort::NONE {
+            let index = port.dp_port.index();
+            if self.owners.len() <= index {
+                self.owners.resize(index + 1, None);
+            }
+            self.owners[index] = Some((id, number));
         }
-        self.owners[index] = Some((id, number));
         bridge.ports.insert(number, port);
         bridge.config_epoch += 1;
+        bridge.set_mirrors();
         self.ports_epoch += 1;
+        self.join_patches();
+    }
+
+    /// Finds out anew which patch ports belong together.
+    fn join_patches(&mut self) {
+        let mut ends: BTreeMap<String, (String, BridgeId, OfPort)> = BTreeMap::new();
+        for (id, bridge) in self.iter() {
+            for (&number, port) in &bridge.ports {
+                if let Some(patch) = &port.patch {
+                    ends.insert(port.config.name.clone(), (patch.peer.clone(), id, number));
+                }
+            }
+        }
+        for (_, bridge) in self.iter_mut() {
+            let mut is_changed = false;
+            for port in bridge.ports.values_mut() {
+                let name = &port.config.name;
+                let Some(patch) = &mut port.patch else { continue };
+                let peer = ends.get(&patch.peer).filter(|(back, ..)| back == name);
+                let peer = peer.map(|&(_, id, number)| (id, number));
+                is_changed |= patch.peer_port != peer;
+                (patch.peer_port, port.is_link_up) = (peer, peer.is_some());
+            }
+            bridge.config_epoch += u64::from(is_changed);
+        }
     }
 
     /// The number that a new port of a bridge gets.
@@ -357,6 +773,21 @@ impl Bridges {
         Some(true)
     }
 
+    /// Notes of every port with a device whether it has a link. Returns whether any of that is news.
+    pub fn follow_links(&mut self, has_link: impl Fn(DpPort) -> bool) -> bool {
+        let ports = self.iter().flat_map(|(id, bridge)| bridge.ports.iter().map(move |port| (id, port)));
+        let with_device = ports.filter(|(_, (_, port))| port.patch.is_none());
+        let changed = with_device.filter_map(|(id, (number, port))| {
+            let is_up = has_link(port.dp_port);
+            (is_up != port.is_link_up).then_some((id, *number, is_up))
+        });
+        let changed: Vec<_> = changed.collect();
+        for &(id, number, is_up) in &changed {
+            self.port_set_link(id, number, is_up);
+        }
+        !changed.is_empty()
+    }
+
     /// Takes a port from its bridge.
     pub fn port_remove(&mut self, id: BridgeId, number: OfPort) -> Option<Port> {
         let bridge = self.bridges.get_mut(usize::from(id.0))?.as_mut()?;
@@ -365,8 +796,12 @@ impl Bridges {
         if bridge.macs.forget_port(number) {
             bridge.mac_epoch += 1;
         }
-        self.owners[port.dp_port.index()] = None;
+        bridge.set_mirrors();
+        if let Some(owner) = self.owners.get_mut(port.dp_port.index()) {
+            *owner = None;
+        }
         self.ports_epoch += 1;
+        self.join_patches();
         Some(port)
     }
 }
@@ -377,27 +812,47 @@ mod tests {
 
     #[test]
     fn vlans_come_in_and_go_out_as_the_port_says() {
+        let vlan = |mode: &VlanMode, vid| mode.vlan_in(vid).map(|lies| lies.vlan);
         let access = VlanMode::Access { tag: 5 };
-        assert_eq!((access.vlan_in(None), access.vlan_in(Some(5)), access.tag_out(5)), (Some(5), None, None));
+        assert_eq!((vlan(&access, 0), vlan(&access, 5), access.tag_out(5)), (Some(5), None, None));
         assert!(access.carries(5) && !access.carries(0));
-        let trunk = VlanMode::Trunk { allowed: [5, 6].into_iter().collect(), native: Some(9) };
-        assert_eq!(
-            (trunk.vlan_in(None), trunk.vlan_in(Some(6)), trunk.vlan_in(Some(7))),
-            (Some(9), Some(6), None)
-        );
-        assert_eq!((trunk.tag_out(9), trunk.tag_out(6)), (None, Some(6)));
+        let allowed: VlanSet = [5, 6].into_iter().collect();
+        let native = VlanMode::NativeUntagged { allowed: allowed.clone(), tag: 9 };
+        assert_eq!((vlan(&native, 0), vlan(&native, 6), vlan(&native, 7)), (Some(9), Some(6), None));
+        assert_eq!((native.tag_out(9), native.tag_out(6)), (None, Some(6)));
+        let tagged = VlanMode::NativeTagged { allowed, tag: 9 };
+        assert_eq!((vlan(&tagged, 0), vlan(&tagged, 9), tagged.tag_out(9)), (Some(9), Some(9), Some(9)));
         let open = PortConfig::new("p").vlan;
-        assert_eq!(
-            (open.vlan_in(None), open.vlan_in(Some(4095)), open.tag_out(0)),
-            (Some(0), Some(4095), None)
-        );
+        assert_eq!((vlan(&open, 0), vlan(&open, 4095), open.tag_out(0)), (Some(0), Some(4095), None));
+        let tunnel = VlanMode::Dot1qTunnel { tag: 7, customer: [0, 3].into_iter().collect() };
+        assert_eq!(tunnel.vlan_in(3), Some(VlanIn { vlan: 7, is_tunnelled: true }));
+        assert_eq!((tunnel.vlan_in(4), tunnel.tag_out(7), tunnel.carries(3)), (None, None, false));
+        assert!(tunnel.customer().is_some_and(|customer| customer.contains(3)));
+    }
+
+    #[test]
+    fn patch_ports_find_each_other_and_live_while_both_are_there() {
+        let mut bridges = Bridges::default();
+        let a = bridges.insert(Bridge::new(BridgeConfig::new("a", 1)));
+        let b = bridges.insert(Bridge::new(BridgeConfig::new("b", 2)));
+        bridges.port_insert(a, OfPort(1), Port::new_patch(PortConfig::new("to-b"), "to-a"));
+        let port =
+            |bridges: &Bridges, id, number| bridges.get(id).expect("it is there").ports[&number].clone();
+        assert!(!port(&bridges, a, OfPort(1)).is_live());
+        bridges.port_insert(b, OfPort(7), Port::new_patch(PortConfig::new("to-a"), "to-b"));
+        let peer = |port: Port| port.patch.expect("it is a patch port").peer_port;
+        assert!(port(&bridges, a, OfPort(1)).is_live());
+        assert_eq!(peer(port(&bridges, a, OfPort(1))), Some((b, OfPort(7))));
+        assert_eq!(peer(port(&bridges, b, OfPort(7))), Some((a, OfPort(1))));
+        bridges.port_remove(b, OfPort(7));
+        assert!(!port(&bridges, a, OfPort(1)).is_live() && peer(port(&bridges, a, OfPort(1))).is_none());
     }
 
     #[test]
     fn a_port_has_one_owner_and_epochs_move_with_it() {
         let mut bridges = Bridges::default();
         let id = bridges.insert(Bridge::new(BridgeConfig::new("br0", 1)));
-        let port = Port { dp_port: DpPort(3), config: PortConfig::new("p"), is_link_up: true };
+        let port = Port::new(DpPort(3), PortConfig::new("p"));
         let before = bridges.ports_epoch;
         bridges.port_insert(id, OfPort(1), port);
         assert_eq!((bridges.owner(DpPort(3)), bridges.owner(DpPort(2))), (Some((id, OfPort(1))), None));

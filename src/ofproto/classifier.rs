@@ -37,22 +37,28 @@ const STAGE_COUNT: usize = 4;
 /// The stage that holds IP addresses.
 const ADDRESS_STAGE: usize = 2;
 const TRIE_COUNT: usize = 4;
-/// Words in a masked key at most: each word of a flow lies in one stage, but words 1 and 5 and 10 in two.
-const KEY_WORDS_MAX: usize = FLOW_WORDS + 3;
+/// Words in a masked key at most: each word of a flow lies in one stage, but five of them in two: 1, 5, 10, 16 and 20.
+const KEY_WORDS_MAX: usize = FLOW_WORDS + 5;
 
 /// Which bits belong to which stage. Every bit of a flow is in exactly one.
 static STAGES: LazyLock<[Flow; STAGE_COUNT]> = LazyLock::new(|| {
     let mut everything = Flow::default();
     *everything.words_mut() = [u64::MAX; FLOW_WORDS];
-    let Flow { key, metadata, regs, in_port, actset_output } = everything;
+    #[rustfmt::skip]
+    let Flow {
+        key, metadata, regs, tun_id, tun_src, tun_dst, tun_ipv6_src, tun_ipv6_dst, tun_flags, tun_tos, tun_ttl,
+        tun_gbp_id, tun_gbp_flags, pad3, in_port, actset_output,
+    } = everything;
     #[rustfmt::skip]
     let FlowKey {
         in_port: dp_port, eth_type, recirc_id, nw_frag, nw_proto, nw_tos, nw_ttl, tp_src, tp_dst, nw_src,
-        nw_dst, eth_dst, vlan_tci, eth_src, inner_vlan_tci, vlan_tpid, inner_vlan_tpid, tcp_flags, pad0,
-        ipv6_src, ipv6_dst, ipv6_label, pkt_mark, nd_target, arp_sha, pad1, arp_tha, pad2,
+        nw_dst, eth_dst, vlan_tci, eth_src, inner_vlan_tci, vlan_tpid, inner_vlan_tpid, tcp_flags,
+        ipv6_exthdr, ipv6_src, ipv6_dst, ipv6_label, pkt_mark, nd_target, arp_sha, nd_options_type, pad1, arp_tha,
+        pad2, mpls_lse, dp_hash, nsh_flags, nsh_ttl, nsh_mdtype, nsh_np, nsh_path, nsh_context, pbb_itag,
+        nd_reserved,
     } = key;
     let stage = |key| Flow { key, ..Flow::default() };
-    let known = FlowKey { in_port: dp_port, eth_type, recirc_id, pkt_mark, ..FlowKey::ZERO };
+    let known = FlowKey { in_port: dp_port, eth_type, recirc_id, pkt_mark, dp_hash, ..FlowKey::ZERO };
     let layer_2 = FlowKey {
         eth_dst,
         eth_src,
@@ -60,7 +66,7 @@ static STAGES: LazyLock<[Flow; STAGE_COUNT]> = LazyLock::new(|| {
         inner_vlan_tci,
         vlan_tpid,
         inner_vlan_tpid,
-        pad0,
+        pbb_itag,
         ..FlowKey::ZERO
     };
     let layer_3 = FlowKey {
@@ -73,11 +79,34 @@ static STAGES: LazyLock<[Flow; STAGE_COUNT]> = LazyLock::new(|| {
         ipv6_src,
         ipv6_dst,
         ipv6_label,
+        ipv6_exthdr,
+        mpls_lse,
+        nsh_flags,
+        nsh_ttl,
+        nsh_mdtype,
+        nsh_np,
+        nsh_path,
+        nsh_context,
         ..FlowKey::ZERO
     };
-    let layer_4 =
-        FlowKey { tp_src, tp_dst, tcp_flags, nd_target, arp_sha, arp_tha, pad1, pad2, ..FlowKey::ZERO };
-    let known = Flow { key: known, metadata, regs, in_port, actset_output };
+    let layer_4 = FlowKey {
+        tp_src,
+        tp_dst,
+        tcp_flags,
+        nd_target,
+        nd_reserved,
+        nd_options_type,
+        arp_sha,
+        arp_tha,
+        pad1,
+        pad2,
+        ..FlowKey::ZERO
+    };
+    #[rustfmt::skip]
+    let known = Flow {
+        key: known, metadata, regs, tun_id, tun_src, tun_dst, tun_ipv6_src, tun_ipv6_dst, tun_flags, tun_tos, tun_ttl,
+        tun_gbp_id, tun_gbp_flags, pad3, in_port, actset_output,
+    };
     [known, stage(layer_2), stage(layer_3), stage(layer_4)]
 });
 

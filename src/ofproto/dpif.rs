@@ -12,29 +12,35 @@
 //! configured; what finds them full is dropped and counted. Notices of removed rules are as many as the rules
 //! that a flow-mod or a timeout removed, and wait until they are taken.
 
-use super::bridge::{Bridge, Bridges, Port};
+use super::bridge::{Bridge, Bridges, ControllerRate, Port};
 use super::megaflows::{Delta, Megaflows};
+use super::meters::MeterChange;
 use super::revalidate::{Dying, apply_credits};
 use super::validate::check_packet_out;
 use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowModError, FlowRemoved, FlowRemovedReason, IpfixStats,
-    Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PortConfig, PortInfo, SampledPacket,
-    TableStats, take,
+    MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats, PortConfig,
+    PortInfo, SampledPacket, TableStats, take,
 };
 use crate::dpif::{
-    Dpif, DpifError, Execute, ExporterId, FlowRecord, MeteringConfig, PlacementRules, WorkerId,
+    Dpif, DpifError, Execute, ExporterId, FlowRecord, MeterId, MeteringConfig, PlacementRules, WorkerId,
 };
 use crate::flow::extract::extract_packet;
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::Netdev;
+use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
+use crate::openflow::meter::{MeterMod, MeterStats};
 use crate::openflow::{FlowMod, FlowStats, FlowStatsRequest};
-use crate::sync::Nanos;
+use crate::sync::{Nanos, RateLimit};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Translations in a batch from which on they are worth handing to other threads: one takes some microseconds,
 /// as does waking a thread.
 pub(super) const PARALLEL_LEN_MIN: usize = 16;
+
+/// Time between looks at the links of all ports: a group fails over within this and a pass.
+pub const LINK_INTERVAL: Nanos = Nanos::from_millis(100);
 
 /// How the switch caches.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,8 +78,12 @@ pub struct OfprotoCounters {
     pub uncached_packets: u64,
     /// Packets carried out one by one, because their actions are too many for a megaflow.
     pub slow_path_packets: u64,
-    /// Packets for controllers that were lost because too many waited.
+    /// Packets for controllers that were lost: because too many waited, or their bridge sends no more in a second.
     pub packet_ins_lost: u64,
+    /// Of those, packets that were lost because their bridge sends no more in a second.
+    pub packet_ins_limited: u64,
+    /// Translations that send packets round, and for which no id was free: those packets are dropped.
+    pub recirculations_refused: u64,
     /// Sampled packets that were lost because too many waited.
     pub samples_lost: u64,
     /// Upcalls of misses.
@@ -125,13 +135,21 @@ pub struct OfprotoDpif {
     /// How long the last pass took, and whether its end is still to be seen.
     pub(super) pass_duration: Nanos,
     pub(super) is_pass_open: bool,
+    /// When the links were last looked at.
+    pub(super) last_link_look: Nanos,
     /// Revalidations so far.
     pub(super) pass: u64,
     /// Whether rules, ports or settings have changed since the last revalidation.
     pub(super) config_changed: bool,
     /// Whether addresses have moved since the last revalidation.
     pub(super) macs_changed: bool,
+    /// How often all upcalls that waited have been handled.
+    pub(super) drains: u64,
+    /// Of bridges that limit how many packets go to the controllers.
+    pub(super) controller_limits: BTreeMap<BridgeId, RateLimit>,
     pub(super) dying: Vec<Dying>,
+    /// Meters that went, and the last pass before: megaflows may still name them.
+    pub(super) dying_meters: Vec<(MeterId, u64)>,
     pub(super) counters: OfprotoCounters,
     pub(super) packet_ins: VecDeque<PacketIn>,
     pub(super) flow_removed: VecDeque<FlowRemoved>,
@@ -151,10 +169,14 @@ impl OfprotoDpif {
             last_pass: Nanos(0),
             pass_duration: Nanos(0),
             is_pass_open: false,
+            last_link_look: Nanos(0),
             pass: 0,
             config_changed: false,
             macs_changed: false,
+            drains: 0,
+            controller_limits: BTreeMap::new(),
             dying: Vec::new(),
+            dying_meters: Vec::new(),
             counters: OfprotoCounters::default(),
             packet_ins: VecDeque::new(),
             flow_removed: VecDeque::new(),
@@ -197,6 +219,27 @@ impl OfprotoDpif {
         self.bridges.get_mut(bridge).ok_or(OfprotoError::NoSuchBridge(bridge))
     }
 
+    /// Sets how many packets of a bridge go to the controllers, from now on.
+    fn limit_controller(&mut self, bridge: BridgeId, rate: Option<ControllerRate>) {
+        self.controller_limits.remove(&bridge);
+        if let Some(ControllerRate { packets_per_s, burst }) = rate {
+            let interval = Nanos(1_000_000_000 / u64::from(packets_per_s.max(1)));
+            self.controller_limits.insert(bridge, RateLimit::new(burst, interval));
+        }
+    }
+
+    /// The device of a port, to change.
+    pub fn netdev_mut(&mut self, port: DpPort) -> Option<&mut dyn Netdev> {
+        self.dpif.port_mut(port)
+    }
+
+    /// Asks every device whether it has a link.
+    fn look_at_links(&mut self) {
+        self.last_link_look = self.now;
+        let has_link = |port| self.dpif.port(port).is_some_and(|netdev| netdev.link().is_up);
+        self.config_changed |= self.bridges.follow_links(has_link);
+    }
+
     /// Changes the workers: [`Dpif::set_workers`]. What the megaflows of those that go have counted is credited.
     ///
     /// # Errors
@@ -205,7 +248,8 @@ impl OfprotoDpif {
         self.dpif.set_workers(cores)?;
         let workers = self.dpif.workers();
         for id in self.megaflows.of_others(&workers) {
-            self.megaflows.retire(id, self.pass);
+            let recirc_ids = self.megaflows.retire(id, self.pass);
+            self.release_ids(&recirc_ids);
         }
         self.take_retired();
         self.release_dying();
@@ -252,7 +296,9 @@ impl Ofproto for OfprotoDpif {
             return Err(OfprotoError::BridgeExists { name: config.name });
         }
         let has_ipfix = config.ipfix.is_some();
+        let rate = config.controller_rate;
         let id = self.bridges.insert(Bridge::new(config));
+        self.limit_controller(id, rate);
         if has_ipfix {
             self.set_metering();
         }
@@ -263,12 +309,17 @@ impl Ofproto for OfprotoDpif {
         let entry = self.bridge_mut(bridge)?;
         let config = BridgeConfig { name: entry.config.name.clone(), ..config };
         let is_ipfix_changed = entry.config.ipfix != config.ipfix;
+        let new_rate = Some(config.controller_rate).filter(|rate| *rate != entry.config.controller_rate);
         if entry.macs.set_limits(config.mac_table_len_max, config.mac_ageing) {
             entry.mac_epoch += 1;
         }
         entry.config = config;
+        entry.set_mirrors();
         entry.config_epoch += 1;
         self.config_changed = true;
+        if let Some(rate) = new_rate {
+            self.limit_controller(bridge, rate);
+        }
         if is_ipfix_changed {
             self.set_metering();
         }
@@ -279,6 +330,7 @@ impl Ofproto for OfprotoDpif {
         let numbers: Vec<OfPort> = self.bridge_mut(bridge)?.ports.keys().copied().collect();
         let results: Vec<_> = numbers.into_iter().map(|number| self.port_del(bridge, number)).collect();
         self.bridges.remove(bridge);
+        self.controller_limits.remove(&bridge);
         self.config_changed = true;
         self.set_metering();
         results.into_iter().collect()
@@ -308,16 +360,35 @@ impl Ofproto for OfprotoDpif {
         };
         let is_link_up = netdev.link().is_up;
         let dp_port = self.dpif.port_add(netdev)?;
-        self.bridges.port_insert(bridge, number, Port { dp_port, config, is_link_up });
+        let port = Port { is_link_up, ..Port::new(dp_port, config) };
+        self.bridges.port_insert(bridge, number, port);
         self.config_changed = true;
         Ok(number)
+    }
+
+    fn patch_add(
+        &mut self,
+        bridge: BridgeId,
+        config: PortConfig,
+        peer: &str,
+    ) -> Result<OfPort, OfprotoError> {
+        let number = self.bridges.port_number_for(bridge, &config)?;
+        self.bridges.port_insert(bridge, number, Port::new_patch(config, peer));
+        self.config_changed = true;
+        Ok(number)
+    }
+
+    fn patch_stats(&mut self, bridge: BridgeId, port: OfPort) -> Option<PatchStats> {
+        self.push_stats();
+        Some(self.bridges.get(bridge)?.ports.get(&port)?.patch.as_ref()?.stats)
     }
 
     fn port_set(&mut self, bridge: BridgeId, port: OfPort, config: PortConfig) -> Result<(), OfprotoError> {
         let missing = self.bridges.no_such_port(bridge, port);
         let entry = self.bridge_mut(bridge)?;
         let slot = entry.ports.get_mut(&port).ok_or(missing)?;
-        slot.config = config;
+        let name = slot.config.name.clone();
+        slot.config = PortConfig { name, ..config };
         entry.config_epoch += 1;
         // What was learned there may lie in VLANs that the port no longer carries.
         entry.mac_epoch += u64::from(entry.macs.forget_port(port));
@@ -329,6 +400,11 @@ impl Ofproto for OfprotoDpif {
         let Some(entry) = self.bridges.port_remove(bridge, port) else {
             return Err(self.bridges.no_such_port(bridge, port));
         };
+        if entry.patch.is_some() {
+            // Its number may be another port's next: nothing counts for it then.
+            self.settle();
+            return Ok(());
+        }
         // Its number may be another port's next: nothing that names it stays.
         self.push_stats();
         self.megaflows.of_port(entry.dp_port).into_iter().for_each(|id| self.delete(id));
@@ -360,11 +436,8 @@ impl Ofproto for OfprotoDpif {
         }
         let now = self.now;
         let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
-        let change = entry.tables.flow_mod(flow_mod, now)?;
-        if change.touched > 0 {
-            entry.config_epoch += 1;
-            self.config_changed = true;
-        }
+        let change = entry.flow_mod(flow_mod, now)?;
+        self.config_changed |= change.touched > 0;
         for rule in change.removed {
             self.rule_removed(bridge, rule, FlowRemovedReason::Delete);
         }
@@ -382,11 +455,67 @@ impl Ofproto for OfprotoDpif {
         self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.tables.table_stats())
     }
 
+    fn group_mod(&mut self, bridge: BridgeId, group_mod: &GroupMod) -> Result<(), FlowModError> {
+        // What was counted for a group that is replaced must not be credited to the new one.
+        self.push_stats();
+        let now = self.now;
+        let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
+        let cascade = entry.group_mod(group_mod, now)?;
+        self.config_changed = true;
+        for rule in cascade.removed_rules {
+            self.rule_removed(bridge, rule, FlowRemovedReason::GroupDelete);
+        }
+        Ok(())
+    }
+
+    fn group_desc(&self, bridge: BridgeId) -> Vec<GroupDesc> {
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.groups.desc())
+    }
+
+    fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats> {
+        self.push_stats();
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.group_stats(group, self.now))
+    }
+
+    fn meter_mod(&mut self, bridge: BridgeId, meter_mod: &MeterMod) -> Result<(), FlowModError> {
+        let cascade = self.bridges.meter_mod(bridge, meter_mod, self.now)?;
+        for change in cascade.meters {
+            match change {
+                MeterChange::Set(id, config) => {
+                    let done = self.dpif.meter_set(id, &config);
+                    debug_assert!(done.is_ok(), "numbers come from `MeterIds`");
+                }
+                MeterChange::Delete(id) => self.dying_meters.push((id, self.pass)),
+            }
+        }
+        self.config_changed = true;
+        for rule in cascade.removed_rules {
+            self.rule_removed(bridge, rule, FlowRemovedReason::MeterDelete);
+        }
+        Ok(())
+    }
+
+    fn meter_desc(&self, bridge: BridgeId) -> Vec<MeterMod> {
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.meters.desc())
+    }
+
+    fn meter_stats(&mut self, bridge: BridgeId, meter: u32) -> Vec<MeterStats> {
+        let counted = |id| self.dpif.meter_stats(id).unwrap_or_default();
+        let bridge = self.bridges.get(bridge);
+        bridge.map_or_else(Vec::new, |bridge| bridge.meter_stats(meter, self.now, counted))
+    }
+
+    fn mirror_stats(&mut self, bridge: BridgeId) -> Vec<MirrorStats> {
+        self.push_stats();
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.mirrors.stats())
+    }
+
     fn packet_xlate(&self, bridge: BridgeId, packet_out: PacketOut) -> Result<PacketXlate, FlowModError> {
         if self.bridges.get(bridge).is_none() {
             return Err(FlowModError::NoSuchBridge(bridge));
         }
         check_packet_out(&packet_out.actions)?;
+        self.bridges.get(bridge).map_or(Ok(()), |bridge| bridge.check_references(&packet_out.actions))?;
         let key = self.key_of(bridge, &packet_out);
         let PacketOut { in_port, packet, actions } = packet_out;
         let origin = Origin::PacketOut { bridge, in_port, actions: &actions };
@@ -397,7 +526,7 @@ impl Ofproto for OfprotoDpif {
     fn packet_execute(&mut self, xlate: PacketXlate) {
         let PacketXlate { key, packet, plan, .. } = xlate;
         let PacketPlan::Datapath(out) = plan else { return };
-        let XlateOut { actions, credits, .. } = *out;
+        let XlateOut { actions, credits, .. } = self.resolve(*out).out;
         let delta = Delta { packets: 1, bytes: packet.size() as u64 };
         self.macs_changed |= apply_credits(&mut self.bridges, &credits, delta, self.now);
         let worker = self.dpif.workers().first().copied().unwrap_or(WorkerId(0));
@@ -438,14 +567,19 @@ impl Ofproto for OfprotoDpif {
         self.now = self.now.max(now);
         self.close_pass();
         let mut is_busy = self.dpif.run(now);
+        if self.now.since(self.last_link_look) >= LINK_INTERVAL {
+            self.look_at_links();
+        }
         is_busy |= self.revalidate_if_due();
         is_busy |= self.handle_upcalls();
         self.take_retired();
         self.release_dying();
+        self.expire_ids();
         is_busy
     }
 
     fn settle(&mut self) {
+        self.look_at_links();
         self.revalidate();
         self.dpif.synchronize();
         // The workers have left everything that the pass deleted.

@@ -12,30 +12,36 @@
 //! As many as the flow limit lets in ([`super::dpif::OfprotoDpifConfig::flow_limit`] for each worker), and as
 //! many retiring ones as the datapath has not answered for yet.
 
-use super::bridge::{BridgeId, Bridges};
-use super::xlate::{Credit, XlateOut};
+use super::bridge::Bridges;
+use super::xlate::{Credit, Use, XlateOut};
 use crate::dpif::{Actions, MegaflowId, MegaflowStats, WorkerId};
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use ahash::RandomState;
+use arrayvec::ArrayVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The state that a translation was made under.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Epochs {
     ports: u64,
-    config: u64,
-    /// None if the MAC table had no say.
-    macs: Option<u64>,
+    /// Of each bridge that it used: rules and settings, and the MAC table if that had a say.
+    bridges: ArrayVec<(u64, Option<u64>), 1>,
+    /// The same of the second bridge and those after it, where patch ports led there.
+    others: Box<[(u64, Option<u64>)]>,
 }
 
 impl Epochs {
     /// As they are now, for a translation that these bridges gave.
-    pub(super) fn of(bridges: &Bridges, bridge: Option<BridgeId>, reads_macs: bool) -> Epochs {
-        let bridge = bridge.and_then(|bridge| bridges.get(bridge));
+    pub(super) fn of(bridges: &Bridges, uses: &[Use]) -> Epochs {
+        let epochs = |used: &Use| {
+            let bridge = bridges.get(used.bridge);
+            let macs = bridge.filter(|_| used.reads_macs).map(|bridge| bridge.mac_epoch);
+            (bridge.map_or(0, |bridge| bridge.config_epoch), macs)
+        };
         Epochs {
             ports: bridges.ports_epoch,
-            config: bridge.map_or(0, |bridge| bridge.config_epoch),
-            macs: bridge.filter(|_| reads_macs).map(|bridge| bridge.mac_epoch),
+            bridges: uses.iter().take(1).map(epochs).collect(),
+            others: uses.iter().skip(1).map(epochs).collect(),
         }
     }
 }
@@ -50,9 +56,12 @@ pub(super) struct Megaflow {
     /// As installed.
     pub(super) actions: Actions,
     pub(super) credits: Vec<Credit>,
-    pub(super) bridge: Option<BridgeId>,
-    pub(super) reads_macs: bool,
+    pub(super) uses: Vec<Use>,
     pub(super) epochs: Epochs,
+    /// The ids that its actions send packets round with; it holds a reference to each.
+    pub(super) recirc_ids: Vec<u32>,
+    /// Bytes that its packets are longer than they were received.
+    pub(super) growth: i32,
     /// Whether its packets come up to be carried out one by one.
     pub(super) is_slow: bool,
     /// The counters that have been credited.
@@ -62,14 +71,31 @@ pub(super) struct Megaflow {
 impl Megaflow {
     /// Whether nothing has changed that could make its translation come out otherwise.
     pub(super) fn is_current(&self, bridges: &Bridges) -> bool {
-        self.epochs == Epochs::of(bridges, self.bridge, self.reads_macs)
+        self.epochs == Epochs::of(bridges, &self.uses)
     }
 
-    /// Takes over a new translation that has the same mask.
-    pub(super) fn replace(&mut self, out: XlateOut, actions: Actions, is_slow: bool, epochs: Epochs) {
-        (self.actions, self.credits, self.is_slow) = (actions, out.credits, is_slow);
-        (self.bridge, self.reads_macs, self.epochs) = (out.bridge, out.reads_macs, epochs);
+    /// Takes over a new translation that has the same mask; returns the ids that it named before.
+    pub(super) fn replace(
+        &mut self,
+        out: Resolved,
+        actions: Actions,
+        is_slow: bool,
+        epochs: Epochs,
+    ) -> Vec<u32> {
+        (self.actions, self.credits, self.is_slow) = (actions, out.out.credits, is_slow);
+        (self.uses, self.epochs, self.growth) = (out.out.uses, epochs, out.out.growth);
+        std::mem::replace(&mut self.recirc_ids, out.recirc_ids)
     }
+}
+
+/// A translation whose actions can be carried out: what goes round has its ids.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    pub(super) out: XlateOut,
+    /// The ids that its actions name.
+    pub(super) recirc_ids: Vec<u32>,
+    /// Whether nothing stands against a megaflow that does this.
+    pub(super) is_cacheable: bool,
 }
 
 /// What packets did since they were last credited.
@@ -77,6 +103,14 @@ impl Megaflow {
 pub(super) struct Delta {
     pub(super) packets: u64,
     pub(super) bytes: u64,
+}
+
+impl Delta {
+    /// The same packets with their bytes as they were received, where they have grown since.
+    pub(super) fn as_received(self, growth: i32) -> Delta {
+        let grown = i64::from(growth).saturating_mul(self.packets.try_into().unwrap_or(i64::MAX));
+        Delta { packets: self.packets, bytes: self.bytes.saturating_add_signed(-grown) }
+    }
 }
 
 /// Notes new counters; returns what they have grown by.
@@ -91,6 +125,7 @@ pub(super) fn advance(pushed: &mut MegaflowStats, stats: MegaflowStats) -> Delta
 #[derive(Debug)]
 pub(super) struct Retiring {
     pub(super) credits: Vec<Credit>,
+    pub(super) growth: i32,
     pub(super) pushed: MegaflowStats,
     /// The revalidation that deleted it.
     pass: u64,
@@ -101,6 +136,8 @@ struct WorkerFlows {
     /// Megaflows by mask, then by masked key.
     by_mask: Vec<(FlowMask, HashMap<FlowKey, MegaflowId, RandomState>)>,
     by_port: BTreeMap<DpPort, BTreeSet<MegaflowId>>,
+    /// Of packets that came round.
+    by_recirc_id: BTreeMap<u32, BTreeSet<MegaflowId>>,
     count: usize,
 }
 
@@ -125,13 +162,16 @@ impl Megaflows {
         });
         worker.by_mask[position].1.insert(flow.mask.apply(&flow.key), id);
         worker.by_port.entry(flow.key.in_port).or_default().insert(id);
+        if flow.key.recirc_id != 0 {
+            worker.by_recirc_id.entry(flow.key.recirc_id).or_default().insert(id);
+        }
         worker.count += 1;
         self.flows.insert(id, flow);
     }
 
-    /// Notes that a megaflow was deleted in revalidation `pass`.
-    pub(super) fn retire(&mut self, id: MegaflowId, pass: u64) {
-        let Some(flow) = self.flows.remove(&id) else { return };
+    /// Notes that a megaflow was deleted in revalidation `pass`; returns the ids that its actions named.
+    pub(super) fn retire(&mut self, id: MegaflowId, pass: u64) -> Vec<u32> {
+        let Some(flow) = self.flows.remove(&id) else { return Vec::new() };
         let worker = self.workers.get_mut(&flow.worker).expect("every megaflow is indexed");
         worker.count -= 1;
         let is_last = worker.count == 0;
@@ -151,11 +191,19 @@ impl Megaflows {
         if ids.is_empty() {
             worker.by_port.remove(&flow.key.in_port);
         }
+        if let Some(ids) = worker.by_recirc_id.get_mut(&flow.key.recirc_id) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                worker.by_recirc_id.remove(&flow.key.recirc_id);
+            }
+        }
         if is_last {
             self.workers.remove(&flow.worker);
         }
-        self.retiring.insert(id, Retiring { credits: flow.credits, pushed: flow.pushed, pass });
+        let Megaflow { credits, growth, pushed, recirc_ids, .. } = flow;
+        self.retiring.insert(id, Retiring { credits, growth, pushed, pass });
         *self.retiring_by_pass.entry(pass).or_insert(0) += 1;
+        recirc_ids
     }
 
     /// Takes a megaflow whose last counters have come.
@@ -211,6 +259,12 @@ impl Megaflows {
         workers.filter_map(|worker| worker.by_port.get(&port)).flatten().copied().collect()
     }
 
+    /// Megaflows of packets that came round with an id.
+    pub(super) fn of_recirc_id(&self, recirc_id: u32) -> Vec<MegaflowId> {
+        let workers = self.workers.values();
+        workers.filter_map(|worker| worker.by_recirc_id.get(&recirc_id)).flatten().copied().collect()
+    }
+
     /// Megaflows of workers that are not among these.
     pub(super) fn of_others(&self, workers: &[WorkerId]) -> Vec<MegaflowId> {
         let gone = self.workers.iter().filter(|(worker, _)| !workers.contains(worker));
@@ -261,9 +315,10 @@ mod tests {
             mask,
             actions: Vec::new(),
             credits: Vec::new(),
-            bridge: None,
-            reads_macs: false,
-            epochs: Epochs { ports: 0, config: 0, macs: None },
+            uses: Vec::new(),
+            epochs: Epochs::of(&Bridges::default(), &[]),
+            recirc_ids: Vec::new(),
+            growth: 0,
             is_slow: false,
             pushed: MegaflowStats::default(),
         }

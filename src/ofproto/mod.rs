@@ -27,16 +27,23 @@
 //! # Threads
 //! All on the control thread; translations fan out over `rayon` inside a call.
 //!
+//! # Links
+//! Whether a port's device has a link (which groups ask) is looked up by `ofproto` itself: in [`Ofproto::settle`],
+//! and in [`Ofproto::run`] at most every [`dpif::LINK_INTERVAL`].
+//!
 //! # What it leaves out
-//! Groups, meters, mirrors, patch ports and connection tracking: their places are `Action`, `bridge::Port` and
-//! `xlate`'s context. A port's link is known ([`bridge::Port::is_link_up`]), and no action asks for it yet.
+//! Connection tracking, tunnels, and the protocols that would set a port's spanning tree state.
 
 pub mod bridge;
 pub mod classifier;
 pub mod dpif;
+pub mod groups;
 pub mod mac_learning;
 mod megaflows;
+pub mod meters;
+pub mod mirrors;
 mod prefix_trie;
+pub mod recirc;
 pub mod reference;
 pub mod revalidate;
 pub mod rules;
@@ -47,14 +54,20 @@ pub mod upcall;
 pub mod validate;
 pub mod xlate;
 
-pub use bridge::{BridgeConfig, BridgeId, BridgeIpfix, PortConfig, VlanMode, VlanSet};
+pub use bridge::{
+    BridgeConfig, BridgeId, BridgeIpfix, ControllerRate, FragmentPolicy, PatchStats, PortConfig, PortFlags,
+    PriorityTags, StpState, VlanMode, VlanSet,
+};
 pub use dpif::{OfprotoCounters, OfprotoDpif, OfprotoDpifConfig};
+pub use mirrors::{MirrorConfig, MirrorOutput, MirrorStats};
 pub use reference::Reference;
 
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, UserspaceCookie};
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::{MacAddress, Netdev};
 use crate::openflow::flow_mod::TableId;
+use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
+use crate::openflow::meter::{MeterMod, MeterStats};
 use crate::openflow::{Action, FlowMod, FlowStats, FlowStatsRequest, OfError};
 use crate::packet::Packet;
 use crate::sync::Nanos;
@@ -101,7 +114,19 @@ pub trait Ofproto: fmt::Debug {
         netdev: Box<dyn Netdev>,
     ) -> Result<OfPort, OfprotoError>;
 
-    /// Changes a port's settings; its number stays.
+    /// Adds one end of a patch between bridges to a bridge. Packets pass once there is a patch port named `peer`, here
+    /// or in another bridge, that has this one's name as its peer; until then, and again when that is gone, its link is
+    /// down and what is sent to it goes nowhere.
+    ///
+    /// # Errors
+    /// What stands against it.
+    fn patch_add(&mut self, bridge: BridgeId, config: PortConfig, peer: &str)
+    -> Result<OfPort, OfprotoError>;
+
+    /// What a patch port has counted, as of now; none for a port that is none.
+    fn patch_stats(&mut self, bridge: BridgeId, port: OfPort) -> Option<PatchStats>;
+
+    /// Changes a port's settings; its number and name stay.
     ///
     /// # Errors
     /// [`OfprotoError::NoSuchPort`].
@@ -139,6 +164,34 @@ pub trait Ofproto: fmt::Debug {
 
     /// Counters of all tables of a bridge as of now.
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats>;
+
+    /// Changes groups; rules that name a group that goes, go with it. The caches follow as with
+    /// [`Ofproto::flow_mod`].
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    fn group_mod(&mut self, bridge: BridgeId, group_mod: &GroupMod) -> Result<(), FlowModError>;
+
+    /// The groups of a bridge, by number.
+    fn group_desc(&self, bridge: BridgeId) -> Vec<GroupDesc>;
+
+    /// Counters of a group as of now, or of all groups ([`crate::openflow::group::GROUP_ALL`]).
+    fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats>;
+
+    /// Changes meters; rules that name a meter that goes, go with it. New rates hold from now on.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    fn meter_mod(&mut self, bridge: BridgeId, meter_mod: &MeterMod) -> Result<(), FlowModError>;
+
+    /// The meters of a bridge, by number, as the [`crate::openflow::meter::MeterModCommand::Add`] that makes them.
+    fn meter_desc(&self, bridge: BridgeId) -> Vec<MeterMod>;
+
+    /// Counters of a meter as of now, or of all meters ([`crate::openflow::meter::METER_ALL`]).
+    fn meter_stats(&mut self, bridge: BridgeId, meter: u32) -> Vec<MeterStats>;
+
+    /// Counters of a bridge's mirrors as of now, in the order of its settings.
+    fn mirror_stats(&mut self, bridge: BridgeId) -> Vec<MirrorStats>;
 
     /// Works out what a packet-out would do, and does nothing yet: then comes [`Ofproto::packet_execute`] or
     /// [`Ofproto::packet_xlate_revert`]. That lets a bundle check all of its messages before it does any.
@@ -249,7 +302,9 @@ pub struct PortInfo {
     pub dp_port: DpPort,
     /// Its settings.
     pub config: PortConfig,
-    /// Whether packets can pass it.
+    /// For a patch port: the name of its peer. Its `dp_port` is [`DpPort::NONE`].
+    pub peer: Option<String>,
+    /// Whether its device had a link when that was last looked at; of a patch port, whether its peer is there.
     pub is_link_up: bool,
 }
 
@@ -279,6 +334,10 @@ pub enum FlowRemovedReason {
     HardTimeout = 1,
     /// A flow-mod deleted it.
     Delete = 2,
+    /// A group that it named was deleted.
+    GroupDelete = 3,
+    /// A meter that it named was deleted.
+    MeterDelete = 4,
 }
 
 /// A rule that went, with its final counters. Only for rules that asked for it.

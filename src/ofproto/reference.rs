@@ -14,24 +14,31 @@
 //! # What it leaves out
 //! Metering: it has nothing to sample with. Packets of devices whose transmit queue is full are lost.
 
+mod action_set;
 mod edit;
 mod interpret;
+mod meters;
+mod normal;
 
 use super::bridge::{Bridge, Bridges, Port};
+use super::meters::MeterChange;
 use super::validate::check_packet_out;
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowModError, FlowRemoved, FlowRemovedReason, IpfixStats,
-    Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PortConfig, PortInfo, SampledPacket,
-    TableStats, take,
+    MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats, PortConfig,
+    PortInfo, SampledPacket, TableStats, take,
 };
 use crate::dpif::{DpifError, DropReason, FlowRecord, PORT_COUNT_MAX};
 use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::{Netdev, NetdevError, RxQueue, TxQueue};
+use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
+use crate::openflow::meter::{MeterMod, MeterStats};
 use crate::openflow::{Action, FlowMod, FlowStats, FlowStatsRequest};
 use crate::packet::{Packet, PacketBatch};
 use crate::sync::Nanos;
-use interpret::{Interpreter, Outcome};
+use interpret::{Interpreter, Outcome, Used};
+use meters::Meters;
 use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Debug)]
@@ -46,11 +53,18 @@ struct Device {
 pub struct Reference {
     bridges: Bridges,
     devices: BTreeMap<DpPort, Device>,
+    meters: Meters,
+    /// What each bridge may still send to the controllers, in billionths of a packet, and when that was so.
+    controller_levels: BTreeMap<BridgeId, (u128, Nanos)>,
     now: Nanos,
     packet_ins: VecDeque<PacketIn>,
+    packet_ins_lost: u64,
     flow_removed: VecDeque<FlowRemoved>,
-    drops: BTreeMap<DropReason, u64>,
+    drops: BTreeMap<(DpPort, DropReason), u64>,
     deep_tag_count: u64,
+    limit_count: u64,
+    lacking_count: u64,
+    lost_copy_count: u64,
 }
 
 impl Reference {
@@ -59,9 +73,14 @@ impl Reference {
         Reference::default()
     }
 
-    /// Packets that went nowhere, by why.
-    pub fn drops(&self) -> &BTreeMap<DropReason, u64> {
+    /// Packets that went nowhere, by the port that they came in by and why.
+    pub fn drops(&self) -> &BTreeMap<(DpPort, DropReason), u64> {
         &self.drops
+    }
+
+    /// Packets for controllers that were more than their bridge's rate allows.
+    pub fn packet_ins_lost(&self) -> u64 {
+        self.packet_ins_lost
     }
 
     /// Packets that at some point had three tags or more when they were looked up: a key tells of two, so what
@@ -70,46 +89,73 @@ impl Reference {
         self.deep_tag_count
     }
 
+    /// Packets whose processing ran into a limit and was thrown away.
+    pub fn limit_count(&self) -> u64 {
+        self.limit_count
+    }
+
+    /// Packets that were looked up after rules had edited a header in them that is not whole: what was written is not
+    /// there, and one who knows only the key sees it all the same.
+    pub fn lacking_count(&self) -> u64 {
+        self.lacking_count
+    }
+
+    /// Packets of which a copy died of its TTL or a meter: one who finds that out only in the datapath takes what was to
+    /// become of the copy for a use of the packet.
+    pub fn lost_copy_count(&self) -> u64 {
+        self.lost_copy_count
+    }
+
     fn receive(&mut self, dp_port: DpPort, packet: &Packet) {
         if packet.size() < FRAME_SIZE_MIN {
-            *self.drops.entry(DropReason::Malformed).or_insert(0) += 1;
-            return;
+            return self.count_drop(dp_port, DropReason::Malformed);
         }
         let Some((id, in_port)) = self.bridges.owner(dp_port) else {
-            *self.drops.entry(DropReason::NoBridge).or_insert(0) += 1;
+            return self.count_drop(dp_port, DropReason::NoBridge);
+        };
+        self.interpret(id, (dp_port, in_port), &packet.to_vec(), None);
+    }
+
+    fn interpret(
+        &mut self,
+        id: BridgeId,
+        ports: (DpPort, OfPort),
+        bytes: &[u8],
+        packet_out: Option<&[Action]>,
+    ) {
+        let meters = &mut self.meters;
+        let Some(interpreter) = Interpreter::new(&self.bridges, meters, self.now, id, bytes, ports) else {
             return;
         };
-        let bridge = self.bridges.get(id).expect("an owner is there");
-        let outcome = Interpreter::new(bridge, &packet.to_vec(), dp_port, in_port).run(None);
-        self.apply(id, in_port, packet.size(), outcome);
+        let outcome = interpreter.run(packet_out);
+        self.apply(ports.0, bytes.len(), outcome);
+    }
+
+    fn count_drop(&mut self, port: DpPort, reason: DropReason) {
+        *self.drops.entry((port, reason)).or_insert(0) += 1;
     }
 
     /// Sends, tells and counts what came of a packet of `size` bytes.
-    fn apply(&mut self, id: BridgeId, in_port: OfPort, size: usize, outcome: Outcome) {
-        let (now, bytes) = (self.now, size as u64);
+    fn apply(&mut self, dp_port: DpPort, size: usize, outcome: Outcome) {
         self.deep_tag_count += u64::from(outcome.had_deep_tags);
-        if let Some(bridge) = self.bridges.get_mut(id) {
-            for (table, rule) in outcome.used {
-                match rule {
-                    Some(rule) => bridge.tables.credit(table, rule, 1, bytes, now),
-                    None => bridge.tables.count_lookups(table, 1, 0),
-                }
-            }
-            for (vlan, mac, port) in outcome.learned {
-                bridge.macs.learn(vlan, mac, port, now);
-            }
-        }
+        self.limit_count += u64::from(outcome.hit_limit);
+        self.lacking_count += u64::from(outcome.lacked_header);
+        self.lost_copy_count += u64::from(outcome.lost_copy);
+        outcome.used.into_iter().for_each(|used| self.count(used, size as u64));
         if let Some(reason) = outcome.drop {
-            *self.drops.entry(reason).or_insert(0) += 1;
+            self.count_drop(dp_port, reason);
         }
         for (port, bytes) in outcome.sends {
             self.transmit(port, &bytes);
         }
-        let has_port = self.bridges.get(id).is_some_and(|bridge| bridge.ports.contains_key(&in_port));
         for packet in outcome.for_controller {
+            if !self.may_tell(packet.bridge) {
+                self.packet_ins_lost += 1;
+                continue;
+            }
             self.packet_ins.push_back(PacketIn {
-                bridge: id,
-                in_port: if has_port { in_port } else { OfPort::NONE },
+                bridge: packet.bridge,
+                in_port: packet.in_port,
                 reason: packet.reason,
                 table: packet.table,
                 cookie: packet.cookie,
@@ -118,6 +164,54 @@ impl Reference {
                 packet: Packet::from_bytes(&packet.bytes),
             });
         }
+    }
+
+    fn count(&mut self, used: Used, bytes: u64) {
+        let now = self.now;
+        let id = match used {
+            Used::Table(id, ..) | Used::Group(id, _) | Used::Bucket(id, ..) | Used::Mirror(id, _) => id,
+            Used::PatchTx(id, _) | Used::PatchRx(id, _) | Used::Learn(id, ..) => id,
+        };
+        let Some(bridge) = self.bridges.get_mut(id) else { return };
+        let patch = |bridge: &mut Bridge, port: OfPort, rx: u64, tx: u64| {
+            if let Some(patch) = bridge.ports.get_mut(&port).and_then(|port| port.patch.as_mut()) {
+                patch.stats.rx_packets += rx;
+                patch.stats.rx_bytes += rx * bytes;
+                patch.stats.tx_packets += tx;
+                patch.stats.tx_bytes += tx * bytes;
+            }
+        };
+        match used {
+            Used::Table(_, table, Some(rule)) => bridge.tables.credit(table, rule, 1, bytes, now),
+            Used::Table(_, table, None) => bridge.tables.count_lookups(table, 1, 0),
+            Used::Group(_, group) => bridge.groups.credit(group, 1, bytes),
+            Used::Bucket(_, group, bucket) => bridge.groups.credit_bucket(group, bucket, 1, bytes),
+            Used::Mirror(_, id) => bridge.mirrors.credit(id, 1, bytes),
+            Used::PatchTx(_, port) => patch(bridge, port, 0, 1),
+            Used::PatchRx(_, port) => patch(bridge, port, 1, 0),
+            Used::Learn(_, vlan, mac, port) => drop(bridge.macs.learn(vlan, mac, port, now)),
+        }
+    }
+
+    /// Whether a bridge may send one more packet to the controllers; counts it.
+    fn may_tell(&mut self, id: BridgeId) -> bool {
+        const NANO: u128 = 1_000_000_000;
+        let Some(rate) = self.bridges.get(id).and_then(|bridge| bridge.config.controller_rate) else {
+            return true;
+        };
+        let full = u128::from(rate.burst) * NANO;
+        let (level, since) = self.controller_levels.get(&id).copied().unwrap_or((full, self.now));
+        let refill = u128::from(rate.packets_per_s) * u128::from(self.now.since(since).0);
+        let level = (level + refill).min(full);
+        let may = level >= NANO;
+        self.controller_levels.insert(id, (if may { level - NANO } else { level }, self.now));
+        may
+    }
+
+    /// Looks at whether the devices have links.
+    fn look_at_links(&mut self) {
+        let device = |port| self.devices.get(&port);
+        self.bridges.follow_links(|port| device(port).is_some_and(|device| device.netdev.link().is_up));
     }
 
     fn transmit(&mut self, port: DpPort, bytes: &[u8]) {
@@ -188,6 +282,7 @@ impl Ofproto for Reference {
         let entry = self.bridge_mut(bridge)?;
         entry.macs.set_limits(config.mac_table_len_max, config.mac_ageing);
         entry.config = BridgeConfig { name: entry.config.name.clone(), ..config };
+        entry.set_mirrors();
         Ok(())
     }
 
@@ -222,14 +317,32 @@ impl Ofproto for Reference {
         };
         let is_link_up = netdev.link().is_up;
         let dp_port = self.attach(netdev)?;
-        self.bridges.port_insert(bridge, number, Port { dp_port, config, is_link_up });
+        let port = Port { is_link_up, ..Port::new(dp_port, config) };
+        self.bridges.port_insert(bridge, number, port);
         Ok(number)
+    }
+
+    fn patch_add(
+        &mut self,
+        bridge: BridgeId,
+        config: PortConfig,
+        peer: &str,
+    ) -> Result<OfPort, OfprotoError> {
+        let number = self.bridges.port_number_for(bridge, &config)?;
+        self.bridges.port_insert(bridge, number, Port::new_patch(config, peer));
+        Ok(number)
+    }
+
+    fn patch_stats(&mut self, bridge: BridgeId, port: OfPort) -> Option<PatchStats> {
+        Some(self.bridges.get(bridge)?.ports.get(&port)?.patch.as_ref()?.stats)
     }
 
     fn port_set(&mut self, bridge: BridgeId, port: OfPort, config: PortConfig) -> Result<(), OfprotoError> {
         let missing = self.bridges.no_such_port(bridge, port);
         let entry = self.bridge_mut(bridge)?;
-        entry.ports.get_mut(&port).ok_or(missing)?.config = config;
+        let slot = entry.ports.get_mut(&port).ok_or(missing)?;
+        let name = slot.config.name.clone();
+        slot.config = PortConfig { name, ..config };
         entry.macs.forget_port(port);
         Ok(())
     }
@@ -238,6 +351,9 @@ impl Ofproto for Reference {
         let Some(entry) = self.bridges.port_remove(bridge, port) else {
             return Err(self.bridges.no_such_port(bridge, port));
         };
+        if entry.patch.is_some() {
+            return Ok(());
+        }
         let missing = DpifError::NoSuchPort(entry.dp_port);
         let Device { netdev, rx_queues, tx_queue } = self.devices.remove(&entry.dp_port).ok_or(missing)?;
         drop((rx_queues, tx_queue));
@@ -260,7 +376,7 @@ impl Ofproto for Reference {
     fn flow_mod(&mut self, bridge: BridgeId, flow_mod: &FlowMod) -> Result<usize, FlowModError> {
         let now = self.now;
         let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
-        let change = entry.tables.flow_mod(flow_mod, now)?;
+        let change = entry.flow_mod(flow_mod, now)?;
         for rule in change.removed {
             self.rule_removed(bridge, rule, FlowRemovedReason::Delete);
         }
@@ -274,6 +390,57 @@ impl Ofproto for Reference {
 
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats> {
         self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.tables.table_stats())
+    }
+
+    fn group_mod(&mut self, bridge: BridgeId, group_mod: &GroupMod) -> Result<(), FlowModError> {
+        let now = self.now;
+        let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
+        let cascade = entry.group_mod(group_mod, now)?;
+        for rule in cascade.removed_rules {
+            self.rule_removed(bridge, rule, FlowRemovedReason::GroupDelete);
+        }
+        Ok(())
+    }
+
+    fn group_desc(&self, bridge: BridgeId) -> Vec<GroupDesc> {
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.groups.desc())
+    }
+
+    fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats> {
+        let now = self.now;
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.group_stats(group, now))
+    }
+
+    fn meter_mod(&mut self, bridge: BridgeId, meter_mod: &MeterMod) -> Result<(), FlowModError> {
+        let now = self.now;
+        let cascade = self.bridges.meter_mod(bridge, meter_mod, now)?;
+        for rule in cascade.removed_rules {
+            self.rule_removed(bridge, rule, FlowRemovedReason::MeterDelete);
+        }
+        for change in cascade.meters {
+            match change {
+                MeterChange::Set(id, config) => self.meters.set(id, config, now),
+                MeterChange::Delete(id) => {
+                    self.meters.delete(id);
+                    self.bridges.meter_ids.release(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn meter_desc(&self, bridge: BridgeId) -> Vec<MeterMod> {
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.meters.desc())
+    }
+
+    fn meter_stats(&mut self, bridge: BridgeId, meter: u32) -> Vec<MeterStats> {
+        let now = self.now;
+        let bridge = self.bridges.get(bridge);
+        bridge.map_or_else(Vec::new, |bridge| bridge.meter_stats(meter, now, |id| self.meters.stats(id)))
+    }
+
+    fn mirror_stats(&mut self, bridge: BridgeId) -> Vec<MirrorStats> {
+        self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.mirrors.stats())
     }
 
     fn packet_xlate(&self, bridge: BridgeId, packet_out: PacketOut) -> Result<PacketXlate, FlowModError> {
@@ -293,9 +460,7 @@ impl Ofproto for Reference {
         };
         let Some(bridge) = self.bridges.get(id) else { return };
         let dp_port = bridge.ports.get(&in_port).map_or(DpPort::NONE, |port| port.dp_port);
-        let actions: Vec<Action> = actions;
-        let outcome = Interpreter::new(bridge, &packet.to_vec(), dp_port, in_port).run(Some(&actions));
-        self.apply(id, in_port, packet.size(), outcome);
+        self.interpret(id, (dp_port, in_port), &packet.to_vec(), Some(&actions));
     }
 
     fn set_ipfix(&mut self, bridge: BridgeId, ipfix: Option<BridgeIpfix>) -> Result<(), OfprotoError> {
@@ -320,6 +485,7 @@ impl Ofproto for Reference {
 
     fn run(&mut self, now: Nanos) -> bool {
         self.now = self.now.max(now);
+        self.look_at_links();
         self.expire();
         let received = self.poll();
         received.iter().for_each(|(port, packet)| self.receive(*port, packet));
@@ -327,6 +493,7 @@ impl Ofproto for Reference {
     }
 
     fn settle(&mut self) {
+        self.look_at_links();
         self.expire();
     }
 

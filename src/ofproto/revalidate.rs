@@ -12,15 +12,24 @@
 //! # Removed rules
 //! A rule that left its table may still be used by megaflows until the next pass, and be counted by those that
 //! the pass deletes until the datapath has said its last word on them. Only then are the rule's counters final:
-//! `release_dying`.
+//! `release_dying`. A meter's place in the datapath is given back by the same rule.
+//!
+//! # Packets that go round
+//! A change of what follows a `recirc` gives that another id, and the pass puts it into the megaflows of the first
+//! look-up like any other change of actions: so when the workers have acknowledged that, no packet received
+//! afterwards meets the old state. Megaflows of later look-ups are translated again from what was written down, under
+//! the bridges as they are. Packets that carry an id wait either in the upcalls, or in a command for a worker that
+//! then handles them in the same turn, and hands them up once more if it must. So an id that no megaflow names may go
+//! when all upcalls have been handled twice since ([`super::recirc`]); a time is added, since commands may wait for
+//! room.
 
 use super::bridge::{BridgeId, Bridges};
 use super::dpif::{OfprotoDpif, PARALLEL_LEN_MIN};
-use super::megaflows::{Delta, Epochs, Megaflow, advance};
+use super::megaflows::{Delta, Epochs, Megaflow, Resolved, advance};
 use super::rules::RuleId;
 use super::xlate::{Credit, Origin, XlateIn, XlateOut, xlate};
 use super::{FlowRemoved, FlowRemovedReason};
-use crate::dpif::{MegaflowId, RetiredMegaflow};
+use crate::dpif::{Action, DropReason, MegaflowId, RetiredMegaflow};
 use crate::flow::FlowKey;
 use crate::sync::Nanos;
 use rayon::prelude::*;
@@ -66,9 +75,53 @@ pub(super) fn apply_credits(
                 }
             }
             Credit::Learn { .. } => is_moved |= apply_learn(bridges, credit, last_used),
+            Credit::Group { .. } | Credit::Bucket { .. } => apply_group(bridges, credit, delta),
+            Credit::Mirror { bridge, mirror } => {
+                if let Some(bridge) = bridges.get_mut(bridge) {
+                    bridge.mirrors.credit(mirror, delta.packets, delta.bytes);
+                }
+            }
+            Credit::PatchTx { .. } | Credit::PatchRx { .. } => apply_patch(bridges, credit, delta),
         }
     }
     is_moved
+}
+
+/// Counts packets for a group or a bucket, if it is still the one that they used.
+fn apply_group(bridges: &mut Bridges, credit: &Credit, delta: Delta) {
+    let (id, number, serial) = match *credit {
+        Credit::Group { bridge, group, serial } | Credit::Bucket { bridge, group, serial, .. } => {
+            (bridge, group, serial)
+        }
+        _ => return,
+    };
+    let Some(bridge) = bridges.get_mut(id) else { return };
+    if bridge.groups.get(number).is_none_or(|group| group.serial() != serial) {
+        return;
+    }
+    match *credit {
+        Credit::Bucket { bucket, .. } => {
+            bridge.groups.credit_bucket(number, bucket, delta.packets, delta.bytes);
+        }
+        _ => bridge.groups.credit(number, delta.packets, delta.bytes),
+    }
+}
+
+/// Counts packets for a patch port.
+fn apply_patch(bridges: &mut Bridges, credit: &Credit, delta: Delta) {
+    let (id, number, is_rx) = match *credit {
+        Credit::PatchTx { bridge, port } => (bridge, port, false),
+        Credit::PatchRx { bridge, port } => (bridge, port, true),
+        _ => return,
+    };
+    let port = bridges.get_mut(id).and_then(|bridge| bridge.ports.get_mut(&number));
+    let Some(patch) = port.and_then(|port| port.patch.as_mut()) else { return };
+    let stats = &mut patch.stats;
+    if is_rx {
+        (stats.rx_packets, stats.rx_bytes) = (stats.rx_packets + delta.packets, stats.rx_bytes + delta.bytes);
+    } else {
+        (stats.tx_packets, stats.tx_bytes) = (stats.tx_packets + delta.packets, stats.tx_bytes + delta.bytes);
+    }
 }
 
 /// Learns an address, if that is what the credit is for. Returns whether it moved.
@@ -80,6 +133,24 @@ pub(super) fn apply_learn(bridges: &mut Bridges, credit: &Credit, seen: Nanos) -
     let is_moved = bridge.macs.learn(vlan, mac, port, seen);
     bridge.mac_epoch += u64::from(is_moved);
     is_moved
+}
+
+/// Puts ids in the place of places, and a drop where there is none.
+fn name_ids(actions: &mut [Action], ids: &[Option<u32>]) {
+    for action in actions {
+        match action {
+            Action::Recirc(place) => {
+                let id = ids.get(*place as usize).copied().flatten();
+                *action = id.map_or(Action::Drop(DropReason::RecirculationUnknown), Action::Recirc);
+            }
+            Action::Clone(inner) => name_ids(inner, ids),
+            Action::CheckPktLen { greater, less_equal, .. } => {
+                name_ids(greater, ids);
+                name_ids(less_equal, ids);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Translates packets from the datapath, in parallel where that pays.
@@ -134,7 +205,7 @@ impl OfprotoDpif {
         self.take_retired();
         for (id, flow) in self.megaflows.iter_mut() {
             let Some(stats) = self.dpif.flow_stats(id) else { continue };
-            let delta = advance(&mut flow.pushed, stats);
+            let delta = advance(&mut flow.pushed, stats).as_received(flow.growth);
             self.macs_changed |= apply_credits(&mut self.bridges, &flow.credits, delta, stats.last_used);
         }
     }
@@ -145,7 +216,7 @@ impl OfprotoDpif {
         while self.dpif.recv_retired(&mut retired, RETIRED_BATCH_LEN) > 0 {
             for RetiredMegaflow { id, stats } in retired.drain(..) {
                 let Some(mut flow) = self.megaflows.take_retired(id) else { continue };
-                let delta = advance(&mut flow.pushed, stats);
+                let delta = advance(&mut flow.pushed, stats).as_received(flow.growth);
                 self.macs_changed |= apply_credits(&mut self.bridges, &flow.credits, delta, stats.last_used);
             }
         }
@@ -183,7 +254,8 @@ impl OfprotoDpif {
     pub(super) fn delete(&mut self, id: MegaflowId) {
         // It may be gone by itself, with its port; then no last word comes, and none is waited for.
         let is_gone = self.dpif.flow_del(id).is_err();
-        self.megaflows.retire(id, self.pass);
+        let recirc_ids = self.megaflows.retire(id, self.pass);
+        self.release_ids(&recirc_ids);
         if is_gone {
             self.megaflows.take_retired(id);
         }
@@ -196,31 +268,59 @@ impl OfprotoDpif {
         self.counters.revalidated += ids.len() as u64;
         let outs = xlate_all(&self.bridges, &keys, self.config.is_parallel);
         for (id, out) in ids.into_iter().zip(outs) {
+            let out = self.resolve(out);
             self.refresh(id, out);
+        }
+    }
+
+    /// Gives what is to follow in a translation its ids.
+    pub(super) fn resolve(&mut self, mut out: XlateOut) -> Resolved {
+        let frozen = std::mem::take(&mut out.frozen);
+        let (now, drains) = (self.now, self.drains);
+        let ids: Vec<Option<u32>> =
+            frozen.iter().map(|frozen| self.bridges.recirc.intern(frozen, now, drains)).collect();
+        name_ids(&mut out.actions, &ids);
+        let is_refused = ids.contains(&None);
+        self.counters.recirculations_refused += u64::from(is_refused);
+        let is_cacheable = !is_refused && !out.is_lost;
+        Resolved { out, recirc_ids: ids.into_iter().flatten().collect(), is_cacheable }
+    }
+
+    /// Gives up a megaflow's references.
+    pub(super) fn release_ids(&mut self, ids: &[u32]) {
+        ids.iter().for_each(|&id| self.bridges.recirc.release(id, self.now, self.drains));
+    }
+
+    /// Gives up ids that no packet carries any more, with the megaflows of those that came round with them.
+    pub(super) fn expire_ids(&mut self) {
+        for id in self.bridges.recirc.expire(self.now, self.drains) {
+            self.megaflows.of_recirc_id(id).into_iter().for_each(|id| self.delete(id));
         }
     }
 
     /// Makes a megaflow what its packet now translates to. Returns whether it is still there.
     ///
     /// If the new mask lies within the old one, all packets of the megaflow still go one way.
-    pub(super) fn refresh(&mut self, id: MegaflowId, out: XlateOut) -> bool {
-        let epochs = Epochs::of(&self.bridges, out.bridge, out.reads_macs);
-        let (actions, is_slow) = super::upcall::installed_actions(&out);
+    pub(super) fn refresh(&mut self, id: MegaflowId, out: Resolved) -> bool {
+        let epochs = Epochs::of(&self.bridges, &out.out.uses);
+        let (actions, is_slow) = super::upcall::installed_actions(&out.out);
         let Some(flow) = self.megaflows.get_mut(id) else { return false };
-        if !flow.mask.contains(&out.mask) {
+        if !out.is_cacheable || !flow.mask.contains(&out.out.mask) {
             self.counters.removed_changed += 1;
             self.delete(id);
             return false;
         }
-        if flow.credits != out.credits
+        if (flow.credits != out.out.credits || flow.growth != out.out.growth)
             && let Some(stats) = self.dpif.flow_stats(id)
         {
             // What it has counted up to now belongs to the rules that it had up to now.
-            let delta = advance(&mut flow.pushed, stats);
+            let delta = advance(&mut flow.pushed, stats).as_received(flow.growth);
             self.macs_changed |= apply_credits(&mut self.bridges, &flow.credits, delta, stats.last_used);
         }
         let is_changed = flow.actions != actions;
-        Megaflow::replace(flow, out, actions.clone(), is_slow, epochs);
+        out.recirc_ids.iter().for_each(|&id| self.bridges.recirc.hold(id));
+        let old_ids = Megaflow::replace(flow, out, actions.clone(), is_slow, epochs);
+        self.release_ids(&old_ids);
         if is_changed && self.dpif.flow_modify(id, actions).is_err() {
             self.counters.removed_changed += 1;
             self.delete(id);
@@ -237,6 +337,15 @@ impl OfprotoDpif {
         // The pass after a rule left its table takes it out of all megaflows; those deleted in that pass, or
         // before, may still count for it.
         let is_final = |dying: &Dying| pass > dying.pass && oldest_retiring > dying.pass + 1;
+        let dying_meters = std::mem::take(&mut self.dying_meters);
+        for (id, last_pass) in dying_meters {
+            if pass > last_pass && oldest_retiring > last_pass + 1 {
+                self.dpif.meter_del(id);
+                self.bridges.meter_ids.release(id);
+            } else {
+                self.dying_meters.push((id, last_pass));
+            }
+        }
         let (over, waiting) = std::mem::take(&mut self.dying).into_iter().partition(is_final);
         self.dying = waiting;
         let over: Vec<Dying> = over;

@@ -228,6 +228,19 @@ impl FlowTables {
         self.mortal.remove(&id);
     }
 
+    /// Takes the rules that `is_meant` names out of their tables; they stay in the store.
+    pub fn remove_where(&mut self, is_meant: impl Fn(&Rule) -> bool) -> Vec<RuleId> {
+        let all = (0..TABLE_COUNT).flat_map(|table| self.in_order(table as TableId));
+        let removed: Vec<RuleId> = all.filter(|(_, rule)| is_meant(rule)).map(|(id, _)| id).collect();
+        removed.iter().for_each(|&id| self.unlist(id));
+        removed
+    }
+
+    /// The rules of all tables.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        (0..TABLE_COUNT).flat_map(|table| self.in_order(table as TableId)).map(|(_, rule)| rule)
+    }
+
     /// Takes the rules whose time is over out of their tables, with why. Their last use must be up to date.
     pub fn expire(&mut self, now: Nanos) -> Vec<(RuleId, FlowRemovedReason)> {
         let is_over = |since: Nanos, timeout_s: u16| {

@@ -32,7 +32,11 @@ pub(super) fn random_vlan_mode(rng: &mut Rng) -> VlanMode {
         0 => VlanMode::Access { tag: rng.u16(1..4) },
         1 => {
             let allowed = (0..4).filter(|_| rng.bool()).collect::<Vec<u16>>().into_iter().collect();
-            VlanMode::Trunk { allowed, native: rng.bool().then(|| rng.u16(1..4)) }
+            if rng.bool() {
+                VlanMode::Trunk { allowed }
+            } else {
+                VlanMode::NativeUntagged { tag: rng.u16(1..4), allowed }
+            }
         }
         _ => PortConfig::new("").vlan,
     }
@@ -112,7 +116,7 @@ pub(super) fn disturb(key: &FlowKey, mask: &FlowMask, rng: &mut Rng) -> FlowKey 
         if rng.bool() {
             let flip = |word: &mut u64, rng: &mut Rng| *word ^= rng.u64(..) & rng.u64(..);
             other.words_mut().iter_mut().for_each(|word| flip(word, rng));
-            (other.pad0, other.pad1, other.pad2) = (0, 0, 0);
+            (other.pad1, other.pad2) = (0, 0);
         }
         let words = other.words_mut().iter_mut().zip(key.words()).zip(mask.words());
         words.for_each(|((other, key), mask)| *other = (*other & !mask) | (key & mask));
@@ -330,8 +334,8 @@ pub(super) fn random_bridges(rng: &mut Rng) -> Bridges {
     for n in 1..=4_u16 {
         let mut config = PortConfig::new(&format!("p{n}"));
         config.vlan = random_vlan_mode(rng);
-        config.flood = rng.u8(0..4) > 0;
-        bridges.port_insert(id, OfPort(n.into()), Port { dp_port: DpPort(n * 10), config, is_link_up: true });
+        config.flags.no_flood = rng.u8(0..4) == 0;
+        bridges.port_insert(id, OfPort(n.into()), Port::new(DpPort(n * 10), config));
     }
     let bridge = bridges.get_mut(BridgeId(0)).expect("just added");
     for flow_mod in random_rules(rng) {

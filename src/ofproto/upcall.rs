@@ -12,7 +12,7 @@
 use super::PacketIn;
 use super::bridge::BridgeId;
 use super::dpif::OfprotoDpif;
-use super::megaflows::{Admission, Delta, Epochs, Megaflow};
+use super::megaflows::{Admission, Delta, Epochs, Megaflow, Resolved};
 use super::revalidate::{apply_credits, apply_learn, xlate_all};
 use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{IpfixStats, SampledPacket};
@@ -55,6 +55,7 @@ impl OfprotoDpif {
         while handled < UPCALLS_PER_RUN_MAX {
             let count = self.dpif.recv_upcalls(&mut upcalls, UPCALL_BATCH_LEN);
             if count == 0 {
+                self.drains += 1;
                 break;
             }
             handled += count;
@@ -110,17 +111,33 @@ impl OfprotoDpif {
                 self.counters.translations += 1;
                 // The megaflow that sent it up counts it for its rules.
                 let out = xlate(&self.bridges, XlateIn { key: &key, origin: Origin::Datapath });
-                self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions: out.actions });
+                let actions = self.resolve(out).out.actions;
+                self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions });
             }
-            UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id } => {
-                let owner = self.bridges.owner(key.in_port);
-                let bridge = owner.map(|(bridge, _)| bridge).or_else(|| self.only_bridge());
+            UserspaceCookie::Controller {
+                reason,
+                table,
+                cookie,
+                max_len,
+                controller_id,
+                bridge,
+                in_port,
+            } => {
+                let bridge = BridgeId(bridge);
+                let now = self.now;
+                let limit = self.controller_limits.get_mut(&bridge);
+                if limit.is_some_and(|limit| limit.allow(now).is_none()) {
+                    self.counters.packet_ins_limited += 1;
+                    self.counters.packet_ins_lost += 1;
+                    return;
+                }
                 let is_full = self.packet_ins.len() >= self.config.packet_in_len_max;
-                let Some(bridge) = bridge.filter(|_| !is_full) else {
+                let Some(entry) = self.bridges.get(bridge).filter(|_| !is_full) else {
                     self.counters.packet_ins_lost += 1;
                     return;
                 };
-                let in_port = owner.map_or(OfPort::NONE, |(_, port)| port);
+                let is_there = entry.ports.contains_key(&in_port);
+                let in_port = if is_there { in_port } else { OfPort::NONE };
                 self.packet_ins.push_back(PacketIn {
                     bridge,
                     in_port,
@@ -136,12 +153,6 @@ impl OfprotoDpif {
             | UserspaceCookie::FlowSample { .. }
             | UserspaceCookie::Sflow { .. } => self.sampled(cookie, key, packet),
         }
-    }
-
-    /// The bridge of a packet that has no port: clear only where there is one.
-    fn only_bridge(&self) -> Option<BridgeId> {
-        let mut bridges = self.bridges.iter().map(|(id, _)| id);
-        bridges.next().filter(|_| bridges.next().is_none())
     }
 
     fn sampled(&mut self, cookie: UserspaceCookie, key: FlowKey, packet: Packet) {
@@ -173,9 +184,10 @@ impl OfprotoDpif {
             let out = if open { outs.next() } else { None };
             // An earlier packet of the batch may have taught the bridge where a host is.
             let out = out.filter(|out| {
-                let bridge = out.bridge.filter(|_| out.reads_macs).and_then(|id| self.bridges.get(id));
-                let was = before.iter().find(|(id, _)| Some(*id) == out.bridge);
-                bridge.is_none_or(|bridge| was.is_some_and(|&(_, epoch)| epoch == bridge.mac_epoch))
+                out.uses.iter().filter(|used| used.reads_macs).all(|used| {
+                    let now = self.bridges.get(used.bridge).map(|bridge| bridge.mac_epoch);
+                    now == before.iter().find(|(id, _)| *id == used.bridge).map(|&(_, epoch)| epoch)
+                })
             });
             self.handle_miss(miss, out);
         }
@@ -193,27 +205,30 @@ impl OfprotoDpif {
         let covering = self.current_megaflow(miss.worker, &miss.key).and_then(|id| self.megaflows.get(id));
         if let Some(flow) = covering.filter(|flow| !flow.is_slow) {
             // Its install was on the way when they missed: do what it does.
-            let (actions, credits) = (flow.actions.clone(), flow.credits.clone());
-            return self.execute_and_credit(miss, actions, &credits);
+            let (actions, credits, growth) = (flow.actions.clone(), flow.credits.clone(), flow.growth);
+            return self.execute_and_credit(miss, actions, &credits, growth);
         }
         let input = XlateIn { key: &miss.key, origin: Origin::Datapath };
         self.counters.translations += u64::from(out.is_none());
         let out = out.unwrap_or_else(|| xlate(&self.bridges, input));
-        let epochs = Epochs::of(&self.bridges, out.bridge, out.reads_macs);
-        for credit in &out.credits {
+        let out = self.resolve(out);
+        let epochs = Epochs::of(&self.bridges, &out.out.uses);
+        for credit in &out.out.credits {
             self.macs_changed |= apply_learn(&mut self.bridges, credit, self.now);
         }
         // A megaflow that covers the packet here is out of date.
         if let Some(stale) = self.megaflows.find(miss.worker, &miss.key)
             && self.refresh(stale, out.clone())
         {
-            return self.execute_and_credit(miss, out.actions, &out.credits);
+            return self.execute_and_credit(miss, out.out.actions, &out.out.credits, out.out.growth);
         }
         self.install(miss, out, epochs);
     }
 
-    fn install(&mut self, miss: Miss, out: XlateOut, epochs: Epochs) {
-        let limit = self.config.flow_limit;
+    fn install(&mut self, miss: Miss, resolved: Resolved, epochs: Epochs) {
+        let Resolved { out, recirc_ids, is_cacheable } = resolved;
+        // What can't be cached is none of the limit's business, and makes no room.
+        let limit = if is_cacheable { self.config.flow_limit } else { 0 };
         match self.megaflows.admit(miss.worker, miss.key.in_port, limit) {
             Admission::Free => {}
             Admission::InPlaceOf(id) => {
@@ -222,14 +237,14 @@ impl OfprotoDpif {
             }
             Admission::Refused => {
                 self.counters.uncached_packets += miss.packets.len() as u64;
-                return self.execute_and_credit(miss, out.actions, &out.credits);
+                return self.execute_and_credit(miss, out.actions, &out.credits, out.growth);
             }
         }
         let (actions, is_slow) = installed_actions(&out);
         let (worker, key, delta) = (miss.worker, miss.key, count(&miss.packets));
         let mut put = FlowPut { worker, key, mask: out.mask, actions: actions.clone(), packets: Vec::new() };
         if is_slow {
-            self.execute_and_credit(miss, out.actions.clone(), &out.credits);
+            self.execute_and_credit(miss, out.actions.clone(), &out.credits, out.growth);
         } else {
             put.packets = with_key(key, miss.packets);
         }
@@ -239,7 +254,7 @@ impl OfprotoDpif {
         match result {
             Ok(id) => {
                 let pushed = MegaflowStats { last_used: self.now, ..MegaflowStats::default() };
-                let XlateOut { mask, credits, bridge, reads_macs, .. } = out;
+                let XlateOut { mask, credits, uses, growth, .. } = out;
                 // The datapath bounds how many masks there are, and so are ours.
                 let mask = self.dpif.flow_mask(id).unwrap_or(mask);
                 let flow = Megaflow {
@@ -248,27 +263,37 @@ impl OfprotoDpif {
                     mask,
                     actions,
                     credits,
-                    bridge,
-                    reads_macs,
+                    uses,
                     epochs,
+                    recirc_ids,
+                    growth,
                     is_slow,
                     pushed,
                 };
+                flow.recirc_ids.iter().for_each(|&id| self.bridges.recirc.hold(id));
                 self.megaflows.insert(id, flow);
             }
             Err(_) if is_slow => {}
             Err(_) => {
                 // The datapath has let the packets through all the same, and no megaflow counts them.
                 self.counters.uncached_packets += delta.packets;
+                let delta = delta.as_received(out.growth);
                 self.macs_changed |= apply_credits(&mut self.bridges, &out.credits, delta, self.now);
             }
         }
     }
 
     /// Sends packets on their way without a megaflow to count them.
-    fn execute_and_credit(&mut self, miss: Miss, actions: Actions, credits: &[super::xlate::Credit]) {
+    fn execute_and_credit(
+        &mut self,
+        miss: Miss,
+        actions: Actions,
+        credits: &[super::xlate::Credit],
+        growth: i32,
+    ) {
         let Miss { worker, key, packets } = miss;
-        self.macs_changed |= apply_credits(&mut self.bridges, credits, count(&packets), self.now);
+        let delta = count(&packets).as_received(growth);
+        self.macs_changed |= apply_credits(&mut self.bridges, credits, delta, self.now);
         self.dpif.execute(Execute { worker, packets: with_key(key, packets), actions });
     }
 }

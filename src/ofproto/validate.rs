@@ -1,22 +1,45 @@
-//! What a flow-mod may ask for, checked before any of it is done.
+//! What a flow-mod, group-mod or meter-mod may ask for, checked before any of it is done.
 //!
 //! Translation relies on what is checked here: that a rule's match names fields together with what makes them
-//! meaningful, that `goto_table` leads forward, that values and subfields fit.
+//! meaningful, that `goto_table` leads forward, that values and subfields fit, that lists nest no deeper than
+//! [`CLONE_DEPTH_MAX`]. Whether the groups, meters and ports that are named are there is the bridge's to see; only
+//! shapes are looked at here.
+//!
+//! An action that takes a header off, or changes one, does nothing to a packet without that header, so it asks for
+//! no promise. One that writes a field of a header does, and pushes and pops before it count: see [`Promised`].
+//! Buckets of groups stand outside of any rule: what their packets have is seen when they are carried out.
 //!
 //! Bits are checked, not names: a priority without a tag passes here, because the same bits of `vlan_tci` may
 //! be matched alone. A codec that was given the name checks that.
 
 use crate::flow::fields::FIELDS;
 use crate::flow::{Field, Flow, NW_FRAG_ANY, NW_FRAG_LATER, OfPort, Prerequisite, VLAN_CFI};
+use crate::openflow::action::{CLONE_DEPTH_MAX, TRUNCATED_LEN_MIN, can_follow_labels};
 use crate::openflow::flow_mod::{TABLE_ALL, TableId};
-use crate::openflow::{Action, Match, OfError, Subfield};
+use crate::openflow::group::{
+    BUCKET_ALL, BUCKET_FIRST, BUCKET_ID_MAX, BUCKET_LAST, GROUP_ALL, GROUP_ANY, GROUP_MAX,
+};
+use crate::openflow::meter::{METER_ALL, METER_MAX};
+use crate::openflow::{
+    Action, BandType, Bucket, GroupMod, GroupModCommand, GroupType, Match, MeterMod, MeterModCommand,
+    OfError, SelectionMethod, Subfield,
+};
+
+/// Buckets of one group at most: the balancing of a select group over more of them has no use for a finer grain, and
+/// a group that sends to all of them is a list of actions as long.
+pub const BUCKET_COUNT_MAX: usize = 1024;
 
 /// Checks a match (OpenFlow 1.5.1 sections 7.2.3.6 to 7.2.3.8).
 ///
 /// # Errors
-/// [`OfError::BadMatchPrerequisite`], [`OfError::BadMatchMask`], [`OfError::BadMatchValue`].
+/// [`OfError::BadMatchField`], [`OfError::BadMatchPrerequisite`], [`OfError::BadMatchMask`],
+/// [`OfError::BadMatchValue`].
 pub fn check_match(matching: &Match) -> Result<(), OfError> {
     let (value, mask) = (matching.value(), matching.mask());
+    // Which pass through the datapath it is, is how the switch does things, and nothing a rule may hang on.
+    if mask.key.recirc_id != 0 {
+        return Err(OfError::BadMatchField);
+    }
     let promised = Promised::by(matching);
     let mut allowed = Flow::default();
     for field in every_field() {
@@ -54,6 +77,7 @@ pub fn check_match(matching: &Match) -> Result<(), OfError> {
 /// # Errors
 /// The first fault, by its OpenFlow name.
 pub fn check_actions(actions: &[Action], matching: &Match, table: TableId) -> Result<(), OfError> {
+    check_meter_first(actions)?;
     let mut promised = Promised::by(matching);
     actions.iter().try_for_each(|action| check_action(action, &mut promised, Some(table)))
 }
@@ -63,23 +87,149 @@ pub fn check_actions(actions: &[Action], matching: &Match, table: TableId) -> Re
 /// # Errors
 /// The first fault, by its OpenFlow name.
 pub fn check_packet_out(actions: &[Action]) -> Result<(), OfError> {
-    actions.iter().try_for_each(|action| {
-        let promised = &mut Promised::everything();
-        match action {
-            Action::Output(OfPort::TABLE) => Ok(()),
-            Action::ClearActions
-            | Action::WriteActions(_)
-            | Action::WriteMetadata { .. }
-            | Action::GotoTable(_) => Err(OfError::BadActionArgument),
-            _ => check_action(action, promised, None),
-        }
+    check_meter_first(actions)?;
+    actions.iter().try_for_each(|action| match action {
+        Action::Output(OfPort::TABLE) => Ok(()),
+        Action::ClearActions
+        | Action::WriteActions(_)
+        | Action::WriteMetadata { .. }
+        | Action::GotoTable(_) => Err(OfError::BadActionArgument),
+        _ => check_action(action, &mut Promised::everything(), None),
     })
+}
+
+/// Checks a group-mod by itself. [`GroupModCommand::InsertBucket`] makes a group of what was there and what comes: that
+/// is to be checked with [`check_group`].
+///
+/// # Errors
+/// The first fault, by its OpenFlow name.
+pub fn check_group_mod(group_mod: &GroupMod) -> Result<(), OfError> {
+    let GroupMod { command, group, group_type, selection, buckets } = group_mod;
+    let is_one = *group <= GROUP_MAX;
+    let check_group_number = |fits: bool| if fits { Ok(()) } else { Err(OfError::GroupModInvalid) };
+    match *command {
+        GroupModCommand::Delete => check_group_number((is_one || *group == GROUP_ALL) && buckets.is_empty()),
+        GroupModCommand::Add | GroupModCommand::Modify | GroupModCommand::AddOrModify => {
+            check_group_number(is_one)?;
+            check_group(*group, *group_type, selection, buckets)
+        }
+        GroupModCommand::InsertBucket(at) => {
+            check_group_number(is_one)?;
+            if at > BUCKET_ID_MAX && !matches!(at, BUCKET_FIRST | BUCKET_LAST) {
+                return Err(OfError::GroupModUnknownBucket);
+            }
+            check_buckets(*group, buckets)
+        }
+        GroupModCommand::RemoveBucket(at) => {
+            check_group_number(is_one && buckets.is_empty())?;
+            let is_bucket = at <= BUCKET_ID_MAX || matches!(at, BUCKET_FIRST | BUCKET_LAST | BUCKET_ALL);
+            if is_bucket { Ok(()) } else { Err(OfError::GroupModUnknownBucket) }
+        }
+    }
+}
+
+/// Checks that these buckets make a group of this type (OpenFlow 1.5.1 section 5.10.1).
+///
+/// # Errors
+/// The first fault, by its OpenFlow name.
+pub fn check_group(
+    group: u32,
+    group_type: GroupType,
+    selection: &SelectionMethod,
+    buckets: &[Bucket],
+) -> Result<(), OfError> {
+    let is_select = group_type == GroupType::Select;
+    let is_selection_right = match selection {
+        SelectionMethod::DpHash => true,
+        SelectionMethod::Hash { fields } => is_select && fields.words().iter().any(|&word| word != 0),
+    };
+    let has_right_count = group_type != GroupType::Indirect || buckets.len() == 1;
+    let has_wrong_weight = !is_select && buckets.iter().any(|bucket| bucket.weight != 0);
+    if !is_selection_right || !has_right_count || has_wrong_weight {
+        return Err(OfError::GroupModInvalid);
+    }
+    let watches = |bucket: &Bucket| bucket.watch_port != OfPort::NONE || bucket.watch_group != GROUP_ANY;
+    match group_type {
+        GroupType::All | GroupType::Indirect if buckets.iter().any(watches) => {
+            return Err(OfError::GroupModWatchUnsupported);
+        }
+        GroupType::FastFailover if !buckets.iter().all(watches) => return Err(OfError::GroupModInvalid),
+        _ => {}
+    }
+    check_buckets(group, buckets)
+}
+
+/// What must hold of buckets in a group of any type.
+fn check_buckets(group: u32, buckets: &[Bucket]) -> Result<(), OfError> {
+    if buckets.len() > BUCKET_COUNT_MAX {
+        return Err(OfError::GroupModOutOfBuckets);
+    }
+    let mut ids: Vec<u32> = buckets.iter().map(|bucket| bucket.id).collect();
+    ids.sort_unstable();
+    if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(OfError::GroupModBucketExists);
+    }
+    for bucket in buckets {
+        let Bucket { id, weight: _, watch_port, watch_group, actions } = bucket;
+        if *id > BUCKET_ID_MAX {
+            return Err(OfError::GroupModBadBucket);
+        }
+        let is_port = is_real(*watch_port) || matches!(*watch_port, OfPort::LOCAL | OfPort::NONE);
+        if !is_port || (*watch_group > GROUP_MAX && *watch_group != GROUP_ANY) {
+            return Err(OfError::GroupModBadWatch);
+        }
+        if *watch_group == group || actions.contains(&Action::Group(group)) {
+            return Err(OfError::GroupModLoop);
+        }
+        let mut promised = Promised::everything();
+        actions.iter().try_for_each(|action| check_set_member(action, &mut promised, None))?;
+    }
+    Ok(())
+}
+
+/// Checks a meter-mod by itself (OpenFlow 1.5.1 section 7.3.4.5). `bands_max` is how many bands a meter may have.
+///
+/// # Errors
+/// The first fault, by its OpenFlow name.
+pub fn check_meter_mod(meter_mod: &MeterMod, bands_max: usize) -> Result<(), OfError> {
+    let MeterMod { command, meter, is_kbps: _, burst: _, stats: _, bands } = meter_mod;
+    let is_delete = *command == MeterModCommand::Delete;
+    if !is_meter(*meter) && !(is_delete && *meter == METER_ALL) {
+        return Err(OfError::MeterModInvalid);
+    }
+    if is_delete {
+        return Ok(());
+    }
+    if bands.is_empty() {
+        return Err(OfError::MeterModBadBand);
+    }
+    if bands.len() > bands_max {
+        return Err(OfError::MeterModOutOfBands);
+    }
+    if bands.iter().any(|band| band.rate == 0) {
+        return Err(OfError::MeterModBadRate);
+    }
+    if bands.iter().any(|band| band.band_type == BandType::DscpRemark { prec_level: 0 }) {
+        return Err(OfError::MeterModBadBandValue);
+    }
+    Ok(())
+}
+
+fn is_meter(meter: u32) -> bool {
+    (1..=METER_MAX).contains(&meter)
+}
+
+/// A meter comes before all else, once, as it did when it was an instruction (OpenFlow 1.3.5 section 5.9).
+fn check_meter_first(actions: &[Action]) -> Result<(), OfError> {
+    let is_late = actions.iter().skip(1).any(|action| matches!(action, Action::Meter(_)));
+    if is_late { Err(OfError::BadActionOrder) } else { Ok(()) }
 }
 
 fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>) -> Result<(), OfError> {
     match action {
         Action::Output(port) => check_output(*port),
         Action::OutputReg(source) => check_source(*source, promised),
+        Action::OutputTrunc { port, max_len } => check_truncated(*port, *max_len),
         Action::SetField { field, value, mask } => check_set(*field, *value, *mask, promised),
         Action::Move { source, destination } => {
             check_source(*source, promised)?;
@@ -89,19 +239,22 @@ fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>
             check_subfield(*destination)?;
             check_set(destination.field, 0, destination.mask(), promised)
         }
-        Action::SetVlanVid(vid) if *vid > 0xfff => Err(OfError::BadActionSetArgument),
-        Action::SetVlanPcp(pcp) if *pcp > 7 => Err(OfError::BadActionSetArgument),
-        Action::PushVlan(tpid) if !matches!(tpid, 0x8100 | 0x88a8) => Err(OfError::BadActionArgument),
-        Action::SetVlanVid(_) | Action::SetVlanPcp(_) | Action::PushVlan(_) => {
-            promised.vlan = true;
-            Ok(())
-        }
-        Action::PopVlan => {
-            promised.vlan = false;
-            Ok(())
-        }
+        Action::PushVlan(_)
+        | Action::PopVlan
+        | Action::SetVlanVid(_)
+        | Action::SetVlanPcp(_)
+        | Action::PushMpls(_)
+        | Action::PopMpls(_)
+        | Action::PushPbb
+        | Action::PopPbb => check_layer(action, promised),
+        Action::Group(group) if *group > GROUP_MAX => Err(OfError::BadActionOutGroup),
+        Action::Meter(meter) if !is_meter(*meter) => Err(OfError::BadActionMeter),
+        Action::Clone(actions) => check_clone(actions, promised, 1),
+        Action::CheckPktLarger { destination, .. } => check_length_bit(*destination),
         Action::WriteActions(set) => {
-            set.iter().try_for_each(|action| check_set_member(action, promised, table))
+            // The set is carried out at the end: what it does to the packet is nothing that follows here.
+            let mut inner = *promised;
+            set.iter().try_for_each(|action| check_set_member(action, &mut inner, table))
         }
         Action::WriteMetadata { value, mask } if value & !mask != 0 => Err(OfError::BadActionArgument),
         Action::GotoTable(to) if *to == TABLE_ALL || table.is_some_and(|table| *to <= table) => {
@@ -110,12 +263,61 @@ fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>
         Action::Resubmit { table: Some(TABLE_ALL), .. } => Err(OfError::BadActionArgument),
         Action::Controller { .. }
         | Action::DecTtl
+        | Action::DecMplsTtl
+        | Action::CopyTtlIn
+        | Action::CopyTtlOut
+        | Action::Group(_)
+        | Action::Meter(_)
         | Action::Resubmit { .. }
         | Action::Note(_)
         | Action::ClearActions
         | Action::WriteMetadata { .. }
         | Action::GotoTable(_) => Ok(()),
     }
+}
+
+/// Tags and headers that come and go.
+fn check_layer(action: &Action, promised: &mut Promised) -> Result<(), OfError> {
+    let is_argument = match *action {
+        Action::SetVlanVid(vid) if vid > 0xfff => return Err(OfError::BadActionSetArgument),
+        Action::SetVlanPcp(pcp) if pcp > 7 => return Err(OfError::BadActionSetArgument),
+        Action::PushVlan(tpid) => matches!(tpid, 0x8100 | 0x88a8),
+        Action::PushMpls(eth_type) => matches!(eth_type, 0x8847 | 0x8848),
+        Action::PopMpls(eth_type) => can_follow_labels(eth_type),
+        _ => true,
+    };
+    action.follow(&mut promised.flow);
+    if is_argument { Ok(()) } else { Err(OfError::BadActionArgument) }
+}
+
+/// The packet is as before after a clone, and so is what is promised of it.
+fn check_clone(actions: &[Action], promised: &Promised, depth: usize) -> Result<(), OfError> {
+    if depth > CLONE_DEPTH_MAX {
+        return Err(OfError::BadActionArgument);
+    }
+    let mut inner = *promised;
+    actions.iter().try_for_each(|action| match action {
+        Action::Clone(nested) => check_clone(nested, &inner, depth + 1),
+        Action::Meter(_)
+        | Action::ClearActions
+        | Action::WriteActions(_)
+        | Action::WriteMetadata { .. }
+        | Action::GotoTable(_) => Err(OfError::BadActionArgument),
+        _ => check_action(action, &mut inner, None),
+    })
+}
+
+fn check_length_bit(destination: Subfield) -> Result<(), OfError> {
+    check_subfield(destination)?;
+    let is_register = matches!(destination.field, Field::Reg(_) | Field::Xreg(_) | Field::Xxreg(_));
+    if is_register && destination.bits == 1 { Ok(()) } else { Err(OfError::BadActionSetArgument) }
+}
+
+fn check_truncated(port: OfPort, max_len: u32) -> Result<(), OfError> {
+    if !is_real(port) && !matches!(port, OfPort::LOCAL | OfPort::IN_PORT) {
+        return Err(OfError::BadActionOutPort);
+    }
+    if max_len < TRUNCATED_LEN_MIN { Err(OfError::BadActionArgument) } else { Ok(()) }
 }
 
 /// A member of the action set: one of the kinds that OpenFlow 1.5.1 section 5.6 gives an order.
@@ -130,23 +332,38 @@ fn check_set_member(action: &Action, promised: &mut Promised, table: Option<Tabl
             | Action::PushVlan(_)
             | Action::PopVlan
             | Action::DecTtl
+            | Action::PushMpls(_)
+            | Action::PopMpls(_)
+            | Action::PushPbb
+            | Action::PopPbb
+            | Action::DecMplsTtl
+            | Action::CopyTtlIn
+            | Action::CopyTtlOut
+            | Action::Group(_)
     );
     if is_orderable { check_action(action, promised, table) } else { Err(OfError::BadActionArgument) }
 }
 
+/// Whether it is the number of a port that a device or a peer can stand behind.
+fn is_real(port: OfPort) -> bool {
+    port.0 != 0 && port <= OfPort::MAX
+}
+
 fn check_output(port: OfPort) -> Result<(), OfError> {
-    let is_real = port.0 != 0 && port <= OfPort::MAX;
     let is_reserved = matches!(
         port,
         OfPort::IN_PORT | OfPort::NORMAL | OfPort::FLOOD | OfPort::ALL | OfPort::CONTROLLER | OfPort::LOCAL
     );
-    if is_real || is_reserved { Ok(()) } else { Err(OfError::BadActionOutPort) }
+    if is_real(port) || is_reserved { Ok(()) } else { Err(OfError::BadActionOutPort) }
 }
 
 fn check_subfield(subfield: Subfield) -> Result<(), OfError> {
     let Subfield { field, first_bit, bits } = subfield;
+    if !is_known(field) || field == Field::RecircId {
+        return Err(OfError::BadActionArgument);
+    }
     let fits = bits > 0 && u32::from(first_bit) + u32::from(bits) <= u32::from(field.info().bits);
-    if fits && is_known(field) { Ok(()) } else { Err(OfError::BadActionArgument) }
+    if fits { Ok(()) } else { Err(OfError::BadActionArgument) }
 }
 
 fn check_source(source: Subfield, promised: &Promised) -> Result<(), OfError> {
@@ -177,9 +394,7 @@ fn check_set(field: Field, value: u128, mask: u128, promised: &mut Promised) -> 
     if !promised.meets(info.prerequisite) {
         return Err(OfError::BadActionMatchInconsistent);
     }
-    if matches!(field, Field::VlanTci | Field::VlanVid) && mask & u128::from(VLAN_CFI) != 0 {
-        promised.vlan = value & u128::from(VLAN_CFI) != 0;
-    }
+    Action::SetField { field, value, mask }.follow(&mut promised.flow);
     Ok(())
 }
 
@@ -198,11 +413,10 @@ fn every_field() -> impl Iterator<Item = Field> {
 }
 
 /// What a match promises of every packet that it lets through, as the actions so far leave it.
+#[derive(Clone, Copy)]
 struct Promised {
     /// The required values; fields that are not wholly required are such that no prerequisite holds of them.
     flow: Flow,
-    /// Whether there is a VLAN tag.
-    vlan: bool,
     /// For packet-outs: nothing is known, everything is possible.
     everything: bool,
 }
@@ -220,26 +434,22 @@ impl Promised {
         if mask.key.tp_src & 0xff != 0xff || mask.key.tp_dst & 0xff != 0xff {
             flow.key.tp_src = 0;
         }
-        let vlan = mask.key.vlan_tci & flow.key.vlan_tci & VLAN_CFI != 0;
-        Promised { flow, vlan, everything: false }
+        Promised { flow, everything: false }
     }
 
     fn everything() -> Promised {
-        Promised { flow: Flow::default(), vlan: true, everything: true }
+        Promised { flow: Flow::default(), everything: true }
     }
 
     fn meets(&self, prerequisite: Prerequisite) -> bool {
-        match prerequisite {
-            _ if self.everything => true,
-            Prerequisite::Vlan => self.vlan,
-            _ => self.flow.meets(prerequisite),
-        }
+        self.everything || self.flow.meets(prerequisite)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::openflow::Band;
 
     fn matching(fields: &[(Field, u128)]) -> Match {
         let mut matching = Match::any();
@@ -323,5 +533,156 @@ mod tests {
         assert_eq!(check_packet_out(&[Action::Output(OfPort::TABLE)]), Ok(()));
         assert_eq!(check_packet_out(&[Action::GotoTable(1)]), Err(OfError::BadActionArgument));
         assert_eq!(check_packet_out(&[Action::PushVlan(1)]), Err(OfError::BadActionArgument));
+    }
+
+    fn set(field: Field, value: u128) -> Action {
+        Action::SetField { field, value, mask: field.full_mask() }
+    }
+
+    #[test]
+    fn pushes_and_pops_change_which_fields_may_be_written() {
+        let label = || set(Field::MplsLabel, 5);
+        let (mpls, pbb) = (matching(&[(Field::EthType, 0x8847)]), matching(&[(Field::EthType, 0x88e7)]));
+        let tcp = matching(TCP);
+        let refused = Err(OfError::BadActionMatchInconsistent);
+        assert_eq!(check_actions(&[label()], &tcp, 0), refused);
+        assert_eq!(check_actions(&[Action::PushMpls(0x8847), label()], &tcp, 0), Ok(()));
+        let after_push = [Action::PushMpls(0x8847), set(Field::Ipv4Src, 1)];
+        assert_eq!(check_actions(&after_push, &tcp, 0), refused);
+        let popped = |field| [Action::PopMpls(0x0800), set(field, 1)];
+        assert_eq!(check_actions(&popped(Field::Ipv4Src), &mpls, 0), Ok(()));
+        assert_eq!(check_actions(&popped(Field::TcpSrc), &mpls, 0), refused);
+        assert_eq!(check_actions(&popped(Field::TcpSrc), &tcp, 0), Ok(()), "there is nothing to pop");
+        assert_eq!(check_actions(&popped(Field::Ipv4Src), &Match::any(), 0), refused);
+        let isid = || set(Field::PbbIsid, 7);
+        assert_eq!(check_actions(&[isid()], &pbb, 0), Ok(()));
+        assert_eq!(check_actions(&[Action::PushPbb, isid()], &tcp, 0), Ok(()));
+        assert_eq!(check_actions(&[Action::PopPbb, isid()], &pbb, 0), refused);
+        assert_eq!(check_actions(&[Action::PopPbb, set(Field::TcpSrc, 1)], &tcp, 0), Ok(()));
+        let tagged = [Action::PushVlan(0x8100), Action::PushPbb, set(Field::VlanPcp, 1)];
+        assert_eq!(check_actions(&tagged, &tcp, 0), refused, "the tag is inside");
+        let cloned = [Action::Clone(vec![Action::PushMpls(0x8847)]), set(Field::TcpSrc, 1)];
+        assert_eq!(check_actions(&cloned, &tcp, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_meter_stands_first_and_nowhere_else() {
+        let any = Match::any();
+        let output = Action::Output(OfPort(1));
+        assert_eq!(check_actions(&[Action::Meter(1), output.clone()], &any, 0), Ok(()));
+        let late = [output.clone(), Action::Meter(1)];
+        assert_eq!(check_actions(&late, &any, 0), Err(OfError::BadActionOrder));
+        assert_eq!(check_packet_out(&late), Err(OfError::BadActionOrder));
+        for meter in [0, METER_MAX + 1] {
+            assert_eq!(check_actions(&[Action::Meter(meter)], &any, 0), Err(OfError::BadActionMeter));
+        }
+        for inner in [Action::Clone(vec![Action::Meter(1)]), Action::WriteActions(vec![Action::Meter(1)])] {
+            assert_eq!(check_actions(&[inner], &any, 0), Err(OfError::BadActionArgument));
+        }
+    }
+
+    #[test]
+    fn arguments_of_actions_have_bounds() {
+        let check = |action: Action| check_actions(&[action], &Match::any(), 0);
+        let bit = |field, first_bit, bits| Action::CheckPktLarger {
+            len: 1500,
+            destination: Subfield { field, first_bit, bits },
+        };
+        assert_eq!(check(bit(Field::Reg(0), 31, 1)), Ok(()));
+        assert_eq!(check(bit(Field::Reg(0), 0, 2)), Err(OfError::BadActionSetArgument));
+        assert_eq!(check(bit(Field::EthSrc, 0, 1)), Err(OfError::BadActionSetArgument));
+        let truncated = |port, max_len| check(Action::OutputTrunc { port, max_len });
+        assert_eq!(truncated(OfPort(1), 14), Ok(()));
+        assert_eq!(truncated(OfPort(1), 13), Err(OfError::BadActionArgument));
+        assert_eq!(truncated(OfPort::FLOOD, 100), Err(OfError::BadActionOutPort));
+        assert_eq!(check(Action::PushMpls(0x0800)), Err(OfError::BadActionArgument));
+        for eth_type in [0x05ff, 0x8100, 0x88a8] {
+            assert_eq!(check(Action::PopMpls(eth_type)), Err(OfError::BadActionArgument));
+        }
+        assert_eq!(check(Action::Group(GROUP_MAX + 1)), Err(OfError::BadActionOutGroup));
+        let mut deep = Action::Clone(vec![]);
+        for _ in 1..CLONE_DEPTH_MAX {
+            deep = Action::Clone(vec![deep]);
+        }
+        assert_eq!(check(deep.clone()), Ok(()));
+        assert_eq!(check(Action::Clone(vec![deep])), Err(OfError::BadActionArgument));
+        let source = Subfield::whole(Field::RecircId);
+        assert_eq!(check(Action::OutputReg(source)), Err(OfError::BadActionArgument));
+    }
+
+    #[test]
+    fn no_rule_hangs_on_recirculation() {
+        assert_eq!(check_match(&matching(&[(Field::RecircId, 0)])), Err(OfError::BadMatchField));
+        assert_eq!(check_match(&matching(&[(Field::DpHash, 3)])), Ok(()));
+    }
+
+    fn bucket(id: u32) -> Bucket {
+        let actions = vec![Action::Output(OfPort(1))];
+        Bucket { id, weight: 0, watch_port: OfPort::NONE, watch_group: GROUP_ANY, actions }
+    }
+
+    #[test]
+    fn buckets_fit_the_type_of_their_group() {
+        use GroupType as Type;
+        let check =
+            |group_type, buckets: &[Bucket]| check_group(5, group_type, &SelectionMethod::DpHash, buckets);
+        let heavy = Bucket { weight: 3, ..bucket(0) };
+        let watching = Bucket { watch_port: OfPort(1), ..bucket(0) };
+        assert_eq!(check(Type::All, &[bucket(0), bucket(1)]), Ok(()));
+        assert_eq!(check(Type::Select, std::slice::from_ref(&heavy)), Ok(()));
+        assert_eq!(check(Type::All, &[heavy]), Err(OfError::GroupModInvalid));
+        assert_eq!(check(Type::Indirect, &[]), Err(OfError::GroupModInvalid));
+        assert_eq!(check(Type::Indirect, &[bucket(0), bucket(1)]), Err(OfError::GroupModInvalid));
+        assert_eq!(check(Type::FastFailover, std::slice::from_ref(&watching)), Ok(()));
+        assert_eq!(check(Type::FastFailover, &[bucket(0)]), Err(OfError::GroupModInvalid));
+        assert_eq!(check(Type::All, &[watching]), Err(OfError::GroupModWatchUnsupported));
+        assert_eq!(check(Type::All, &[bucket(3), bucket(3)]), Err(OfError::GroupModBucketExists));
+        let nameless = bucket(BUCKET_ID_MAX + 1);
+        assert_eq!(check(Type::All, &[nameless]), Err(OfError::GroupModBadBucket));
+        let itself = Bucket { actions: vec![Action::Group(5)], ..bucket(0) };
+        assert_eq!(check(Type::All, &[itself]), Err(OfError::GroupModLoop));
+        let anywhere = Bucket { watch_port: OfPort::FLOOD, ..bucket(0) };
+        assert_eq!(check(Type::Select, &[anywhere]), Err(OfError::GroupModBadWatch));
+        let listing = Bucket { actions: vec![Action::Note(vec![])], ..bucket(0) };
+        assert_eq!(check(Type::All, &[listing]), Err(OfError::BadActionArgument));
+        let many: Vec<_> = (0..=BUCKET_COUNT_MAX as u32).map(bucket).collect();
+        assert_eq!(check(Type::All, &many), Err(OfError::GroupModOutOfBuckets));
+        let empty = SelectionMethod::Hash { fields: Box::default() };
+        assert_eq!(check_group(5, Type::Select, &empty, &[]), Err(OfError::GroupModInvalid));
+    }
+
+    #[test]
+    fn a_group_mod_names_what_its_command_can_be_about() {
+        use GroupModCommand as Command;
+        let check = |command, group, buckets| {
+            let (group_type, selection) = (GroupType::All, SelectionMethod::DpHash);
+            check_group_mod(&GroupMod { command, group, group_type, selection, buckets })
+        };
+        assert_eq!(check(Command::Add, GROUP_MAX, vec![bucket(0)]), Ok(()));
+        assert_eq!(check(Command::Add, GROUP_ALL, vec![]), Err(OfError::GroupModInvalid));
+        assert_eq!(check(Command::Delete, GROUP_ALL, vec![]), Ok(()));
+        assert_eq!(check(Command::InsertBucket(BUCKET_LAST), 1, vec![bucket(0)]), Ok(()));
+        let everywhere = check(Command::InsertBucket(BUCKET_ALL), 1, vec![bucket(0)]);
+        assert_eq!(everywhere, Err(OfError::GroupModUnknownBucket));
+        assert_eq!(check(Command::RemoveBucket(BUCKET_ALL), 1, vec![]), Ok(()));
+        assert_eq!(check(Command::RemoveBucket(1), 1, vec![bucket(0)]), Err(OfError::GroupModInvalid));
+    }
+
+    #[test]
+    fn a_meter_has_bands_with_rates() {
+        let band = Band { band_type: BandType::Drop, rate: 1, burst_size: 0 };
+        let check = |command, meter, bands| {
+            check_meter_mod(&MeterMod { command, meter, is_kbps: true, burst: false, stats: true, bands }, 2)
+        };
+        use MeterModCommand as Command;
+        assert_eq!(check(Command::Add, METER_MAX, vec![band]), Ok(()));
+        assert_eq!(check(Command::Add, 0, vec![band]), Err(OfError::MeterModInvalid));
+        assert_eq!(check(Command::Modify, METER_ALL, vec![band]), Err(OfError::MeterModInvalid));
+        assert_eq!(check(Command::Delete, METER_ALL, vec![]), Ok(()));
+        assert_eq!(check(Command::Add, 1, vec![]), Err(OfError::MeterModBadBand));
+        assert_eq!(check(Command::Add, 1, vec![band; 3]), Err(OfError::MeterModOutOfBands));
+        assert_eq!(check(Command::Add, 1, vec![Band { rate: 0, ..band }]), Err(OfError::MeterModBadRate));
+        let remark = Band { band_type: BandType::DscpRemark { prec_level: 0 }, ..band };
+        assert_eq!(check(Command::Add, 1, vec![remark]), Err(OfError::MeterModBadBandValue));
     }
 }

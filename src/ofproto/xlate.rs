@@ -9,6 +9,17 @@
 //! Each decision reads the packet through `track::Tracker`, which adds what was read to the mask. So a second
 //! packet that agrees on the mask takes the same decisions, one by one. A test holds random rules to that.
 //!
+//! # Copies
+//! What is done to a copy (a bucket, a clone, what goes through a patch port) is translated into a list of its own,
+//! after which packet and pipeline are as before (`aside`). The list becomes a `clone` action, or is done in place if
+//! it changes nothing. The last clone of a list is done in place too: nothing follows that could see it.
+//!
+//! # Going round
+//! Where only the datapath knows what decides (see [`frozen`]), a list ends in `recirc` and what is to follow is
+//! written down. In the actions that come out, a `recirc` names its place in [`XlateOut::frozen`]; whoever carries
+//! them out gives it an id ([`crate::ofproto::recirc`]). What counts packets behind a meter waits for those that the
+//! meter lets pass.
+//!
 //! # What goes no further
 //! A packet whose rules resubmit too deep or too often, or emit too many actions, is dropped wholly, with the
 //! actions so far thrown away: half a result of a runaway pipeline is no one's wish. A packet whose TTL runs
@@ -21,25 +32,32 @@
 //! [`RESUBMIT_DEPTH_MAX`], [`RESUBMIT_COUNT_MAX`], [`ACTION_COUNT_MAX`]; each is counted as a drop reason.
 
 mod action_set;
+mod actions;
+pub(super) mod frozen;
+mod group;
+mod ingress;
+mod mirror;
 mod normal;
+mod output;
 mod track;
 
 pub(super) use action_set::ActionSet;
+pub(super) use frozen::Frozen;
 
-use super::bridge::{Bridge, BridgeId, Bridges};
+use super::bridge::{Bridge, BridgeId, Bridges, FragmentPolicy};
+use super::mirrors::MirrorMask;
 use super::rules::RuleId;
-use crate::dpif::{
-    Action as DpAction, Actions, ControllerReason, DropReason, ObservationDirection, UserspaceCookie,
-};
-use crate::flow::{DpPort, Field, Flow, FlowKey, FlowMask, OfPort, VLAN_CFI};
+use crate::dpif::{Action as DpAction, Actions, DropReason, is_nested_within_bounds};
+use crate::flow::{FlowKey, FlowMask, OfPort};
 use crate::netdev::MacAddress;
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::{Action, Subfield};
-use track::{Decrement, Tracker, Ttl};
+use frozen::{Step, Todo, Truncation};
+use track::{Tracker, Ttl};
 
-/// How deep `resubmit` may nest: as in Open vSwitch. The stack needs some 500 bytes a level.
+/// How deep `resubmit` and patch ports may nest: as in Open vSwitch. The stack needs some kilobytes a level.
 pub const RESUBMIT_DEPTH_MAX: usize = 64;
-/// How often one packet may be resubmitted: as in Open vSwitch, 64 times 64.
+/// How often one packet may be resubmitted, or go through a patch port: as in Open vSwitch, 64 times 64.
 pub const RESUBMIT_COUNT_MAX: usize = 4_096;
 /// Datapath actions of one packet at most: a flood to all of [`crate::dpif::PORT_COUNT_MAX`] ports with a tag
 /// change and a sample at each is 4 096; four times that.
@@ -60,7 +78,7 @@ pub struct XlateIn<'a> {
 /// How a packet comes to be translated.
 #[derive(Clone, Copy, Debug)]
 pub enum Origin<'a> {
-    /// It came in by the port that its key names.
+    /// It came in by the port that its key names; if that has a `recirc_id`, it came round.
     Datapath,
     /// A controller made it.
     PacketOut {
@@ -82,17 +100,57 @@ pub struct XlateOut {
     pub mask: FlowMask,
     /// What each packet counts for.
     pub credits: Vec<Credit>,
-    /// The bridge whose rules these were; none for a port without a bridge.
-    pub bridge: Option<BridgeId>,
-    /// Whether the bridge's MAC table had a say.
+    /// The bridges whose rules and ports these were; none for a port without a bridge.
+    pub uses: Vec<Use>,
+    /// What is to follow each `recirc`, which names its place here.
+    pub(super) frozen: Vec<Frozen>,
+    /// Bytes that the packet is longer than it was received, if it came round.
+    pub(super) growth: i32,
+    /// Whether the packet came round, and nobody knows any more what was to follow.
+    pub(super) is_lost: bool,
+}
+
+/// What a translation hangs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Use {
+    /// A bridge.
+    pub bridge: BridgeId,
+    /// Whether its MAC table had a say.
     pub reads_macs: bool,
 }
 
 impl XlateOut {
     /// Whether a megaflow can hold the actions.
     pub fn fits_megaflow(&self) -> bool {
-        self.actions.len() <= MEGAFLOW_ACTION_COUNT_MAX
+        action_count(&self.actions) <= MEGAFLOW_ACTION_COUNT_MAX
     }
+
+    /// Whether a MAC table had a say.
+    pub fn reads_macs(&self) -> bool {
+        self.uses.iter().any(|used| used.reads_macs)
+    }
+
+    fn drop_all(key: &FlowKey, reason: DropReason, is_lost: bool) -> XlateOut {
+        XlateOut {
+            actions: vec![DpAction::Drop(reason)],
+            mask: Tracker::new(key, OfPort::NONE, Ttl::Blind, FlowMask::EMPTY).mask(),
+            credits: Vec::new(),
+            uses: Vec::new(),
+            frozen: Vec::new(),
+            growth: 0,
+            is_lost,
+        }
+    }
+}
+
+/// Actions in a list and in those within it.
+fn action_count(actions: &[DpAction]) -> usize {
+    let inner = |action: &DpAction| match action {
+        DpAction::Clone(actions) => action_count(actions),
+        DpAction::CheckPktLen { greater, less_equal, .. } => action_count(greater) + action_count(less_equal),
+        _ => 0,
+    };
+    actions.len() + actions.iter().map(inner).sum::<usize>()
 }
 
 /// Something that packets of a translation count for.
@@ -125,9 +183,50 @@ pub enum Credit {
         /// Where it is.
         port: OfPort,
     },
+    /// They used a group.
+    Group {
+        /// Its bridge.
+        bridge: BridgeId,
+        /// Its number.
+        group: u32,
+        /// Which of the groups that have had this number.
+        serial: u64,
+    },
+    /// They used a bucket of a group.
+    Bucket {
+        /// Its bridge.
+        bridge: BridgeId,
+        /// The group's number.
+        group: u32,
+        /// Which of the groups that have had this number.
+        serial: u64,
+        /// The bucket's number.
+        bucket: u32,
+    },
+    /// A mirror got them.
+    Mirror {
+        /// Its bridge.
+        bridge: BridgeId,
+        /// Which: see [`super::mirrors::Mirror::id`].
+        mirror: u64,
+    },
+    /// They were sent to a patch port's peer.
+    PatchTx {
+        /// The bridge that they left.
+        bridge: BridgeId,
+        /// The port that they left by.
+        port: OfPort,
+    },
+    /// They came in by a patch port.
+    PatchRx {
+        /// The bridge that they came to.
+        bridge: BridgeId,
+        /// The port that they came in by.
+        port: OfPort,
+    },
 }
 
-/// What ends a translation before its end.
+/// What ends a translation, or a part of it, before its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stop {
     /// The packet is dropped wholly.
@@ -138,10 +237,14 @@ enum Stop {
     BoundTtl,
     /// Something reads the TTL after an inexact decrement: start again with exact ones.
     ReadTtl,
+    /// This can't be done before the packet has gone round: nothing of it has been done.
+    Redo,
+    /// The packet goes round; what is to follow so far is in [`Context::rest`].
+    Frozen,
 }
 
 /// The rule whose actions are being done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 struct CurrentRule {
     table: TableId,
     cookie: u64,
@@ -149,35 +252,103 @@ struct CurrentRule {
 }
 
 struct Context<'a> {
+    bridges: &'a Bridges,
     bridge: &'a Bridge,
     bridge_id: BridgeId,
     packet: Tracker,
     actions: Actions,
     action_set: ActionSet,
     credits: Vec<Credit>,
+    uses: Vec<Use>,
+    frozen: Vec<Frozen>,
+    /// What is still to be done when the packet comes round, as far as it has been collected.
+    rest: Vec<Step>,
+    /// The length check that makes the packet go round, and the bit that is to say how it came out.
+    length_check: Option<(u16, Subfield)>,
     rule: CurrentRule,
     depth: usize,
     resubmits: usize,
-    /// Whether the packet went anywhere: out of a port or to a controller.
+    /// Actions emitted so far, in all lists.
+    emitted: usize,
+    /// Whether the packet went anywhere: out of a port, to a controller, or round.
     is_sent: bool,
     /// Why it went nowhere, as far as is known.
     reason: Option<DropReason>,
-    reads_macs: bool,
+    /// Mirrors of this bridge that have had the packet.
+    mirrored: MirrorMask,
+    /// Whether rules only look at the packet: nothing is sent.
+    is_muted: bool,
+    /// How much of the packet the next output takes.
+    max_len: Option<u32>,
+    /// How much of the packet there is at all.
+    truncation: Option<Truncation>,
+}
+
+/// What goes back to how it was after something was done to a copy.
+struct Saved<'a> {
+    bridge: (BridgeId, &'a Bridge),
+    packet: Tracker,
+    action_set: ActionSet,
+    rule: CurrentRule,
+    mirrored: MirrorMask,
+    is_muted: bool,
+    max_len: Option<u32>,
+    truncation: Option<Truncation>,
+}
+
+/// Where to go back to if an action has to wait for the packet to go round.
+struct Checkpoint {
+    packet: Tracker,
+    lens: (usize, usize, usize),
+    counts: (usize, usize, usize),
+    is_sent: bool,
+    reason: Option<DropReason>,
+    mirrored: MirrorMask,
+    max_len: Option<u32>,
 }
 
 /// Translates one packet. See the module.
 pub fn xlate(bridges: &Bridges, input: XlateIn<'_>) -> XlateOut {
     let (bridge_id, in_port) = match input.origin {
+        Origin::Datapath if input.key.recirc_id != 0 => {
+            return match bridges.recirc.get(input.key.recirc_id) {
+                Some(frozen) => xlate_frozen(bridges, input.key, frozen),
+                None => XlateOut::drop_all(input.key, DropReason::RecirculationUnknown, true),
+            };
+        }
         Origin::Datapath => match bridges.owner(input.key.in_port) {
             Some(owner) => owner,
-            None => return no_bridge(input.key),
+            None => return XlateOut::drop_all(input.key, DropReason::NoBridge, false),
         },
         Origin::PacketOut { bridge, in_port, .. } => (bridge, in_port),
     };
-    let Some(bridge) = bridges.get(bridge_id) else { return no_bridge(input.key) };
+    xlate_from(bridges, input.key, (bridge_id, in_port), Start::Origin(input.origin))
+}
+
+/// Goes on with a packet that came round.
+pub(super) fn xlate_frozen(bridges: &Bridges, key: &FlowKey, frozen: &Frozen) -> XlateOut {
+    xlate_from(bridges, key, (frozen.bridge, OfPort::NONE), Start::Frozen(frozen))
+}
+
+/// Where a translation begins.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    Origin(Origin<'a>),
+    Frozen(&'a Frozen),
+}
+
+fn xlate_from(
+    bridges: &Bridges,
+    key: &FlowKey,
+    (bridge_id, in_port): (BridgeId, OfPort),
+    start: Start<'_>,
+) -> XlateOut {
+    let Some(bridge) = bridges.get(bridge_id) else {
+        return XlateOut::drop_all(key, DropReason::NoBridge, false);
+    };
     let attempt = |ttl, mask| {
-        let mut context = Context::new(bridge, bridge_id, Tracker::new(input.key, in_port, ttl, mask));
-        let result = context.translate(input.origin);
+        let mut context = Context::new(bridges, bridge, bridge_id, Tracker::new(key, in_port, ttl, mask));
+        let result = context.translate(start);
         (result, context)
     };
     let (mut result, mut context) = attempt(Ttl::Blind, FlowMask::EMPTY);
@@ -188,284 +359,282 @@ pub fn xlate(bridges: &Bridges, input: XlateIn<'_>) -> XlateOut {
         (result, context) = attempt(Ttl::Exact, context.packet.mask());
     }
     result.expect("with the TTL exact nothing about it is unknown, and no other stop leaves a translation");
-    context.into_out()
-}
-
-fn no_bridge(key: &FlowKey) -> XlateOut {
-    XlateOut {
-        actions: vec![DpAction::Drop(DropReason::NoBridge)],
-        mask: Tracker::new(key, OfPort::NONE, Ttl::Blind, FlowMask::EMPTY).mask(),
-        credits: Vec::new(),
-        bridge: None,
-        reads_macs: false,
-    }
+    let growth = if let Start::Frozen(frozen) = start { frozen.carried.growth } else { 0 };
+    context.into_out(growth)
 }
 
 impl<'a> Context<'a> {
-    fn new(bridge: &'a Bridge, bridge_id: BridgeId, packet: Tracker) -> Context<'a> {
-        Context {
+    fn new(bridges: &'a Bridges, bridge: &'a Bridge, bridge_id: BridgeId, packet: Tracker) -> Context<'a> {
+        let mut context = Context {
+            bridges,
             bridge,
             bridge_id,
             packet,
             actions: Vec::new(),
             action_set: ActionSet::default(),
             credits: Vec::new(),
-            rule: CurrentRule { table: 0, cookie: 0, is_table_miss: false },
+            uses: Vec::new(),
+            frozen: Vec::new(),
+            rest: Vec::new(),
+            length_check: None,
+            rule: CurrentRule::default(),
             depth: 0,
             resubmits: 0,
+            emitted: 0,
             is_sent: false,
             reason: None,
-            reads_macs: false,
+            mirrored: 0,
+            is_muted: false,
+            max_len: None,
+            truncation: None,
+        };
+        context.go_to_bridge(bridge_id, bridge);
+        context
+    }
+
+    /// Goes on by the rules of a bridge.
+    fn go_to_bridge(&mut self, id: BridgeId, bridge: &'a Bridge) {
+        (self.bridge_id, self.bridge) = (id, bridge);
+        self.packet.hide_ports(bridge.config.fragments == FragmentPolicy::Normal);
+        if !self.uses.iter().any(|used| used.bridge == id) {
+            self.uses.push(Use { bridge: id, reads_macs: false });
         }
     }
 
+    /// Notes that the bridge's MAC table has a say.
+    fn note_macs(&mut self) {
+        let id = self.bridge_id;
+        self.uses.iter_mut().filter(|used| used.bridge == id).for_each(|used| used.reads_macs = true);
+    }
+
     /// Follows the packet to its end. Fails only with [`Stop::BoundTtl`] and [`Stop::ReadTtl`].
-    fn translate(&mut self, origin: Origin<'_>) -> Result<(), Stop> {
-        if matches!(origin, Origin::Datapath) {
+    fn translate(&mut self, start: Start<'_>) -> Result<(), Stop> {
+        if matches!(start, Start::Origin(Origin::Datapath)) {
             self.sample_ingress();
         }
-        match self.pipeline(origin) {
-            Ok(()) => {}
-            Err(Stop::TtlExpired) => self.reason = Some(DropReason::TtlExpired),
-            Err(Stop::Limit(reason)) => {
-                self.actions.clear();
-                if matches!(origin, Origin::Datapath) {
-                    self.sample_ingress();
-                }
-                self.is_sent = false;
-                self.reason = Some(reason);
+        let kept = self.actions.len();
+        let result = match start {
+            Start::Origin(Origin::Datapath) => self.run_pipeline(),
+            Start::Origin(Origin::PacketOut { actions, .. }) => {
+                let result = self.do_actions(actions).map(drop);
+                self.then_finish(result)
             }
-            Err(again @ (Stop::BoundTtl | Stop::ReadTtl)) => return Err(again),
-        }
+            Start::Frozen(frozen) => self.resume(frozen),
+        };
+        let result = self.end_list(result);
         if self.is_sent {
-            self.trim();
-        } else {
+            trim(&mut self.actions);
+        }
+        let result = match result {
+            Ok(()) if !is_nested_within_bounds(&self.actions) => Err(Stop::Limit(DropReason::TooManyActions)),
+            other => other,
+        };
+        match result {
+            Ok(()) => {}
+            Err(again @ (Stop::BoundTtl | Stop::ReadTtl)) => return Err(again),
+            Err(stop) => {
+                let reason = if let Stop::Limit(reason) = stop { reason } else { DropReason::TooManyActions };
+                self.actions.truncate(kept);
+                self.frozen.clear();
+                (self.is_sent, self.reason) = (false, Some(reason));
+            }
+        }
+        if !self.is_sent {
             self.actions.push(DpAction::Drop(self.reason.unwrap_or(DropReason::Rule)));
         }
         Ok(())
     }
 
-    /// Takes off decrements that nothing sees.
-    fn trim(&mut self) {
-        while matches!(self.actions.last(), Some(DpAction::DecTtl { to_controller: None })) {
-            self.actions.pop();
-        }
-    }
-
-    fn into_out(self) -> XlateOut {
+    fn into_out(self, growth: i32) -> XlateOut {
         XlateOut {
             actions: self.actions,
             mask: self.packet.mask(),
             credits: self.credits,
-            bridge: Some(self.bridge_id),
-            reads_macs: self.reads_macs,
+            uses: self.uses,
+            frozen: self.frozen,
+            growth,
+            is_lost: false,
         }
     }
 
-    fn pipeline(&mut self, origin: Origin<'_>) -> Result<(), Stop> {
-        match origin {
-            Origin::Datapath => self.tables_from(0, None)?,
-            Origin::PacketOut { actions, .. } => drop(self.do_actions(actions)?),
+    /// A packet comes in by a port: follows it through the tables to the action set.
+    fn run_pipeline(&mut self) -> Result<(), Stop> {
+        if !self.enter()? {
+            return Ok(());
+        }
+        let result = self.tables_from(0, None, false);
+        self.then_finish(result)
+    }
+
+    /// Ends the pipeline, now or when the packet comes round.
+    fn then_finish(&mut self, result: Result<(), Stop>) -> Result<(), Stop> {
+        match result {
+            Ok(()) => self.finish(),
+            Err(Stop::Frozen) => {
+                let rule = self.rule;
+                self.do_later(rule, Todo::ActionSet);
+                Err(Stop::Frozen)
+            }
+            other => other,
+        }
+    }
+
+    /// Ends the pipeline: does the action set.
+    fn finish(&mut self) -> Result<(), Stop> {
+        if self.is_muted {
+            self.action_set.clear();
+            self.reason = Some(DropReason::StpBlocked);
         }
         let last = self.action_set.take();
         self.do_actions(&last).map(drop)
     }
 
-    /// Looks up in a table, does what the rule says, and goes on where it says. `in_port` stands in for the
-    /// ingress port during the first look-up.
-    fn tables_from(&mut self, first: TableId, in_port: Option<OfPort>) -> Result<(), Stop> {
-        let is_resubmitted = self.depth > 0;
-        let mut next = Some(first);
-        while let Some(table) = next {
-            self.packet.must_be_here()?;
-            let real_in_port = self.packet.flow().in_port;
-            if let Some(port) = in_port.filter(|_| table == first) {
-                self.packet.set_in_port(port);
-            }
-            let mut looked = Flow::default();
-            let found = self.bridge.tables.lookup(table, self.packet.flow(), &mut looked);
-            self.packet.set_in_port(real_in_port);
-            self.packet.look(&looked)?;
-            let bridge = self.bridge_id;
-            let Some((rule, entry)) = found else {
-                self.credits.push(Credit::Miss { bridge, table });
-                // OpenFlow 1.5.1 section 5.4: without a table-miss entry the packet is dropped. A resubmit is
-                // not a step of the pipeline: if it finds nothing, nothing happens.
-                if !(is_resubmitted && table == first) {
-                    self.action_set.clear();
-                    self.packet.set_actset_output(OfPort::UNSET);
-                }
-                self.reason = self.reason.or(Some(DropReason::TableMiss));
-                return Ok(());
-            };
-            self.credits.push(Credit::Rule { bridge, table, rule });
-            self.rule = CurrentRule { table, cookie: entry.cookie, is_table_miss: entry.is_table_miss() };
-            next = self.do_actions(&entry.actions)?;
-        }
-        Ok(())
-    }
-
-    /// Does actions in order; returns the table to go to, if they say so.
-    fn do_actions(&mut self, actions: &[Action]) -> Result<Option<TableId>, Stop> {
-        for action in actions {
-            match action {
-                Action::Output(port) => self.output(*port)?,
-                Action::OutputReg(source) => {
-                    if let Some(port) = self.read_subfield(*source)? {
-                        self.output(OfPort(port as u32))?;
-                    }
-                }
-                Action::Controller { max_len, controller_id } => {
-                    let reason = self.controller_reason();
-                    self.controller(reason, *max_len, *controller_id)?;
-                }
-                Action::SetField { field, value, mask } => self.packet.write(*field, *value, *mask)?,
-                Action::Move { source, destination } => {
-                    if let Some(value) = self.read_subfield(*source)? {
-                        let value = value << destination.first_bit;
-                        self.packet.write(destination.field, value, destination.mask())?;
-                    }
-                }
-                Action::SetVlanVid(vid) => self.packet.write_tci(vid | VLAN_CFI, 0x0fff | VLAN_CFI)?,
-                Action::SetVlanPcp(pcp) => {
-                    self.packet.write_tci(u16::from(*pcp) << 13 | VLAN_CFI, 0xe000 | VLAN_CFI)?;
-                }
-                Action::PushVlan(tpid) => self.packet.push_tag(*tpid)?,
-                Action::PopVlan => self.packet.pop_tag(),
-                Action::DecTtl => self.decrement_ttl()?,
-                Action::Resubmit { in_port, table } => self.resubmit(*in_port, *table)?,
-                Action::Note(_) => {}
-                Action::ClearActions => self.change_action_set(ActionSet::clear),
-                Action::WriteActions(written) => self.change_action_set(|set| set.write(written)),
-                Action::WriteMetadata { value, mask } => {
-                    self.packet.write(Field::Metadata, u128::from(*value), u128::from(*mask))?;
-                }
-                Action::GotoTable(table) => return Ok(Some(*table)),
-            }
-        }
-        Ok(None)
-    }
-
-    fn change_action_set(&mut self, change: impl FnOnce(&mut ActionSet)) {
-        change(&mut self.action_set);
-        self.packet.set_actset_output(self.action_set.output());
-    }
-
-    /// The value of some bits of a field, at the low end; none if the packet has no such field.
-    fn read_subfield(&mut self, source: Subfield) -> Result<Option<u128>, Stop> {
-        if !self.packet.meets(source.field.info().prerequisite)? {
-            return Ok(None);
-        }
-        let value = self.packet.read(source.field, source.mask())?;
-        Ok(Some(value >> source.first_bit))
-    }
-
-    fn resubmit(&mut self, in_port: Option<OfPort>, table: Option<TableId>) -> Result<(), Stop> {
-        if self.depth >= RESUBMIT_DEPTH_MAX || self.resubmits >= RESUBMIT_COUNT_MAX {
-            return Err(Stop::Limit(DropReason::ResubmitLimit));
-        }
-        let rule = self.rule;
-        self.depth += 1;
-        self.resubmits += 1;
-        let in_port = in_port.filter(|&port| port != OfPort::IN_PORT);
-        self.tables_from(table.unwrap_or(rule.table), in_port)?;
-        self.depth -= 1;
-        self.rule = rule;
-        Ok(())
-    }
-
-    /// Out of a port, real or reserved. The ingress port is never sent to except as IN_PORT (OpenFlow 1.5.1
-    /// section 4.5).
-    fn output(&mut self, port: OfPort) -> Result<(), Stop> {
-        let (bridge, in_port) = (self.bridge, self.packet.flow().in_port);
-        match port {
-            OfPort::NORMAL => self.normal(),
-            OfPort::CONTROLLER => self.controller(self.controller_reason(), u16::MAX, 0),
-            OfPort::TABLE => self.resubmit(None, Some(0)),
-            OfPort::FLOOD | OfPort::ALL => {
-                let others = bridge.ports.iter().filter(|(number, _)| **number != in_port);
-                let wanted = others.filter(|(_, to)| port == OfPort::ALL || to.config.flood);
-                wanted.map(|(_, to)| to.dp_port).try_for_each(|to| self.emit_output(to))
-            }
-            OfPort::IN_PORT => match bridge.ports.get(&in_port) {
-                Some(to) => self.emit_output(to.dp_port),
-                None => Ok(()),
-            },
-            _ => match bridge.ports.get(&port).filter(|_| port != in_port) {
-                Some(to) => self.emit_output(to.dp_port),
-                None => Ok(()),
-            },
-        }
-    }
-
-    /// Sends the packet, as it is now.
-    fn emit_output(&mut self, port: DpPort) -> Result<(), Stop> {
-        self.packet.commit(&mut self.actions);
-        if let Some(ipfix) = self.bridge.config.ipfix.as_ref().filter(|ipfix| ipfix.output) {
-            let exporter = ipfix.exporter();
-            let direction = ObservationDirection::Egress;
-            let cookie = UserspaceCookie::Ipfix { exporter, direction, output: Some(port) };
-            let actions = vec![DpAction::Userspace(cookie)];
-            self.actions.push(DpAction::Sample { probability: ipfix.probability, actions });
-        }
-        self.actions.push(DpAction::Output(port));
-        self.is_sent = true;
+    /// Emits an action.
+    fn emit(&mut self, action: DpAction) -> Result<(), Stop> {
+        self.actions.push(action);
+        self.emitted += 1;
         self.check_action_count()
     }
 
     fn check_action_count(&self) -> Result<(), Stop> {
-        if self.actions.len() > ACTION_COUNT_MAX {
+        if self.emitted.max(self.actions.len()) > ACTION_COUNT_MAX {
             return Err(Stop::Limit(DropReason::TooManyActions));
         }
         Ok(())
     }
 
-    fn sample_ingress(&mut self) {
-        if let Some(ipfix) = self.bridge.config.ipfix.as_ref().filter(|ipfix| ipfix.input) {
-            let exporter = ipfix.exporter();
-            let direction = ObservationDirection::Ingress;
-            let cookie = UserspaceCookie::Ipfix { exporter, direction, output: None };
-            let actions = vec![DpAction::Userspace(cookie)];
-            self.actions.push(DpAction::Sample { probability: ipfix.probability, actions });
-        }
-    }
-
-    fn controller_reason(&self) -> ControllerReason {
-        if self.rule.is_table_miss { ControllerReason::TableMiss } else { ControllerReason::ApplyAction }
-    }
-
-    fn cookie(&self, reason: ControllerReason, max_len: u16, controller_id: u16) -> UserspaceCookie {
-        let CurrentRule { table, cookie, .. } = self.rule;
-        UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id }
-    }
-
-    fn controller(&mut self, reason: ControllerReason, max_len: u16, controller_id: u16) -> Result<(), Stop> {
+    /// Does something to a copy of the packet; afterwards packet and pipeline are as before.
+    fn aside(&mut self, act: impl FnOnce(&mut Context<'a>) -> Result<(), Stop>) -> Result<(), Stop> {
+        // Once for all copies.
         self.packet.commit(&mut self.actions);
-        let cookie = self.cookie(reason, max_len, controller_id);
-        self.actions.push(DpAction::Userspace(cookie));
-        self.is_sent = true;
+        let outer = std::mem::take(&mut self.actions);
+        let outer_rest = std::mem::take(&mut self.rest);
+        let lens = (self.credits.len(), self.frozen.len());
+        let outcome = (self.is_sent, self.reason);
+        let saved = Saved {
+            bridge: (self.bridge_id, self.bridge),
+            packet: self.packet.clone(),
+            action_set: self.action_set.clone(),
+            rule: self.rule,
+            mirrored: self.mirrored,
+            is_muted: self.is_muted,
+            max_len: self.max_len,
+            truncation: self.truncation,
+        };
+        let result = act(self);
+        let result = self.end_list(result);
+        let mut inner = std::mem::replace(&mut self.actions, outer);
+        self.rest = outer_rest;
+        self.packet.go_back(saved.packet);
+        // What another bridge's mirrors got says nothing of this one's.
+        self.mirrored = if self.bridge_id == saved.bridge.0 { self.mirrored } else { saved.mirrored };
+        ((self.bridge_id, self.bridge), self.action_set, self.rule) =
+            (saved.bridge, saved.action_set, saved.rule);
+        (self.is_muted, self.max_len, self.truncation) = (saved.is_muted, saved.max_len, saved.truncation);
+        if result.is_err() {
+            self.credits.truncate(lens.0);
+            self.frozen.truncate(lens.1);
+            (self.is_sent, self.reason) = outcome;
+            return result;
+        }
+        trim(&mut inner);
+        if inner.iter().all(is_plain) {
+            self.actions.append(&mut inner);
+        } else {
+            self.emit(DpAction::Clone(inner))?;
+        }
         self.check_action_count()
     }
 
-    /// OpenFlow 1.5.1 section 5.8: a packet whose TTL would run out goes no further.
-    fn decrement_ttl(&mut self) -> Result<(), Stop> {
-        let is_told = self.bridge.config.invalid_ttl_to_controller;
-        match self.packet.decrement_ttl()? {
-            Decrement::NotIp | Decrement::Done => Ok(()),
-            Decrement::Emit => {
-                let reason = ControllerReason::InvalidTtl;
-                let to_controller = is_told.then(|| self.cookie(reason, u16::MAX, 0));
-                if is_told {
-                    self.packet.commit(&mut self.actions);
-                }
-                self.actions.push(DpAction::DecTtl { to_controller });
-                self.check_action_count()
+    /// Ends a list of actions as the result of what led here says.
+    fn end_list(&mut self, result: Result<(), Stop>) -> Result<(), Stop> {
+        match result {
+            Err(Stop::TtlExpired) => {
+                self.reason = Some(DropReason::TtlExpired);
+                Ok(())
             }
-            Decrement::Expired => {
-                if is_told {
-                    self.controller(ControllerReason::InvalidTtl, u16::MAX, 0)?;
-                }
-                Err(Stop::TtlExpired)
+            Err(Stop::Frozen) => self.go_round(),
+            other => other,
+        }
+    }
+
+    /// Ends the list by sending the packet round.
+    fn go_round(&mut self) -> Result<(), Stop> {
+        let steps = std::mem::take(&mut self.rest);
+        self.packet.commit(&mut self.actions);
+        self.is_sent = true;
+        let Some((len, destination)) = self.length_check.take() else {
+            let carried = self.packet.carried();
+            let place = self.freeze(carried, steps);
+            return self.emit(DpAction::Recirc(place));
+        };
+        let mut branch = |value: u128| {
+            let (mut packet, mut actions) = (self.packet.clone(), Vec::new());
+            packet.write(destination.field, value << destination.first_bit, destination.mask())?;
+            packet.commit(&mut actions);
+            let place = self.freeze(packet.carried(), steps.clone());
+            actions.push(DpAction::Recirc(place));
+            Ok(actions)
+        };
+        let (greater, less_equal) = (branch(1)?, branch(0)?);
+        self.emit(DpAction::CheckPktLen { len, greater, less_equal })
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            packet: self.packet.clone(),
+            lens: (self.actions.len(), self.credits.len(), self.frozen.len()),
+            counts: (self.depth, self.resubmits, self.emitted),
+            is_sent: self.is_sent,
+            reason: self.reason,
+            mirrored: self.mirrored,
+            max_len: self.max_len,
+        }
+    }
+
+    fn roll_back(&mut self, to: Checkpoint) {
+        self.packet.go_back(to.packet);
+        self.actions.truncate(to.lens.0);
+        self.credits.truncate(to.lens.1);
+        self.frozen.truncate(to.lens.2);
+        (self.depth, self.resubmits, self.emitted) = to.counts;
+        (self.is_sent, self.reason, self.mirrored, self.max_len) =
+            (to.is_sent, to.reason, to.mirrored, to.max_len);
+    }
+}
+
+/// Whether an action leaves the packet as it is, and what follows it may rely on that.
+fn is_plain(action: &DpAction) -> bool {
+    matches!(
+        action,
+        DpAction::Output(_)
+            | DpAction::Userspace(_)
+            | DpAction::Sample { .. }
+            | DpAction::Trunc(_)
+            | DpAction::Clone(_)
+    )
+}
+
+/// Takes what nothing sees off a list's end, and does a copy's actions in place if nothing follows them.
+fn trim(actions: &mut Actions) {
+    while let Some(last) = actions.pop() {
+        match last {
+            DpAction::Set { .. }
+            | DpAction::PushVlan { .. }
+            | DpAction::PopVlan
+            | DpAction::PushMpls { .. }
+            | DpAction::PopMpls { .. }
+            | DpAction::CopyTtlOut
+            | DpAction::CopyTtlIn
+            | DpAction::PushPbb { .. }
+            | DpAction::PopPbb
+            | DpAction::DecTtl { to_controller: None }
+            | DpAction::Hash { .. }
+            | DpAction::Trunc(_) => {}
+            DpAction::Clone(mut inner) => actions.append(&mut inner),
+            other => {
+                actions.push(other);
+                return;
             }
         }
     }

@@ -11,10 +11,14 @@
 //! Pure functions, callable from any thread. Not for the packet path: they allocate freely.
 
 mod action;
+mod group;
 mod matching;
+mod meter;
 
 pub use action::format_actions;
+pub use group::{format_group_desc, format_group_mod, format_group_stats, type_name};
 pub use matching::format_match;
+pub use meter::{format_meter_mod, format_meter_stats};
 
 use super::flow_mod::{FlowMod, FlowModCommand, FlowModFlags, FlowStats, TABLE_ALL};
 use super::ports::{PortNames, format_port};

@@ -1,8 +1,11 @@
-//! The body of the fuzz target for the flow syntax; `tests` below replays its committed corpus.
+//! The bodies of the fuzz targets for the syntax of flows, groups and meters; `tests` below replays their committed
+//! corpora.
 
-use super::format::{format_actions, format_flow_mod, format_match};
-use super::parse::{parse_actions, parse_flow_mod, parse_flow_stats_request, parse_match};
-use super::{FlowModCommand, Match, NoNames};
+use super::format::{format_actions, format_flow_mod, format_group_mod, format_match, format_meter_mod};
+use super::parse::{
+    parse_actions, parse_flow_mod, parse_flow_stats_request, parse_group_mod, parse_match, parse_meter_mod,
+};
+use super::{FlowModCommand, GroupModCommand, Match, MeterModCommand, NoNames};
 
 /// Reads any bytes as each kind of text. What is accepted must be read back from what it is written as; a fault
 /// must lie within the text and say something.
@@ -52,13 +55,53 @@ pub fn fuzz_flow_syntax(data: &[u8]) {
     }
 }
 
+/// The same for groups and meters.
+pub fn fuzz_group_syntax(data: &[u8]) {
+    let text = &*String::from_utf8_lossy(data);
+    let check = |error: super::parse::ParseError| {
+        assert!(error.offset() <= text.len(), "{error} lies past the end of {text:?}");
+        assert!(!error.to_string().is_empty());
+    };
+    let commands = [
+        GroupModCommand::Add,
+        GroupModCommand::Modify,
+        GroupModCommand::AddOrModify,
+        GroupModCommand::Delete,
+        GroupModCommand::InsertBucket(0),
+        GroupModCommand::RemoveBucket(0),
+    ];
+    for command in commands {
+        match parse_group_mod(text, command, &NoNames) {
+            Ok(group_mod) => {
+                let written = format_group_mod(&group_mod, &NoNames);
+                let again = parse_group_mod(&written, command, &NoNames);
+                assert_eq!(again, Ok(group_mod), "{text:?} as {written:?}");
+            }
+            Err(error) => check(error),
+        }
+    }
+    for command in [MeterModCommand::Add, MeterModCommand::Modify, MeterModCommand::Delete] {
+        match parse_meter_mod(text, command) {
+            Ok(meter_mod) => {
+                let written = format_meter_mod(&meter_mod);
+                assert_eq!(parse_meter_mod(&written, command), Ok(meter_mod), "{text:?} as {written:?}");
+            }
+            Err(error) => check(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::path::Path;
 
-    fn corpus() -> Vec<Vec<u8>> {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/flow_syntax");
+    /// The targets and their bodies.
+    const TARGETS: [(&str, fn(&[u8])); 2] =
+        [("flow_syntax", fuzz_flow_syntax), ("group_syntax", fuzz_group_syntax)];
+
+    fn corpus(target: &str) -> Vec<Vec<u8>> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
         let entries = std::fs::read_dir(directory).unwrap();
         let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort();
@@ -67,15 +110,22 @@ mod tests {
 
     #[test]
     fn the_corpus_is_read_without_panic_and_read_back_the_same() {
-        let corpus = corpus();
-        assert!(corpus.len() >= 24, "{}", corpus.len());
-        corpus.iter().for_each(|data| fuzz_flow_syntax(data));
+        for (target, run) in TARGETS {
+            let corpus = corpus(target);
+            assert!(corpus.len() >= 24, "{target}: {}", corpus.len());
+            corpus.iter().for_each(|data| run(data));
+        }
     }
 
     /// Pieces of the corpus, cut, joined and altered: near enough to flows to get past the first check.
     #[test]
     fn altered_flows_are_read_without_panic() {
-        let corpus = corpus();
+        for (target, run) in TARGETS {
+            alter(&corpus(target), run);
+        }
+    }
+
+    fn alter(corpus: &[Vec<u8>], run: fn(&[u8])) {
         for seed in 0..20_000 {
             let mut random = fastrand::Rng::with_seed(seed);
             let mut data = Vec::new();
@@ -91,7 +141,7 @@ mod tests {
                 data.insert(at, alphabet[random.usize(..alphabet.len())]);
             }
             let data_in_message = String::from_utf8_lossy(&data).into_owned();
-            let outcome = std::panic::catch_unwind(|| fuzz_flow_syntax(&data));
+            let outcome = std::panic::catch_unwind(|| run(&data));
             assert!(outcome.is_ok(), "seed {seed}: {data_in_message:?}");
         }
     }

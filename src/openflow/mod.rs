@@ -11,7 +11,9 @@ pub mod flow_mod;
 pub mod format;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod group;
 pub mod matching;
+pub mod meter;
 mod names;
 pub mod parse;
 pub mod ports;
@@ -21,5 +23,7 @@ pub(crate) mod random;
 pub use action::{Action, Subfield};
 pub use error::OfError;
 pub use flow_mod::{FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest, TableId};
+pub use group::{Bucket, GroupDesc, GroupMod, GroupModCommand, GroupStats, GroupType, SelectionMethod};
 pub use matching::Match;
+pub use meter::{Band, BandType, MeterMod, MeterModCommand, MeterStats};
 pub use ports::{NoNames, PortNames};

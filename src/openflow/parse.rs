@@ -10,20 +10,29 @@
 //! - numbers with a leading zero are a fault; Open vSwitch reads octal;
 //! - a field, action or argument that Penstock lacks is a fault, never ignored.
 //!
+//! Groups and meters ([`parse_group_mod`], [`parse_meter_mod`]) are lists of keywords too, and end with their buckets or
+//! bands.
+//!
 //! Fields may stand in any order. The values of `duration`, `n_packets`, `n_bytes`, `idle_age` and `hard_age` are
 //! skipped, so that a dump can be fed back. Beyond `ovs-ofctl`, `set_field` may name the bits of a field, as `load`
-//! does.
+//! does; there are `push_pbb`, `pop_pbb`, `copy_ttl_in` and `copy_ttl_out`, the fields `pbb_isid`, `pbb_uca` and
+//! `ipv6_exthdr`, and meter bands of type `dscp_remark`.
 //!
 //! Everything here is a pure function of its arguments, callable from any thread. No text makes it panic, and
-//! it takes time and memory in proportion to the text; `write_actions` is the only nesting, one deep.
+//! it takes time and memory in proportion to the text; `write_actions` nests one deep, `clone`
+//! [`CLONE_DEPTH_MAX`](super::action::CLONE_DEPTH_MAX).
 
 mod action;
 mod error;
+mod group;
 mod matching;
+mod meter;
 mod token;
 mod value;
 
 pub use error::{Allowed, ParseError};
+pub use group::parse_group_mod;
+pub use meter::parse_meter_mod;
 
 use super::flow_mod::{FlowMod, FlowModCommand, FlowStatsRequest, TABLE_ALL};
 use super::matching::Match;

@@ -1,11 +1,52 @@
 //! Random matches and actions that mean something, for tests.
 
-use super::{Action, Match, Subfield};
-use crate::flow::{Field, NW_FRAG_LATER, OfPort, VLAN_CFI};
+use super::group::{BUCKET_ALL, BUCKET_FIRST, BUCKET_ID_MAX, BUCKET_LAST, GROUP_ALL, GROUP_ANY, GROUP_MAX};
+use super::meter::{METER_ALL, METER_MAX};
+use super::{
+    Action, Band, BandType, Bucket, GroupMod, GroupModCommand, GroupType, Match, MeterMod, MeterModCommand,
+    SelectionMethod, Subfield,
+};
+use crate::flow::{Field, Flow, NW_FRAG_LATER, OfPort, VLAN_CFI};
 use fastrand::Rng;
 
 /// Fields that every packet has.
-const ALWAYS: &[Field] = &[Field::EthSrc, Field::EthDst, Field::PktMark, Field::Metadata];
+const ALWAYS: &[Field] = &[Field::EthSrc, Field::EthDst, Field::PktMark, Field::Metadata, Field::DpHash];
+
+/// Fields of an encapsulation, which packets may or may not have had.
+const TUNNEL: &[Field] = &[
+    Field::TunId,
+    Field::TunSrc,
+    Field::TunDst,
+    Field::TunIpv6Src,
+    Field::TunIpv6Dst,
+    Field::TunFlags,
+    Field::TunTos,
+    Field::TunTtl,
+    Field::TunGbpId,
+    Field::TunGbpFlags,
+];
+
+/// Ethernet types other than IP and ARP, and what they bring.
+const LAYERS: &[(u16, &[Field])] = &[
+    (0x8847, &[Field::MplsLabel, Field::MplsTc, Field::MplsBos, Field::MplsTtl]),
+    (0x8848, &[Field::MplsLabel, Field::MplsTc, Field::MplsBos, Field::MplsTtl]),
+    (0x88e7, &[Field::PbbIsid, Field::PbbUca]),
+    (
+        0x894f,
+        &[
+            Field::NshFlags,
+            Field::NshTtl,
+            Field::NshMdtype,
+            Field::NshNp,
+            Field::NshSpi,
+            Field::NshSi,
+            Field::NshC1,
+            Field::NshC2,
+            Field::NshC3,
+            Field::NshC4,
+        ],
+    ),
+];
 
 /// A match whose fields have their prerequisites.
 pub(crate) fn random_match(random: &mut Rng) -> Match {
@@ -24,7 +65,10 @@ pub(crate) fn random_match(random: &mut Rng) -> Match {
         maybe_match(random, &mut matching, field);
     }
     random_vlan(random, &mut matching);
-    match random.u8(..6) {
+    if random.u8(..4) == 0 {
+        TUNNEL.iter().for_each(|&field| maybe_match(random, &mut matching, field));
+    }
+    match random.u8(..7) {
         0 => {}
         1 => matching.set(Field::EthType, random.u16(..).into()),
         2 => {
@@ -33,7 +77,12 @@ pub(crate) fn random_match(random: &mut Rng) -> Match {
                 maybe_match(random, &mut matching, field);
             }
         }
-        family => random_ip(random, &mut matching, family == 3),
+        3 => {
+            let (eth_type, fields) = LAYERS[random.usize(..LAYERS.len())];
+            matching.set(Field::EthType, eth_type.into());
+            fields.iter().for_each(|&field| maybe_match(random, &mut matching, field));
+        }
+        family => random_ip(random, &mut matching, family == 4),
     }
     matching
 }
@@ -52,7 +101,7 @@ fn random_vlan(random: &mut Rng, matching: &mut Match) {
 fn random_ip(random: &mut Rng, matching: &mut Match, is_v6: bool) {
     matching.set(Field::EthType, if is_v6 { 0x86dd } else { 0x0800 });
     let addresses = if is_v6 {
-        &[Field::Ipv6Src, Field::Ipv6Dst, Field::Ipv6Label][..]
+        &[Field::Ipv6Src, Field::Ipv6Dst, Field::Ipv6Label, Field::Ipv6Exthdr][..]
     } else {
         &[Field::Ipv4Src, Field::Ipv4Dst]
     };
@@ -91,6 +140,8 @@ fn random_icmpv6(random: &mut Rng, matching: &mut Match) {
     matching.set(Field::Icmpv6Type, kind);
     matching.set(Field::Icmpv6Code, 0);
     maybe_match(random, matching, Field::NdTarget);
+    maybe_match(random, matching, Field::NdReserved);
+    maybe_match(random, matching, Field::NdOptionsType);
     maybe_match(random, matching, option);
 }
 
@@ -131,15 +182,21 @@ fn random_port(random: &mut Rng) -> OfPort {
 pub(crate) fn random_actions(random: &mut Rng) -> (Match, Vec<Action>) {
     let matching = random_match(random);
     let mut actions = Vec::new();
+    if random.u8(..4) == 0 {
+        actions.push(Action::Meter(random.u32(1..=METER_MAX)));
+    }
+    let mut known = *matching.value();
     for _ in 0..random.u8(..6) {
-        actions.push(random_action(random, &matching));
+        let action = random_action(random, &known, 3);
+        action.follow(&mut known);
+        actions.push(action);
     }
     if random.bool() {
         actions.push(Action::ClearActions);
     }
     if random.bool() {
-        let set = (0..random.u8(..3)).map(|_| random_set_action(random, &matching));
-        actions.push(Action::WriteActions(set.collect()));
+        let count = random.usize(..3);
+        actions.push(Action::WriteActions(random_set(random, &known, count)));
     }
     if random.bool() {
         let mask = if random.bool() { u64::MAX } else { random.u64(..) };
@@ -151,21 +208,54 @@ pub(crate) fn random_actions(random: &mut Rng) -> (Match, Vec<Action>) {
     (matching, actions)
 }
 
-fn random_action(random: &mut Rng, matching: &Match) -> Action {
-    match random.u8(..8) {
+/// Actions that the action set may hold, each for what those before it leave.
+fn random_set(random: &mut Rng, known: &Flow, count: usize) -> Vec<Action> {
+    let mut known = *known;
+    let mut actions = Vec::new();
+    for _ in 0..count {
+        let action = random_set_action(random, &known);
+        action.follow(&mut known);
+        actions.push(action);
+    }
+    actions
+}
+
+/// An action for a packet of which so much is known; `depth` clones may be in each other.
+fn random_action(random: &mut Rng, known: &Flow, depth: usize) -> Action {
+    match random.u8(..12) {
         0 => Action::OutputReg(random_subfield(random, Field::Reg(3))),
         1 => Action::Note((0..random.u8(..9)).map(|_| random.u8(..)).collect()),
         2 => {
             let in_port = random.bool().then(|| random_port(random));
             Action::Resubmit { in_port, table: random.bool().then(|| random.u8(..255)) }
         }
-        _ => random_set_action(random, matching),
+        3 if depth > 0 => {
+            let mut inner = *known;
+            let mut actions = Vec::new();
+            for _ in 0..random.u8(..3) {
+                let action = random_action(random, &inner, depth - 1);
+                action.follow(&mut inner);
+                actions.push(action);
+            }
+            Action::Clone(actions)
+        }
+        4 => {
+            let field = random_register(random);
+            let destination = Subfield { field, first_bit: random.u16(..field.info().bits), bits: 1 };
+            Action::CheckPktLarger { len: random.u16(..), destination }
+        }
+        5 => {
+            let port =
+                [OfPort::LOCAL, OfPort::IN_PORT, OfPort(random.u32(1..=OfPort::MAX.0))][random.usize(..3)];
+            Action::OutputTrunc { port, max_len: random.u32(14..) }
+        }
+        _ => random_set_action(random, known),
     }
 }
 
 /// An action that the action set may hold.
-fn random_set_action(random: &mut Rng, matching: &Match) -> Action {
-    match random.u8(..10) {
+fn random_set_action(random: &mut Rng, known: &Flow) -> Action {
+    match random.u8(..20) {
         0 => Action::Output(random_port(random)),
         1 => Action::Controller { max_len: random.u16(..), controller_id: random.u16(..3) },
         2 => Action::SetVlanVid(random.u16(..4096)),
@@ -178,15 +268,21 @@ fn random_set_action(random: &mut Rng, matching: &Match) -> Action {
             let first_bit = random.u16(..=64 - source.bits);
             Action::Move { source, destination: Subfield { field: to, first_bit, bits: source.bits } }
         }
-        _ => random_set_field(random, matching),
+        7 => Action::PushMpls(if random.bool() { 0x8847 } else { 0x8848 }),
+        8 => Action::PopMpls([0x0800, 0x86dd, 0x8847, 0x0806, 0x88e7][random.usize(..5)]),
+        9 => [Action::DecMplsTtl, Action::CopyTtlIn, Action::CopyTtlOut][random.usize(..3)].clone(),
+        10 => Action::PushPbb,
+        11 => Action::PopPbb,
+        12 => Action::Group(random.u32(..=GROUP_MAX)),
+        _ => random_set_field(random, known),
     }
 }
 
-fn random_set_field(random: &mut Rng, matching: &Match) -> Action {
+fn random_set_field(random: &mut Rng, known: &Flow) -> Action {
     let headers = crate::flow::fields::FIELDS.iter().filter(|info| {
         // The VLAN tag has bits that may not be written one by one without the others.
         let is_vlan = matches!(info.field, Field::VlanTci | Field::VlanVid | Field::VlanPcp);
-        info.writable && !is_vlan && matching.value().meets(info.prerequisite)
+        info.writable && !is_vlan && known.meets(info.prerequisite)
     });
     let mut fields: Vec<_> = headers.map(|info| info.field).collect();
     fields.push(random_register(random));
@@ -207,4 +303,88 @@ fn random_subfield(random: &mut Rng, field: Field) -> Subfield {
     let width = field.info().bits;
     let bits = random.u16(1..=width);
     Subfield { field, first_bit: random.u16(..=width - bits), bits }
+}
+
+/// A group-mod of any command that could be carried out.
+pub(crate) fn random_group_mod(random: &mut Rng) -> GroupMod {
+    use GroupModCommand as Command;
+    let place = [random.u32(..=BUCKET_ID_MAX), BUCKET_FIRST, BUCKET_LAST];
+    let insert = Command::InsertBucket(place[random.usize(..3)]);
+    let remove = Command::RemoveBucket(if random.bool() { BUCKET_ALL } else { place[random.usize(..3)] });
+    let commands = [Command::Add, Command::Modify, Command::AddOrModify, Command::Delete, insert, remove];
+    let command = commands[random.usize(..6)];
+    let group = random.u32(..=GROUP_MAX);
+    let (group_type, selection) = (GroupType::All, SelectionMethod::DpHash);
+    let bare = GroupMod { command, group, group_type, selection, buckets: Vec::new() };
+    match command {
+        Command::Delete if random.bool() => return GroupMod { group: GROUP_ALL, ..bare },
+        Command::Delete | Command::RemoveBucket(_) => return bare,
+        _ => {}
+    }
+    let types = [GroupType::All, GroupType::Select, GroupType::Indirect, GroupType::FastFailover];
+    let group_type = types[random.usize(..4)];
+    let count = if group_type == GroupType::Indirect { 1 } else { random.u32(..5) };
+    let selection =
+        if group_type == GroupType::Select && random.bool() && matches!(bare.command, Command::Add) {
+            SelectionMethod::Hash { fields: Box::new(random_hash_fields(random)) }
+        } else {
+            SelectionMethod::DpHash
+        };
+    let buckets = (0..count).map(|id| random_bucket(random, id * 7, group_type)).collect();
+    GroupMod { group_type, selection, buckets, ..bare }
+}
+
+/// Bits of a few fields, at least one.
+fn random_hash_fields(random: &mut Rng) -> Flow {
+    let mut flow = Flow::default();
+    let fields: Vec<_> = crate::flow::fields::FIELDS.iter().map(|info| info.field).collect();
+    for _ in 0..random.u8(1..6) {
+        let field = fields[random.usize(..fields.len())];
+        let mask = if random.bool() { field.full_mask() } else { random.u128(..) };
+        if field != Field::RecircId {
+            flow.set_masked(field, u128::MAX, mask);
+        }
+    }
+    flow.set_masked(Field::Reg(random.u8(..16)), 1, 1);
+    flow
+}
+
+fn random_bucket(random: &mut Rng, id: u32, group_type: GroupType) -> Bucket {
+    let may_watch = matches!(group_type, GroupType::Select | GroupType::FastFailover);
+    let watch_port =
+        if may_watch && random.bool() { OfPort(random.u32(1..=OfPort::MAX.0)) } else { OfPort::NONE };
+    let must_watch = group_type == GroupType::FastFailover && watch_port == OfPort::NONE;
+    let watch_group =
+        if must_watch || (may_watch && random.bool()) { random.u32(..=GROUP_MAX) } else { GROUP_ANY };
+    let weight = if group_type == GroupType::Select { random.u16(..4) } else { 0 };
+    // Every header may be there. The names of fields that share their place with others' are read as the first of
+    // them, so what is written is of IPv4, IPv6 and TCP.
+    let mut known = Flow::default();
+    known.key.eth_type = 0x0800;
+    known.key.nw_proto = 6;
+    let count = random.usize(..4);
+    Bucket { id, weight, watch_port, watch_group, actions: random_set(random, &known, count) }
+}
+
+/// A meter-mod of any command that could be carried out.
+pub(crate) fn random_meter_mod(random: &mut Rng) -> MeterMod {
+    let commands = [MeterModCommand::Add, MeterModCommand::Modify, MeterModCommand::Delete];
+    let command = commands[random.usize(..3)];
+    let meter = random.u32(1..=METER_MAX);
+    if command == MeterModCommand::Delete {
+        let meter = if random.bool() { METER_ALL } else { meter };
+        return MeterMod { command, meter, is_kbps: false, burst: false, stats: false, bands: Vec::new() };
+    }
+    let burst = random.bool();
+    let band = |random: &mut Rng| Band {
+        band_type: if random.bool() {
+            BandType::Drop
+        } else {
+            BandType::DscpRemark { prec_level: random.u8(1..) }
+        },
+        rate: random.u32(1..),
+        burst_size: if burst { random.u32(..) } else { 0 },
+    };
+    let bands = (0..random.u8(1..4)).map(|_| band(random)).collect();
+    MeterMod { command, meter, is_kbps: random.bool(), burst, stats: random.bool(), bands }
 }

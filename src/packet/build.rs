@@ -30,6 +30,10 @@ pub struct FrameBuilder {
     eth_src: [u8; 6],
     tags: Vec<(u16, u16)>,
     is_snap: bool,
+    /// Ethernet type and label stack entries.
+    labels: Option<(u16, Vec<u32>)>,
+    /// Outer addresses, backbone tag and service tag.
+    backbone: Option<([u8; 6], [u8; 6], Option<u16>, u32)>,
     network: Network,
     tos: u8,
     ttl: u8,
@@ -50,6 +54,8 @@ enum Network {
     Raw(u16),
     /// Ethernet type and the 28 bytes of it.
     Arp(u16, Vec<u8>),
+    /// The header.
+    Nsh(Vec<u8>),
     Ipv4(Ipv4Addr, Ipv4Addr),
     Ipv6(Ipv6Addr, Ipv6Addr),
 }
@@ -103,6 +109,8 @@ impl FrameBuilder {
             eth_src: [2, 0, 0, 0, 0, 1],
             tags: Vec::new(),
             is_snap: false,
+            labels: None,
+            backbone: None,
             network: Network::Raw(0x88b5),
             tos: 0,
             ttl: 64,
@@ -136,6 +144,34 @@ impl FrameBuilder {
     #[must_use]
     pub fn snap(mut self) -> Self {
         self.is_snap = true;
+        self
+    }
+
+    /// MPLS: this Ethernet type, 0x8847 or 0x8848, and these label stack entries, whole as on the wire, before the
+    /// network header.
+    #[must_use]
+    pub fn mpls(mut self, eth_type: u16, entries: &[u32]) -> Self {
+        self.labels = Some((eth_type, entries.to_vec()));
+        self
+    }
+
+    /// A provider backbone's header before the frame: outer addresses, a backbone VLAN tag (0x88a8) if there is one,
+    /// and the service tag.
+    #[must_use]
+    pub fn backbone(mut self, dst: [u8; 6], src: [u8; 6], btag: Option<u16>, itag: u32) -> Self {
+        self.backbone = Some((dst, src, btag, itag));
+        self
+    }
+
+    /// A network service header of metadata type 1 (RFC 8300 section 2.4) and no layer 3 header: TTL, next protocol,
+    /// service path and contexts; the payload follows.
+    #[must_use]
+    pub fn nsh(mut self, ttl: u8, next_protocol: u8, path: u32, contexts: [u32; 4]) -> Self {
+        let mut header = ((u16::from(ttl) & 0x3f) << 6 | 6).to_be_bytes().to_vec();
+        header.extend([1, next_protocol]);
+        header.extend(path.to_be_bytes());
+        header.extend(contexts.iter().flat_map(|context| context.to_be_bytes()));
+        self.network = Network::Nsh(header);
         self
     }
 
@@ -378,10 +414,28 @@ impl FrameBuilder {
         let (eth_type, body) = match &self.network {
             Network::Raw(eth_type) => (*eth_type, self.payload.clone()),
             Network::Arp(eth_type, arp) => (*eth_type, [&arp[..], &self.payload].concat()),
+            Network::Nsh(header) => (0x894f, [&header[..], &self.payload].concat()),
             Network::Ipv4(src, dst) => (0x0800, self.emit_ipv4(*src, *dst)),
             Network::Ipv6(src, dst) => (0x86dd, self.emit_ipv6(*src, *dst)),
         };
-        let mut frame = Vec::with_capacity(64 + body.len());
+        let (eth_type, body) = match &self.labels {
+            Some((mpls_type, entries)) => {
+                let stack = entries.iter().flat_map(|entry| entry.to_be_bytes());
+                (*mpls_type, stack.chain(body).collect())
+            }
+            None => (eth_type, body),
+        };
+        let mut frame = Vec::with_capacity(96 + body.len());
+        if let Some((dst, src, btag, itag)) = self.backbone {
+            frame.extend(dst);
+            frame.extend(src);
+            if let Some(tci) = btag {
+                frame.extend([0x88, 0xa8]);
+                frame.extend(tci.to_be_bytes());
+            }
+            frame.extend([0x88, 0xe7]);
+            frame.extend(itag.to_be_bytes());
+        }
         frame.extend(self.eth_dst);
         frame.extend(self.eth_src);
         for (tpid, tci) in &self.tags {
@@ -563,9 +617,39 @@ pub fn samples() -> Vec<Vec<u8>> {
         v4.clone().vlan(0x8100, 1).vlan(0x8100, 2).vlan(0x8100, 3).tcp(5, 6),
         v4.clone().snap().udp(5, 6),
         v4.clone().udp(5, 6).pad_to(400),
-        v4.tcp(5, 6).pad(),
+        v4.clone().tcp(5, 6).pad(),
         FrameBuilder::new().eth_type(0x88cc).payload_size(50),
         FrameBuilder::new().eth_type(0x0040).payload(&[0x42, 0x42, 3, 0, 0, 0, 0, 0]).pad(),
+    ]);
+    // One, two, three and five labels, over each IP and over what is none.
+    let stacks = [&[0x0001_0140][..], &[0x0001_0040, 0x0002_0141], &[1 << 12, 2 << 12, 3 << 12 | 0x1ff]];
+    for labels in stacks.into_iter().chain([&[1 << 12, 2 << 12, 3 << 12, 4 << 12, 5 << 12 | 0x101][..]]) {
+        frames.extend([
+            v4.clone().udp(5, 6).mpls(0x8847, labels),
+            v6.clone().tcp(5, 6).mpls(0x8848, labels).vlan(0x8100, 7),
+            arp.clone().mpls(0x8847, labels),
+        ]);
+    }
+    let nsh = FrameBuilder::new().nsh(63, 1, 0x0012_34ff, [1, 2, 3, u32::MAX]).payload_size(30);
+    frames.extend([
+        v4.clone().tcp(5, 6).snap().mpls(0x8847, stacks[0]),
+        v4.clone().tcp(5, 6).backbone(MAC, [2; 6], None, 0x0800_1234),
+        v6.clone().udp(5, 6).vlan(0x8100, 9).backbone(MAC, [2; 6], Some(5), 0xf712_3456),
+        arp.clone().backbone(MAC, [2; 6], None, 1).vlan(0x88a8, 3),
+        nsh.clone(),
+        nsh.vlan(0x8100, 4),
+        // Of the second metadata type, with one word of it.
+        FrameBuilder::new().eth_type(0x894f).payload(&[0x3f, 0xc3, 2, 3, 0, 0, 1, 255, 9, 9, 9, 9, 1, 2]),
+        v6.clone()
+            .extension(60, &[])
+            .extension(0, &[])
+            .extension(43, &[4, 0])
+            .extension(43, &[4, 0])
+            .udp(1, 2),
+        v6.clone().extension(0, &[]).extension(60, &[]).extension(43, &[4, 0]).extension(60, &[]).tcp(1, 2),
+        v6.clone().extension(51, &[0; 10]).protocol(50).payload_size(20),
+        v6.clone().protocol(59),
+        v6.nd(135, B, &[3, 1, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2, 14, 1, 1, 1, 1, 1, 1, 1]),
     ]);
     frames.iter().map(FrameBuilder::build).collect()
 }

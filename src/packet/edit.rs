@@ -1,6 +1,7 @@
 //! Writing header fields in place, checksums kept up.
 //!
-//! What the `set`, `push_vlan`, `pop_vlan` and `dec_ttl` actions do to a packet. Each function takes the packet
+//! What the `set`, `push_vlan`, `pop_vlan` and `dec_ttl` actions do to a packet; those of MPLS, PBB and NSH are in a file
+//! of their own. Each function takes the packet
 //! and the [`PacketLayout`] that extraction gave for it, writes the bits of one field that a mask selects, and
 //! moves the checksums that cover them by the difference (RFC 1624, and for SCTP's CRC32c what comes to the same),
 //! without reading the rest of the packet. A packet may be in several segments: all that is read or written is
@@ -27,6 +28,8 @@
 //! bounded as in extraction. Hot path: one header line read and written; nothing allocates and
 //! nothing panics, whatever bytes or layout it is given.
 
+mod encap;
+
 use super::checksum::{Delta, crc32c_difference};
 use super::offload::complete_before_edit;
 use super::{HEADERS_SIZE_MAX, HeadersMut, NoHeadroom};
@@ -35,6 +38,7 @@ use crate::flow::extract::{
     Ipv6Chain, NdOptions, PacketLayout, extract_head, headers_of, ip_proto, is_vlan_tpid,
 };
 use crate::flow::{DpPort, Field, FlowKey, VLAN_CFI};
+pub use encap::{copy_ttl_in, copy_ttl_out, pop_mpls, pop_pbb, push_mpls, push_pbb};
 
 /// The TTL or hop limit of a packet is used up: it was 0 or 1, and is as it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -259,8 +263,7 @@ pub fn push_vlan(
     data.copy_within(4..16, 0);
     data[12..14].copy_from_slice(&tpid.to_be_bytes());
     data[14..16].copy_from_slice(&(tci & !VLAN_CFI).to_be_bytes());
-    layout.l3 = moved(layout.l3, 4);
-    layout.l4 = moved(layout.l4, 4);
+    shift(layout, 4);
     Ok(())
 }
 
@@ -273,9 +276,16 @@ pub fn pop_vlan(packet: &mut HeadersMut<'_>, layout: &mut PacketLayout) -> bool 
     }
     data.copy_within(0..12, 4);
     packet.pull_front(4);
-    layout.l3 = moved(layout.l3, -4);
-    layout.l4 = moved(layout.l4, -4);
+    shift(layout, -4);
     true
+}
+
+/// The layout after the front moved.
+#[inline]
+fn shift(layout: &mut PacketLayout, by: i16) {
+    layout.l2_5 = moved(layout.l2_5, by);
+    layout.l3 = moved(layout.l3, by);
+    layout.l4 = moved(layout.l4, by);
 }
 
 /// An offset of the layout after the front moved; none where it was none or no longer fits.
@@ -347,6 +357,29 @@ pub fn set_ip_tos(packet: &mut HeadersMut<'_>, layout: &PacketLayout, value: u8,
         }
         _ => false,
     }
+}
+
+/// A DSCP with its drop precedence raised by `prec_level` steps, to the third at most, if it is that of an assured
+/// forwarding class (RFC 2597 section 6); any other as it is.
+pub fn remarked_dscp(dscp: u8, prec_level: u8) -> u8 {
+    // Three bits of class, 1 to 4; two of precedence, 1 to 3; a zero.
+    let (class, precedence) = (dscp >> 3, dscp >> 1 & 3);
+    if !(1..=4).contains(&class) || precedence == 0 || dscp & 1 != 0 {
+        return dscp;
+    }
+    class << 3 | precedence.saturating_add(prec_level).min(3) << 1
+}
+
+/// Raises the drop precedence of a packet of an assured forwarding class; see [`remarked_dscp`]. Whether it changed.
+pub fn remark_dscp(packet: &mut HeadersMut<'_>, layout: &PacketLayout, prec_level: u8) -> bool {
+    let data = packet.data();
+    let tos = match network(data, layout) {
+        Some((Network::Ipv4, l3)) => data[l3 + 1],
+        Some((Network::Ipv6, l3)) => data[l3] << 4 | data[l3 + 1] >> 4,
+        _ => return false,
+    };
+    let remarked = remarked_dscp(tos >> 2, prec_level) << 2;
+    remarked != tos & 0xfc && set_ip_tos(packet, layout, remarked, 0xfc)
 }
 
 /// Writes a field of the IPv4 header at `l3` and moves the header's checksum; returns the difference.
@@ -549,14 +582,44 @@ pub fn set_field(
         Field::ArpOp | Field::ArpSpa | Field::ArpTpa | Field::ArpSha | Field::ArpTha => {
             write_arp(packet, layout, field, value, mask).is_some()
         }
-        Field::NdTarget | Field::NdSll | Field::NdTll => {
+        Field::NdTarget | Field::NdSll | Field::NdTll | Field::NdReserved => {
             write_nd(packet, layout, field, value, mask).is_some()
         }
+        Field::MplsLabel
+        | Field::MplsTc
+        | Field::MplsTtl
+        | Field::PbbIsid
+        | Field::PbbUca
+        | Field::NshFlags
+        | Field::NshTtl
+        | Field::NshSpi
+        | Field::NshSi
+        | Field::NshC1
+        | Field::NshC2
+        | Field::NshC3
+        | Field::NshC4 => encap::write_encap(packet, layout, field, value, mask).is_some(),
         Field::InPort
         | Field::EthType
         | Field::IpProto
         | Field::IpFrag
         | Field::TcpFlags
+        | Field::Ipv6Exthdr
+        | Field::NdOptionsType
+        | Field::MplsBos
+        | Field::NshMdtype
+        | Field::NshNp
+        | Field::DpHash
+        | Field::RecircId
+        | Field::TunId
+        | Field::TunSrc
+        | Field::TunDst
+        | Field::TunIpv6Src
+        | Field::TunIpv6Dst
+        | Field::TunFlags
+        | Field::TunTos
+        | Field::TunTtl
+        | Field::TunGbpId
+        | Field::TunGbpFlags
         | Field::PktMark
         | Field::Metadata
         | Field::ActsetOutput
@@ -609,6 +672,7 @@ fn write_nd(
     let message = data.get(transport.at..end).filter(|message| message.len() >= 8)?;
     let options = NdOptions::find(message)?;
     let done = match field {
+        Field::NdReserved => transport.write::<4>(data, 4, wire(value), wire(mask)),
         Field::NdTarget => transport.write::<16>(data, 8, wire(value), wire(mask)),
         Field::NdSll => transport.write::<6>(data, options.sll_at?, wire(value), wire(mask)),
         Field::NdTll => transport.write::<6>(data, options.tll_at?, wire(value), wire(mask)),

@@ -3,10 +3,9 @@
 //! They can do what mbufs can: be spread over segments, and share bytes with other packets. So all code above
 //! `netdev` runs without DPDK in every form that a packet may take.
 //!
-//! A buffer that belongs to one packet is a `HeapBuf` in a box. When it is shared it goes behind a count of
-//! references and is not written any more; a packet that is then to be edited gets a new buffer with a copy of
-//! its headers, and the shared bytes behind it as a segment. Sharing and unsharing allocate: workers on DPDK
-//! never come here.
+//! A `HeapBuf` is behind a count of references, and written only by the last that holds one. A packet that is to be
+//! edited while others share its buffer gets a new one with a copy of its headers, and the shared bytes behind it
+//! as a segment. That allocates: workers on DPDK never come here.
 
 use super::{HEADERS_SIZE_MAX, HEADROOM_SIZE, NoHeadroom};
 use std::ops::Range;
@@ -19,8 +18,8 @@ pub(super) struct HeapBuf {
     bytes: Vec<u8>,
     start: usize,
     rest: Vec<Segment>,
-    /// Bytes in `rest`.
-    rest_size: usize,
+    /// Bytes in all segments.
+    size: usize,
     /// See [`super::Packet::has_partial_checksum`].
     pub(super) has_partial_checksum: bool,
 }
@@ -58,13 +57,14 @@ impl HeapBuf {
     pub(super) fn with_capacity(size: usize) -> HeapBuf {
         let mut bytes = Vec::with_capacity(HEADROOM_SIZE + size);
         bytes.resize(HEADROOM_SIZE, 0);
-        HeapBuf { bytes, start: HEADROOM_SIZE, rest: Vec::new(), rest_size: 0, has_partial_checksum: false }
+        HeapBuf { bytes, start: HEADROOM_SIZE, rest: Vec::new(), size: 0, has_partial_checksum: false }
     }
 
     /// One segment with these bytes one after the other.
     pub(super) fn from_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]> + Clone) -> HeapBuf {
         let mut buf = HeapBuf::with_capacity(pieces.clone().map(<[u8]>::len).sum());
         pieces.for_each(|piece| buf.bytes.extend_from_slice(piece));
+        buf.size = buf.data().len();
         buf
     }
 
@@ -73,7 +73,7 @@ impl HeapBuf {
         let (head, rest) = segments.split_first().map_or((&[][..], &[][..]), |(head, rest)| (*head, rest));
         let mut buf = HeapBuf::from_pieces([head].into_iter());
         for bytes in rest {
-            buf.rest_size += bytes.len();
+            buf.size += bytes.len();
             let of = Arc::new(HeapBuf::from_pieces([*bytes].into_iter()));
             buf.rest.push(Segment { range: of.start..of.bytes.len(), of });
         }
@@ -96,14 +96,9 @@ impl HeapBuf {
         self.bytes.truncate(HEADROOM_SIZE);
         pieces.for_each(|piece| self.bytes.extend_from_slice(piece));
         self.rest.clear();
-        self.rest_size = 0;
+        self.size = size;
         self.has_partial_checksum = false;
         true
-    }
-
-    /// Adds bytes at the end of the first segment.
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
     }
 
     #[inline]
@@ -119,7 +114,7 @@ impl HeapBuf {
     /// Bytes in all segments.
     #[inline]
     pub(super) fn size(&self) -> usize {
-        self.data().len() + self.rest_size
+        self.size
     }
 
     pub(super) fn is_contiguous(&self) -> bool {
@@ -133,15 +128,29 @@ impl HeapBuf {
     pub(super) fn push_front(&mut self, size: usize) -> Result<(), NoHeadroom> {
         let start = self.start.checked_sub(size);
         self.start = start.ok_or(NoHeadroom { headroom: self.start, wanted: size })?;
+        self.size += size;
         Ok(())
     }
 
     /// Cuts bytes off, which are there.
     pub(super) fn pull_front(&mut self, size: usize) {
         self.start += size;
+        self.size -= size;
         if !self.rest.is_empty() {
             self.gather();
         }
+    }
+
+    /// Cuts bytes off behind, but for the first `size`.
+    pub(super) fn truncate(&mut self, size: usize) {
+        let mut left = size.saturating_sub(self.data().len());
+        self.bytes.truncate(self.start.saturating_add(size));
+        for segment in &mut self.rest {
+            segment.range.end = segment.range.end.min(segment.range.start + left);
+            left -= segment.range.len();
+        }
+        self.rest.retain(|segment| !segment.range.is_empty());
+        self.size = self.size.min(size);
     }
 
     /// Moves bytes forward until the first segment has [`HEADERS_SIZE_MAX`], or all. Allocates.
@@ -153,7 +162,6 @@ impl HeapBuf {
             let count = missing.min(second.range.len());
             self.bytes.extend_from_slice(&second.data()[..count]);
             second.range.start += count;
-            self.rest_size -= count;
             if second.range.is_empty() {
                 self.rest.remove(0);
             }
@@ -169,7 +177,7 @@ impl HeapBuf {
             buf.rest.push(Segment { of: Arc::clone(shared), range });
         }
         buf.rest.extend(shared.rest.iter().cloned());
-        buf.rest_size = shared.size() - size;
+        buf.size = shared.size();
         buf.has_partial_checksum = shared.has_partial_checksum;
         buf
     }

@@ -47,7 +47,7 @@ use std::sync::Arc;
 
 /// Packets in a burst: what one receive call returns at most, and what every stage works on at a time. 32 is
 /// DPDK's own burst size: enough to hide a DRAM access behind the other packets' work, little enough that keys
-/// and packets' first lines (32 x (120 + 128) bytes) stay in a 32 KiB L1 cache.
+/// and packets' first lines (32 x (168 + 128) bytes) stay in a 32 KiB L1 cache.
 pub const BURST_LEN_MAX: usize = 32;
 
 /// A burst of packets, in the order they were received.
@@ -70,9 +70,9 @@ pub struct Packet {
 
 #[derive(Debug)]
 enum Buf {
-    Heap(Box<HeapBuf>),
-    /// On the heap, and perhaps also in other packets.
-    Shared(Arc<HeapBuf>),
+    /// On the heap, and perhaps in other packets too. One form for both: each look at a packet would have to tell
+    /// them apart.
+    Heap(Arc<HeapBuf>),
     /// In a DPDK pool.
     #[cfg(feature = "dpdk")]
     Mbuf(pmd::Mbuf),
@@ -115,7 +115,7 @@ impl Packet {
     }
 
     fn of_heap(buf: HeapBuf) -> Packet {
-        Packet { buf: Buf::Heap(Box::new(buf)) }
+        Packet { buf: Buf::Heap(Arc::new(buf)) }
     }
 
     /// A packet that a DPDK port received, or that is to be sent by one.
@@ -163,8 +163,7 @@ impl Packet {
     #[inline]
     pub fn reset(&mut self, data: &[u8]) -> bool {
         match &mut self.buf {
-            Buf::Heap(heap) => heap.refill([data].into_iter()),
-            Buf::Shared(_) => false,
+            Buf::Heap(heap) => Arc::get_mut(heap).is_some_and(|heap| heap.refill([data].into_iter())),
             #[cfg(feature = "dpdk")]
             Buf::Mbuf(mbuf) => mbuf.refill(data),
         }
@@ -172,17 +171,20 @@ impl Packet {
 
     /// Whether [`Packet::reset`] can make it a packet of `size` bytes, for packets on the heap; false for others.
     pub(crate) fn is_buffer_for(&self, size: usize) -> bool {
-        matches!(&self.buf, Buf::Heap(heap) if heap.has_room_for(size))
+        matches!(&self.buf, Buf::Heap(heap) if Arc::strong_count(heap) == 1 && heap.has_room_for(size))
     }
 
     /// As [`Packet::reset`] with another packet's bytes, checksum mark included, into one segment. For packets on
     /// the heap; false for others.
     pub fn reset_to(&mut self, packet: &Packet) -> bool {
-        let Buf::Heap(heap) = &mut self.buf else { return false };
+        let heap = match &mut self.buf {
+            Buf::Heap(heap) => Arc::get_mut(heap),
+            #[cfg(feature = "dpdk")]
+            Buf::Mbuf(_) => None,
+        };
+        let Some(heap) = heap.filter(|heap| heap.has_room_for(packet.size())) else { return false };
         let is_done = heap.refill(packet.segments());
-        if is_done {
-            heap.has_partial_checksum = packet.has_partial_checksum();
-        }
+        heap.has_partial_checksum = packet.has_partial_checksum();
         is_done
     }
 
@@ -192,7 +194,6 @@ impl Packet {
     pub fn data(&self) -> &[u8] {
         match &self.buf {
             Buf::Heap(heap) => heap.data(),
-            Buf::Shared(heap) => heap.data(),
             #[cfg(feature = "dpdk")]
             Buf::Mbuf(mbuf) => mbuf.data(),
         }
@@ -203,7 +204,6 @@ impl Packet {
     pub fn size(&self) -> usize {
         match &self.buf {
             Buf::Heap(heap) => heap.size(),
-            Buf::Shared(heap) => heap.size(),
             #[cfg(feature = "dpdk")]
             Buf::Mbuf(mbuf) => mbuf.len(),
         }
@@ -214,7 +214,6 @@ impl Packet {
     pub fn is_contiguous(&self) -> bool {
         match &self.buf {
             Buf::Heap(heap) => heap.is_contiguous(),
-            Buf::Shared(heap) => heap.is_contiguous(),
             #[cfg(feature = "dpdk")]
             Buf::Mbuf(mbuf) => mbuf.segment_count() == 1,
         }
@@ -225,7 +224,6 @@ impl Packet {
     pub fn segments(&self) -> Segments<'_> {
         Segments(match &self.buf {
             Buf::Heap(heap) => Either::Heap(heap.segments()),
-            Buf::Shared(heap) => Either::Heap(heap.segments()),
             #[cfg(feature = "dpdk")]
             Buf::Mbuf(mbuf) => Either::Mbuf(mbuf.segments()),
         })
@@ -248,8 +246,7 @@ impl Packet {
             self.unshare()?;
         }
         let head = match &mut self.buf {
-            Buf::Heap(heap) => Head::Heap(heap),
-            Buf::Shared(heap) => Head::Heap(Arc::get_mut(heap).ok_or(NoBuffer)?),
+            Buf::Heap(heap) => Head::Heap(Arc::get_mut(heap).ok_or(NoBuffer)?),
             #[cfg(feature = "dpdk")]
             Buf::Mbuf(mbuf) => Head::Mbuf(mbuf.head_mut().ok_or(NoBuffer)?),
         };
@@ -260,8 +257,7 @@ impl Packet {
     #[inline]
     fn is_exclusive(&self) -> bool {
         match &self.buf {
-            Buf::Heap(_) => true,
-            Buf::Shared(_) => false,
+            Buf::Heap(heap) => Arc::strong_count(heap) == 1,
             #[cfg(feature = "dpdk")]
             Buf::Mbuf(mbuf) => mbuf.is_exclusive(),
         }
@@ -271,13 +267,8 @@ impl Packet {
     #[cold]
     fn unshare(&mut self) -> Result<(), NoBuffer> {
         match &mut self.buf {
-            Buf::Heap(_) => Ok(()),
-            Buf::Shared(heap) => {
-                // The last one that shares it needs no copy.
-                if Arc::get_mut(heap).is_none() {
-                    let buf = HeapBuf::unshared(heap);
-                    self.buf = Buf::Heap(Box::new(buf));
-                }
+            Buf::Heap(heap) => {
+                *heap = Arc::new(HeapBuf::unshared(heap));
                 Ok(())
             }
             #[cfg(feature = "dpdk")]
@@ -288,17 +279,14 @@ impl Packet {
         }
     }
 
-    /// A second packet, which shares this one's bytes. Packets on the heap only, in tests: it allocates, and
-    /// mbufs are shared through their devices. None for those.
+    /// A second packet, which shares this one's bytes. For packets on the heap: mbufs are shared through their
+    /// devices, and give none here.
     pub fn share(&mut self) -> Option<Packet> {
-        let shared = match &mut self.buf {
-            Buf::Heap(heap) => Arc::new(std::mem::replace(&mut **heap, HeapBuf::with_capacity(0))),
-            Buf::Shared(heap) => Arc::clone(heap),
+        match &self.buf {
+            Buf::Heap(heap) => Some(Packet { buf: Buf::Heap(Arc::clone(heap)) }),
             #[cfg(feature = "dpdk")]
-            Buf::Mbuf(_) => return None,
-        };
-        self.buf = Buf::Shared(Arc::clone(&shared));
-        Some(Packet { buf: Buf::Shared(shared) })
+            Buf::Mbuf(_) => None,
+        }
     }
 
     /// A second packet with the same bytes, from the pool that this one came from; none if that is empty. A
@@ -306,7 +294,6 @@ impl Packet {
     pub fn try_clone(&self) -> Option<Packet> {
         match &self.buf {
             Buf::Heap(heap) => Some(Packet::of_heap((**heap).clone())),
-            Buf::Shared(heap) => Some(Packet { buf: Buf::Shared(Arc::clone(heap)) }),
             #[cfg(feature = "dpdk")]
             Buf::Mbuf(mbuf) => Packet::from_mbuf(mbuf.duplicate()?).ok(),
         }
@@ -315,11 +302,25 @@ impl Packet {
     /// A second packet with the same bytes, on the heap, in one segment. Allocates: for the control thread and for
     /// tests; workers copy through their ports' pools.
     pub fn to_heap(&self) -> Packet {
-        let mut copy = Packet::with_capacity(self.size());
-        let Buf::Heap(heap) = &mut copy.buf else { return copy };
-        self.segments().for_each(|segment| heap.extend(segment));
-        heap.has_partial_checksum = self.has_partial_checksum();
-        copy
+        let mut copy = HeapBuf::from_pieces(self.segments());
+        copy.has_partial_checksum = self.has_partial_checksum();
+        Packet::of_heap(copy)
+    }
+
+    /// Cuts the packet to its first `size` bytes; a shorter one stays as it is. Others that share bytes with it keep all
+    /// of theirs. Allocates for a packet on the heap that is shared, and only then.
+    pub fn truncate(&mut self, size: usize) {
+        match &mut self.buf {
+            Buf::Heap(heap) => {
+                if Arc::get_mut(heap).is_none() {
+                    *heap = Arc::new(HeapBuf::unshared(heap));
+                }
+                let heap = Arc::get_mut(heap).expect("it is shared by nobody, or new");
+                heap.truncate(size);
+            }
+            #[cfg(feature = "dpdk")]
+            Buf::Mbuf(mbuf) => mbuf.truncate(size),
+        }
     }
 
     /// Whether the transport checksum is still to be completed: the field holds the sum over the pseudo-header.
@@ -327,7 +328,6 @@ impl Packet {
     pub fn has_partial_checksum(&self) -> bool {
         match &self.buf {
             Buf::Heap(heap) => heap.has_partial_checksum,
-            Buf::Shared(heap) => heap.has_partial_checksum,
             #[cfg(feature = "dpdk")]
             Buf::Mbuf(mbuf) => mbuf.has_partial_checksum(),
         }
@@ -492,6 +492,23 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_is_cut_behind_in_whichever_segment() {
+        for size in [0, 1, 14, 700, HEADERS_SIZE_MAX, HEADERS_SIZE_MAX + 1, 2999, 3000, 5000] {
+            let whole = bytes(3000);
+            let segments: Vec<_> = whole.chunks(700).collect();
+            let mut packet = Packet::from_segments(&segments);
+            let sharing = packet.share().expect("on the heap");
+            for mut packet in [packet, Packet::from_segments(&segments)] {
+                packet.truncate(size);
+                assert_eq!(packet.to_vec(), whole[..size.min(3000)]);
+                assert_eq!(packet.size(), size.min(3000));
+                assert!(size > HEADERS_SIZE_MAX || packet.is_contiguous());
+            }
+            assert_eq!(sharing.to_vec(), whole);
+        }
+    }
+
+    #[test]
     fn a_packet_is_refilled_in_the_memory_it_has() {
         let mut packet = Packet::with_capacity(4);
         assert_eq!(packet.size(), 0);
@@ -551,7 +568,7 @@ mod tests {
             let segments: Vec<_> = whole.chunks(2048).collect();
             let mut packet = Packet::from_segments(&segments);
             let mut second = packet.share().expect("it is on the heap");
-            let third = second.share().expect("it is on the heap").try_clone().expect("as well");
+            let third = second.share().expect("it is on the heap");
             assert_eq!(packet.data().as_ptr(), third.data().as_ptr(), "no copy");
             let mut head = headers(&mut second);
             head.data_mut()[0] ^= 0xff;
@@ -566,7 +583,8 @@ mod tests {
             drop((second, third));
             headers(&mut packet).data_mut()[1] ^= 0xff;
             assert_eq!((packet.data().as_ptr(), packet.data()[1]), (place, whole[1] ^ 0xff));
-            assert!(!packet.reset(&[1]), "nor is what was once shared a buffer of a pool");
+            let _shared = packet.share();
+            assert!(!packet.reset(&[1]) && !packet.is_buffer_for(1), "what is shared is no buffer to fill");
         }
     }
 

@@ -17,6 +17,15 @@
 //! # Leaves out
 //! Framing, ids, batches: [`super::control::protocol`]. Any fault in a flow's text: whoever parses it.
 
+mod changes;
+mod pipeline;
+
+pub use changes::{
+    ApplyParams, ChangeInfo, ChangeKind, ConfigInfo, DiffParams, LastApplyInfo, PLAN_CHANGES_MAX, PlanReply,
+    RestartInfo,
+};
+pub use pipeline::*;
+
 use crate::dpif::{DropReason, PortStats, WorkerStats};
 use crate::flow::DpPort;
 use serde::de::DeserializeOwned;
@@ -47,39 +56,40 @@ pub enum Request {
     AddFlow(AddFlowParams),
     /// `del-flows`: deletes rules.
     DelFlows(DelFlowsParams),
+    /// `add-group`: adds a group.
+    AddGroup(GroupParams),
+    /// `mod-group`: replaces a group.
+    ModGroup(ModGroupParams),
+    /// `del-groups`: deletes groups, and the rules that name them.
+    DelGroups(DelGroupsParams),
+    /// `insert-buckets`: adds buckets to a group.
+    InsertBuckets(GroupParams),
+    /// `remove-buckets`: takes buckets from a group.
+    RemoveBuckets(GroupParams),
+    /// `dump-groups`: a bridge's groups.
+    DumpGroups(DumpGroupsParams),
+    /// `dump-group-stats`: their counters.
+    GroupStats(DumpGroupsParams),
+    /// `add-meter`: adds a meter.
+    AddMeter(MeterParams),
+    /// `mod-meter`: changes a meter.
+    ModMeter(MeterParams),
+    /// `del-meter`: deletes meters, and the rules that name them.
+    DelMeter(DelMeterParams),
+    /// `dump-meters`: a bridge's meters.
+    DumpMeters(DumpMetersParams),
+    /// `meter-stats`: their counters.
+    MeterStats(DumpMetersParams),
+    /// `mod-port`: has a port do something, or no more.
+    ModPort(ModPortParams),
+    /// `set-stp`: sets a port's state in a spanning tree.
+    SetStp(SetStpParams),
     /// `diff`: what `apply` would do.
     Diff(DiffParams),
     /// `apply`: makes the switch that of another configuration.
     Apply(ApplyParams),
     /// `stop`: ends the switch cleanly. The reply comes before the end.
     Stop,
-}
-
-/// Parameters of `diff`.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DiffParams {
-    /// The configuration file, an absolute path on the switch's host. None: the file that it was started with.
-    #[serde(default)]
-    pub path: Option<String>,
-    /// The configuration itself. `path` then only says where it comes from: what it names is relative to that.
-    #[serde(default)]
-    pub text: Option<String>,
-}
-
-/// Parameters of `apply`.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApplyParams {
-    /// As for `diff`.
-    #[serde(default)]
-    pub path: Option<String>,
-    /// As for `diff`.
-    #[serde(default)]
-    pub text: Option<String>,
-    /// Only say what would be done: as `diff`, but what can't be done is an error.
-    #[serde(default)]
-    pub dry_run: bool,
 }
 
 /// Parameters of a method that is about one bridge.
@@ -150,7 +160,7 @@ pub struct DelFlowsParams {
 
 impl Request {
     /// The names of every method.
-    pub const METHODS: [&'static str; 13] = [
+    pub const METHODS: [&'static str; 27] = [
         "version",
         "show",
         "dump-flows",
@@ -161,6 +171,20 @@ impl Request {
         "ipfix",
         "add-flow",
         "del-flows",
+        "add-group",
+        "mod-group",
+        "del-groups",
+        "insert-buckets",
+        "remove-buckets",
+        "dump-groups",
+        "dump-group-stats",
+        "add-meter",
+        "mod-meter",
+        "del-meter",
+        "dump-meters",
+        "meter-stats",
+        "mod-port",
+        "set-stp",
         "diff",
         "apply",
         "stop",
@@ -179,6 +203,20 @@ impl Request {
             Request::Ipfix => "ipfix",
             Request::AddFlow(_) => "add-flow",
             Request::DelFlows(_) => "del-flows",
+            Request::AddGroup(_) => "add-group",
+            Request::ModGroup(_) => "mod-group",
+            Request::DelGroups(_) => "del-groups",
+            Request::InsertBuckets(_) => "insert-buckets",
+            Request::RemoveBuckets(_) => "remove-buckets",
+            Request::DumpGroups(_) => "dump-groups",
+            Request::GroupStats(_) => "dump-group-stats",
+            Request::AddMeter(_) => "add-meter",
+            Request::ModMeter(_) => "mod-meter",
+            Request::DelMeter(_) => "del-meter",
+            Request::DumpMeters(_) => "dump-meters",
+            Request::MeterStats(_) => "meter-stats",
+            Request::ModPort(_) => "mod-port",
+            Request::SetStp(_) => "set-stp",
             Request::Diff(_) => "diff",
             Request::Apply(_) => "apply",
             Request::Stop => "stop",
@@ -197,6 +235,20 @@ impl Request {
             Request::Fdb(params) => serde_json::to_value(params),
             Request::AddFlow(params) => serde_json::to_value(params),
             Request::DelFlows(params) => serde_json::to_value(params),
+            Request::AddGroup(params) => serde_json::to_value(params),
+            Request::ModGroup(params) => serde_json::to_value(params),
+            Request::DelGroups(params) => serde_json::to_value(params),
+            Request::InsertBuckets(params) => serde_json::to_value(params),
+            Request::RemoveBuckets(params) => serde_json::to_value(params),
+            Request::DumpGroups(params) => serde_json::to_value(params),
+            Request::GroupStats(params) => serde_json::to_value(params),
+            Request::AddMeter(params) => serde_json::to_value(params),
+            Request::ModMeter(params) => serde_json::to_value(params),
+            Request::DelMeter(params) => serde_json::to_value(params),
+            Request::DumpMeters(params) => serde_json::to_value(params),
+            Request::MeterStats(params) => serde_json::to_value(params),
+            Request::ModPort(params) => serde_json::to_value(params),
+            Request::SetStp(params) => serde_json::to_value(params),
             Request::Diff(params) => serde_json::to_value(params),
             Request::Apply(params) => serde_json::to_value(params),
         };
@@ -219,6 +271,20 @@ impl Request {
             "ipfix" => no_params(method, params, Request::Ipfix)?,
             "add-flow" => Request::AddFlow(read_params(method, params)?),
             "del-flows" => Request::DelFlows(read_params(method, params)?),
+            "add-group" => Request::AddGroup(read_params(method, params)?),
+            "mod-group" => Request::ModGroup(read_params(method, params)?),
+            "del-groups" => Request::DelGroups(read_params(method, params)?),
+            "insert-buckets" => Request::InsertBuckets(read_params(method, params)?),
+            "remove-buckets" => Request::RemoveBuckets(read_params(method, params)?),
+            "dump-groups" => Request::DumpGroups(read_params(method, params)?),
+            "dump-group-stats" => Request::GroupStats(read_params(method, params)?),
+            "add-meter" => Request::AddMeter(read_params(method, params)?),
+            "mod-meter" => Request::ModMeter(read_params(method, params)?),
+            "del-meter" => Request::DelMeter(read_params(method, params)?),
+            "dump-meters" => Request::DumpMeters(read_params(method, params)?),
+            "meter-stats" => Request::MeterStats(read_params(method, params)?),
+            "mod-port" => Request::ModPort(read_params(method, params)?),
+            "set-stp" => Request::SetStp(read_params(method, params)?),
             "diff" => Request::Diff(read_params(method, params)?),
             "apply" => Request::Apply(read_params(method, params)?),
             "stop" => no_params(method, params, Request::Stop)?,
@@ -278,6 +344,20 @@ pub enum Reply {
     Ipfix(IpfixReply),
     /// To `add-flow` and `del-flows`.
     FlowMod(FlowModReply),
+    /// To what changes groups.
+    GroupMod(GroupModReply),
+    /// To `dump-groups`.
+    DumpGroups(DumpGroupsReply),
+    /// To `dump-group-stats`.
+    GroupStats(GroupStatsReply),
+    /// To what changes meters.
+    MeterMod(MeterModReply),
+    /// To `dump-meters`.
+    DumpMeters(DumpMetersReply),
+    /// To `meter-stats`.
+    MeterStats(MeterStatsReply),
+    /// To `mod-port` and `set-stp`.
+    PortMod(PortModReply),
     /// To `diff` and `apply`.
     Plan(PlanReply),
     /// To `stop`.
@@ -300,6 +380,19 @@ impl Reply {
             Request::Pmd => Reply::Pmd(serde_json::from_value(result)?),
             Request::Ipfix => Reply::Ipfix(serde_json::from_value(result)?),
             Request::AddFlow(_) | Request::DelFlows(_) => Reply::FlowMod(serde_json::from_value(result)?),
+            Request::AddGroup(_)
+            | Request::ModGroup(_)
+            | Request::DelGroups(_)
+            | Request::InsertBuckets(_)
+            | Request::RemoveBuckets(_) => Reply::GroupMod(serde_json::from_value(result)?),
+            Request::DumpGroups(_) => Reply::DumpGroups(serde_json::from_value(result)?),
+            Request::GroupStats(_) => Reply::GroupStats(serde_json::from_value(result)?),
+            Request::AddMeter(_) | Request::ModMeter(_) | Request::DelMeter(_) => {
+                Reply::MeterMod(serde_json::from_value(result)?)
+            }
+            Request::DumpMeters(_) => Reply::DumpMeters(serde_json::from_value(result)?),
+            Request::MeterStats(_) => Reply::MeterStats(serde_json::from_value(result)?),
+            Request::ModPort(_) | Request::SetStp(_) => Reply::PortMod(serde_json::from_value(result)?),
             Request::Diff(_) | Request::Apply(_) => Reply::Plan(serde_json::from_value(result)?),
             Request::Stop => Reply::Stop(serde_json::from_value(result)?),
         })
@@ -343,35 +436,6 @@ pub struct ShowReply {
     pub config: Option<ConfigInfo>,
 }
 
-/// The configuration that is in force.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct ConfigInfo {
-    /// Where it came from: a file.
-    pub source: String,
-    /// Since when, in seconds since 1970.
-    pub since_unix_s: f64,
-    /// How long that is.
-    pub age_s: f64,
-    /// What the last `apply` or SIGHUP came to; none if there was none.
-    pub last_apply: Option<LastApplyInfo>,
-}
-
-/// What the last change that was asked for came to.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct LastApplyInfo {
-    /// Where the configuration came from.
-    pub source: String,
-    /// When, in seconds since 1970.
-    pub at_unix_s: f64,
-    /// How long ago that is.
-    pub age_s: f64,
-    /// `applied`, `refused` (nothing was begun), `rolled_back` (a step failed, all is as it was) or `incomplete`
-    /// (a step failed, and something could not be brought back).
-    pub outcome: String,
-    /// Why it was not applied.
-    pub error: Option<String>,
-}
-
 /// A worker, in short.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct WorkerSummary {
@@ -392,8 +456,23 @@ pub struct BridgeInfo {
     pub datapath_id: String,
     /// OpenFlow rules in all its tables.
     pub rule_count: u64,
+    /// Its groups.
+    #[serde(default)]
+    pub group_count: u64,
+    /// Its meters.
+    #[serde(default)]
+    pub meter_count: u64,
+    /// What happens to IP fragments: `normal`, `drop` or `nx-match`.
+    #[serde(default)]
+    pub fragments: String,
+    /// Packets that go to the controllers in a second at most; none: no limit.
+    #[serde(default)]
+    pub controller_rate_pps: Option<u32>,
     /// Its ports, in the order of their OpenFlow numbers.
     pub ports: Vec<PortInfo>,
+    /// Its mirrors, in the order of the configuration.
+    #[serde(default)]
+    pub mirrors: Vec<MirrorInfo>,
 }
 
 /// A port.
@@ -411,9 +490,22 @@ pub struct PortInfo {
     pub driver: String,
     /// VLANs that it carries.
     pub vlan: PortVlan,
-    /// Whether its operator wants it to work.
-    pub is_admin_up: bool,
-    /// Its link.
+    /// What it does not do: `down`, `no-receive`, `no-receive-stp`, `no-flood`, `no-forward`, `no-packet-in`.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// Its state in a spanning tree: `forwarding`, `learning`, `listening`, `blocking` or `disabled`.
+    #[serde(default)]
+    pub stp: String,
+    /// Whether NORMAL sends nothing from it to other protected ports.
+    #[serde(default)]
+    pub protected: bool,
+    /// What becomes of priority tags: `never`, `if-nonzero` or `always`.
+    #[serde(default)]
+    pub priority_tags: String,
+    /// For a patch port: the name of its peer.
+    #[serde(default)]
+    pub peer: Option<String>,
+    /// Its link; of a patch port, whether its peer is there.
     pub link: LinkInfo,
     /// Its hardware address, `02:00:00:00:00:01`.
     pub mac: String,
@@ -454,6 +546,13 @@ pub enum PortVlan {
         tag: u16,
         /// VLANs, in order; empty: all.
         trunks: Vec<u16>,
+    },
+    /// All frames belong to `tag`, whatever tag they have.
+    Dot1qTunnel {
+        /// The VLAN.
+        tag: u16,
+        /// VLANs of the frames' own tags, in order; empty: all.
+        cvlans: Vec<u16>,
     },
 }
 
@@ -858,70 +957,6 @@ pub struct FlowModReply {
     pub rule_count: u64,
 }
 
-/// Reply to `diff` and `apply`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct PlanReply {
-    /// Where the configuration came from.
-    pub source: String,
-    /// Where the one that it is compared with came from.
-    pub in_force: String,
-    /// Whether the changes were made.
-    pub is_applied: bool,
-    /// Whether there is any difference, `restart_needed` included.
-    pub is_different: bool,
-    /// How many changes there are.
-    pub change_count: u64,
-    /// The changes, in the order in which they are made; at most [`PLAN_CHANGES_MAX`].
-    pub changes: Vec<ChangeInfo>,
-    /// Changes that only a restart can make. `apply` refuses a configuration that has some.
-    pub restart_needed: Vec<RestartInfo>,
-    /// What went wrong without keeping the changes from being made.
-    pub warnings: Vec<String>,
-    /// How long it took.
-    pub duration_s: f64,
-}
-
-/// Changes that a reply lists at most: the others are counted.
-pub const PLAN_CHANGES_MAX: usize = 10_000;
-
-/// One change.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ChangeInfo {
-    /// What happens.
-    pub change: ChangeKind,
-    /// To what: `bridge`, `port`, `rule`, `ipfix`, `workers`, `metrics`, `log_level`.
-    pub object: String,
-    /// The bridge that it belongs to, or is.
-    pub bridge: Option<String>,
-    /// Its name, if it has one.
-    pub name: Option<String>,
-    /// What comes, what goes, or what changes and how: `mac_ageing_s 300 -> 60`.
-    pub detail: String,
-}
-
-/// What happens to a thing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChangeKind {
-    /// It comes.
-    Add,
-    /// It changes.
-    Change,
-    /// It goes.
-    Remove,
-}
-
-/// A key whose change takes a restart.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RestartInfo {
-    /// The key.
-    pub key: String,
-    /// What runs.
-    pub from: String,
-    /// What is asked for.
-    pub to: String,
-}
-
 /// Reply to `stop`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StopReply {
@@ -964,7 +999,7 @@ pub enum ErrorCode {
     InternalError,
     /// -32001: what a parameter names does not exist: a bridge, a worker.
     NotFound,
-    /// -32002: a flow's text has a fault.
+    /// -32002: the text of a flow, a group or a meter has a fault.
     BadFlow,
     /// -32003: what is asked for is well-formed, and the switch refuses it.
     Refused,

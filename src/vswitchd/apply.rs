@@ -340,6 +340,8 @@ impl Target for Live<'_> {
                 Ok(vec![step.inverse()])
             }
             Step::Bridge { bridge, change } => self.switch.change_bridge(bridge, change),
+            Step::Meter { bridge, change } => self.switch.change_meter(bridge, change),
+            Step::Group { bridge, change } => self.switch.change_group(bridge, change),
             Step::Rule { bridge, change } => self.switch.change_rule(bridge, change, manner),
             Step::Ipfix { bridge, change } => self.switch.change_exporter(bridge, change),
             Step::Port { bridge, change } => self.change_port(bridge, change, manner),
@@ -369,7 +371,7 @@ impl Live<'_> {
         let index = self.switch.bridge_index(bridge)?;
         let undo = vec![Step::Port { bridge: bridge.to_owned(), change: change.clone() }.inverse()];
         match (&change.from, &change.to) {
-            (Some(_), Some(to)) => self.switch.set_port(index, to)?,
+            (Some(from), Some(to)) => self.switch.set_port(index, from, to)?,
             (Some(from), None) => {
                 if let Some(warning) = self.switch.remove_port(index, &from.netdev.name)? {
                     tracing::warn!(bridge, port = from.netdev.name, "the port is gone, but: {warning}");
@@ -610,6 +612,10 @@ impl Switch {
             (Some(_), None) => {
                 let index = self.bridge_index(name)?;
                 let id = self.bridges[index].id;
+                let own = |meter| Step::Meter { bridge: name.to_owned(), change: Change::add(meter) };
+                undo.extend(self.ofproto.meter_desc(id).into_iter().map(own));
+                let own = |group| Step::Group { bridge: name.to_owned(), change: Change::add(group) };
+                undo.extend(self.groups(id).into_iter().map(own));
                 undo.extend(
                     self.rules(id)
                         .into_iter()
@@ -624,7 +630,7 @@ impl Switch {
     }
 
     /// All rules of a bridge, as adds.
-    fn rules(&self, bridge: BridgeId) -> Vec<FlowMod> {
+    pub(super) fn rules(&self, bridge: BridgeId) -> Vec<FlowMod> {
         let tables = self.ofproto.snapshot().get(bridge).map(|bridge| &bridge.tables);
         let rules = (0..=u8::MAX)
             .flat_map(|table| tables.into_iter().flat_map(move |tables| tables.in_order(table)))
@@ -675,9 +681,11 @@ impl Switch {
         let (id, bridge) = (*id, name.clone());
         let source = match self.open_port(id, port) {
             Ok(link) => {
-                let link = link_word(link.is_up);
+                let link_state = link.is_up;
+                let link = link_word(link_state);
                 tracing::info!(bridge, port = port.netdev.name, link, "port added");
-                self.bridges[index].ports.insert(port.number, PortRecord::new(port));
+                let record = PortRecord { is_link_up: link_state, ..PortRecord::new(port) };
+                self.bridges[index].ports.insert(port.number, record);
                 return Ok(());
             }
             Err(source) => source,
@@ -691,15 +699,18 @@ impl Switch {
         if manner == Manner::Start { Ok(()) } else { Err(SwitchError::Port { bridge, source }) }
     }
 
-    /// Changes a port's VLANs and where its queues are polled.
-    fn set_port(&mut self, index: usize, port: &PortConfig) -> Result<(), SwitchError> {
+    /// Changes a port's settings, those that differ, since others may have been changed at run time, and the places of
+    /// its queues.
+    fn set_port(&mut self, index: usize, from: &PortConfig, port: &PortConfig) -> Result<(), SwitchError> {
         let bridge = &mut self.bridges[index];
         if let Some(record) = bridge.ports.get_mut(&port.number) {
-            record.wanted = port.clone();
+            let settings = merged(&record.wanted.settings, &from.settings, &port.settings);
+            record.wanted = PortConfig { settings, ..port.clone() };
         }
         let mut failed = bridge.failed_ports.iter_mut();
         if let Some(failed) = failed.find(|failed| failed.name() == port.netdev.name) {
-            failed.wanted = port.clone();
+            failed.wanted.settings = merged(&failed.wanted.settings, &from.settings, &port.settings);
+            failed.wanted.rx_affinity = port.rx_affinity.clone();
             return Ok(());
         }
         let (id, name) = (bridge.id, bridge.name.clone());
@@ -708,14 +719,17 @@ impl Switch {
         let number = running.as_ref().map_or(port.number, |running| running.number);
         let settings =
             running.map_or_else(|| ofproto::PortConfig::new(&port.netdev.name), |port| port.config);
-        let settings = ofproto::PortConfig { vlan: port.vlan.clone(), ..settings };
+        let settings = merged(&settings, &from.settings, &port.settings);
         let is_same = self.ofproto.ports(id).iter().any(|running| running.config == settings);
         if !is_same {
             // It would forget the addresses learned there.
             let set = self.ofproto.port_set(id, number, settings);
             set.map_err(|source| SwitchError::Port { bridge: name, source: PortFault::Ofproto(source) })?;
+            self.follow_admin(id, number);
         }
-        self.pin_queues(id, port);
+        if port.netdev.kind.has_device() {
+            self.pin_queues(id, port);
+        }
         Ok(())
     }
 
@@ -740,12 +754,36 @@ impl Switch {
     }
 }
 
+/// What a port is to be: what differs between two configurations from the second, the rest as it runs.
+fn merged(
+    running: &ofproto::PortConfig,
+    from: &ofproto::PortConfig,
+    to: &ofproto::PortConfig,
+) -> ofproto::PortConfig {
+    fn pick<T: Clone + PartialEq>(running: &T, from: &T, to: &T) -> T {
+        if from == to { running.clone() } else { to.clone() }
+    }
+    let ofproto::PortConfig { name, number, vlan, priority_tags, protected, flags, stp } = running;
+    ofproto::PortConfig {
+        name: name.clone(),
+        number: *number,
+        vlan: pick(vlan, &from.vlan, &to.vlan),
+        priority_tags: pick(priority_tags, &from.priority_tags, &to.priority_tags),
+        protected: pick(protected, &from.protected, &to.protected),
+        flags: pick(flags, &from.flags, &to.flags),
+        stp: pick(stp, &from.stp, &to.stp),
+    }
+}
+
 /// What a bridge is to be: what the configuration says, the rest as it is.
 fn settings(old: &ofproto::BridgeConfig, to: &BridgeSettings) -> ofproto::BridgeConfig {
     ofproto::BridgeConfig {
         datapath_id: to.datapath_id,
         mac_ageing: Nanos::from_secs(to.mac_ageing_s.into()),
         mac_table_len_max: to.mac_table_size,
+        fragments: to.fragments,
+        controller_rate: to.controller_rate,
+        mirrors: to.mirrors.clone(),
         ..old.clone()
     }
 }

@@ -98,7 +98,7 @@ impl Switch {
                     bridge,
                     messages,
                     records = open,
-                    "IPFIX messages and records of the exporter that was replaced are lost: they could not be sent in time"
+                    "IPFIX messages and records of an exporter that was replaced are lost: they were not sent in time"
                 );
             }
             !is_over

@@ -2,8 +2,8 @@
 //!
 //! [`switch`] builds a switch from a checked configuration and drives it; [`main_loop`] is the control thread's
 //! loop around it, and [`daemon`] the start and stop of the process. [`plan`] works out what makes one
-//! configuration's switch another's, and [`apply`] carries that out while it runs. [`api`] is the language of the control
-//! socket, [`control`] the server that speaks it, [`requests`] what each request does, [`ctl`] the client:
+//! configuration's switch another's, and [`apply`] carries that out while it runs. [`api`] is the language of the
+//! control socket, [`control`] the server that speaks it, [`requests`] what each request does, [`ctl`] the client:
 //! `penstockctl` is a few lines around it. The language is JSON-RPC 2.0, one document a line, because every
 //! scripting language speaks it and a person can type it into `socat`. [`observe`] gathers what Prometheus is
 //! shown, and [`ports`] follows the life of ports.
@@ -17,7 +17,9 @@ pub mod ctl;
 pub mod daemon;
 mod exporters;
 pub mod main_loop;
+mod objects;
 mod observe;
+mod pipeline;
 pub mod plan;
 mod ports;
 pub mod process;

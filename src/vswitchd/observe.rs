@@ -2,15 +2,18 @@
 
 use super::apply::{ApplyOutcome, InForce};
 use super::control::ControlStats;
+use super::requests::patch_counters;
 use super::switch::{BridgeExporter, FailedPort, Switch};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
 use crate::metrics::snapshot::{
     BridgeMetrics, ConfigMetrics, ControlMetrics, ExporterMetrics, HttpMetrics, MemoryMetrics,
-    MetricsSnapshot, PoolMetrics, PortMetrics, RevalidatorMetrics, UpcallMetrics,
+    MetricsSnapshot, PartMetrics, PoolMetrics, PortMetrics, RevalidatorMetrics, UpcallMetrics,
 };
 use crate::netdev::{Link, NetdevStats};
-use crate::ofproto::Ofproto;
+use crate::ofproto::{BridgeId, Ofproto};
+use crate::openflow::group::GROUP_ALL;
+use crate::openflow::meter::METER_ALL;
 
 impl Switch {
     /// Everything that a scrape shows.
@@ -72,6 +75,42 @@ impl Switch {
             rules: self.ofproto.rule_count(id) as u64,
             fdb_entries: self.ofproto.fdb_len(id) as u64,
             fdb_entry_count_max: self.ofproto.bridge(id).map_or(0, |config| config.mac_table_len_max as u64),
+            groups: self.group_metrics(id),
+            meters: self.meter_metrics(id),
+            mirrors: self.mirror_metrics(id),
+        });
+        metrics.collect()
+    }
+
+    fn group_metrics(&mut self, id: BridgeId) -> Vec<PartMetrics> {
+        let stats = self.ofproto.group_stats(id, GROUP_ALL).into_iter();
+        let metrics = stats.map(|stats| PartMetrics {
+            name: stats.group.to_string(),
+            packets: stats.packets,
+            bytes: stats.bytes,
+            parts: Vec::new(),
+        });
+        metrics.collect()
+    }
+
+    fn meter_metrics(&mut self, id: BridgeId) -> Vec<PartMetrics> {
+        let stats = self.ofproto.meter_stats(id, METER_ALL).into_iter();
+        let metrics = stats.map(|stats| PartMetrics {
+            name: stats.meter.to_string(),
+            packets: stats.packets,
+            bytes: stats.bytes,
+            parts: stats.bands.iter().map(|(packets, _)| *packets).collect(),
+        });
+        metrics.collect()
+    }
+
+    fn mirror_metrics(&mut self, id: BridgeId) -> Vec<PartMetrics> {
+        let stats = self.ofproto.mirror_stats(id).into_iter();
+        let metrics = stats.map(|stats| PartMetrics {
+            name: stats.name,
+            packets: stats.packets,
+            bytes: stats.bytes,
+            parts: Vec::new(),
         });
         metrics.collect()
     }
@@ -89,13 +128,26 @@ impl Switch {
     }
 
     /// Every port, also those that are not there: their links are down.
-    fn port_metrics(&self) -> Vec<PortMetrics> {
+    fn port_metrics(&mut self) -> Vec<PortMetrics> {
         let mut metrics = Vec::new();
         for bridge in &self.bridges {
             let link_changes =
                 |number: OfPort| bridge.ports.get(&number).map_or(0, |record| record.link_changes);
             let past = |number: OfPort| bridge.past(number);
             for port in self.ofproto.ports(bridge.id) {
+                if let Some(stats) = self.ofproto.patch_stats(bridge.id, port.number) {
+                    metrics.push(PortMetrics {
+                        name: port.config.name,
+                        bridge: bridge.name.clone(),
+                        kind: "patch".to_owned(),
+                        stats: patch_counters(&stats),
+                        device: NetdevStats::default(),
+                        link: Link { is_up: port.is_link_up, ..Link::default() },
+                        link_changes: 0,
+                        mtu_bytes: 0,
+                    });
+                    continue;
+                }
                 let stats = self.ofproto.dpif().port_stats(port.dp_port);
                 let (Some(stats), Some(netdev)) = (stats, self.ofproto.netdev(port.dp_port)) else {
                     continue;

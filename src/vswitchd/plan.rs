@@ -9,13 +9,13 @@
 //! The old *configuration* with the new one, not the running switch with the new one. So what was changed at run
 //! time stays as long as the file does not speak of it: a rule that `add-flow` added, a port that failed. Things
 //! are known by name: bridges and ports by theirs (a port of another bridge is another port), a rule by table,
-//! priority and match, the exporter by its bridge. Whatever is the same in both configurations has no step and is
+//! priority and match, groups and meters by number, the exporter by its bridge. Whatever is the same in both configurations has no step and is
 //! not touched.
 //!
 //! # The order
 //! Steps are sorted by [`Phase`]. What can fail comes before what takes something away for good, so that a change
 //! that is rolled back has lost as little as possible; new rules come before new ports, whose first packet
-//! then meets them; rules are made before others are broken. Only a port whose name, number or device another
+//! then meets them, and meters and groups before the rules that name them; rules are made before others are broken. Only a port whose name, number or device another
 //! port is to have goes first.
 //!
 //! # Inverses
@@ -28,7 +28,7 @@
 //! # Bounds
 //! As the configuration's. Comparing takes time in proportion to both, with one hash of each rule.
 
-mod describe;
+pub(super) mod describe;
 #[cfg(test)]
 mod tests;
 
@@ -41,10 +41,10 @@ use crate::config::{
 use crate::dpif::{PORT_COUNT_MAX, PlacementRules};
 use crate::flow::OfPort;
 use crate::netdev::{NetdevConfig, NetdevKind, VirtioBackend};
-use crate::ofproto::{VlanMode, VlanSet};
+use crate::ofproto::{self, ControllerRate, FragmentPolicy, MirrorConfig};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::matching::Match;
-use crate::openflow::{FlowMod, FlowModCommand};
+use crate::openflow::{FlowMod, FlowModCommand, GroupMod, MeterMod};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use tracing::level_filters::LevelFilter;
@@ -79,8 +79,8 @@ impl<T: Clone> Change<T> {
     }
 }
 
-/// The settings of a bridge: all but its ports, rules and exporter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The settings of a bridge: all but its ports, rules, groups, meters and exporter.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BridgeSettings {
     /// OpenFlow's datapath id.
     pub datapath_id: u64,
@@ -88,6 +88,12 @@ pub struct BridgeSettings {
     pub mac_ageing_s: u16,
     /// Addresses that the bridge learns at most.
     pub mac_table_size: usize,
+    /// What happens to IP fragments.
+    pub fragments: FragmentPolicy,
+    /// How many packets go to the controllers at most.
+    pub controller_rate: Option<ControllerRate>,
+    /// Its mirrors. They name ports that may come and go: one whose port is not there waits for it.
+    pub mirrors: Vec<MirrorConfig>,
 }
 
 /// Where workers run, and the control thread: what of `workers:` changes live.
@@ -118,13 +124,27 @@ pub enum Step {
         /// Its settings.
         change: Change<BridgeSettings>,
     },
-    /// A port. If it is there before and after, only VLANs and the pinning of queues differ: another device is another
-    /// port.
+    /// A port. If it is there before and after, only its settings and the places of its queues differ: another device is
+    /// another port.
     Port {
         /// Its bridge's name.
         bridge: String,
         /// What it is.
         change: Change<PortConfig>,
+    },
+    /// A meter. If it is there before and after, its number is the same.
+    Meter {
+        /// Its bridge's name.
+        bridge: String,
+        /// The meter, as an add.
+        change: Change<MeterMod>,
+    },
+    /// A group. If it is there before and after, its number is the same.
+    Group {
+        /// Its bridge's name.
+        bridge: String,
+        /// The group, as an add.
+        change: Change<GroupMod>,
     },
     /// A rule. If it is there before and after, table, priority and match are the same.
     Rule {
@@ -149,6 +169,10 @@ pub enum Phase {
     Process,
     /// Bridges come.
     NewBridge,
+    /// Meters come or change.
+    NewMeter,
+    /// Groups come or change, those that others name first.
+    NewGroup,
     /// Rules come or change, but for those that refuse to overlap others.
     NewRule,
     /// Settings of what stays.
@@ -161,6 +185,10 @@ pub enum Phase {
     NewPort,
     /// Rules go.
     OldRule,
+    /// Groups go that nothing names any more, those that name others first.
+    OldGroup,
+    /// Meters go.
+    OldMeter,
     /// Rules come that refuse to overlap others: those may just have gone.
     NewRuleWithoutOverlap,
     /// Exporters go.
@@ -183,6 +211,12 @@ impl Step {
                 Step::Bridge { bridge: bridge.clone(), change: change.inverse() }
             }
             Step::Port { bridge, change } => Step::Port { bridge: bridge.clone(), change: change.inverse() },
+            Step::Meter { bridge, change } => {
+                Step::Meter { bridge: bridge.clone(), change: change.inverse() }
+            }
+            Step::Group { bridge, change } => {
+                Step::Group { bridge: bridge.clone(), change: change.inverse() }
+            }
             Step::Rule { bridge, change } => Step::Rule { bridge: bridge.clone(), change: change.inverse() },
             Step::Ipfix { bridge, change } => {
                 Step::Ipfix { bridge: bridge.clone(), change: change.inverse() }
@@ -204,6 +238,10 @@ impl Step {
                 (_, None) => Phase::OldPort,
                 _ => Phase::Settings,
             },
+            Step::Meter { change, .. } if change.to.is_some() => Phase::NewMeter,
+            Step::Meter { .. } => Phase::OldMeter,
+            Step::Group { change, .. } if change.to.is_some() => Phase::NewGroup,
+            Step::Group { .. } => Phase::OldGroup,
             Step::Rule { change, .. } => match &change.to {
                 None => Phase::OldRule,
                 Some(rule) if rule.flags.check_overlap => Phase::NewRuleWithoutOverlap,
@@ -312,6 +350,8 @@ fn compare_bridges(steps: &mut Vec<Step>, old: &[BridgeConfig], new: &[BridgeCon
             None => {
                 let change = Change::add(settings(bridge));
                 steps.push(Step::Bridge { bridge: name.clone(), change });
+                compare_meters(steps, name, &[], &bridge.meters);
+                compare_groups(steps, name, &[], &bridge.groups);
                 compare_rules(steps, name, &[], &bridge.rules);
                 compare_exporters(steps, name, None, bridge.ipfix.as_ref());
                 compare_ports(steps, name, &[], &ports(bridge));
@@ -321,6 +361,8 @@ fn compare_bridges(steps: &mut Vec<Step>, old: &[BridgeConfig], new: &[BridgeCon
                     let change = Change::set(settings(old), settings(bridge));
                     steps.push(Step::Bridge { bridge: name.clone(), change });
                 }
+                compare_meters(steps, name, &old.meters, &bridge.meters);
+                compare_groups(steps, name, &old.groups, &bridge.groups);
                 compare_rules(steps, name, &old.rules, &bridge.rules);
                 compare_exporters(steps, name, old.ipfix.as_ref(), bridge.ipfix.as_ref());
                 compare_ports(steps, name, &ports(old), &ports(bridge));
@@ -333,8 +375,16 @@ fn compare_bridges(steps: &mut Vec<Step>, old: &[BridgeConfig], new: &[BridgeCon
 fn settings(bridge: &BridgeConfig) -> BridgeSettings {
     // `mac` is that of `internal_port`, and in the datapath id if that is not given.
     let BridgeConfig { name: _, datapath_id, mac: _, mac_ageing_s, mac_table_size, .. } = bridge;
-    let BridgeConfig { internal_port: _, rules: _, ports: _, ipfix: _, .. } = bridge;
-    BridgeSettings { datapath_id: *datapath_id, mac_ageing_s: *mac_ageing_s, mac_table_size: *mac_table_size }
+    let BridgeConfig { internal_port: _, rules: _, ports: _, ipfix: _, groups: _, meters: _, .. } = bridge;
+    let BridgeConfig { fragments, controller_rate, mirrors, .. } = bridge;
+    BridgeSettings {
+        datapath_id: *datapath_id,
+        mac_ageing_s: *mac_ageing_s,
+        mac_table_size: *mac_table_size,
+        fragments: *fragments,
+        controller_rate: *controller_rate,
+        mirrors: mirrors.clone(),
+    }
 }
 
 /// A bridge's ports, its own interface first.
@@ -342,8 +392,10 @@ fn ports(bridge: &BridgeConfig) -> Vec<PortConfig> {
     let own = bridge.internal_port.iter().map(|netdev| PortConfig {
         number: OfPort::LOCAL,
         netdev: netdev.clone(),
-        vlan: VlanMode::Trunk { allowed: VlanSet::all(), native: None },
-        is_admin_up: true,
+        settings: ofproto::PortConfig {
+            number: Some(OfPort::LOCAL),
+            ..ofproto::PortConfig::new(&netdev.name)
+        },
         rx_affinity: BTreeMap::new(),
     });
     own.chain(bridge.ports.iter().cloned()).collect()
@@ -356,8 +408,8 @@ fn compare_ports(steps: &mut Vec<Step>, bridge: &str, old: &[PortConfig], new: &
     for from in old {
         match named(new, &from.netdev.name) {
             Some(to) if is_same_device(from, &to) => {
-                let PortConfig { number: _, netdev: _, is_admin_up: _, vlan, rx_affinity } = from;
-                if *vlan != to.vlan || *rx_affinity != to.rx_affinity {
+                let PortConfig { number: _, netdev: _, settings, rx_affinity } = from;
+                if (settings, rx_affinity) != (&to.settings, &to.rx_affinity) {
                     steps.push(step(Change::set(from.clone(), to)));
                 }
             }
@@ -375,7 +427,7 @@ fn compare_ports(steps: &mut Vec<Step>, bridge: &str, old: &[PortConfig], new: &
 /// a device that has fewer than workers is shared between them.
 fn is_same_device(old: &PortConfig, new: &PortConfig) -> bool {
     let netdev = NetdevConfig { tx_queue_count: old.netdev.tx_queue_count, ..new.netdev.clone() };
-    old.number == new.number && old.is_admin_up == new.is_admin_up && old.netdev == netdev
+    old.number == new.number && old.netdev == netdev
 }
 
 /// What a rule is known by.
@@ -388,6 +440,37 @@ fn identity(rule: &FlowMod) -> RuleIdentity {
 /// Rules by what they are known by; of two that are known by the same, the later holds.
 fn by_identity(rules: &[FlowMod]) -> HashMap<RuleIdentity, &FlowMod> {
     rules.iter().map(|rule| (identity(rule), rule)).collect()
+}
+
+fn compare_meters(steps: &mut Vec<Step>, bridge: &str, old: &[MeterMod], new: &[MeterMod]) {
+    let changes = compare_numbered(old, new, |meter| meter.meter);
+    steps.extend(changes.into_iter().map(|change| Step::Meter { bridge: bridge.to_owned(), change }));
+}
+
+fn compare_groups(steps: &mut Vec<Step>, bridge: &str, old: &[GroupMod], new: &[GroupMod]) {
+    let changes = compare_numbered(old, new, |group| group.group);
+    steps.extend(changes.into_iter().map(|change| Step::Group { bridge: bridge.to_owned(), change }));
+}
+
+/// Changes of things that are known by number: what comes and what changes in the order of the new, and then what
+/// goes, the last of the old first.
+fn compare_numbered<T: Clone + PartialEq>(
+    old: &[T],
+    new: &[T],
+    number: impl Fn(&T) -> u32,
+) -> Vec<Change<T>> {
+    let mut before: HashMap<u32, &T> = old.iter().map(|thing| (number(thing), thing)).collect();
+    let mut changes = Vec::new();
+    for to in new {
+        match before.remove(&number(to)) {
+            None => changes.push(Change::add(to.clone())),
+            Some(from) if from != to => changes.push(Change::set(from.clone(), to.clone())),
+            Some(_) => {}
+        }
+    }
+    let gone = old.iter().rev().filter(|thing| before.contains_key(&number(thing)));
+    changes.extend(gone.map(|thing| Change::remove(thing.clone())));
+    changes
 }
 
 fn compare_rules(steps: &mut Vec<Step>, bridge: &str, old: &[FlowMod], new: &[FlowMod]) {
@@ -444,10 +527,12 @@ impl<'a> PortMoves<'a> {
             _ => None,
         });
         let coming: Vec<_> = coming.collect();
-        let is_dpdk = |port: &&PortConfig| port.netdev.kind != NetdevKind::Dummy;
+        let is_dpdk = |port: &&PortConfig| port.netdev.kind.is_dpdk();
+        let has_device = |port: &&PortConfig| port.netdev.kind.has_device();
         let running: Vec<PortConfig> = old.bridges.iter().flat_map(ports).collect();
         let device_count = running.iter().chain(coming.iter().map(|(_, port)| *port)).filter(is_dpdk).count();
-        let port_count = running.len() + coming.len();
+        let port_count =
+            running.iter().chain(coming.iter().map(|(_, port)| *port)).filter(has_device).count();
         PortMoves { coming, is_full: device_count > DPDK_DEVICE_COUNT_MAX || port_count > PORT_COUNT_MAX }
     }
 
@@ -463,9 +548,10 @@ impl<'a> PortMoves<'a> {
 
 /// Whether two ports can't be there at one time. Where that is not known, they can't.
 fn may_be_one_device(a: &NetdevKind, b: &NetdevKind) -> bool {
-    use NetdevKind::{Dpdk, Dummy, Null, Pcap, Ring};
+    use NetdevKind::{Dpdk, Dummy, Null, Patch, Pcap, Ring};
     match (a, b) {
-        (Dummy | Null { .. } | Ring { .. }, _) | (_, Dummy | Null { .. } | Ring { .. }) => false,
+        (Dummy | Null { .. } | Ring { .. } | Patch { .. }, _)
+        | (_, Dummy | Null { .. } | Ring { .. } | Patch { .. }) => false,
         (Pcap { tx_file: a, .. }, Pcap { tx_file: b, .. }) => a.is_some() && a == b,
         (Dpdk { .. }, _) | (_, Dpdk { .. }) => true,
         (Pcap { .. }, _) | (_, Pcap { .. }) => false,
@@ -486,6 +572,7 @@ fn place_on_host(kind: &NetdevKind) -> Option<&str> {
         | NetdevKind::Pcap { .. }
         | NetdevKind::Dpdk { .. }
         | NetdevKind::Ring { .. }
+        | NetdevKind::Patch { .. }
         | NetdevKind::Dummy => None,
     }
 }

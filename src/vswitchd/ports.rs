@@ -16,7 +16,7 @@ use crate::config::PortConfig;
 use crate::dpif::PortStats;
 use crate::flow::{DpPort, OfPort};
 use crate::netdev::{Link, Netdev};
-use crate::ofproto::Ofproto;
+use crate::ofproto::{BridgeId, Ofproto};
 use crate::sync::Nanos;
 
 /// How often links are looked at, and with them whether devices are there.
@@ -61,6 +61,8 @@ impl FailedPort {
 pub struct PortRecord {
     /// What is wanted.
     pub wanted: PortConfig,
+    /// Whether it had a link when that was last looked at.
+    pub is_link_up: bool,
     /// How often its link has come or gone.
     pub link_changes: u64,
     /// What was counted on it before its device vanished last.
@@ -70,7 +72,7 @@ pub struct PortRecord {
 impl PortRecord {
     /// A port that is new.
     pub(super) fn new(wanted: &PortConfig) -> PortRecord {
-        PortRecord { wanted: wanted.clone(), link_changes: 0, past: PortStats::default() }
+        PortRecord { wanted: wanted.clone(), is_link_up: true, link_changes: 0, past: PortStats::default() }
     }
 }
 
@@ -95,13 +97,27 @@ impl Switch {
                 if let Some(reason) = vanished {
                     self.let_go(index, port.number, port.dp_port, reason, now);
                     has_changed = true;
-                } else if link.is_up != port.is_link_up {
+                } else if self.bridges[index]
+                    .ports
+                    .get(&port.number)
+                    .is_some_and(|record| record.is_link_up != link.is_up)
+                {
                     self.follow_link(index, port.number, link);
                     has_changed = true;
                 }
             }
         }
         has_changed | self.retry_a_port(now)
+    }
+
+    /// Switches a port's device off or on, as its settings say.
+    pub(super) fn follow_admin(&mut self, bridge: BridgeId, number: OfPort) {
+        let ports = self.ofproto.ports(bridge);
+        let Some(port) = ports.iter().find(|port| port.number == number) else { return };
+        let Some(netdev) = self.ofproto.netdev_mut(port.dp_port) else { return };
+        if let Err(error) = netdev.set_admin(!port.config.flags.down) {
+            tracing::warn!("{error}; packets pass the port as its settings say all the same");
+        }
     }
 
     /// Passes on that a port's link has come or gone.
@@ -111,6 +127,7 @@ impl Switch {
             tracing::error!(bridge = bridge.name, "cannot follow a link: {error}");
         }
         let Some(record) = bridge.ports.get_mut(&number) else { return };
+        record.is_link_up = link.is_up;
         record.link_changes += 1;
         let state = link_word(link.is_up);
         tracing::info!(bridge = bridge.name, port = record.wanted.netdev.name, link = state, "link changed");

@@ -1,6 +1,6 @@
 //! What `penstockctl` asks, answered: each request against the running switch.
 //!
-//! Reads gather; `add-flow` and `del-flows` change rules and return when the caches have followed
+//! What is about groups, meters and port settings is in [`pipeline`](super::pipeline). Reads gather; `add-flow` and `del-flows` change rules and return when the caches have followed
 //! ([`Ofproto::settle`]): no packet received after the reply is handled by the rules as they were.
 
 use super::api::{
@@ -12,13 +12,14 @@ use super::api::{
 };
 use super::apply::{NoSurroundings, Surroundings};
 use super::control::ControlHandler;
+use super::plan::describe::{flag_words, fragments_word, priority_tags_word, stp_word};
 use super::switch::{BridgeExporter, BridgeState, FailedPort, Switch};
-use crate::dpif::PortStats;
 use crate::dpif::format::{format_dp_actions, format_megaflow};
+use crate::dpif::{DropReason, PortStats};
 use crate::flow::{DpPort, OfPort};
 use crate::ipfix::exporter::CollectorState;
 use crate::netdev::{Link, MacAddress, Netdev, NetdevStats};
-use crate::ofproto::{self, BridgeId, Ofproto, VlanMode};
+use crate::ofproto::{self, BridgeId, Ofproto, VlanMode, VlanSet};
 use crate::openflow::flow_mod::{FlowModCommand, FlowStats, FlowStatsRequest};
 use crate::openflow::format::{format_actions, format_match};
 use crate::openflow::parse;
@@ -48,6 +49,20 @@ impl Switch {
             Request::Ipfix => Ok(Reply::Ipfix(self.ipfix())),
             Request::AddFlow(params) => self.add_flow(&params).map(Reply::FlowMod),
             Request::DelFlows(params) => self.del_flows(&params).map(Reply::FlowMod),
+            Request::AddGroup(params) => self.add_group(&params).map(Reply::GroupMod),
+            Request::ModGroup(params) => self.mod_group(&params).map(Reply::GroupMod),
+            Request::DelGroups(params) => self.del_groups(&params).map(Reply::GroupMod),
+            Request::InsertBuckets(params) => self.insert_buckets(&params).map(Reply::GroupMod),
+            Request::RemoveBuckets(params) => self.remove_buckets(&params).map(Reply::GroupMod),
+            Request::DumpGroups(params) => self.dump_groups(&params).map(Reply::DumpGroups),
+            Request::GroupStats(params) => self.group_stats(&params).map(Reply::GroupStats),
+            Request::AddMeter(params) => self.add_meter(&params).map(Reply::MeterMod),
+            Request::ModMeter(params) => self.mod_meter(&params).map(Reply::MeterMod),
+            Request::DelMeter(params) => self.del_meter(&params).map(Reply::MeterMod),
+            Request::DumpMeters(params) => self.dump_meters(&params).map(Reply::DumpMeters),
+            Request::MeterStats(params) => self.meter_stats(&params).map(Reply::MeterStats),
+            Request::ModPort(params) => self.mod_port(&params).map(Reply::PortMod),
+            Request::SetStp(params) => self.set_stp(&params).map(Reply::PortMod),
             Request::Diff(params) => self.diff_request(&params).map(Reply::Plan),
             Request::Apply(params) => self.apply_request(&params, surroundings).map(Reply::Plan),
             Request::Stop => {
@@ -59,7 +74,7 @@ impl Switch {
 }
 
 /// Port names of one bridge, for reading and writing flows.
-struct BridgePorts(Vec<ofproto::PortInfo>);
+pub(super) struct BridgePorts(Vec<ofproto::PortInfo>);
 
 impl PortNames for BridgePorts {
     fn number(&self, name: &str) -> Option<OfPort> {
@@ -72,7 +87,7 @@ impl PortNames for BridgePorts {
 }
 
 impl Switch {
-    fn find_bridge(&self, name: &str) -> Result<&BridgeState, Error> {
+    pub(super) fn find_bridge(&self, name: &str) -> Result<&BridgeState, Error> {
         self.bridges.iter().find(|bridge| bridge.name == name).ok_or_else(|| {
             let names: Vec<_> = self.bridges.iter().map(|bridge| bridge.name.as_str()).collect();
             let known = if names.is_empty() { "there are none".to_owned() } else { names.join(", ") };
@@ -80,7 +95,7 @@ impl Switch {
         })
     }
 
-    fn bridge_ports(&self, bridge: BridgeId) -> BridgePorts {
+    pub(super) fn bridge_ports(&self, bridge: BridgeId) -> BridgePorts {
         BridgePorts(self.ofproto.ports(bridge))
     }
 
@@ -117,24 +132,32 @@ impl Switch {
     fn bridge_info(&mut self, index: usize) -> BridgeInfo {
         let id = self.bridges[index].id;
         let rule_count = self.ofproto.rule_count(id) as u64;
+        let mirrors = self.mirror_infos(id);
         let bridge = &self.bridges[index];
         let ports = self.ofproto.ports(id);
         let open = ports.iter().filter_map(|port| {
-            let netdev = self.ofproto.netdev(port.dp_port)?;
-            let is_admin_up = bridge.ports.get(&port.number).is_none_or(|record| record.wanted.is_admin_up);
-            Some((port.number, open_port(port, netdev, is_admin_up)))
+            let info = match &port.peer {
+                Some(peer) => patch_port(port, peer),
+                None => open_port(port, self.ofproto.netdev(port.dp_port)?),
+            };
+            Some((port.number, info))
         });
         let failed = bridge.failed_ports.iter().map(|port| (port.wanted.number, failed_port(port)));
         let mut ports: Vec<_> = open.chain(failed).collect();
         ports.sort_by_key(|(number, _)| number.0);
+        let config = self.ofproto.bridge(id);
         BridgeInfo {
             name: bridge.name.clone(),
-            datapath_id: self
-                .ofproto
-                .bridge(id)
-                .map_or_else(String::new, |config| format!("{:016x}", config.datapath_id)),
+            datapath_id: config.map_or_else(String::new, |config| format!("{:016x}", config.datapath_id)),
             rule_count,
+            group_count: self.ofproto.group_desc(id).len() as u64,
+            meter_count: self.ofproto.meter_desc(id).len() as u64,
+            fragments: config.map_or_else(String::new, |config| fragments_word(config.fragments).to_owned()),
+            controller_rate_pps: config
+                .and_then(|config| config.controller_rate)
+                .map(|rate| rate.packets_per_s),
             ports: ports.into_iter().map(|(_, port)| port).collect(),
+            mirrors,
         }
     }
 
@@ -177,7 +200,7 @@ impl Switch {
         Ok(DumpMegaflowsReply { total: wanted.len() as u64, megaflows: megaflows.collect() })
     }
 
-    fn dump_ports(&self, params: &DumpPortsParams) -> Result<DumpPortsReply, Error> {
+    fn dump_ports(&mut self, params: &DumpPortsParams) -> Result<DumpPortsReply, Error> {
         if let Some(name) = &params.bridge {
             self.find_bridge(name)?;
         }
@@ -185,6 +208,12 @@ impl Switch {
         let wanted = |bridge: &&BridgeState| params.bridge.as_ref().is_none_or(|name| bridge.name == *name);
         for bridge in self.bridges.iter().filter(wanted) {
             for port in self.ofproto.ports(bridge.id) {
+                if let Some(stats) = self.ofproto.patch_stats(bridge.id, port.number) {
+                    let (number, bridge) = (Some(of_port(port.number)), Some(bridge.name.clone()));
+                    let (stats, device) = (patch_counters(&stats), NetdevStats::default());
+                    ports.push(PortCounters::new(port.config.name, bridge, number, &stats, &device));
+                    continue;
+                }
                 let (Some(stats), Some(netdev)) =
                     (self.ofproto.dpif().port_stats(port.dp_port), self.ofproto.netdev(port.dp_port))
                 else {
@@ -275,11 +304,11 @@ impl Switch {
     }
 }
 
-fn bad_flow(error: parse::ParseError) -> Error {
+pub(super) fn bad_flow(error: parse::ParseError) -> Error {
     Error::new(ErrorCode::BadFlow, error.to_string())
 }
 
-fn seconds(ns: u64) -> f64 {
+pub(super) fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
@@ -292,21 +321,47 @@ fn mac_text(mac: MacAddress) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-fn open_port(port: &ofproto::PortInfo, netdev: &dyn Netdev, is_admin_up: bool) -> PortInfo {
+/// What a port's settings say of it, without a device.
+fn port_info(config: &ofproto::PortConfig, number: OfPort, kind: &str) -> PortInfo {
     PortInfo {
-        name: port.config.name.clone(),
-        of_port: Some(of_port(port.number)),
+        name: config.name.clone(),
+        of_port: Some(of_port(number)),
+        dp_port: None,
+        kind: kind.to_owned(),
+        driver: String::new(),
+        vlan: port_vlan(&config.vlan),
+        flags: flag_words(config.flags).map(str::to_owned).collect(),
+        stp: stp_word(config.stp).to_owned(),
+        protected: config.protected,
+        priority_tags: priority_tags_word(config.priority_tags).to_owned(),
+        peer: None,
+        link: link_info(Link::default()),
+        mac: mac_text(MacAddress::default()),
+        mtu_bytes: 0,
+        rx_queue_count: 0,
+        tx_queue_count: 0,
+        error: None,
+    }
+}
+
+fn open_port(port: &ofproto::PortInfo, netdev: &dyn Netdev) -> PortInfo {
+    PortInfo {
         dp_port: Some(port.dp_port.0),
-        kind: netdev.config().kind.name().to_owned(),
         driver: netdev.driver(),
-        vlan: port_vlan(&port.config.vlan),
-        is_admin_up,
         link: link_info(netdev.link()),
         mac: mac_text(netdev.mac()),
         mtu_bytes: netdev.mtu(),
         rx_queue_count: netdev.rx_queue_count(),
         tx_queue_count: netdev.tx_queue_count(),
-        error: None,
+        ..port_info(&port.config, port.number, netdev.config().kind.name())
+    }
+}
+
+fn patch_port(port: &ofproto::PortInfo, peer: &str) -> PortInfo {
+    PortInfo {
+        peer: Some(peer.to_owned()),
+        link: link_info(Link { is_up: port.is_link_up, ..Link::default() }),
+        ..port_info(&port.config, port.number, "patch")
     }
 }
 
@@ -318,19 +373,23 @@ fn failed_port(port: &FailedPort) -> PortInfo {
         tries => format!(" (tried {tries} times, and tried again)"),
     };
     PortInfo {
-        name: port.name().to_owned(),
-        of_port: Some(of_port(wanted.number)),
-        dp_port: None,
-        kind: wanted.netdev.kind.name().to_owned(),
-        driver: String::new(),
-        vlan: port_vlan(&wanted.vlan),
-        is_admin_up: wanted.is_admin_up,
-        link: link_info(Link::default()),
         mac: mac_text(wanted.netdev.mac.unwrap_or_default()),
         mtu_bytes: wanted.netdev.mtu,
-        rx_queue_count: 0,
-        tx_queue_count: 0,
         error: Some(format!("{error}{tried}")),
+        ..port_info(&wanted.settings, wanted.number, wanted.netdev.kind.name())
+    }
+}
+
+/// What a patch port counts, in the form of a port with a device: it has none of the rest.
+pub(super) fn patch_counters(stats: &ofproto::PatchStats) -> PortStats {
+    PortStats {
+        rx_packets: stats.rx_packets,
+        rx_bytes: stats.rx_bytes,
+        tx_packets: stats.tx_packets,
+        tx_bytes: stats.tx_bytes,
+        consumed: 0,
+        copies: 0,
+        drops: [0; DropReason::COUNT],
     }
 }
 
@@ -343,20 +402,21 @@ fn link_info(link: Link) -> LinkInfo {
 }
 
 fn port_vlan(vlan: &VlanMode) -> PortVlan {
+    // A set of all is shown as no list at all.
+    let listed = |set: &VlanSet| {
+        if set.is_full() { Vec::new() } else { (1..4095).filter(|&vlan| set.contains(vlan)).collect() }
+    };
     match vlan {
         VlanMode::Access { tag } => PortVlan::Access { tag: *tag },
-        VlanMode::Trunk { allowed, native } => {
-            let carried = |vlan: &u16| allowed.contains(*vlan);
-            // A set of all is shown as no list at all.
-            let trunks = if (0..4096).all(|vlan| allowed.contains(vlan)) {
-                Vec::new()
-            } else {
-                (1..4095).filter(carried).collect()
-            };
-            match native {
-                None => PortVlan::Trunk { trunks },
-                Some(tag) => PortVlan::NativeUntagged { tag: *tag, trunks },
-            }
+        VlanMode::Trunk { allowed } => PortVlan::Trunk { trunks: listed(allowed) },
+        VlanMode::NativeTagged { tag, allowed } => {
+            PortVlan::NativeTagged { tag: *tag, trunks: listed(allowed) }
+        }
+        VlanMode::NativeUntagged { tag, allowed } => {
+            PortVlan::NativeUntagged { tag: *tag, trunks: listed(allowed) }
+        }
+        VlanMode::Dot1qTunnel { tag, customer } => {
+            PortVlan::Dot1qTunnel { tag: *tag, cvlans: listed(customer) }
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
 use crate::ipfix::{Exporter, ExporterConfig, ExporterError, Interface, Moment, SendError, UdpSender};
 use crate::metrics::MetricsServerError;
-use crate::netdev::{Link, NetdevError, NetdevProvider};
+use crate::netdev::{Link, NetdevError, NetdevKind, NetdevProvider};
 use crate::ofproto::{
     self, BridgeId, BridgeIpfix, FlowModError, Ofproto, OfprotoDpif, OfprotoDpifConfig, OfprotoError,
     PortInfo,
@@ -114,6 +114,26 @@ pub enum SwitchError {
     TooManyExporters {
         /// The bridge's name.
         bridge: String,
+    },
+    /// A group that the switch refuses.
+    #[error("bridge {bridge}: group {group}: {source}")]
+    Group {
+        /// The bridge's name.
+        bridge: String,
+        /// The group's number.
+        group: u32,
+        /// What is wrong.
+        source: FlowModError,
+    },
+    /// A meter that the switch refuses.
+    #[error("bridge {bridge}: meter {meter}: {source}")]
+    Meter {
+        /// The bridge's name.
+        bridge: String,
+        /// The meter's number.
+        meter: u32,
+        /// What is wrong.
+        source: FlowModError,
     },
     /// A rule that the switch refuses.
     #[error("bridge {bridge}: rule {rule}: {source}")]
@@ -267,14 +287,13 @@ impl Switch {
 
     /// Opens a port and adds it to a bridge. Returns its link.
     pub(super) fn open_port(&mut self, bridge: BridgeId, config: &PortConfig) -> Result<Link, PortFault> {
-        let settings = ofproto::PortConfig {
-            name: config.netdev.name.clone(),
-            number: Some(config.number),
-            vlan: config.vlan.clone(),
-            flood: true,
-        };
+        let settings: ofproto::PortConfig = config.settings.clone();
+        if let NetdevKind::Patch { peer } = &config.netdev.kind {
+            self.ofproto.patch_add(bridge, settings, peer).map_err(PortFault::Ofproto)?;
+            return Ok(Link { is_up: true, ..Link::default() });
+        }
         let mut netdev = self.open_device(config.netdev.clone()).map_err(PortFault::Netdev)?;
-        if !config.is_admin_up
+        if settings.flags.down
             && let Err(error) = netdev.set_admin(false)
         {
             tracing::warn!("{error}; packets do not pass it all the same");

@@ -30,6 +30,31 @@ pub(super) fn random_config(rng: &mut Rng) -> String {
     text
 }
 
+/// Groups, meters, mirrors and what else a bridge has. A group may name the one before it.
+fn random_pipeline(rng: &mut Rng) -> String {
+    let mut text = format!("    fragments: {}\n", pick(rng, &["normal", "normal", "drop", "nx-match"]));
+    text += pick(rng, &["", "    controller_rate_limit: {pps: 10}\n"]);
+    text += pick(rng, &["", "    mirrors: [{name: m, select_all: true, output_vlan: 5}]\n"]);
+    text += pick(
+        rng,
+        &[
+            "",
+            "    meters: ['meter=1,kbps,bands=type=drop,rate=5']\n",
+            "    meters: ['meter=1,pktps,bands=type=drop,rate=7', 'meter=2,kbps,bands=type=drop,rate=9']\n",
+        ],
+    );
+    text += pick(
+        rng,
+        &[
+            "",
+            "    groups: ['group_id=1,type=all,bucket=output:1']\n",
+            "    groups: ['group_id=1,type=all,bucket=group:2', 'group_id=2,type=all,bucket=output:2']\n",
+            "    groups: ['group_id=2,type=all,bucket=group:1', 'group_id=1,type=select,bucket=output:2']\n",
+        ],
+    );
+    text
+}
+
 fn random_bridge(rng: &mut Rng, bridge: usize, ports: &[usize]) -> String {
     let mut text = format!(
         "  - name: br{bridge}\n    internal_port: {}\n    mac_ageing_s: {}\n    mac_table_size: {}\n",
@@ -41,7 +66,15 @@ fn random_bridge(rng: &mut Rng, bridge: usize, ports: &[usize]) -> String {
         text += "    mac: 02:00:00:00:00:7f\n";
         text += &format!("    datapath_id: \"000000000000000{}\"\n", bridge + 1);
     }
+    text += &random_pipeline(rng);
+    let (has_group, has_meter) = (text.contains("group_id=1,"), text.contains("meter=1,"));
     text += "    rules:\n      - priority=0,actions=NORMAL\n";
+    if has_group && rng.bool() {
+        text += "      - priority=7,actions=group:1\n";
+    }
+    if has_meter && rng.bool() {
+        text += "      - priority=8,actions=meter:1,NORMAL\n";
+    }
     for _ in 0..rng.usize(0..6) {
         let matching = pick(rng, &["arp", "tcp", "udp,in_port=1", "ip,nw_dst=10.0.0.0/8", "table=1,ip"]);
         let priority = rng.u8(1..3);
@@ -61,7 +94,9 @@ fn random_bridge(rng: &mut Rng, bridge: usize, ports: &[usize]) -> String {
             &["", "", ", vlan: {access: 5}", ", vlan: {trunk: [5, 6], native: 7}", ", rx_affinity: {0: 4}"],
         );
         let mtu = pick(rng, &["1500", "1500", "1500", "1400"]);
-        text += &format!("      - {{name: p{port}, type: dummy, mtu: {mtu}{number}{vlan}}}\n");
+        let more =
+            pick(rng, &["", "", ", disable: [flood]", ", stp: blocking", ", protected: true, admin: down"]);
+        text += &format!("      - {{name: p{port}, type: dummy, mtu: {mtu}{number}{vlan}{more}}}\n");
     }
     if rng.bool() {
         let collector = pick(rng, &["udp:127.0.0.1:9", "udp:127.0.0.1:10"]);

@@ -3,8 +3,10 @@
 //! Random megaflows, of which no two cover one packet, are installed when a packet misses that one of them
 //! covers; other misses are carried out one by one. Compared after each step: the frames that left each port, byte for
 //! byte and in order; upcalls, with key, reason and packets; counters of ports, megaflows and workers; the last
-//! words of removed megaflows. Ports lose their link and their room meanwhile, workers come and go, and upcall rings
-//! run over.
+//! words of removed megaflows; counters of meters. Ports lose their link and their room meanwhile, workers come and go,
+//! upcall rings run over, and meters come, change and go. Packets are looked up again under ids that rise, so that each
+//! comes to an end, but for a few that go round until they die of it. A meter is met by the packets of one port only:
+//! whose packets come first, where several workers share one, is nobody's business.
 //!
 //! The model knows neither segments nor shared bytes: its packets are in one piece, and its copies copies. Those of
 //! the datapath are cut anywhere, copies share bytes on some ports, and some take packets only in one piece.
@@ -21,10 +23,11 @@ use penstock::dpif::format::{format_dp_actions, format_megaflow};
 use penstock::dpif::model::{ModelConfig, ModelDpif};
 use penstock::dpif::{
     Action, Actions, ControllerReason, Dpif, DropReason, Execute, FlowPut, MegaflowId, MegaflowStats,
-    RetiredMegaflow, SlowPathReason, Upcall, UpcallKind, UserspaceCookie,
+    MeterBand, MeterBandAction, MeterConfig, MeterId, MeterUnit, RetiredMegaflow, SlowPathReason, Upcall,
+    UpcallKind, UserspaceCookie,
 };
 use penstock::flow::extract::extract;
-use penstock::flow::{DpPort, Field, Flow, FlowKey, FlowMask};
+use penstock::flow::{DpPort, Field, Flow, FlowKey, FlowMask, OfPort};
 use penstock::netdev::Netdev;
 use penstock::netdev::dummy::{DummyHandle, DummyNetdev};
 use penstock::packet::{HEADERS_SIZE_MAX, Packet};
@@ -39,6 +42,13 @@ const PAIRS: u64 = 20_000;
 
 /// Frames of one scenario.
 const FRAME_COUNT: usize = 30;
+
+/// Passes that a packet may be on, one after the other; 0 is the first.
+const RECIRC_ID_MAX: u32 = 3;
+
+/// Bytes by which one list may make a packet longer. Those of all passes fit a packet's headroom: what a copy has of
+/// that, each datapath may decide for itself.
+const GROWTH_MAX: usize = penstock::packet::HEADROOM_SIZE / (RECIRC_ID_MAX as usize + 1);
 
 /// A megaflow that is installed when a packet wants it.
 #[derive(Clone, Debug)]
@@ -62,6 +72,7 @@ enum Step {
     Workers(Vec<Option<u16>>),
     /// From here on misses that no candidate covers are carried out with these actions.
     Otherwise(Actions),
+    Meter(MeterId, Option<MeterConfig>),
 }
 
 #[derive(Clone, Debug)]
@@ -108,23 +119,32 @@ impl Scenario {
         let tags = pick(rng, &[Tags::Few, Tags::Two, Tags::Deep]);
         let frames: Vec<(u16, Vec<u8>)> =
             (0..FRAME_COUNT).map(|_| (rng.u16(0..PORT_COUNT), random_padded_frame(rng, tags))).collect();
+        let megaflows_max = pick(rng, &[4, 64, 64]);
         let mut candidates: Vec<Candidate> = Vec::new();
+        // Where there is room for its megaflow a packet may go round in it for ever. Where there is none each round is
+        // a miss, and whoever answers misses goes round with it.
+        if megaflows_max > 2 * FRAME_COUNT && one_in(rng, 3) {
+            candidates.push(looping_candidate(rng, &frames[0]));
+        }
         for (port, frame) in &frames {
             let mut key = FlowKey::ZERO;
             extract(frame, DpPort(*port), &mut key);
-            let mask = random_mask(rng, &key);
-            let overlaps = |other: &Candidate| {
-                let mut both = other.mask;
-                both.0.words_mut().iter_mut().zip(mask.words()).for_each(|(word, mask)| *word &= mask);
-                both.agree(&key, &other.key)
-            };
-            if !candidates.iter().any(overlaps) {
-                let actions = random_actions(rng, &key, &mask, 2);
-                candidates.push(Candidate { key, mask, actions });
+            add_candidate(rng, &mut candidates, &key);
+            if rng.bool() {
+                // Who knows what it has become on a later pass.
+                key.recirc_id = rng.u32(1..=RECIRC_ID_MAX);
+                (key.pkt_mark, key.dp_hash) = (rng.u32(0..3), rng.u32(..));
+                if one_in(rng, 3) {
+                    key.eth_type = pick(rng, &[0x0800, 0x86dd, 0x8847, 0x88e7]);
+                }
+                add_candidate(rng, &mut candidates, &key);
             }
         }
         let worker_count = pick(rng, &[1, 1, 2, 3]);
-        let mut steps = random_steps(rng, &frames, &candidates, worker_count);
+        let mut steps: Vec<Step> = (0..PORT_COUNT)
+            .map(|port| Step::Meter(MeterId(port.into()), one_in(rng, 2).then(|| random_meter(rng))))
+            .collect();
+        steps.extend(random_steps(rng, &frames, &candidates, worker_count));
         if worker_count > 1 {
             for _ in 0..rng.usize(0..4) {
                 let cores = (0..rng.usize(1..4)).map(|_| rng.bool().then(|| rng.u16(0..3))).collect();
@@ -134,13 +154,50 @@ impl Scenario {
         Scenario {
             worker_count,
             emc_entries: pick(rng, &[8, 64, 1024]),
-            megaflows_max: pick(rng, &[4, 64, 64]),
+            megaflows_max,
             upcalls_max: pick(rng, &[4, 16, 64, 256]),
             forms: Forms::random(rng),
             candidates,
             steps,
         }
     }
+}
+
+/// A megaflow of packets like this one, if it overlaps with none that is there.
+fn add_candidate(rng: &mut Rng, candidates: &mut Vec<Candidate>, key: &FlowKey) {
+    let mut mask = random_mask(rng, key);
+    if key.recirc_id > 0 && rng.bool() {
+        mask = port_and_type();
+    }
+    let overlaps = |other: &Candidate| {
+        let mut both = other.mask;
+        both.0.words_mut().iter_mut().zip(mask.words()).for_each(|(word, mask)| *word &= mask);
+        both.agree(key, &other.key)
+    };
+    if !candidates.iter().any(overlaps) {
+        let actions = random_actions(rng, key, &mask, 2, &mut GROWTH_MAX.clone());
+        candidates.push(Candidate { key: *key, mask, actions });
+    }
+}
+
+/// A megaflow on the second pass whose packets go round in it.
+fn looping_candidate(rng: &mut Rng, (port, frame): &(u16, Vec<u8>)) -> Candidate {
+    let mut key = FlowKey::ZERO;
+    extract(frame, DpPort(*port), &mut key);
+    key.recirc_id = 1;
+    let round = Action::Recirc(1);
+    let actions = if one_in(rng, 3) {
+        vec![Action::Clone(vec![round.clone()]), Action::Clone(vec![round.clone()]), round]
+    } else {
+        vec![Action::Output(DpPort(1)), Action::PopVlan, round]
+    };
+    Candidate { key, mask: port_and_type(), actions }
+}
+
+fn port_and_type() -> FlowMask {
+    let mut mask = FlowMask::EMPTY;
+    mask.0.words_mut()[0] = u64::MAX;
+    mask
 }
 
 /// A frame with padding behind it, now and then, so that it is larger than what must be in the first segment.
@@ -174,6 +231,19 @@ fn random_mask(rng: &mut Rng, key: &FlowKey) -> FlowMask {
         Field::NdTarget,
         Field::ArpSha,
         Field::ArpTha,
+        Field::Ipv6Exthdr,
+        Field::NdReserved,
+        Field::NdOptionsType,
+        Field::MplsLabel,
+        Field::MplsTtl,
+        Field::MplsBos,
+        Field::NshTtl,
+        Field::NshMdtype,
+        Field::NshSpi,
+        Field::NshC4,
+        Field::PbbIsid,
+        Field::PbbUca,
+        Field::PktMark,
     ];
     for field in fields {
         match rng.u8(0..8) {
@@ -184,6 +254,12 @@ fn random_mask(rng: &mut Rng, key: &FlowKey) -> FlowMask {
     }
     let mut mask = FlowMask(flow.key);
     mask.0.words_mut()[0] = u64::MAX;
+    if one_in(rng, 4) {
+        mask.0.dp_hash = 1;
+    }
+    if one_in(rng, 8) {
+        mask.0.mpls_lse[1..].fill(u32::MAX);
+    }
     // As translation does, so that headers can be written.
     if key.is_ip() {
         mask.0.nw_frag = u8::MAX;
@@ -205,6 +281,18 @@ fn fields_of(key: &FlowKey, mask: &FlowMask, has_tag: bool) -> Vec<Field> {
         0x86dd => {
             fields.extend([Field::IpTos, Field::IpTtl, Field::Ipv6Src, Field::Ipv6Dst, Field::Ipv6Label]);
         }
+        0x8847 | 0x8848 => fields.extend([Field::MplsLabel, Field::MplsTc, Field::MplsTtl]),
+        0x88e7 => fields.extend([Field::PbbIsid, Field::PbbUca]),
+        0x894f => fields.extend([
+            Field::NshFlags,
+            Field::NshTtl,
+            Field::NshSpi,
+            Field::NshSi,
+            Field::NshC1,
+            Field::NshC2,
+            Field::NshC3,
+            Field::NshC4,
+        ]),
         0x0806 | 0x8035 => {
             fields.extend([Field::ArpOp, Field::ArpSpa, Field::ArpTpa, Field::ArpSha, Field::ArpTha]);
         }
@@ -216,9 +304,14 @@ fn fields_of(key: &FlowKey, mask: &FlowMask, has_tag: bool) -> Vec<Field> {
         (_, 17) => fields.extend([Field::UdpSrc, Field::UdpDst]),
         (_, 132) => fields.extend([Field::SctpSrc, Field::SctpDst]),
         (0x0800, 1) => fields.extend([Field::Icmpv4Type, Field::Icmpv4Code]),
-        (0x86dd, 58) => {
-            fields.extend([Field::NdTarget, Field::NdSll, Field::NdTll, Field::Icmpv6Code, Field::Icmpv6Type])
-        }
+        (0x86dd, 58) => fields.extend([
+            Field::NdReserved,
+            Field::NdTarget,
+            Field::NdSll,
+            Field::NdTll,
+            Field::Icmpv6Code,
+            Field::Icmpv6Type,
+        ]),
         _ => {}
     }
     fields
@@ -232,18 +325,34 @@ fn random_cookie(rng: &mut Rng) -> UserspaceCookie {
             cookie: rng.u64(0..3),
             max_len: 64,
             controller_id: 0,
+            bridge: 0,
+            in_port: OfPort(1),
         },
         1 => UserspaceCookie::Sflow { output: None },
         _ => UserspaceCookie::SlowPath(SlowPathReason::TooManyActions),
     }
 }
 
-/// Actions that suit the packets which agree with `key` on `mask`; samples nest `depth` deep.
-fn random_actions(rng: &mut Rng, key: &FlowKey, mask: &FlowMask, depth: u8) -> Actions {
+fn random_meter(rng: &mut Rng) -> MeterConfig {
+    let band = |rng: &mut Rng| MeterBand {
+        action: match rng.u8(0..3) {
+            0 => MeterBandAction::DscpRemark { prec_level: rng.u8(1..3) },
+            _ => MeterBandAction::Drop,
+        },
+        rate: pick(rng, &[1, 2, 10, 100]),
+        burst: pick(rng, &[0, 1, 3, 20]),
+    };
+    let unit = pick(rng, &[MeterUnit::Kbps, MeterUnit::Pktps]);
+    MeterConfig { unit, bands: (0..rng.usize(1..4)).map(|_| band(rng)).collect() }
+}
+
+/// Actions that suit the packets which agree with `key` on `mask`; lists nest `depth` deep. The packet grows by no more
+/// than `room`, which is what is left of it afterwards.
+fn random_actions(rng: &mut Rng, key: &FlowKey, mask: &FlowMask, depth: u8, room: &mut usize) -> Actions {
     let mut tags = i8::from(mask.0.vlan_tci & key.vlan_tci & 0x1000 != 0);
     let mut actions = Vec::new();
-    for _ in 0..rng.usize(0..6) {
-        match rng.u8(0..16) {
+    for _ in 0..rng.usize(0..7) {
+        match rng.u8(0..29) {
             // One port more than there are.
             0..=4 => actions.push(Action::Output(DpPort(rng.u16(0..=PORT_COUNT)))),
             5..=8 => {
@@ -254,10 +363,10 @@ fn random_actions(rng: &mut Rng, key: &FlowKey, mask: &FlowMask, depth: u8) -> A
                 let bits = if field == Field::VlanTci { bits & !0x1000 } else { bits };
                 actions.push(Action::Set { field, value: value & bits, mask: bits });
             }
-            9 | 10 if tags < 3 => {
+            9 | 10 if tags < 3 && *room >= 4 => {
                 let tci = random_value(rng, Field::VlanTci) as u16 & 0xefff;
                 actions.push(Action::PushVlan { tpid: pick(rng, &[0x8100, 0x88a8]), tci });
-                tags += 1;
+                (tags, *room) = (tags + 1, *room - 4);
             }
             11 => {
                 actions.push(Action::PopVlan);
@@ -268,20 +377,54 @@ fn random_actions(rng: &mut Rng, key: &FlowKey, mask: &FlowMask, depth: u8) -> A
                 actions.push(Action::DecTtl { to_controller });
             }
             14 if depth > 0 => {
-                let nested = random_actions(rng, key, mask, depth - 1);
+                let nested = random_actions(rng, key, mask, depth - 1, room);
                 let probability = pick(rng, &[0, u32::MAX, u32::MAX]);
-                // Tags in here are not those of the list around it.
-                let is_plain = |action: &Action| {
-                    !matches!(action, Action::Set { field: Field::VlanTci, .. } | Action::Drop(_))
-                };
-                let actions_of_sample = nested.into_iter().filter(is_plain).collect();
-                actions.push(Action::Sample { probability, actions: actions_of_sample });
+                actions.push(Action::Sample { probability, actions: nested });
+            }
+            15 | 16 if depth > 0 => {
+                actions.push(Action::Clone(random_actions(rng, key, mask, depth - 1, room)));
+            }
+            17 if *room >= 4 => {
+                let lse = rng.u32(..);
+                actions.push(Action::PushMpls { eth_type: pick(rng, &[0x8847, 0x8848]), lse });
+                *room -= 4;
+            }
+            18 | 19 => {
+                actions.push(Action::PopMpls { eth_type: pick(rng, &[0x0800, 0x86dd, 0x8847, 0x88b5]) })
+            }
+            20 if *room >= 18 => {
+                actions.push(Action::PushPbb { itag: rng.u32(..) });
+                *room -= 18;
+            }
+            21 => actions.push(Action::PopPbb),
+            22 => actions.push(pick(rng, &[Action::CopyTtlIn, Action::CopyTtlOut])),
+            23 => actions.push(Action::Trunc(pick(rng, &[0, 14, 40, 64, 2000]))),
+            // Or one that is not there.
+            24 | 25 => {
+                let id = if one_in(rng, 6) { 9 } else { u32::from(key.in_port.0) };
+                actions.push(Action::Meter(MeterId(id)));
+            }
+            26 => actions.push(Action::Hash { basis: rng.u32(0..3), symmetric: rng.bool() }),
+            27 => {
+                let (value, bits) = (rng.u32(0..4).into(), pick(rng, &[3, u32::MAX]).into());
+                actions.push(Action::Set { field: Field::PktMark, value, mask: bits });
             }
             _ => actions.push(Action::Userspace(random_cookie(rng))),
         }
     }
-    if one_in(rng, 6) {
-        actions.push(Action::Drop(pick(rng, &[DropReason::Rule, DropReason::TableMiss])));
+    match rng.u8(0..18) {
+        0..=2 => actions.push(Action::Drop(pick(rng, &[DropReason::Rule, DropReason::TableMiss]))),
+        3..=7 if key.recirc_id < RECIRC_ID_MAX => {
+            actions.push(Action::Recirc(rng.u32(key.recirc_id + 1..=RECIRC_ID_MAX)));
+        }
+        8 | 9 if depth > 0 => {
+            let mut spent = *room;
+            let greater = random_actions(rng, key, mask, depth - 1, &mut spent);
+            let less_equal = random_actions(rng, key, mask, depth - 1, room);
+            *room = spent.min(*room);
+            actions.push(Action::CheckPktLen { len: rng.u16(14..110), greater, less_equal });
+        }
+        _ => {}
     }
     actions
 }
@@ -316,8 +459,12 @@ fn random_steps(
 fn random_event(rng: &mut Rng, candidates: &[Candidate], worker_count: u16) -> Step {
     let index = rng.usize(0..candidates.len());
     let Candidate { key, mask, .. } = &candidates[index];
-    match rng.u8(0..10) {
-        0 | 1 => Step::Modify(index, random_actions(rng, key, mask, 1)),
+    match rng.u8(0..12) {
+        0 | 1 => Step::Modify(index, random_actions(rng, key, mask, 1, &mut GROWTH_MAX.clone())),
+        10 | 11 => {
+            let port = rng.u32(0..PORT_COUNT.into());
+            Step::Meter(MeterId(port), (!one_in(rng, 3)).then(|| random_meter(rng)))
+        }
         2 | 3 => Step::Remove(index),
         4 | 5 => Step::Advance(Nanos::from_millis(rng.u64(1..1_000))),
         // Which worker's packets find the last room is nobody's business either.
@@ -350,6 +497,7 @@ struct Seen {
     megaflows: Vec<((u16, usize), Option<MegaflowStats>)>,
     retired: Vec<((u16, usize), MegaflowStats)>,
     workers: Vec<String>,
+    meters: Vec<String>,
 }
 
 impl Side {
@@ -429,20 +577,23 @@ impl Side {
         let workers = self.dpif.worker_stats().into_iter().map(|worker| {
             let hits = worker.emc_hits + worker.megaflow_hits;
             format!(
-                "{:?} {:?} {:?} rx {} {:?} hits {hits} misses {} upcalls {} lost {} megaflows {}",
+                "{:?} {:?} {:?} rx {} {:?} hits {hits} misses {} again {} upcalls {} lost {} megaflows {}",
                 worker.worker,
                 worker.core,
                 worker.rx_queues,
                 worker.rx_packets,
                 worker.rx_bursts,
                 worker.misses,
+                worker.recirculations,
                 worker.upcalls,
                 worker.upcalls_lost,
                 worker.megaflows
             )
         });
         let workers = workers.collect();
-        Seen { frames, ports, megaflows, retired, workers }
+        let meters = (0..PORT_COUNT).map(|id| format!("{:?}", self.dpif.meter_stats(MeterId(id.into()))));
+        let meters = meters.collect();
+        Seen { frames, ports, megaflows, retired, workers, meters }
     }
 }
 
@@ -548,6 +699,10 @@ impl Run<'_> {
             Step::Link(port, is_up) => {
                 self.sides().into_iter().for_each(|side| side.wires[usize::from(*port)].set_link(*is_up));
             }
+            Step::Meter(id, config) => self.sides().into_iter().for_each(|side| match config {
+                Some(config) => side.dpif.meter_set(*id, config).expect("the number is low"),
+                None => side.dpif.meter_del(*id),
+            }),
             Step::Otherwise(actions) => self.otherwise.clone_from(actions),
         }
         self.run_and_compare()
@@ -592,6 +747,9 @@ struct Tally {
     misses: u64,
     upcalls_lost: u64,
     installs: u64,
+    recirculations: u64,
+    /// Packets that died, by reason.
+    drops: BTreeMap<&'static str, u64>,
 }
 
 fn run(scenario: &Scenario, tally: &mut Tally) -> Result<(), String> {
@@ -606,6 +764,13 @@ fn run(scenario: &Scenario, tally: &mut Tally) -> Result<(), String> {
         tally.megaflow_hits += worker.megaflow_hits;
         tally.misses += worker.misses;
         tally.upcalls_lost += worker.upcalls_lost;
+        tally.recirculations += worker.recirculations;
+    }
+    for port in run.real.dpif.ports() {
+        let drops = run.real.dpif.port_stats(port).expect("the port is there").drops;
+        for (reason, count) in DropReason::ALL.into_iter().zip(drops).filter(|(_, count)| *count > 0) {
+            *tally.drops.entry(reason.name()).or_default() += count;
+        }
     }
     Ok(())
 }
@@ -675,8 +840,11 @@ fn the_datapath_does_what_its_model_does() {
     }
     println!("{scenarios} sets of megaflows: {tally:?}");
     if number("PENSTOCK_SEED").is_none() {
-        let Tally { emc_hits, megaflow_hits, misses, upcalls_lost, installs, .. } = tally;
-        let least = emc_hits.min(megaflow_hits).min(misses).min(installs);
+        let Tally { emc_hits, megaflow_hits, misses, upcalls_lost, installs, recirculations, .. } = tally;
+        let least = emc_hits.min(megaflow_hits).min(misses).min(installs).min(recirculations);
         assert!(least > pairs / 10 && upcalls_lost > 0, "something was idle: {tally:?}");
+        for reason in [DropReason::Meter, DropReason::RecirculationLimit, DropReason::TtlExpired] {
+            assert!(tally.drops.contains_key(reason.name()), "nothing died of {reason:?}: {tally:?}");
+        }
     }
 }

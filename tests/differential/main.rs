@@ -4,13 +4,16 @@
 //!   (`dpif::model`), on random megaflows, actions and packets.
 //! * [`translation`]: the switch that translates, caches and revalidates, over the real datapath, against the one
 //!   that carries the rules out packet by packet (`ofproto::reference`), on random rules and packets.
+//! * [`wide_megaflows`]: the same on what has led other switches astray.
 //!
 //! Everything hangs on a seed. A failure names its seed, makes the run as small as it can, and prints it;
 //! `PENSTOCK_SEED=n` runs that one again. `PENSTOCK_PAIRS=n` says how many pairs of a rule set (or set of
-//! megaflows) and a frame to try, each several times over.
+//! megaflows) and a frame to try, each several times over, `PENSTOCK_MINUTES=n` for how long at most, and
+//! `PENSTOCK_FIRST_SEED=n` with which seed to begin. `scripts/soundness` does that for a long run.
 
 mod datapath;
 mod rules;
 #[path = "../support/mod.rs"]
 mod support;
 mod translation;
+mod wide_megaflows;

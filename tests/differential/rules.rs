@@ -1,15 +1,26 @@
-//! Random rules, settings and ports: few values of every field, every kind of action.
+//! Random rules, groups, meters, settings and ports: few values of every field, every kind of action.
 
 use crate::support::frames::random_value;
 use crate::support::{one_in, pick};
 use fastrand::Rng;
 use penstock::flow::fields::FIELDS;
 use penstock::flow::{Field, Flow, OfPort, Prerequisite};
-use penstock::ofproto::{PortConfig, VlanMode};
+use penstock::ofproto::{
+    MirrorConfig, MirrorOutput, PortConfig, PortFlags, PriorityTags, StpState, VlanMode, VlanSet,
+};
+use penstock::openflow::group::{Bucket, GROUP_ANY, GroupMod, GroupModCommand, GroupType, SelectionMethod};
+use penstock::openflow::meter::{Band, BandType, MeterMod, MeterModCommand};
 use penstock::openflow::{Action, FlowMod, Match, Subfield};
 
 /// Tables that rules are in.
 pub(crate) const TABLE_COUNT: u8 = 4;
+
+/// Groups and meters of a bridge: numbers from 1 on. A group's buckets name groups of lower numbers only.
+pub(crate) const GROUP_COUNT: u32 = 6;
+pub(crate) const METER_COUNT: u32 = 4;
+
+/// How deep lists of actions are nested.
+const LIST_DEPTH: u8 = 2;
 
 /// What a rule set may do.
 #[derive(Clone, Copy, Debug)]
@@ -20,22 +31,93 @@ pub(crate) struct Style {
     pub(crate) push: bool,
     /// Packets may have broken headers; then rules don't write fields of headers that may be broken.
     pub(crate) broken: bool,
+    /// Labels and backbone tags may be added and taken off, and TTLs copied between headers.
+    pub(crate) labels: bool,
+    /// There are groups.
+    pub(crate) groups: bool,
+    /// There are meters, so that what becomes of a packet hangs on those before it.
+    pub(crate) meters: bool,
+    /// There are mirrors; then nothing that sends copies of a packet round, for what those are mirrored to the packet itself
+    /// can't know.
+    pub(crate) mirrors: bool,
+    /// Rules may ask how long a packet is.
+    pub(crate) lengths: bool,
+    /// Ports that rules may name: 1 to this, and one that is not there.
+    pub(crate) port_count: u32,
 }
 
-/// A port with one of the VLAN modes over VLANs 0 to 3.
-pub(crate) fn random_port(rng: &mut Rng, number: u32) -> PortConfig {
-    let mut port = PortConfig::new(&format!("p{number}"));
-    port.number = Some(OfPort(number));
-    port.flood = !one_in(rng, 4);
-    port.vlan = match rng.u8(0..4) {
-        0 => VlanMode::Access { tag: rng.u16(1..4) },
-        1 => {
-            let allowed = (0..4).filter(|_| rng.bool()).collect::<Vec<u16>>().into_iter().collect();
-            VlanMode::Trunk { allowed, native: rng.bool().then(|| rng.u16(1..4)) }
+impl Style {
+    /// Whether packets hang on each other.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.normal || self.meters
+    }
+
+    /// Whether packets may have to be looked up again in the midst of their actions.
+    pub(crate) fn may_go_round(&self) -> bool {
+        self.labels || self.groups || self.meters || self.lengths
+    }
+}
+
+fn random_vlans(rng: &mut Rng) -> VlanSet {
+    (0..4).filter(|_| rng.bool()).collect::<Vec<u16>>().into_iter().collect()
+}
+
+/// One of the VLAN modes over VLANs 0 to 3.
+fn random_vlan_mode(rng: &mut Rng) -> VlanMode {
+    let tag = rng.u16(1..4);
+    match rng.u8(0..8) {
+        0 => VlanMode::Access { tag },
+        1 => VlanMode::Trunk { allowed: random_vlans(rng) },
+        2 => VlanMode::NativeTagged { tag, allowed: random_vlans(rng) },
+        3 => VlanMode::NativeUntagged { tag, allowed: random_vlans(rng) },
+        4 => {
+            let customer = if rng.bool() { VlanSet::all() } else { random_vlans(rng) };
+            VlanMode::Dot1qTunnel { tag, customer }
         }
-        _ => port.vlan,
+        _ => VlanMode::Trunk { allowed: VlanSet::all() },
+    }
+}
+
+/// A port with settings of every kind; most do what ports do.
+pub(crate) fn random_port(rng: &mut Rng, prefix: &str, number: u32) -> PortConfig {
+    let mut port = PortConfig::new(&format!("{prefix}p{number}"));
+    port.number = Some(OfPort(number));
+    port.vlan = random_vlan_mode(rng);
+    port.priority_tags = pick(rng, &[PriorityTags::Never, PriorityTags::IfNonzero, PriorityTags::Always]);
+    port.protected = one_in(rng, 4);
+    port.flags = PortFlags {
+        down: one_in(rng, 16),
+        no_receive: one_in(rng, 16),
+        no_receive_stp: one_in(rng, 8),
+        no_flood: one_in(rng, 4),
+        no_forward: one_in(rng, 16),
+        no_packet_in: one_in(rng, 4),
     };
+    let forwarding = StpState::Forwarding;
+    let blocked = [StpState::Disabled, StpState::Blocking, StpState::Listening, StpState::Learning];
+    port.stp = if one_in(rng, 8) { pick(rng, &blocked) } else { forwarding };
     port
+}
+
+/// One to three mirrors of a bridge whose ports are called `prefix` and `p1` to `p` and `port_count`.
+pub(crate) fn random_mirrors(rng: &mut Rng, prefix: &str, port_count: u32) -> Vec<MirrorConfig> {
+    let name = |rng: &mut Rng| format!("{prefix}p{}", rng.u32(1..=port_count));
+    let some = |rng: &mut Rng| (0..rng.usize(0..3)).map(|_| name(rng)).collect();
+    let outputs = [name(rng), name(rng)];
+    let mirror = |rng: &mut Rng, index: usize| MirrorConfig {
+        name: format!("m{index}"),
+        select_all: one_in(rng, 4),
+        select_src_ports: some(rng),
+        select_dst_ports: some(rng),
+        select_vlans: one_in(rng, 3).then(|| random_vlans(rng)),
+        output: if one_in(rng, 3) {
+            MirrorOutput::Vlan(rng.u16(1..4))
+        } else {
+            MirrorOutput::Port(pick(rng, &outputs))
+        },
+        snaplen: pick(rng, &[0, 0, 14, 60]),
+    };
+    (0..rng.usize(1..4)).map(|index| mirror(rng, index)).collect()
 }
 
 fn registers() -> impl Iterator<Item = Field> {
@@ -123,6 +205,7 @@ fn match_of(rng: &mut Rng, flow: &Flow) -> Match {
             Prerequisite::Nd | Prerequisite::NdSolicit | Prerequisite::NdAdvert => {
                 &[Field::EthType, Field::IpProto, Field::Icmpv6Type, Field::Icmpv6Code]
             }
+            Prerequisite::Mpls | Prerequisite::Nsh | Prerequisite::Pbb => &[Field::EthType],
             _ => &[Field::EthType, Field::IpProto],
         };
         needed.iter().for_each(|&field| matching.set(field, flow.get(field)));
@@ -152,14 +235,21 @@ fn promises(matching: &Match, prerequisite: Prerequisite) -> bool {
 
 /// Actions that suit the match of a rule in `table`.
 pub(crate) fn random_actions(rng: &mut Rng, style: Style, matching: &Match, table: u8) -> Vec<Action> {
-    let count = rng.usize(0..4);
-    let mut actions: Vec<Action> = (0..count).map(|_| random_action(rng, style, matching, table)).collect();
+    let mut known = matching.clone();
+    let mut actions = Vec::new();
+    if style.meters && one_in(rng, 6) {
+        actions.push(Action::Meter(rng.u32(1..=METER_COUNT)));
+    }
+    for _ in 0..rng.usize(0..4) {
+        let action = random_action(rng, style, &known, table, LIST_DEPTH);
+        known = after(&known, &action);
+        actions.push(action);
+    }
     if one_in(rng, 8) {
         actions.push(Action::ClearActions);
     }
     if one_in(rng, 4) {
-        let count = rng.usize(1..4);
-        actions.push(Action::WriteActions((0..count).map(|_| set_member(rng, style, matching)).collect()));
+        actions.push(Action::WriteActions(random_set(rng, style, &known, GROUP_COUNT)));
     }
     if one_in(rng, 6) {
         actions.push(Action::WriteMetadata { value: rng.u64(0..4), mask: 3 });
@@ -170,24 +260,69 @@ pub(crate) fn random_actions(rng: &mut Rng, style: Style, matching: &Match, tabl
     actions
 }
 
-fn random_action(rng: &mut Rng, style: Style, matching: &Match, table: u8) -> Action {
-    match rng.u8(0..12) {
-        0..=5 => set_member(rng, style, matching),
-        6 if style.normal => Action::Output(OfPort::NORMAL),
-        6 | 7 => random_move(rng, style, matching),
-        8 => Action::OutputReg(Subfield { field: Field::Reg(0), first_bit: 0, bits: 3 }),
-        9 => Action::Note(vec![1, 2, 3]),
+/// What is known of a packet of a match after an action, as far as this generator cares: which fields it has.
+fn after(known: &Match, action: &Action) -> Match {
+    let with_type = |eth_type: Option<u16>, has_tags: bool| {
+        let mut changed = Match::any();
+        if let Some(eth_type) = eth_type {
+            changed.set(Field::EthType, eth_type.into());
+        }
+        if has_tags && known.mask().key.vlan_tci & known.value().key.vlan_tci & 0x1000 != 0 {
+            changed.set_masked(Field::VlanVid, 0x1000, 0x1000);
+        }
+        changed
+    };
+    match action {
+        Action::PushMpls(eth_type) | Action::PopMpls(eth_type) => with_type(Some(*eth_type), true),
+        Action::PushPbb => with_type(Some(0x88e7), false),
+        Action::PopPbb => with_type(None, false),
+        _ => known.clone(),
+    }
+}
+
+/// An action for a list, with actions in it down to `depth`.
+fn random_action(rng: &mut Rng, style: Style, matching: &Match, table: u8, depth: u8) -> Action {
+    match rng.u8(0..16) {
+        0..=6 => set_member(rng, style, matching, GROUP_COUNT),
+        7 if style.normal => Action::Output(OfPort::NORMAL),
+        7 | 8 => random_move(rng, style, matching),
+        9 => Action::OutputReg(Subfield { field: Field::Reg(0), first_bit: 0, bits: 3 }),
+        10 => Action::Note(vec![1, 2, 3]),
+        11 => {
+            let port = OfPort(rng.u32(1..=style.port_count + 1));
+            Action::OutputTrunc { port, max_len: pick(rng, &[14, 15, 40, 64, 9_000]) }
+        }
+        12 if depth > 0 => {
+            let mut known = matching.clone();
+            let mut actions = Vec::new();
+            for _ in 0..rng.usize(1..4) {
+                let action = random_action(rng, style, &known, table, depth - 1);
+                known = after(&known, &action);
+                actions.push(action);
+            }
+            Action::Clone(actions)
+        }
+        13 if style.lengths && !(style.mirrors && depth < LIST_DEPTH) => {
+            let (field, first_bit) = (Field::Reg(rng.u8(0..3)), rng.u16(0..2));
+            let len = pick(rng, &[14, 50, 60, 80, 100, 1_500]);
+            Action::CheckPktLarger { len, destination: Subfield { field, first_bit, bits: 1 } }
+        }
         _ => Action::Resubmit {
-            in_port: rng.bool().then(|| OfPort(rng.u32(1..6))),
+            in_port: rng.bool().then(|| OfPort(rng.u32(1..=style.port_count))),
             table: Some(rng.u8(table..TABLE_COUNT)).filter(|_| !one_in(rng, 8)),
         },
     }
 }
 
+/// A few actions that the action set may hold; groups among them have numbers below or at `group_max`.
+fn random_set(rng: &mut Rng, style: Style, matching: &Match, group_max: u32) -> Vec<Action> {
+    (0..rng.usize(1..4)).map(|_| set_member(rng, style, matching, group_max)).collect()
+}
+
 /// An action that the action set may hold.
-fn set_member(rng: &mut Rng, style: Style, matching: &Match) -> Action {
-    match rng.u8(0..12) {
-        0..=2 => Action::Output(OfPort(rng.u32(1..7))),
+fn set_member(rng: &mut Rng, style: Style, matching: &Match, group_max: u32) -> Action {
+    match rng.u8(0..16) {
+        0..=2 => Action::Output(OfPort(rng.u32(1..=style.port_count + 1))),
         3 => Action::Output(pick(rng, &[OfPort::FLOOD, OfPort::ALL, OfPort::IN_PORT, OfPort::LOCAL])),
         4 => Action::Controller { max_len: pick(rng, &[64, u16::MAX]), controller_id: rng.u16(0..2) },
         5 if style.push => {
@@ -196,8 +331,94 @@ fn set_member(rng: &mut Rng, style: Style, matching: &Match) -> Action {
         }
         5 | 6 => Action::PopVlan,
         7 => Action::DecTtl,
+        8 | 9 if style.groups && group_max > 0 => Action::Group(rng.u32(1..=group_max)),
+        10 | 11 if style.labels => label_action(rng, matching),
         _ => set_field(rng, style, matching),
     }
+}
+
+/// Something with labels or backbone tags.
+fn label_action(rng: &mut Rng, matching: &Match) -> Action {
+    let types = [0x8847, 0x8848];
+    if matching.mask().key.eth_type == u16::MAX && matching.value().key.is_mpls() && !one_in(rng, 4) {
+        let pop = Action::PopMpls(pick(rng, &[0x0800, 0x86dd, 0x8847, 0x8848, 0x0806]));
+        let push = Action::PushMpls(pick(rng, &types));
+        return pick(
+            rng,
+            &[Action::DecMplsTtl, Action::CopyTtlOut, Action::CopyTtlIn, pop.clone(), pop, push],
+        );
+    }
+    match rng.u8(0..6) {
+        0 | 1 => Action::PushMpls(pick(rng, &types)),
+        2 | 3 => Action::PushPbb,
+        4 => Action::PopPbb,
+        _ => pick(rng, &[Action::CopyTtlOut, Action::CopyTtlIn, Action::DecMplsTtl, Action::PopMpls(0x0800)]),
+    }
+}
+
+/// A change that adds a group, or replaces it.
+pub(crate) fn random_group(rng: &mut Rng, style: Style, group: u32, command: GroupModCommand) -> GroupMod {
+    let group_type = pick(
+        rng,
+        &[GroupType::All, GroupType::Select, GroupType::Select, GroupType::Indirect, GroupType::FastFailover],
+    );
+    let count = if group_type == GroupType::Indirect { 1 } else { rng.u32(0..5) };
+    let buckets = (0..count).map(|id| random_bucket(rng, style, group, group_type, id)).collect();
+    let selection = if one_in(rng, 2) && group_type == GroupType::Select {
+        let mut fields = Flow::default();
+        for _ in 0..rng.usize(1..4) {
+            let choice = [
+                (Field::EthSrc, u128::MAX),
+                (Field::EthDst, 3),
+                (Field::Ipv4Src, u128::MAX),
+                (Field::Ipv6Dst, u128::MAX),
+                (Field::VlanVid, 0xfff),
+                (Field::TcpDst, u128::MAX),
+                (Field::Reg(1), u128::MAX),
+                (Field::Metadata, 3),
+            ];
+            let (field, mask) = pick(rng, &choice);
+            fields.set_masked(field, u128::MAX, mask);
+        }
+        SelectionMethod::Hash { fields: Box::new(fields) }
+    } else {
+        SelectionMethod::DpHash
+    };
+    GroupMod { command, group, group_type, selection, buckets }
+}
+
+fn random_bucket(rng: &mut Rng, style: Style, group: u32, group_type: GroupType, id: u32) -> Bucket {
+    let mut actions = random_set(rng, style, &Match::any(), group - 1);
+    if rng.bool() {
+        actions.push(Action::Output(OfPort(rng.u32(1..=style.port_count))));
+    }
+    let must_watch = group_type == GroupType::FastFailover;
+    let may_watch = must_watch || group_type == GroupType::Select;
+    let watches_group = may_watch && group > 1 && one_in(rng, 4);
+    Bucket {
+        id,
+        weight: if group_type == GroupType::Select { pick(rng, &[0, 1, 1, 2, 5]) } else { 0 },
+        watch_port: if (must_watch && !watches_group) || (may_watch && one_in(rng, 4)) {
+            OfPort(rng.u32(1..=style.port_count))
+        } else {
+            OfPort::NONE
+        },
+        watch_group: if watches_group { rng.u32(1..group) } else { GROUP_ANY },
+        actions,
+    }
+}
+
+/// A change that adds a meter, or replaces it.
+pub(crate) fn random_meter(rng: &mut Rng, meter: u32, command: MeterModCommand) -> MeterMod {
+    let is_kbps = rng.bool();
+    let band = |rng: &mut Rng| {
+        let prec_level = rng.u8(1..3);
+        let band_type = pick(rng, &[BandType::Drop, BandType::DscpRemark { prec_level }]);
+        let rate = pick(rng, &[1, 2, 3, 10, 100, 1_000_000]);
+        Band { band_type, rate, burst_size: pick(rng, &[1, 2, 5, 50]) }
+    };
+    let bands = (0..rng.usize(1..4)).map(|_| band(rng)).collect();
+    MeterMod { command, meter, is_kbps, burst: rng.bool(), stats: true, bands }
 }
 
 /// Fields that packets of the match have; those that may be written if `writable`.

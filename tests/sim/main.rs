@@ -2,7 +2,9 @@
 //! devices in memory and a clock that moves when it is told to.
 //!
 //! A run hangs on its seed alone. Between bursts of traffic rules come and go, hosts move, transmit queues lose
-//! their room, pools run dry, links flap, workers come and go, time jumps. Now and then everything is left to come to rest, and then:
+//! their room, pools run dry, links flap, workers come and go, time jumps. In every other run groups, meters, mirrors, port settings and
+//! fragment policies change as well, the bridges are joined by a patch, and ports are taken out and put back. Now and then
+//! everything is left to come to rest, and then:
 //!
 //! * every packet is accounted for: `received + copies = transmitted + consumed + dropped`;
 //! * no buffer is lost: the pools have all that were not freed with packets that died;
@@ -18,7 +20,11 @@
 //!
 //! `PENSTOCK_SEED=n` runs one seed, `PENSTOCK_RUNS=n` says how many to run.
 
+mod churn;
 mod collector;
+#[path = "../differential/rules.rs"]
+#[allow(dead_code, reason = "what is drawn here is a part of what the differential tests draw")]
+mod rules;
 #[path = "../support/mod.rs"]
 mod support;
 mod traffic;

@@ -1,5 +1,6 @@
 //! A switch and all that surrounds it.
 
+use crate::churn;
 use crate::collector::{Collector, Sums};
 use crate::support::{one_in, pick};
 use crate::traffic::{Flow, Stamp, stamp};
@@ -7,9 +8,10 @@ use fastrand::Rng;
 use penstock::config;
 use penstock::datapath::{Datapath, DatapathConfig, IdlePolicy};
 use penstock::dpif::{DropReason, PortStats};
+use penstock::netdev::NetdevProvider;
 use penstock::netdev::dummy::{DummyHandle, DummyProvider};
 use penstock::ofproto::xlate::{Origin, XlateIn, xlate};
-use penstock::ofproto::{FlowRemoved, Ofproto, OfprotoCounters};
+use penstock::ofproto::{FlowRemoved, Ofproto, OfprotoCounters, PortConfig};
 use penstock::openflow::flow_mod::FlowStatsRequest;
 use penstock::packet::Packet;
 use penstock::sync::{Clock, Doorbell, Nanos};
@@ -77,6 +79,8 @@ pub(crate) struct Tally {
     /// Packets that were overtaken in a round with more commands than fit in a turn.
     overtaken: u64,
     strict_rounds: u64,
+    changes: u64,
+    replugged: u64,
     worker_changes: u64,
 }
 
@@ -97,6 +101,8 @@ impl Tally {
         self.records += records;
         self.overtaken += other.overtaken;
         self.strict_rounds += other.strict_rounds;
+        self.changes += other.changes;
+        self.replugged += other.replugged;
         self.worker_changes += other.worker_changes;
     }
 
@@ -105,8 +111,16 @@ impl Tally {
         let Tally { received, transmitted, dropped, upcalls_lost, full_queue, no_buffer, .. } = self;
         let Tally { hits, megaflows_checked, rules_removed, flows_metered, strict_rounds, .. } = self;
         let counts = [received, transmitted, dropped, upcalls_lost, full_queue, no_buffer];
-        let more =
-            [hits, megaflows_checked, rules_removed, flows_metered, strict_rounds, &self.worker_changes];
+        let more = [
+            hits,
+            megaflows_checked,
+            rules_removed,
+            flows_metered,
+            strict_rounds,
+            &self.changes,
+            &self.replugged,
+            &self.worker_changes,
+        ];
         assert!(
             counts.into_iter().chain(more).all(|&count| count > 20),
             "something never happened: {self:?}"
@@ -121,13 +135,20 @@ pub(crate) struct World {
     rng: Rng,
     clock: SimClock,
     switch: Switch,
+    provider: DummyProvider,
     wires: Vec<DummyHandle>,
+    /// Names of the ports, in the order of the wires.
+    names: Vec<String>,
+    /// What ports had counted that were taken out.
+    gone: Option<PortStats>,
     collector: Option<Collector>,
     meters_output: bool,
     /// Whether rules may send packets to controllers.
     has_controller: bool,
     /// Whether rules may time out.
     has_timeouts: bool,
+    /// Whether everything changes, not rules alone.
+    is_rich: bool,
     flows: Vec<Flow>,
     next_flow: u32,
     epoch: u32,
@@ -177,7 +198,8 @@ fn configuration(rng: &mut Rng, collector: Option<&Collector>, meters_output: bo
 impl World {
     pub(crate) fn new(seed: u64) -> World {
         let mut rng = Rng::with_seed(seed);
-        let collector = rng.bool().then(Collector::bind);
+        let is_rich = rng.bool();
+        let collector = (!is_rich && rng.bool()).then(Collector::bind);
         let meters_output = rng.bool();
         let text = configuration(&mut rng, collector.as_ref(), meters_output);
         let config = config::parse("sim.yaml", &text).unwrap_or_else(|faults| panic!("{faults}"));
@@ -199,21 +221,29 @@ impl World {
             process: ProcessInfo::default(),
             is_parallel: false,
         };
-        let switch = Switch::new(&config, parts).expect("the configuration is good");
+        let mut switch = Switch::new(&config, parts).expect("the configuration is good");
+        if is_rich {
+            churn::prepare(&mut rng, switch.ofproto_mut());
+        }
         let names = BRIDGES.iter().flat_map(|&(bridge, count)| {
             let ports = (0..count).map(move |index| format!("{bridge}-{index}"));
             ports.chain([bridge.to_owned()])
         });
+        let names: Vec<String> = names.collect();
         let wires: Vec<DummyHandle> =
-            names.map(|name| provider.handle(&name).expect("every port was opened")).collect();
+            names.iter().map(|name| provider.handle(name).expect("every port was opened")).collect();
         let buffers = wires.iter().map(DummyHandle::pool_len).sum();
         World {
             has_controller: rng.u8(0..4) == 0,
             has_timeouts: rng.bool(),
+            is_rich,
             rng,
             clock,
             switch,
+            provider,
             wires,
+            names,
+            gone: None,
             collector,
             meters_output,
             flows: Vec::new(),
@@ -246,6 +276,9 @@ impl World {
             }
             self.come_to_rest();
             self.check();
+            if self.is_rich && one_in(&mut self.rng, 3) {
+                self.replug();
+            }
             self.epoch += 1;
         }
         self.stop()
@@ -260,6 +293,9 @@ impl World {
     /// Something happens to the switch.
     fn event(&mut self) {
         let port = self.rng.usize(0..PORT_COUNT);
+        if self.is_rich && self.rng.bool() {
+            return self.change();
+        }
         match self.rng.u8(0..16) {
             0..=2 => self.add_rule(),
             3 => self.del_rules(),
@@ -278,6 +314,21 @@ impl World {
             14 if one_in(&mut self.rng, 2) => self.change_workers(),
             _ => self.clock.advance(Nanos(self.rng.u64(0..100_000))),
         }
+    }
+
+    /// Something changes that is no plain rule.
+    fn change(&mut self) {
+        churn::change(&mut self.rng, self.switch.ofproto_mut(), &mut self.next_priority);
+        self.take_removed();
+        self.tally.changes += 1;
+    }
+
+    fn take_removed(&mut self) {
+        let mut removed: Vec<FlowRemoved> = Vec::new();
+        self.switch.ofproto_mut().recv_flow_removed(&mut removed, usize::MAX);
+        self.tally.rules_removed += removed.len() as u64;
+        let of_first = removed.iter().filter(|removed| removed.stats.table == 0);
+        self.removed_matches += of_first.map(|removed| removed.stats.packets).sum::<u64>();
     }
 
     /// Workers come and go, and a port's queue is pinned or not.
@@ -376,11 +427,7 @@ impl World {
             strict: false,
         }));
         reply.unwrap_or_else(|error| panic!("{flow}: {error:?}"));
-        let mut removed: Vec<FlowRemoved> = Vec::new();
-        self.switch.ofproto_mut().recv_flow_removed(&mut removed, usize::MAX);
-        self.tally.rules_removed += removed.len() as u64;
-        let of_first = removed.iter().filter(|removed| removed.stats.table == 0);
-        self.removed_matches += of_first.map(|removed| removed.stats.packets).sum::<u64>();
+        self.take_removed();
     }
 
     /// More new flows at once than the upcall ring holds, or than a worker installs in a turn.
@@ -442,8 +489,13 @@ impl World {
         let turn = self.switch.turn(now);
         for port in 0..PORT_COUNT {
             for packet in self.wires[port].take_tx() {
-                let of = stamp(packet.data()).expect("only packets with stamps are sent on");
-                self.leaving.entry((port, of.flow)).or_default().push(of);
+                match stamp(packet.data()) {
+                    Some(of) => self.leaving.entry((port, of.flow)).or_default().push(of),
+                    None => assert!(
+                        self.is_rich,
+                        "only packets with stamps are sent on, unless something cuts them"
+                    ),
+                }
                 self.recycle(packet);
             }
         }
@@ -473,19 +525,37 @@ impl World {
         while self.turn() {}
     }
 
-    /// The counters of all ports together.
+    /// The counters of all ports together, those of ports that were taken out among them.
     fn sums(&self) -> PortStats {
         let dpif = self.switch.ofproto().dpif();
         let all = dpif.ports().into_iter().filter_map(|port| dpif.port_stats(port));
-        let sum = |mut sum: PortStats, port: PortStats| {
-            sum.rx_packets += port.rx_packets;
-            sum.tx_packets += port.tx_packets;
-            sum.consumed += port.consumed;
-            sum.copies += port.copies;
-            sum.drops.iter_mut().zip(port.drops).for_each(|(sum, count)| *sum += count);
-            sum
-        };
-        all.reduce(sum).expect("there are ports")
+        all.chain(self.gone.clone())
+            .reduce(|sum, port| combine(sum, &port, u64::wrapping_add))
+            .expect("there are ports")
+    }
+
+    /// Takes a port out and puts it back, with a new device. At rest, for what is on the way to it dies.
+    fn replug(&mut self) {
+        let wire = self.rng.usize(0..PORT_COUNT);
+        let name = &self.names[wire];
+        let before = self.sums();
+        let ofproto = self.switch.ofproto_mut();
+        let all = ofproto.bridges().into_iter().flat_map(|bridge| {
+            ofproto.ports(bridge).into_iter().map(move |port| (bridge, port)).collect::<Vec<_>>()
+        });
+        let (bridge, port) =
+            all.into_iter().find(|(_, port)| port.config.name == *name).expect("it is there");
+        let config = ofproto.netdev(port.dp_port).expect("it has a device").config().clone();
+        ofproto.port_del(bridge, port.number).expect("it closes");
+        let netdev = self.provider.open(config).expect("memory is there");
+        let config = PortConfig { number: Some(port.number), ..port.config };
+        ofproto.port_add(bridge, config, netdev).expect("its number is free");
+        self.wires[wire] = self.provider.handle(name).expect("it was opened");
+        let old = self.gone.take().unwrap_or_else(|| combine(before.clone(), &before, u64::wrapping_sub));
+        self.gone = Some(old);
+        let lost = combine(before, &self.sums(), u64::wrapping_sub);
+        self.gone = self.gone.take().map(|gone| combine(gone, &lost, u64::wrapping_add));
+        self.tally.replugged += 1;
     }
 
     fn check(&mut self) {
@@ -495,7 +565,9 @@ impl World {
         assert_eq!(waiting, 0);
         self.check_buffers(&sums);
         self.check_megaflows();
-        self.check_rules(&sums);
+        if !self.is_rich {
+            self.check_rules(&sums);
+        }
         self.check_order();
     }
 
@@ -615,6 +687,16 @@ impl World {
         assert!(self.wires.iter().all(DummyHandle::is_closed), "a stop closes every device");
         self.tally
     }
+}
+
+/// Counters of two, one by one.
+fn combine(mut one: PortStats, other: &PortStats, with: fn(u64, u64) -> u64) -> PortStats {
+    one.rx_packets = with(one.rx_packets, other.rx_packets);
+    one.tx_packets = with(one.tx_packets, other.tx_packets);
+    one.consumed = with(one.consumed, other.consumed);
+    one.copies = with(one.copies, other.copies);
+    one.drops.iter_mut().zip(other.drops).for_each(|(one, other)| *one = with(*one, other));
+    one
 }
 
 fn came(sums: &PortStats) -> u64 {

@@ -39,7 +39,13 @@ pub(crate) fn random_value(rng: &mut Rng, field: Field) -> u128 {
         Field::EthDst | Field::EthSrc | Field::ArpSha | Field::ArpTha | Field::NdSll | Field::NdTll => {
             be(&random_mac(rng))
         }
-        Field::EthType => pick(rng, &[0x0800, 0x0800, 0x86dd, 0x86dd, 0x0806, 0x8035, 0x88cc, 0x05ff]),
+        Field::EthType => pick(
+            rng,
+            &[
+                0x0800, 0x0800, 0x0800, 0x0800, 0x86dd, 0x86dd, 0x86dd, 0x86dd, 0x0806, 0x8035, 0x88cc,
+                0x05ff, 0x8847, 0x8848, 0x88e7, 0x894f,
+            ],
+        ),
         Field::VlanTci if one_in(rng, 4) => 0,
         Field::VlanTci => u128::from(0x1000 | rng.u16(0..4) | pick(rng, &[0, 0x6000])),
         Field::VlanVid if one_in(rng, 4) => 0,
@@ -64,6 +70,26 @@ pub(crate) fn random_value(rng: &mut Rng, field: Field) -> u128 {
         Field::Icmpv6Type => pick(rng, &[128, 129, 135, 136]),
         Field::ActsetOutput if one_in(rng, 2) => 0xffff_fff7,
         Field::ActsetOutput => rng.u8(1..6).into(),
+        Field::Ipv6Exthdr => pick(rng, &[0, 0, 0x40, 0x08, 0x20, 0x10]),
+        Field::NdReserved => pick(rng, &[0, 0x6000_0000]),
+        Field::NdOptionsType => rng.u8(0..3).into(),
+        Field::MplsLabel => pick(rng, &[0, 2, 16, 17, 18]),
+        Field::MplsTc => pick(rng, &[0, 5]),
+        Field::MplsBos => rng.u8(0..2).into(),
+        Field::MplsTtl => pick(rng, &[0, 1, 2, 64]),
+        Field::NshFlags => rng.u8(0..3).into(),
+        Field::NshTtl => pick(rng, &[0, 1, 63]),
+        Field::NshMdtype => rng.u8(1..3).into(),
+        Field::NshNp => rng.u8(1..4).into(),
+        Field::NshSpi | Field::NshSi => rng.u8(0..4).into(),
+        Field::NshC1 | Field::NshC2 | Field::NshC3 | Field::NshC4 => rng.u8(0..3).into(),
+        Field::PbbIsid => pick(rng, &[0, 1, 0x12_3456]),
+        Field::PbbUca => rng.u8(0..2).into(),
+        Field::DpHash | Field::RecircId => rng.u8(0..4).into(),
+        Field::TunSrc | Field::TunDst => pick(rng, &[0, IPV4[0].into(), IPV4[1].into()]),
+        Field::TunIpv6Src | Field::TunIpv6Dst => be(&ipv6(rng.u8(0..2))),
+        Field::TunId | Field::TunTos | Field::TunTtl => rng.u8(0..3).into(),
+        Field::TunFlags | Field::TunGbpId | Field::TunGbpFlags => rng.u8(0..2).into(),
         Field::PktMark | Field::Metadata => rng.u8(0..4).into(),
         Field::Reg(_) => rng.u8(0..5).into(),
         Field::Xreg(_) | Field::Xxreg(_) => u128::from(rng.u8(0..3)) << 32 | u128::from(rng.u8(0..3)),
@@ -103,6 +129,12 @@ pub(crate) fn random_frame(rng: &mut Rng, tags: Tags) -> Vec<u8> {
         frame = frame.snap();
     }
     let payload: Vec<u8> = (0..rng.usize(0..40)).map(|_| rng.u8(..)).collect();
+    if one_in(rng, 24) {
+        let has_tag = tags != Tags::Few && rng.bool();
+        let tag = has_tag.then(|| value16(rng, Field::VlanTci) & 0xefff);
+        let itag = (random_value(rng, Field::PbbIsid) | random_value(rng, Field::PbbUca) << 27) as u32;
+        frame = frame.backbone(random_mac(rng), random_mac(rng), tag, itag);
+    }
     let mut bytes = network(rng, frame).payload(&payload).build();
     if one_in(rng, 20) {
         let end = rng.usize(14..=bytes.len());
@@ -139,6 +171,14 @@ fn network(rng: &mut Rng, mut frame: FrameBuilder) -> FrameBuilder {
                 frame = frame.extension(pick(rng, &[0, 60, 43]), &[0, rng.u8(0..2), 0, 0, 0, 0]);
             }
         }
+        0x8847 | 0x8848 => return labelled(rng, frame, eth_type),
+        0x894f => {
+            let contexts = std::array::from_fn(|_| random_value(rng, Field::NshC1) as u32);
+            let path = (random_value(rng, Field::NshSpi) << 8 | random_value(rng, Field::NshSi)) as u32;
+            let (ttl, next) = (value16(rng, Field::NshTtl) as u8, value16(rng, Field::NshNp) as u8);
+            return frame.nsh(ttl, next, path, contexts);
+        }
+        0x88e7 => return frame.eth_type(0x88e7),
         other => return frame.eth_type(other),
     }
     let tos = random_value(rng, Field::IpTos) as u8 | random_value(rng, Field::IpEcn) as u8;
@@ -147,6 +187,23 @@ fn network(rng: &mut Rng, mut frame: FrameBuilder) -> FrameBuilder {
         frame = frame.fragment(pick(rng, &[0, 64]), true);
     }
     transport(rng, frame, eth_type)
+}
+
+/// One to five labels over some network header.
+fn labelled(rng: &mut Rng, frame: FrameBuilder, eth_type: u16) -> FrameBuilder {
+    let count = pick(rng, &[1, 1, 1, 2, 2, 3, 4, 5]);
+    let mut entries: Vec<u32> = (0..count)
+        .map(|_| {
+            let [label, tc, ttl] = [Field::MplsLabel, Field::MplsTc, Field::MplsTtl]
+                .map(|field| random_value(rng, field) as u32);
+            label << 12 | tc << 9 | ttl
+        })
+        .collect();
+    // Now and then a stack that has no bottom.
+    if !one_in(rng, 12) {
+        *entries.last_mut().expect("at least one") |= 0x100;
+    }
+    network(rng, frame).mpls(eth_type, &entries)
 }
 
 fn transport(rng: &mut Rng, frame: FrameBuilder, eth_type: u16) -> FrameBuilder {
@@ -188,7 +245,10 @@ pub(crate) fn is_whole(frame: &[u8]) -> bool {
     };
     let is_arp = matches!(key.eth_type, 0x0806 | 0x8035);
     let has_network = !(key.is_ip() || is_arp) || layout.l3_at().is_some();
+    let is_between = matches!(key.eth_type, 0x8847 | 0x8848 | 0x88e7 | 0x894f);
     has_network
+        && (!is_between || layout.l2_5_at().is_some())
+        && (key.eth_type != 0x894f || key.nsh_mdtype == 1)
         && has_option
         && (!has_transport || layout.l4_at().is_some())
         && !(is_arp && key.nw_proto == 0)

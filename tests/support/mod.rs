@@ -5,15 +5,23 @@
 
 pub(crate) mod frames;
 pub(crate) mod shrink;
+pub(crate) mod stacks;
 
 use fastrand::Rng;
+use std::time::{Duration, Instant};
 
-/// The seeds to run: the one that `PENSTOCK_SEED` names, else all from 1 on.
+/// The seeds to run: the one that `PENSTOCK_SEED` names, else all from `PENSTOCK_FIRST_SEED` or 1 on.
 pub(crate) fn seeds() -> Box<dyn Iterator<Item = u64>> {
     match number("PENSTOCK_SEED") {
         Some(seed) => Box::new(std::iter::once(seed)),
-        None => Box::new(1..),
+        None => Box::new(number("PENSTOCK_FIRST_SEED").unwrap_or(1)..),
     }
+}
+
+/// When `PENSTOCK_MINUTES` are over, if it names more than none.
+pub(crate) fn deadline() -> Option<Instant> {
+    let minutes = number("PENSTOCK_MINUTES").filter(|&minutes| minutes > 0)?;
+    Some(Instant::now() + Duration::from_secs(minutes * 60))
 }
 
 /// The number in an environment variable.

@@ -181,7 +181,7 @@ fn a_port_that_is_to_be_down_is_there_and_passes_nothing() {
     let switch = Switch::bridge(&lab, &["{name: a, type: tap}", "{name: b, type: tap, admin: down}"], &[]);
     let a = lab.host("a", "198.18.0.1/24");
     let b = lab.host("b", "198.18.0.2/24");
-    assert_eq!(switch.shown("b")["is_admin_up"], false);
+    assert_eq!(switch.shown("b")["flags"], serde_json::json!(["down"]));
     assert_eq!(switch.shown("b")["link"]["is_up"], false);
     assert!(
         switch

@@ -45,7 +45,8 @@ impl Bed {
         let config = DatapathConfig {
             cores: vec![None],
             emc_entries,
-            megaflows_max: flow_count as usize,
+            // And one for a second pass.
+            megaflows_max: flow_count as usize + 1,
             upcall_ring_len: 64,
             idle: IdlePolicy::Spin,
             seed: 1,

@@ -78,6 +78,41 @@ fn every_kind_of_packet_has_its_groups() {
             &[(Field::EthType, 0x88cc, ALL), (Field::Ipv4Src, 0, 1)],
             "eth_type(0x88cc),network(nw_src=0.0.0.0/0.0.0.1)",
         ),
+        (
+            &[
+                (Field::EthType, 0x8847, ALL),
+                (Field::MplsLabel, 17, ALL),
+                (Field::MplsTc, 5, ALL),
+                (Field::MplsTtl, 64, ALL),
+                (Field::MplsBos, 1, ALL),
+            ],
+            "eth_type(0x8847),mpls(label=17,tc=5,ttl=64,bos=1)",
+        ),
+        (
+            &[(Field::EthType, 0x88e7, ALL), (Field::PbbIsid, 0x1234, ALL), (Field::PbbUca, 1, ALL)],
+            "eth_type(0x88e7),pbb(isid=0x1234,uca=0x1)",
+        ),
+        (
+            &[
+                (Field::EthType, 0x894f, ALL),
+                (Field::NshTtl, 63, ALL),
+                (Field::NshMdtype, 1, ALL),
+                (Field::NshSpi, 0x12, ALL),
+                (Field::NshSi, 255, ALL),
+                (Field::NshC3, 5, 0xff),
+            ],
+            "eth_type(0x894f),nsh(ttl=63,mdtype=1,spi=0x12,si=255,c3=0x5/0xff)",
+        ),
+        (
+            &[
+                (Field::EthType, 0x86dd, ALL),
+                (Field::Ipv6Exthdr, 0x48, ALL),
+                (Field::NdReserved, 0x6000_0000, ALL),
+                (Field::NdOptionsType, 2, ALL),
+            ],
+            "eth_type(0x86dd),ipv6(exthdr=0x48),nd(reserved=0x60000000,options_type=2)",
+        ),
+        (&[(Field::DpHash, 5, 0xf), (Field::EthType, 0x88cc, ALL)], "dp_hash(0x5/0xf),eth_type(0x88cc)"),
         (&[(Field::PktMark, 5, 0xf), (Field::EthType, 0x88cc, ALL)], "pkt_mark(0x5/0xf),eth_type(0x88cc)"),
     ] {
         let found = megaflow(fields);
@@ -89,7 +124,7 @@ fn every_kind_of_packet_has_its_groups() {
 /// No bit of a mask is hidden: each single bit added to an empty mask shows.
 #[test]
 fn every_bit_of_a_mask_shows() {
-    for eth_type in [0x0800, 0x86dd, 0x0806, 0x88cc] {
+    for eth_type in [0x0800, 0x86dd, 0x0806, 0x88cc, 0x8847, 0x894f, 0x88e7] {
         let key = FlowKey { eth_type, ..FlowKey::ZERO };
         let mut word_0 = FlowMask::EMPTY;
         word_0.0.words_mut()[0] = u64::MAX;
@@ -102,6 +137,10 @@ fn every_bit_of_a_mask_shows() {
                 // These have bits that no packet's key can set.
                 let is_unused = mask.0.nw_frag & !3 != 0
                     || mask.0.tcp_flags & 0xf000 != 0
+                    || mask.0.ipv6_exthdr & !0x1ff != 0
+                    || mask.0.nsh_flags & !3 != 0
+                    || mask.0.nsh_ttl & !0x3f != 0
+                    || mask.0.pbb_itag & !0x08ff_ffff != 0
                     || mask.0.ipv6_label & 0xfff0_0000 != 0;
                 assert!(
                     is_unused || format_megaflow(&key, &mask) != bare,
@@ -120,6 +159,8 @@ fn actions_say_what_they_do() {
         cookie: 0x12,
         max_len: 128,
         controller_id: 0,
+        bridge: 0,
+        in_port: OfPort(1),
     };
     let ipfix = |direction, output| {
         Action::Userspace(UserspaceCookie::Ipfix { exporter: ExporterId(0), direction, output })
@@ -153,6 +194,25 @@ fn actions_say_what_they_do() {
         ),
         (sample(1, Action::Output(DpPort(3))), "sample(0.000000023283%,3)"),
         (sample(0, Action::PopVlan), "sample(0%,pop_vlan)"),
+        (
+            Action::PushMpls { eth_type: 0x8847, lse: 17 << 12 | 3 << 9 | 0x140 },
+            "push_mpls(label=17,tc=3,ttl=64,bos=1,eth_type=0x8847)",
+        ),
+        (Action::PopMpls { eth_type: 0x0800 }, "pop_mpls(eth_type=0x0800)"),
+        (Action::CopyTtlOut, "copy_ttl_out"),
+        (Action::CopyTtlIn, "copy_ttl_in"),
+        (Action::PushPbb { itag: 1 << 27 | 0x1234 }, "push_pbb(isid=0x1234,uca=1)"),
+        (Action::PopPbb, "pop_pbb"),
+        (Action::Clone(vec![Action::PopVlan, Action::Output(DpPort(3))]), "clone(pop_vlan,3)"),
+        (Action::Trunc(128), "trunc(128)"),
+        (Action::Meter(crate::dpif::MeterId(4)), "meter(4)"),
+        (Action::Hash { basis: 16, symmetric: true }, "hash(sym_l4(0x10))"),
+        (Action::Hash { basis: 0, symmetric: false }, "hash(l4(0x0))"),
+        (Action::Recirc(10), "recirc(0xa)"),
+        (
+            Action::CheckPktLen { len: 100, greater: vec![], less_equal: vec![Action::Output(DpPort(3))] },
+            "check_pkt_len(size=100,gt(drop),le(3))",
+        ),
         (Action::Userspace(UserspaceCookie::Sflow { output: None }), "userspace(sflow())"),
         (
             Action::Userspace(UserspaceCookie::SlowPath(SlowPathReason::PacketOut)),

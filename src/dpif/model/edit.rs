@@ -7,6 +7,7 @@
 //! IPv6 chains and neighbour discovery options by itself; from extraction it takes only where the headers are
 //! and which protocol it found there.
 
+use crate::dpif::Action;
 use crate::flow::extract::{PacketLayout, extract};
 use crate::flow::{Field, FlowKey};
 
@@ -156,6 +157,23 @@ impl Frame {
         self.bytes[at..at + 2].copy_from_slice(&new.to_be_bytes());
     }
 
+    /// Carries out an action that only changes the frame; false if there is no room before it for a header.
+    pub(super) fn change(&mut self, action: &Action) -> bool {
+        match *action {
+            Action::Set { field, value, mask } => drop(self.set(field, value, mask)),
+            Action::PushVlan { tpid, tci } => return self.push_vlan(tpid, tci),
+            Action::PopVlan => self.pop_vlan(),
+            Action::PushMpls { eth_type, lse } => return self.push_mpls(eth_type, lse),
+            Action::PopMpls { eth_type } => self.pop_mpls(eth_type),
+            Action::CopyTtlOut => self.copy_ttl_out(),
+            Action::CopyTtlIn => self.copy_ttl_in(),
+            Action::PushPbb { itag } => return self.push_pbb(itag),
+            Action::PopPbb => self.pop_pbb(),
+            _ => panic!("{action:?} does more than change the frame"),
+        }
+        true
+    }
+
     /// Sets the bits of `field` that are set in `mask`; none if the frame does not have the field.
     pub(super) fn set(&mut self, field: Field, value: u128, mask: u128) -> Option<()> {
         if self.bytes.len() < 14 {
@@ -185,7 +203,37 @@ impl Frame {
             Field::Icmpv4Code => self.write::<1>(self.l4_of(1)? + 1, value, mask),
             Field::Icmpv6Type => self.write::<1>(self.l4_of(58)?, value, mask),
             Field::Icmpv6Code => self.write::<1>(self.l4_of(58)? + 1, value, mask),
-            Field::NdTarget | Field::NdSll | Field::NdTll => self.set_nd(field, value, mask),
+            Field::NdTarget | Field::NdSll | Field::NdTll | Field::NdReserved => {
+                self.set_nd(field, value, mask)
+            }
+            Field::MplsLabel => self.write::<3>(self.l2_5_of(&[0x8847, 0x8848])?, value << 4, mask << 4),
+            Field::MplsTc => {
+                self.write::<1>(self.l2_5_of(&[0x8847, 0x8848])? + 2, value << 1, mask << 1 & 0xe)
+            }
+            Field::MplsTtl => self.write::<1>(self.l2_5_of(&[0x8847, 0x8848])? + 3, value, mask),
+            Field::PbbUca => self.write::<1>(self.l2_5_of(&[0x88e7])?, value << 3, mask << 3 & 8),
+            Field::PbbIsid => self.write::<3>(self.l2_5_of(&[0x88e7])? + 1, value, mask),
+            _ => self.set_nsh(field, value, mask),
+        }
+    }
+
+    /// The header between layers 2 and 3, if it is of one of these Ethernet types.
+    fn l2_5_of(&self, eth_types: &[u16]) -> Option<usize> {
+        self.layout.l2_5_at().filter(|_| eth_types.contains(&self.key.eth_type))
+    }
+
+    fn set_nsh(&mut self, field: Field, value: u128, mask: u128) -> Option<()> {
+        let at = self.l2_5_of(&[0x894f])?;
+        let has_contexts = self.bytes[at + 2] & 15 == 1;
+        match field {
+            Field::NshFlags => self.write::<1>(at, value << 4, (mask & 3) << 4),
+            Field::NshTtl => self.write::<2>(at, value << 6, (mask & 63) << 6),
+            Field::NshSpi => self.write::<3>(at + 4, value, mask),
+            Field::NshSi => self.write::<1>(at + 7, value, mask),
+            Field::NshC1 if has_contexts => self.write::<4>(at + 8, value, mask),
+            Field::NshC2 if has_contexts => self.write::<4>(at + 12, value, mask),
+            Field::NshC3 if has_contexts => self.write::<4>(at + 16, value, mask),
+            Field::NshC4 if has_contexts => self.write::<4>(at + 20, value, mask),
             _ => None,
         }
     }
@@ -252,6 +300,7 @@ impl Frame {
             return None;
         }
         match field {
+            Field::NdReserved => self.write::<4>(l4 + 4, value, mask),
             Field::NdTarget => self.write::<16>(l4 + 8, value, mask),
             Field::NdSll => self.write::<6>(*places[0].first()?, value, mask),
             _ => self.write::<6>(*places[1].first()?, value, mask),
@@ -283,10 +332,135 @@ impl Frame {
     }
 
     fn move_layout(&mut self, by: i16) {
-        for offset in [&mut self.layout.l3, &mut self.layout.l4] {
+        for offset in [&mut self.layout.l2_5, &mut self.layout.l3, &mut self.layout.l4] {
             if *offset != PacketLayout::NONE_AT {
                 *offset = offset.strict_add_signed(by);
             }
+        }
+    }
+
+    /// Reads the frame again after headers came or went: key and layout are those of the new one.
+    fn read_again(&mut self) {
+        let mut key = FlowKey::ZERO;
+        self.layout = extract(&self.bytes, self.key.in_port, &mut key);
+        self.key = key;
+    }
+
+    /// Where the Ethernet type is that says what follows layer 2: behind two tags at most, and in a SNAP header.
+    fn type_at(&self) -> usize {
+        let mut at = 12;
+        for _ in 0..2 {
+            if matches!(self.u16_at(at), 0x8100 | 0x88a8) && self.bytes.len() >= at + 6 {
+                at += 4;
+            }
+        }
+        let snap = [0xaa, 0xaa, 3, 0, 0, 0];
+        let rest = &self.bytes[at + 2..];
+        let is_snap = self.u16_at(at) < 0x600 && rest.len() >= 8 && rest[..6] == snap && rest[6] >= 6;
+        if is_snap { at + 8 } else { at }
+    }
+
+    /// Raises the drop precedence of assured forwarding (RFC 2597); whether anything changed.
+    pub(super) fn remark(&mut self, steps: u8) -> bool {
+        let Some(l3) = self.l3_of(&[0x0800, 0x86dd]) else { return false };
+        let tos = if self.key.eth_type == 0x0800 { self.u16_at(l3) } else { self.u16_at(l3) >> 4 };
+        // AF11 to AF43, with each one's precedence.
+        let classes =
+            (1..=4).flat_map(|class| (1..=3).map(move |precedence| (8 * class + 2 * precedence, precedence)));
+        let found = classes.into_iter().find(|&(dscp, _)| dscp == (tos & 0xff) >> 2);
+        let Some((dscp, precedence)) = found else { return false };
+        let raised = dscp + 2 * (usize::from(steps).min(3 - precedence));
+        self.set(Field::IpDscp, raised as u128, 0x3f);
+        raised != dscp
+    }
+
+    /// Adds a label stack entry; false if there is no room for it.
+    pub(super) fn push_mpls(&mut self, eth_type: u16, lse: u32) -> bool {
+        if self.bytes.len() < 14 {
+            return true;
+        }
+        if self.headroom < 4 {
+            return false;
+        }
+        self.headroom -= 4;
+        let at = self.type_at();
+        let new = [&eth_type.to_be_bytes()[..], &lse.to_be_bytes()].concat();
+        self.bytes.splice(at..at + 2, new);
+        self.read_again();
+        true
+    }
+
+    /// Takes a label stack entry off, if there is one.
+    pub(super) fn pop_mpls(&mut self, eth_type: u16) {
+        if let Some(at) = self.l2_5_of(&[0x8847, 0x8848]) {
+            self.headroom += 4;
+            self.bytes.splice(at - 2..at + 4, eth_type.to_be_bytes());
+            self.read_again();
+        }
+    }
+
+    /// Where the TTLs of the outermost label and of the header below it are, and whether that is IPv4.
+    fn ttls(&self) -> Option<(usize, usize, bool)> {
+        let at = self.l2_5_of(&[0x8847, 0x8848])?;
+        let rest = &self.bytes[at + 4..];
+        if self.bytes[at + 2] & 1 == 0 {
+            return (rest.len() >= 4).then_some((at + 3, at + 7, false));
+        }
+        match rest.first()? >> 4 {
+            4 if rest.len() >= 20 => Some((at + 3, at + 12, true)),
+            6 if rest.len() >= 40 => Some((at + 3, at + 11, false)),
+            _ => None,
+        }
+    }
+
+    /// The label's TTL becomes that of the header below.
+    pub(super) fn copy_ttl_out(&mut self) {
+        if let Some((label, below, _)) = self.ttls() {
+            self.bytes[label] = self.bytes[below];
+        }
+    }
+
+    /// The TTL of the header below becomes the label's.
+    pub(super) fn copy_ttl_in(&mut self) {
+        let Some((label, below, is_ipv4)) = self.ttls() else { return };
+        let ttl = self.bytes[label];
+        if !is_ipv4 {
+            self.bytes[below] = ttl;
+            return;
+        }
+        // The 20 bytes of the header but for its checksum, options or not: they move it alike.
+        let header = |bytes: &[u8]| [&bytes[below - 8..below + 2], &bytes[below + 4..below + 12]].concat();
+        let before = header(&self.bytes);
+        self.bytes[below] = ttl;
+        let after = header(&self.bytes);
+        if before != after {
+            self.carry(false, below + 2, &before, &after);
+        }
+    }
+
+    /// Puts a backbone header before the frame; false if there is no room for it.
+    pub(super) fn push_pbb(&mut self, itag: u32) -> bool {
+        if self.bytes.len() < 14 {
+            return true;
+        }
+        if self.headroom < 18 {
+            return false;
+        }
+        self.headroom -= 18;
+        let header = [&self.bytes[..12], &[0x88, 0xe7], &(itag & 0x08ff_ffff).to_be_bytes()].concat();
+        self.bytes.splice(0..0, header);
+        self.read_again();
+        true
+    }
+
+    /// Takes the backbone header off, if there is one with a frame behind it.
+    pub(super) fn pop_pbb(&mut self) {
+        if let Some(at) = self.l2_5_of(&[0x88e7])
+            && self.bytes.len() >= at + 18
+        {
+            self.headroom += at + 4;
+            self.bytes.drain(..at + 4);
+            self.read_again();
         }
     }
 

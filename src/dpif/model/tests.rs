@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::dpif::{ControllerReason, ExporterId, ObservationDirection, SlowPathReason};
-use crate::flow::Field;
 use crate::flow::extract::PacketLayout;
 use crate::flow::fields::FIELDS;
+use crate::flow::{Field, OfPort};
 use crate::netdev::dummy::{DummyHandle, DummyNetdev};
 use crate::packet::build::{FrameBuilder, samples};
 use crate::packet::edit as switch_edit;
@@ -25,7 +25,7 @@ fn edit_both(
     layout: &mut PacketLayout,
 ) -> String {
     let packet = &mut packet.headers_mut().expect("the heap has room");
-    match rng.u8(..10) {
+    match rng.u8(..16) {
         0 => {
             let (tpid, tci) = (*rng.choice(&[0x8100, 0x88a8]).expect("two"), rng.u16(..));
             assert!(model.push_vlan(tpid, tci));
@@ -40,6 +40,39 @@ fn edit_both(
         2 => {
             assert_eq!(model.dec_ttl(), switch_edit::dec_ttl(packet, layout).is_ok());
             "dec_ttl".to_owned()
+        }
+        3 | 4 => {
+            let (eth_type, lse) = (*rng.choice(&[0x8847, 0x8848]).expect("two"), rng.u32(..));
+            assert!(model.push_mpls(eth_type, lse));
+            switch_edit::push_mpls(packet, layout, eth_type, lse).expect("there is headroom");
+            format!("push_mpls {lse:x}")
+        }
+        5 => {
+            let eth_type = *rng.choice(&[0x8847, 0x8848, 0x0800, 0x86dd, 0x894f]).expect("five");
+            model.pop_mpls(eth_type);
+            switch_edit::pop_mpls(packet, layout, eth_type);
+            format!("pop_mpls {eth_type:x}")
+        }
+        6 => {
+            model.copy_ttl_in();
+            switch_edit::copy_ttl_in(packet, layout);
+            "copy_ttl_in".to_owned()
+        }
+        7 => {
+            model.copy_ttl_out();
+            switch_edit::copy_ttl_out(packet, layout);
+            "copy_ttl_out".to_owned()
+        }
+        8 if rng.bool() => {
+            let itag = rng.u32(..);
+            assert!(model.push_pbb(itag));
+            switch_edit::push_pbb(packet, layout, itag).expect("there is headroom");
+            format!("push_pbb {itag:x}")
+        }
+        8 => {
+            model.pop_pbb();
+            switch_edit::pop_pbb(packet, layout);
+            "pop_pbb".to_owned()
         }
         _ => {
             let field = FIELDS[rng.usize(..FIELDS.len())].field;
@@ -214,6 +247,8 @@ fn a_ttl_that_runs_out_ends_the_list_in_a_drop_or_with_the_controller() {
         cookie: 9,
         max_len: 128,
         controller_id: 0,
+        bridge: 0,
+        in_port: OfPort(1),
     };
     let mut bench = bench(2, ModelConfig::default());
     let id =

@@ -54,11 +54,15 @@ fn naive(frame: &[u8]) -> (FlowKey, PacketLayout) {
             0x0800 => naive_ipv4(&mut reader, &mut key, &mut layout),
             0x86dd => naive_ipv6(&mut reader, &mut key, &mut layout),
             0x0806 | 0x8035 => naive_arp(&mut reader, &mut key),
+            0x8847 | 0x8848 => naive_mpls(&mut reader, &mut key),
+            0x88e7 => naive_pbb(&mut reader, &mut key),
+            0x894f => naive_nsh(&mut reader, &mut key),
             _ => None,
         };
-        match found {
-            Some(()) => layout.l3 = start,
-            None => key = before,
+        match (found, key.eth_type) {
+            (Some(()), 0x8847 | 0x8848 | 0x88e7 | 0x894f) => layout.l2_5 = start,
+            (Some(()), _) => layout.l3 = start,
+            (None, _) => key = before,
         }
     }
     (key, layout)
@@ -106,6 +110,50 @@ fn naive_arp(reader: &mut Reader, key: &mut FlowKey) -> Option<()> {
     Some(())
 }
 
+fn naive_mpls(reader: &mut Reader, key: &mut FlowKey) -> Option<()> {
+    let mut stack = Vec::new();
+    while let Some(entry) = reader.number(4) {
+        stack.push(entry as u32);
+        if entry / 256 % 2 == 1 {
+            break;
+        }
+    }
+    let count = stack.len();
+    stack.resize(3.max(count), 0);
+    key.mpls_lse.copy_from_slice(&stack[..3]);
+    (count > 0).then_some(())
+}
+
+fn naive_pbb(reader: &mut Reader, key: &mut FlowKey) -> Option<()> {
+    let (flags, service) = (reader.number(1)?, reader.number(3)?);
+    key.pbb_itag = service as u32 + if flags & 8 != 0 { 1 << 27 } else { 0 };
+    Some(())
+}
+
+fn naive_nsh(reader: &mut Reader, key: &mut FlowKey) -> Option<()> {
+    let available = reader.rest.len();
+    let [first, second, third, fourth] = array(&reader.take(4)?);
+    let path = reader.number(4)?;
+    let words = usize::from(second % 64);
+    let is_broken = first >= 64 || words * 4 > available;
+    let (kind, mut contexts) = (third % 16, [0; 4]);
+    match kind {
+        1 if words == 6 => {
+            for context in &mut contexts {
+                *context = reader.number(4)? as u32;
+            }
+        }
+        2 if words >= 2 => {}
+        _ => return None,
+    }
+    if is_broken {
+        return None;
+    }
+    (key.nsh_flags, key.nsh_ttl) = (first / 16 % 4, first % 16 * 4 + second / 64);
+    (key.nsh_mdtype, key.nsh_np, key.nsh_path, key.nsh_context) = (kind, fourth, path as u32, contexts);
+    Some(())
+}
+
 fn naive_ipv4(reader: &mut Reader, key: &mut FlowKey, layout: &mut PacketLayout) -> Option<()> {
     let available = reader.rest.len();
     let header_size = reader.number(1)? % 16 * 4;
@@ -141,17 +189,52 @@ fn naive_ipv6(reader: &mut Reader, key: &mut FlowKey, layout: &mut PacketLayout)
     (key.nw_tos, key.ipv6_label, key.nw_ttl) =
         ((first >> 20 & 0xff) as u8, (first & 0xfffff) as u32, hops as u8);
     (key.ipv6_src, key.ipv6_dst) = (array(&src), array(&dst));
-    if let Some((protocol, fragment)) = naive_chain(reader, next as u8) {
+    let mut kinds = Vec::new();
+    if let Some((protocol, fragment)) = naive_chain(reader, next as u8, &mut kinds) {
         (key.nw_proto, key.nw_frag) = (protocol, fragment);
+        key.ipv6_exthdr = naive_exthdr(&kinds);
         naive_transport(reader, key, layout);
     }
     Some(())
 }
 
-fn naive_chain(reader: &mut Reader, mut next: u8) -> Option<(u8, u8)> {
+/// The nine bits, from the protocols of a chain in order.
+fn naive_exthdr(kinds: &[u8]) -> u16 {
+    let count = |kind: u8| kinds.iter().filter(|&&one| one == kind).count();
+    let mut bits = 0;
+    for (bit, kind) in [(0, 59), (1, 50), (2, 51), (3, 60), (4, 44), (5, 43)] {
+        bits |= u16::from(count(kind) > 0) << bit;
+    }
+    bits |= u16::from(kinds.first() == Some(&0)) << 6;
+    let is_repeated = kinds.iter().any(|&kind| count(kind) > if kind == 60 { 2 } else { 1 });
+    bits |= u16::from(is_repeated) << 7;
+    // The best order: there is a way to give each header one of its kind's places so that they never fall.
+    let mut least = 0;
+    let mut is_in_order = true;
+    for (index, &kind) in kinds.iter().enumerate() {
+        let places: &[usize] = match kind {
+            0 => &[0],
+            60 if !kinds[..index].contains(&60) => &[1, 6],
+            60 => &[6],
+            43 => &[2],
+            44 => &[3],
+            51 => &[4],
+            50 => &[5],
+            _ => &[7],
+        };
+        let fits = places.iter().copied().find(|&place| place >= least);
+        is_in_order &= fits.is_some() && (kind != 0 || index == 0);
+        least = fits.unwrap_or(places[places.len() - 1]);
+    }
+    bits | u16::from(!is_in_order) << 8
+}
+
+fn naive_chain(reader: &mut Reader, mut next: u8, kinds: &mut Vec<u8>) -> Option<(u8, u8)> {
     let mut fragment = 0;
     for count in 0.. {
+        kinds.push(next);
         if ![0, 43, 44, 51, 60].contains(&next) {
+            kinds.retain(|kind| [0, 43, 44, 50, 51, 59, 60].contains(kind));
             break;
         }
         if count == 16 {
@@ -206,9 +289,10 @@ fn naive_transport(reader: &mut Reader, key: &mut FlowKey, layout: &mut PacketLa
     }
     if key.nw_proto == 58 && [(135, 0), (136, 0)].contains(&(key.tp_src, key.tp_dst)) && available >= 24 {
         reader.take(24).expect("just checked");
-        let (mut sll, mut tll) = (Vec::new(), Vec::new());
+        let (mut sll, mut tll, mut last) = (Vec::new(), Vec::new(), 0);
         while reader.readable() >= 8 && reader.rest[1] > 0 {
             let Some(option) = reader.take(usize::from(reader.rest[1]) * 8) else { break };
+            last = option[0];
             match option[..2] {
                 [1, 1] => sll.push(array(&option[2..])),
                 [2, 1] => tll.push(array(&option[2..])),
@@ -217,6 +301,8 @@ fn naive_transport(reader: &mut Reader, key: &mut FlowKey, layout: &mut PacketLa
         }
         if sll.len() < 2 && tll.len() < 2 {
             key.nd_target = array(&bytes[8..24]);
+            key.nd_reserved = u32::from(pair(4)) << 16 | u32::from(pair(6));
+            key.nd_options_type = last;
             key.arp_sha = sll.pop().unwrap_or_default();
             key.arp_tha = tll.pop().unwrap_or_default();
         }
@@ -227,7 +313,7 @@ fn naive_transport(reader: &mut Reader, key: &mut FlowKey, layout: &mut PacketLa
 fn check(frame: &[u8], what: &str) {
     let (key, layout) = extracted(frame);
     assert_eq!((key, layout), naive(frame), "{what}: {frame:02x?}");
-    assert_eq!((key.pad0, key.pad1, key.pad2, key.recirc_id, key.pkt_mark), (0, 0, 0, 0, 0));
+    assert_eq!((key.pad1, key.pad2, key.recirc_id, key.pkt_mark, key.dp_hash), (0, 0, 0, 0, 0));
 }
 
 #[test]
@@ -249,7 +335,28 @@ fn extraction_equals_the_naive_parser_on_mutated_samples() {
             // The headers are where it matters, and small numbers and ends of ranges are.
             let at = rng.usize(..frame.len().min(110));
             frame[at] = *rng
-                .choice(&[0, 1, 2, 6, 8, 17, 43, 44, 45, 60, 0x45, 0x81, 0xff, frame[at] ^ 1 << (seed % 8)])
+                .choice(&[
+                    0,
+                    1,
+                    2,
+                    6,
+                    8,
+                    17,
+                    43,
+                    44,
+                    45,
+                    50,
+                    51,
+                    59,
+                    60,
+                    0x45,
+                    0x47,
+                    0x81,
+                    0x88,
+                    0xe7,
+                    0xff,
+                    frame[at] ^ 1 << (seed % 8),
+                ])
                 .expect("not empty");
         }
         frame.truncate(if rng.bool() { frame.len() } else { rng.usize(..=frame.len()) });
@@ -263,7 +370,16 @@ fn extraction_equals_the_naive_parser_on_random_bytes_after_a_likely_type() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let size = rng.usize(..200);
         let mut frame: Vec<u8> = (0..size).map(|_| if rng.bool() { 0 } else { rng.u8(..) }).collect();
-        let eth_type = *rng.choice(&[0x0800u16, 0x86dd, 0x0806, 0x8100, 0x88a8, 0x0100]).expect("not empty");
+        let types = [0x0800u16, 0x86dd, 0x0806, 0x8100, 0x88a8, 0x0100, 0x8847, 0x88e7, 0x894f, 0x894f];
+        let eth_type = *rng.choice(&types).expect("not empty");
+        if let Some(nsh) = frame.get_mut(14..17)
+            && eth_type == 0x894f
+        {
+            // Few random headers have a length that is right.
+            nsh[0] &= 0x7f;
+            nsh[1] = nsh[1] & 0xc0 | rng.u8(..8);
+            nsh[2] = rng.u8(..4);
+        }
         if let Some(place) = frame.get_mut(12..14) {
             place.copy_from_slice(&eth_type.to_be_bytes());
         }
@@ -316,7 +432,7 @@ fn an_endless_chain_of_extension_headers_ends() {
     assert_eq!(extracted(&build.build()).0.nw_proto, 17);
     let (key, layout) = extracted(&build.extension(60, &[]).build());
     assert_eq!((key.nw_proto, key.nw_ttl, key.tp_dst), (0, 64, 0));
-    assert_eq!(layout, PacketLayout { l3: 14, l4: PacketLayout::NONE_AT });
+    assert_eq!(layout, PacketLayout { l3: 14, ..PacketLayout::NONE });
 }
 
 #[test]
@@ -419,4 +535,48 @@ fn octets_are_the_datagrams_without_padding() {
     );
     assert_eq!(octets(FrameBuilder::new().arp(1, [0; 6], [0; 4], [0; 6], [0; 4])), None);
     assert_eq!(octets(FrameBuilder::new().pad()), None);
+}
+
+#[test]
+fn a_stack_of_any_depth_shows_its_three_outermost_labels() {
+    let entries: Vec<u32> = (1..=200).map(|label| label << 12 | 64).collect();
+    let ip = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2);
+    for depth in 1..=entries.len() {
+        let mut stack = entries[..depth].to_vec();
+        stack[depth - 1] |= 0x100;
+        let (key, layout) = extracted(&ip.clone().mpls(0x8847, &stack).build());
+        stack.resize(3.max(depth), 0);
+        assert_eq!((key.mpls_lse[..].to_vec(), key.nw_proto), (stack[..3].to_vec(), 0));
+        assert_eq!(layout, PacketLayout { l2_5: 14, ..PacketLayout::NONE });
+    }
+    // A stack without a bottom ends with the frame.
+    let endless = FrameBuilder::new().eth_type(0x8847).mpls(0x8847, &entries[..2]).payload(&[0, 0]).build();
+    assert_eq!(extracted(&endless).0.mpls_lse, [entries[0], entries[1], 0]);
+}
+
+#[test]
+fn extension_headers_are_told_with_their_order_and_repeats() {
+    let bits = |chain: &[u8]| {
+        let mut build = FrameBuilder::new().ipv6([1; 16], [2; 16]).udp(1, 2);
+        for &protocol in chain {
+            build = if protocol == 44 { build.fragment(0, true) } else { build.extension(protocol, &[0; 6]) };
+        }
+        extracted(&build.build()).0.ipv6_exthdr
+    };
+    for (chain, expected) in [
+        (&[][..], 0),
+        (&[0], 1 << 6),
+        (&[0, 60, 43, 44, 51, 60], 0b0_0111_1100),
+        (&[60, 60], 1 << 3),
+        (&[60, 60, 60], 1 << 3 | 1 << 7),
+        (&[43, 60], 1 << 5 | 1 << 3),
+        (&[60, 43], 1 << 5 | 1 << 3),
+        (&[60, 60, 43], 1 << 5 | 1 << 3 | 1 << 8),
+        (&[43, 43], 1 << 5 | 1 << 7),
+        (&[60, 0], 1 << 3 | 1 << 8),
+        (&[0, 0], 1 << 6 | 1 << 7 | 1 << 8),
+        (&[51, 44], 1 << 2 | 1 << 4 | 1 << 8),
+    ] {
+        assert_eq!(bits(chain), expected, "{chain:?}");
+    }
 }

@@ -66,6 +66,9 @@ fn snapshot() -> MetricsSnapshot {
             failed_ports: number(),
             fdb_entries: number(),
             fdb_entry_count_max: number(),
+            groups: vec![part("7", 0, &mut number)],
+            meters: vec![part("5", 2, &mut number)],
+            mirrors: vec![part("span", 0, &mut number)],
         }],
         ports,
         workers: vec![WorkerStats {
@@ -76,6 +79,7 @@ fn snapshot() -> MetricsSnapshot {
             emc_hits: number(),
             megaflow_hits: number(),
             misses: number(),
+            recirculations: number(),
             megaflow_probes: number(),
             upcalls: number(),
             upcalls_lost: number(),
@@ -147,6 +151,11 @@ fn snapshot() -> MetricsSnapshot {
         *field = number();
     }
     snapshot
+}
+
+fn part(name: &str, part_count: usize, number: &mut dyn FnMut() -> u64) -> PartMetrics {
+    let (packets, bytes) = (number(), number());
+    PartMetrics { name: name.into(), packets, bytes, parts: (0..part_count).map(|_| number()).collect() }
 }
 
 fn value(text: &str, series: &str) -> f64 {

@@ -73,7 +73,9 @@ fn parts(config: &NetdevConfig) -> Result<Vec<String>, String> {
             format!("client={}", u8::from(*mode == SocketRole::Client)),
         ],
         NetdevKind::VirtioUser { backend } => virtio_user(config, backend)?,
-        NetdevKind::Ring { .. } | NetdevKind::Dummy => return Err("it is not one that is probed".to_owned()),
+        NetdevKind::Ring { .. } | NetdevKind::Patch { .. } | NetdevKind::Dummy => {
+            return Err("it is not one that is probed".to_owned());
+        }
     };
     // The driver has no other way to give it an address.
     if let (NetdevKind::Memif { .. } | NetdevKind::VirtioUser { .. }, Some(mac)) = (&config.kind, config.mac)

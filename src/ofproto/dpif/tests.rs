@@ -1,4 +1,7 @@
 use super::*;
+
+mod rounds;
+
 use crate::dpif::model::{ModelConfig, ModelDpif};
 use crate::dpif::{Action as DpAction, ControllerReason, DropReason, UserspaceCookie};
 use crate::flow::Field;

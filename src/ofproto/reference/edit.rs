@@ -4,8 +4,15 @@
 //! covers before and after: so one that was wrong stays wrong by as much, as it must, and one over a fragment
 //! follows what this fragment shows of the datagram.
 
-use crate::flow::extract::{PacketLayout, extract};
-use crate::flow::{DpPort, Field, FlowKey, VLAN_CFI};
+use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract};
+use crate::flow::{DpPort, Field, FlowKey, PBB_UCA, VLAN_CFI};
+
+/// Ethernet type of a provider backbone frame.
+const ETH_TYPE_PBB: u16 = 0x88e7;
+/// Bytes of an MPLS label stack entry, and of the service tag after its type.
+const WORD_SIZE: usize = 4;
+/// In a label stack entry: it is the last (RFC 3032 section 2.1).
+const MPLS_BOTTOM: u32 = 0x100;
 
 /// A frame and what it says.
 #[derive(Clone, Debug)]
@@ -13,6 +20,9 @@ pub(super) struct Frame {
     pub(super) bytes: Vec<u8>,
     pub(super) key: FlowKey,
     layout: PacketLayout,
+    /// Whether an edit was asked for of a header that its types promise and that is not whole: one who knows only the key
+    /// takes the edit for done.
+    pub(super) lacks_header: bool,
 }
 
 /// One's complement sum of 16-bit words, an odd byte padded (RFC 1071).
@@ -36,7 +46,7 @@ impl Frame {
     pub(super) fn new(bytes: &[u8], in_port: DpPort) -> Frame {
         let mut key = FlowKey::ZERO;
         let layout = extract(bytes, in_port, &mut key);
-        Frame { bytes: bytes.to_vec(), key, layout }
+        Frame { bytes: bytes.to_vec(), key, layout, lacks_header: false }
     }
 
     fn extract(&mut self) {
@@ -138,11 +148,65 @@ impl Frame {
             Field::SctpDst => (l4? + 2, 2, 0),
             Field::Icmpv4Type | Field::Icmpv6Type => (l4?, 1, 0),
             Field::Icmpv4Code | Field::Icmpv6Code => (l4? + 1, 1, 0),
+            Field::NdReserved => (l4? + 4, 4, 0),
             Field::NdTarget => (l4? + 8, 16, 0),
             Field::NdSll => (self.nd_option(1)?, 6, 0),
             Field::NdTll => (self.nd_option(2)?, 6, 0),
+            Field::MplsLabel => (self.label(0)?, WORD_SIZE, 12),
+            Field::MplsTc => (self.label(0)?, WORD_SIZE, 9),
+            Field::MplsTtl => (self.label(0)?, WORD_SIZE, 0),
+            Field::PbbIsid => (self.service_tag()?, WORD_SIZE, 0),
+            Field::PbbUca => (self.service_tag()?, WORD_SIZE, PBB_UCA.trailing_zeros()),
+            // RFC 8300 sections 2.2 to 2.4: base header, service path header, context headers.
+            Field::NshFlags => (self.service_header()?, 2, 12),
+            Field::NshTtl => (self.service_header()?, 2, 6),
+            Field::NshSpi => (self.service_header()? + 4, 4, 8),
+            Field::NshSi => (self.service_header()? + 7, 1, 0),
+            Field::NshC1 => (self.service_context()?, 4, 0),
+            Field::NshC2 => (self.service_context()? + 4, 4, 0),
+            Field::NshC3 => (self.service_context()? + 8, 4, 0),
+            Field::NshC4 => (self.service_context()? + 12, 4, 0),
             _ => return None,
         })
+    }
+
+    /// Where the Ethernet type is: after the tags that a key tells of, and in an IEEE 802.3 frame in its SNAP header.
+    fn type_at(&self) -> usize {
+        let number = |at: usize| u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]);
+        let is_tag = |at: usize| matches!(number(at), 0x8100 | 0x88a8) && self.bytes.len() >= at + 6;
+        let tags = if !is_tag(12) { 0 } else { 1 + usize::from(is_tag(16)) };
+        let at = 12 + tags * 4;
+        let llc = self.bytes.get(at + 2..at + 8);
+        let is_snap = number(at) < 0x0600 && llc == Some(&[0xaa, 0xaa, 0x03, 0, 0, 0]);
+        if is_snap && self.bytes.len() >= at + 10 && number(at + 8) >= 0x0600 { at + 8 } else { at }
+    }
+
+    /// Where the word is that stands so many words after the Ethernet type, if it is whole.
+    fn word(&self, index: usize) -> Option<usize> {
+        let at = self.type_at() + 2 + index * WORD_SIZE;
+        (self.bytes.len() >= at + WORD_SIZE).then_some(at)
+    }
+
+    fn number(&self, at: usize) -> u32 {
+        u32::from_be_bytes(self.bytes[at..at + WORD_SIZE].try_into().expect("four bytes"))
+    }
+
+    /// Where a label stack entry is, counted from the outermost.
+    fn label(&self, index: usize) -> Option<usize> {
+        self.word(index).filter(|_| self.key.is_mpls())
+    }
+
+    fn service_tag(&self) -> Option<usize> {
+        self.word(0).filter(|_| self.key.eth_type == ETH_TYPE_PBB)
+    }
+
+    /// Where a network service header is; it shows a key only if its lengths are in order.
+    fn service_header(&self) -> Option<usize> {
+        (self.key.eth_type == 0x894f && self.key.nsh_mdtype != 0).then(|| self.type_at() + 2)
+    }
+
+    fn service_context(&self) -> Option<usize> {
+        self.service_header().filter(|_| self.key.nsh_mdtype == 1).map(|at| at + 8)
     }
 
     /// Where the address in a neighbour discovery option is.
@@ -168,7 +232,10 @@ impl Frame {
             self.key.pkt_mark = (self.key.pkt_mark & !(mask as u32)) | (value & mask) as u32;
             return;
         }
-        let Some((at, size, shift)) = self.place(field) else { return };
+        let Some((at, size, shift)) = self.place(field) else {
+            self.lacks_header = true;
+            return;
+        };
         let is_sctp = matches!(field, Field::SctpSrc | Field::SctpDst);
         self.change(|frame| {
             let bytes = &mut frame.bytes[at..at + size];
@@ -215,4 +282,113 @@ impl Frame {
         self.bytes[14..16].copy_from_slice(&((old & !mask) | (value & mask)).to_be_bytes());
         self.extract();
     }
+
+    /// Raises the drop precedence of an assured forwarding class by so many steps, to the third at most (RFC 2597
+    /// section 6); any other packet stays as it is.
+    pub(super) fn remark(&mut self, steps: u8) {
+        let dscp = self.key.nw_tos >> 2;
+        let (class, precedence) = (dscp >> 3, dscp >> 1 & 3);
+        if self.key.is_ip() && dscp & 1 == 0 && (1..=4).contains(&class) && precedence > 0 {
+            let raised = precedence.saturating_add(steps).min(3);
+            self.set(Field::IpDscp, u128::from(class << 3 | raised << 1), 0x3f);
+        }
+    }
+
+    fn write_type(&mut self, eth_type: u16) {
+        let at = self.type_at();
+        self.bytes[at..at + 2].copy_from_slice(&eth_type.to_be_bytes());
+    }
+
+    /// Adds a label stack entry, the outermost (OpenFlow 1.5.1 section 5.8).
+    pub(super) fn push_mpls(&mut self, eth_type: u16) {
+        let key = &self.key;
+        let entry = match key.eth_type {
+            0x8847 | 0x8848 => key.mpls_lse[0] & !MPLS_BOTTOM,
+            // RFC 3032 section 2.1: label 0 says that IPv4 follows, label 2 that IPv6 does. The TTL comes from there, as
+            // far as it can be told.
+            0x0800 => MPLS_BOTTOM,
+            0x86dd => 2 << 12 | MPLS_BOTTOM,
+            _ => MPLS_BOTTOM | 64,
+        };
+        let (is_ip, at) = (key.is_ip(), self.type_at() + 2);
+        self.write_type(eth_type);
+        self.bytes.splice(at..at, entry.to_be_bytes());
+        self.extract();
+        if is_ip {
+            self.copy_ttl_out();
+        }
+    }
+
+    /// Takes the outermost label stack entry off, if there is one.
+    pub(super) fn pop_mpls(&mut self, eth_type: u16) {
+        let Some(at) = self.label(0) else {
+            self.lacks_header |= self.key.is_mpls();
+            return;
+        };
+        self.bytes.drain(at..at + WORD_SIZE);
+        self.write_type(eth_type);
+        self.extract();
+    }
+
+    /// Where the TTL of the header below the outermost label is: the next label's, or that of what the version in its
+    /// first four bits says is IP.
+    fn inner_ttl_at(&self) -> Option<usize> {
+        let outer = self.label(0)?;
+        if self.number(outer) & MPLS_BOTTOM == 0 {
+            return self.label(1).map(|at| at + 3);
+        }
+        let ip = outer + WORD_SIZE;
+        let room = self.bytes.len() - ip;
+        match self.bytes.get(ip)? >> 4 {
+            4 if room >= 20 => Some(ip + 8),
+            6 if room >= 40 => Some(ip + 7),
+            _ => None,
+        }
+    }
+
+    /// Copies the inner TTL to the outermost label.
+    pub(super) fn copy_ttl_out(&mut self) {
+        let (Some(outer), Some(inner)) = (self.label(0), self.inner_ttl_at()) else { return };
+        self.bytes[outer + 3] = self.bytes[inner];
+        self.extract();
+    }
+
+    /// Copies the outermost label's TTL inwards; an IPv4 checksum follows.
+    pub(super) fn copy_ttl_in(&mut self) {
+        let (Some(outer), Some(inner)) = (self.label(0), self.inner_ttl_at()) else { return };
+        let (old, new) = (self.bytes[inner], self.bytes[outer + 3]);
+        self.bytes[inner] = new;
+        let is_label = self.number(outer) & MPLS_BOTTOM == 0;
+        if !is_label && self.bytes[outer + WORD_SIZE] >> 4 == 4 && old != new {
+            let at = inner + 2;
+            let stored = u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]);
+            let checksum = !add(add(!stored, !(u16::from(old) << 8)), u16::from(new) << 8);
+            self.bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        }
+        self.extract();
+    }
+
+    /// Puts a backbone header before the frame (IEEE 802.1Q clause 9.7; OpenFlow 1.5.1 section 5.8).
+    pub(super) fn push_pbb(&mut self) {
+        let service = if self.key.eth_type == ETH_TYPE_PBB { self.key.pbb_itag & 0x00ff_ffff } else { 0 };
+        let mut header = self.bytes[..12].to_vec();
+        header.extend(ETH_TYPE_PBB.to_be_bytes());
+        header.extend(service.to_be_bytes());
+        self.bytes.splice(0..0, header);
+        self.extract();
+    }
+
+    /// Takes a backbone header off, with the tags before its service tag, where a frame is left.
+    pub(super) fn pop_pbb(&mut self) {
+        let Some(inner) = self.service_tag().map(|at| at + WORD_SIZE) else { return };
+        if self.bytes.len() < inner + FRAME_SIZE_MIN {
+            self.lacks_header = true;
+            return;
+        }
+        self.bytes.drain(..inner);
+        self.extract();
+    }
 }
+
+#[cfg(test)]
+mod tests;

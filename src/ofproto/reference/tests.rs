@@ -64,7 +64,7 @@ fn pair(rng: &mut fastrand::Rng) -> (Switch<OfprotoDpif>, Switch<Reference>) {
     let ports: Vec<PortConfig> = (1..=4)
         .map(|n| {
             let mut port = PortConfig::new(&format!("p{n}"));
-            (port.vlan, port.flood) = (random_vlan_mode(rng), rng.u8(0..4) > 0);
+            (port.vlan, port.flags.no_flood) = (random_vlan_mode(rng), rng.u8(0..4) == 0);
             port
         })
         .collect();

@@ -4,7 +4,7 @@ use crate::flow::{Field, OfPort};
 use crate::openflow::Action;
 
 /// At most one action of each kind; `set_field` counts one kind for each field.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(in crate::ofproto) struct ActionSet {
     actions: Vec<Action>,
 }
@@ -12,17 +12,37 @@ pub(in crate::ofproto) struct ActionSet {
 /// Where an action comes in the order of section 5.6: two of one place replace each other.
 fn place(action: &Action) -> (u8, Option<Field>) {
     match action {
-        Action::PopVlan => (0, None),
-        Action::PushVlan(_) => (1, None),
-        Action::DecTtl => (2, None),
-        Action::SetVlanVid(_) => (3, Some(Field::VlanVid)),
-        Action::SetVlanPcp(_) => (3, Some(Field::VlanPcp)),
-        Action::SetField { field, .. } => (3, Some(*field)),
-        _ => (4, None),
+        Action::CopyTtlIn => (0, None),
+        // Of what can be popped, the outermost first.
+        Action::PopVlan => (1, None),
+        Action::PopPbb => (2, None),
+        Action::PopMpls(_) => (3, None),
+        Action::PushMpls(_) => (4, None),
+        Action::PushPbb => (5, None),
+        Action::PushVlan(_) => (6, None),
+        Action::CopyTtlOut => (7, None),
+        Action::DecTtl => (8, None),
+        Action::DecMplsTtl => (9, None),
+        Action::SetVlanVid(_) => (10, Some(Field::VlanVid)),
+        Action::SetVlanPcp(_) => (10, Some(Field::VlanPcp)),
+        Action::SetField { field, .. } => (10, Some(*field)),
+        Action::Meter(_) => (11, None),
+        Action::Group(_) => (12, None),
+        _ => (13, None),
     }
 }
 
+const GROUP_PLACE: u8 = 12;
+const OUTPUT_PLACE: u8 = 13;
+
 impl ActionSet {
+    /// The set that these actions make.
+    pub(in crate::ofproto) fn of(actions: &[Action]) -> ActionSet {
+        let mut set = ActionSet::default();
+        set.write(actions);
+        set
+    }
+
     /// Adds actions, in place of those of their kind.
     pub(in crate::ofproto) fn write(&mut self, actions: &[Action]) {
         for action in actions {
@@ -36,22 +56,32 @@ impl ActionSet {
         self.actions.clear();
     }
 
-    /// The port that it will send to, as the field `actset_output` has it.
+    fn has(&self, wanted: u8) -> bool {
+        self.actions.iter().any(|action| place(action).0 == wanted)
+    }
+
+    /// The port that it will send to, as the field `actset_output` has it: unset also where a group decides
+    /// (OpenFlow 1.5.1 section 7.2.3.8).
     pub(in crate::ofproto) fn output(&self) -> OfPort {
         let output = self.actions.iter().find_map(|action| match action {
-            Action::Output(port) => Some(*port),
+            Action::Output(port) | Action::OutputTrunc { port, .. } => Some(*port),
             Action::Controller { .. } => Some(OfPort::CONTROLLER),
             _ => None,
         });
-        output.unwrap_or(OfPort::UNSET)
+        output.filter(|_| !self.has(GROUP_PLACE)).unwrap_or(OfPort::UNSET)
     }
 
-    /// The actions in the order to do them, and leaves the set empty. A set without an output does nothing.
+    /// The actions in the order to do them, and leaves the set empty. A set that sends the packet nowhere does nothing;
+    /// one that has a group as well as an output does not do the output.
     pub(in crate::ofproto) fn take(&mut self) -> Vec<Action> {
-        let has_output = self.output() != OfPort::UNSET;
+        let has_group = self.has(GROUP_PLACE);
+        let has_output = self.has(OUTPUT_PLACE);
         let mut actions = std::mem::take(&mut self.actions);
-        if !has_output {
+        if !has_group && !has_output {
             return Vec::new();
+        }
+        if has_group {
+            actions.retain(|action| place(action).0 != OUTPUT_PLACE);
         }
         // A stable sort: writes to different fields stay in the order they were made.
         actions.sort_by_key(|action| place(action).0);
@@ -61,11 +91,9 @@ impl ActionSet {
 
 /// Two writes to parts of one field stand side by side.
 fn is_replaced_by(old: &Action, new: &Action) -> bool {
-    let masked_apart = match (old, new) {
-        (Action::SetField { mask: old, .. }, Action::SetField { mask: new, .. }) => old & !new != 0,
-        _ => false,
-    };
-    place(old) == place(new) && !masked_apart
+    let mask = |action: &Action| if let Action::SetField { mask, .. } = action { *mask } else { u128::MAX };
+    let is_masked_apart = place(old).1.is_some() && mask(old) & !mask(new) != 0;
+    place(old) == place(new) && !is_masked_apart
 }
 
 #[cfg(test)]
@@ -109,6 +137,36 @@ mod tests {
         let expected =
             [set(Field::EthDst, 2, 0xff), set(Field::EthDst, 0x300, 0xf00), Action::Output(OfPort(1))];
         assert_eq!(taken, expected);
+    }
+
+    #[test]
+    fn labels_go_where_the_specification_puts_them_and_a_group_beats_an_output() {
+        let mut actions = ActionSet::default();
+        actions.write(&[
+            Action::Output(OfPort(1)),
+            Action::Group(4),
+            Action::DecMplsTtl,
+            Action::PushVlan(0x8100),
+            Action::CopyTtlOut,
+            Action::PushMpls(0x8847),
+            Action::PopVlan,
+            Action::Meter(3),
+            Action::CopyTtlIn,
+            Action::PushPbb,
+        ]);
+        assert_eq!(actions.output(), OfPort::UNSET);
+        let expected = [
+            Action::CopyTtlIn,
+            Action::PopVlan,
+            Action::PushMpls(0x8847),
+            Action::PushPbb,
+            Action::PushVlan(0x8100),
+            Action::CopyTtlOut,
+            Action::DecMplsTtl,
+            Action::Meter(3),
+            Action::Group(4),
+        ];
+        assert_eq!(actions.take(), expected);
     }
 
     #[test]

@@ -1,5 +1,10 @@
 use super::*;
-use crate::dpif::ExporterId;
+
+mod chains;
+mod pipeline;
+
+use crate::dpif::{ControllerReason, ExporterId, ObservationDirection, UserspaceCookie};
+use crate::flow::{DpPort, Field, VLAN_CFI};
 use crate::ofproto::bridge::{BridgeConfig, BridgeIpfix, Port, PortConfig, VlanMode};
 use crate::ofproto::testing;
 use crate::openflow::FlowMod;
@@ -14,7 +19,7 @@ fn bridges() -> Bridges {
     let id = bridges.insert(Bridge::new(BridgeConfig::new("br0", 1)));
     for n in 1..=4_u16 {
         let config = PortConfig::new(&format!("p{n}"));
-        bridges.port_insert(id, OfPort(n.into()), Port { dp_port: DpPort(n * 10), config, is_link_up: true });
+        bridges.port_insert(id, OfPort(n.into()), Port::new(DpPort(n * 10), config));
     }
     bridges
 }
@@ -89,7 +94,7 @@ fn nothing_matches_no_bridge_and_an_empty_rule_drop_for_their_own_reasons() {
 #[test]
 fn flood_spares_ports_that_do_not_flood_and_all_does_not() {
     let mut bridges = bridges();
-    bridge(&mut bridges).ports.get_mut(&OfPort(3)).expect("it is there").config.flood = false;
+    bridge(&mut bridges).ports.get_mut(&OfPort(3)).expect("it is there").config.flags.no_flood = true;
     add(&mut bridges, 0, 0, &[], &[Action::Output(OfPort::FLOOD)]);
     assert_eq!(actions_of(&bridges, &tcp()), [out(20), out(40)]);
     add(&mut bridges, 0, 0, &[], &[NORMAL]);
@@ -234,6 +239,8 @@ fn an_expired_ttl_goes_to_the_controller_if_the_bridge_says_so() {
         cookie: 0,
         max_len: u16::MAX,
         controller_id: 0,
+        bridge: 0,
+        in_port: OfPort(1),
     };
     let dec = DpAction::DecTtl { to_controller: Some(cookie) };
     assert_eq!(actions_of(&bridges, &tcp()), [set(Field::EthDst, 7), dec, out(20)]);
@@ -300,7 +307,15 @@ fn a_controller_action_says_whether_a_table_miss_rule_sent_it() {
     let controller = Action::Controller { max_len: 128, controller_id: 2 };
     let expected = |reason| {
         let (max_len, controller_id) = (128, 2);
-        let cookie = UserspaceCookie::Controller { reason, table: 0, cookie: 0, max_len, controller_id };
+        let cookie = UserspaceCookie::Controller {
+            reason,
+            table: 0,
+            cookie: 0,
+            max_len,
+            controller_id,
+            bridge: 0,
+            in_port: OfPort(1),
+        };
         vec![DpAction::Userspace(cookie)]
     };
     add(&mut bridges, 0, 0, &[], std::slice::from_ref(&controller));
@@ -316,7 +331,7 @@ fn normal_floods_what_it_does_not_know_learns_and_then_sends_to_one_port() {
     let result = translate(&bridges, &tcp());
     assert_eq!(result.actions, [out(20), out(30), out(40)]);
     let learn = Credit::Learn { bridge: BridgeId(0), vlan: 0, mac: A, port: OfPort(1) };
-    assert!(result.reads_macs && result.credits.contains(&learn));
+    assert!(result.reads_macs() && result.credits.contains(&learn));
     assert_eq!((result.mask.0.eth_src, result.mask.0.eth_dst), ([0xff; 6], [0xff; 6]));
     assert_eq!(result.mask.0.vlan_tci, 0x1fff);
     bridge(&mut bridges).macs.learn(0, B, OfPort(3), Nanos(0));
@@ -345,7 +360,7 @@ fn normal_keeps_vlans_apart_and_tags_as_each_port_says() {
     let tagged_in_access = FlowKey { in_port: DpPort(10), ..from_trunk(0x1005) };
     assert_eq!(actions_of(&bridges, &tagged_in_access), [DpAction::Drop(DropReason::VlanNotAllowed)]);
     let allowed = [6, 7].into_iter().collect();
-    set_vlan(&mut bridges, 4, VlanMode::Trunk { allowed, native: Some(5) });
+    set_vlan(&mut bridges, 4, VlanMode::NativeUntagged { allowed, tag: 5 });
     assert_eq!(actions_of(&bridges, &from_trunk(0x1008)), [DpAction::Drop(DropReason::VlanNotAllowed)]);
     assert_eq!(actions_of(&bridges, &tcp()), [out(20), out(40)], "the native VLAN is untagged");
     let untagged = FlowKey { in_port: DpPort(40), ..tcp() };

@@ -3,7 +3,7 @@
 use super::matching::format_value;
 use crate::flow::format::format_hexadecimal as hexadecimal;
 use crate::flow::{Field, OfPort};
-use crate::openflow::action::{Action, Subfield};
+use crate::openflow::action::{Action, ETH_TYPE_PBB, Subfield};
 use crate::openflow::names::{all_bits, set_field_name, subfield_name};
 use crate::openflow::ports::{PortNames, format_port, is_reserved};
 
@@ -35,6 +35,22 @@ fn format_action(action: &Action, ports: &dyn PortNames) -> String {
         Action::PushVlan(tpid) => format!("push_vlan:{tpid:#06x}"),
         Action::PopVlan => "pop_vlan".to_owned(),
         Action::DecTtl => "dec_ttl".to_owned(),
+        Action::PushMpls(eth_type) => format!("push_mpls:{eth_type:#06x}"),
+        Action::PopMpls(eth_type) => format!("pop_mpls:{eth_type:#06x}"),
+        Action::DecMplsTtl => "dec_mpls_ttl".to_owned(),
+        Action::CopyTtlOut => "copy_ttl_out".to_owned(),
+        Action::CopyTtlIn => "copy_ttl_in".to_owned(),
+        Action::PushPbb => format!("push_pbb:{ETH_TYPE_PBB:#06x}"),
+        Action::PopPbb => "pop_pbb".to_owned(),
+        Action::Group(group) => format!("group:{group}"),
+        Action::Meter(meter) => format!("meter:{meter}"),
+        Action::OutputTrunc { port, max_len } => {
+            format!("output(port={},max_len={max_len})", format_port(port, ports))
+        }
+        Action::Clone(ref actions) => format!("clone({})", format_actions(actions, ports)),
+        Action::CheckPktLarger { len, destination } => {
+            format!("check_pkt_larger({len})->{}", format_subfield(destination))
+        }
         Action::Resubmit { in_port, table } => format_resubmit(in_port, table, ports),
         Action::Note(ref bytes) => {
             let texts: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -58,6 +74,9 @@ fn format_set_field(field: Field, value: u128, mask: u128, ports: &dyn PortNames
         // All of DSCP and none of ECN is what nw_tos means without a mask, so all eight bits take one.
         (Field::IpTos, 0xfc) => value.to_string(),
         (Field::IpTos, _) => format!("{value}/{mask:#x}"),
+        // The one flag there is needs no mask beside it.
+        (Field::TunFlags, 1) => ["0", "oam"][usize::from(value & 1 != 0)].to_owned(),
+        (Field::TunFlags, _) => format!("{value:#x}/{mask:#x}"),
         // These take no mask, but their bits may be written one by one.
         _ if mask != field.full_mask() && !field.info().maskable => return format_load(field, value, mask),
         _ => format_value(field, value, mask, ports),

@@ -27,6 +27,40 @@ pub(super) fn format_match_with_priority(
     writer.parts.join(",")
 }
 
+/// Fields of an encapsulation, in the order that they are written in.
+const TUNNEL_FIELDS: [Field; 10] = [
+    Field::TunId,
+    Field::TunSrc,
+    Field::TunDst,
+    Field::TunIpv6Src,
+    Field::TunIpv6Dst,
+    Field::TunGbpId,
+    Field::TunGbpFlags,
+    Field::TunTos,
+    Field::TunTtl,
+    Field::TunFlags,
+];
+
+/// Fields of headers that stand where IP would, likewise.
+const LAYER_FIELDS: [Field; 16] = [
+    Field::MplsLabel,
+    Field::MplsTc,
+    Field::MplsTtl,
+    Field::MplsBos,
+    Field::NshFlags,
+    Field::NshTtl,
+    Field::NshMdtype,
+    Field::NshNp,
+    Field::NshSpi,
+    Field::NshSi,
+    Field::NshC1,
+    Field::NshC2,
+    Field::NshC3,
+    Field::NshC4,
+    Field::PbbIsid,
+    Field::PbbUca,
+];
+
 struct Writer<'a> {
     matching: &'a Match,
     ports: &'a dyn PortNames,
@@ -38,10 +72,16 @@ impl Writer<'_> {
         let (eth_type, _) = self.matching.get(Field::EthType);
         let (nw_proto, _) = self.matching.get(Field::IpProto);
         self.field("pkt_mark", Field::PktMark);
+        // No rule matches the first of these; a person may see it all the same.
+        self.field("recirc_id", Field::RecircId);
+        self.field("dp_hash", Field::DpHash);
         self.field("actset_output", Field::ActsetOutput);
         let shorthand = self.protocol();
         for register in 0..16 {
             let field = Field::Reg(register);
+            self.field(field.info().name, field);
+        }
+        for field in TUNNEL_FIELDS {
             self.field(field.info().name, field);
         }
         self.field("metadata", Field::Metadata);
@@ -55,6 +95,7 @@ impl Writer<'_> {
         self.field("ipv6_src", Field::Ipv6Src);
         self.field("ipv6_dst", Field::Ipv6Dst);
         self.field("ipv6_label", Field::Ipv6Label);
+        self.field("ipv6_exthdr", Field::Ipv6Exthdr);
         let is_arp = matches!(eth_type, 0x0806 | 0x8035);
         self.field(if is_arp { "arp_spa" } else { "nw_src" }, Field::Ipv4Src);
         self.field(if is_arp { "arp_tpa" } else { "nw_dst" }, Field::Ipv4Dst);
@@ -68,6 +109,9 @@ impl Writer<'_> {
         }
         self.type_of_service();
         self.field("nw_ttl", Field::IpTtl);
+        for field in LAYER_FIELDS {
+            self.field(field.info().name, field);
+        }
         self.field("nw_frag", Field::IpFrag);
         let is_icmp = is_icmp6 || (eth_type == 0x0800 && nw_proto == 1);
         self.transport(if is_icmp { "icmp_type" } else { "tp_src" }, Field::TcpSrc, is_icmp);
@@ -77,6 +121,8 @@ impl Writer<'_> {
             self.field("nd_sll", Field::NdSll);
             // The target address shares its place with ARP's.
             self.field("nd_tll", Field::ArpTha);
+            self.field("nd_reserved", Field::NdReserved);
+            self.field("nd_options_type", Field::NdOptionsType);
         }
         self.field("tcp_flags", Field::TcpFlags);
     }
@@ -162,6 +208,10 @@ fn format_masked(field: Field, value: u128, mask: u128, ports: &dyn PortNames) -
         Field::Ipv6Label if is_exact => return format!("{value:#07x}"),
         Field::Ipv6Label => return format!("{value:#07x}/{mask:#07x}"),
         Field::EthType if is_exact => return format!("{value:#06x}"),
+        Field::TunFlags if mask == 1 => return format!("{}oam", if value == 1 { "+" } else { "-" }),
+        Field::TunFlags => return format!("{value:#x}/{mask:#x}"),
+        Field::NshFlags if !is_exact => return format!("{value:#04x}/{mask:#04x}"),
+        Field::TunGbpId | Field::PbbIsid if !is_exact => return format!("{value:#x}/{mask:#x}"),
         _ => {}
     }
     format_value(field, value, mask, ports)

@@ -1,13 +1,16 @@
 use super::*;
 use crate::flow::Field;
-use crate::openflow::parse::{parse_actions, parse_flow_mod, parse_match};
+use crate::openflow::parse::{parse_actions, parse_flow_mod, parse_group_mod, parse_match, parse_meter_mod};
 use crate::openflow::ports::NoNames;
-use crate::openflow::random::{random_actions, random_match};
-use crate::openflow::{Action, Match};
+use crate::openflow::random::{random_actions, random_group_mod, random_match, random_meter_mod};
+use crate::openflow::{Action, GroupModCommand, GroupStats, Match, MeterStats};
 use std::process::Command;
 
 /// Flows that Open vSwitch understands in the same way, one a line.
 const FLOWS: &str = include_str!("flows.txt");
+
+/// Groups likewise.
+const GROUPS: &str = include_str!("groups.txt");
 
 /// Those that Open vSwitch prints in other words than ours, though it means the same.
 /// Flow-mods are printed with other keywords than flows; `vlan_tci` loses bits on its way through OpenFlow 1.5;
@@ -35,6 +38,7 @@ const WRITTEN_OTHERWISE: &[&str] = &[
     "actions=note:",
     "actions=note:aabbcc",
     "actions=note:aa.bb.cc.dd.ee.ff.00",
+    "mpls,actions=load:1->OXM_OF_MPLS_TC[0]",
 ];
 
 /// What Open vSwitch prints for each of some flows, after a trip through its encoder and decoder.
@@ -72,6 +76,84 @@ fn open_vswitch_reads_our_flows_as_it_reads_the_originals() {
     let differs = |index: &usize| ours[*index] != expected[*index];
     let different: Vec<_> = (0..flows.len()).filter(differs).map(|index| flows[index]).collect();
     assert_eq!(different, WRITTEN_OTHERWISE);
+}
+
+/// What Open vSwitch makes of a group.
+fn canonical_group(text: &str) -> String {
+    let output = Command::new("ovs-ofctl").args(["-O", "OpenFlow15", "parse-group", text]).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && !stdout.contains("error"), "{text}: {stdout}");
+    let group = stdout.split_once(" ADD ").map(|(_, group)| group.trim().to_owned());
+    group.unwrap_or_else(|| panic!("{text}: {stdout}"))
+}
+
+#[test]
+fn open_vswitch_reads_our_groups_as_it_reads_the_originals() {
+    if Command::new("ovs-ofctl").arg("--version").output().is_err() {
+        println!("skipped: there is no ovs-ofctl here to compare with");
+        return;
+    }
+    let groups: Vec<_> = GROUPS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert!(groups.len() >= 20, "{}", groups.len());
+    for group in groups {
+        let read = parse_group_mod(group, GroupModCommand::Add, &NoNames);
+        let ours = format_group_mod(&read.unwrap_or_else(|error| panic!("{group}: {error}")), &NoNames);
+        assert_eq!(canonical_group(&ours), canonical_group(group), "{group}, which we write as {ours}");
+    }
+}
+
+#[test]
+fn random_groups_are_read_back() {
+    for seed in 0..3000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let group_mod = random_group_mod(&mut random);
+        let text = format_group_mod(&group_mod, &NoNames);
+        let command = match group_mod.command {
+            GroupModCommand::InsertBucket(_) => GroupModCommand::InsertBucket(0),
+            GroupModCommand::RemoveBucket(_) => GroupModCommand::RemoveBucket(0),
+            other => other,
+        };
+        assert_eq!(parse_group_mod(&text, command, &NoNames), Ok(group_mod), "seed {seed}: {text}");
+    }
+}
+
+#[test]
+fn random_meters_are_read_back() {
+    for seed in 0..1000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let meter_mod = random_meter_mod(&mut random);
+        let text = format_meter_mod(&meter_mod);
+        assert_eq!(parse_meter_mod(&text, meter_mod.command), Ok(meter_mod), "seed {seed}: {text}");
+    }
+}
+
+#[test]
+fn statistics_of_groups_and_meters_have_the_words_of_ovs_ofctl() {
+    let group = GroupStats {
+        group: 1,
+        reference_count: 2,
+        packets: 3,
+        bytes: 180,
+        duration_ns: 1_500_000_000,
+        buckets: vec![(1, 60), (2, 120)],
+    };
+    assert_eq!(
+        format_group_stats(&group),
+        "group_id=1,duration=1.500s,ref_count=2,packet_count=3,byte_count=180,bucket0:packet_count=1,byte_count=60,\
+         bucket1:packet_count=2,byte_count=120"
+    );
+    let meter = MeterStats {
+        meter: 5,
+        flow_count: 1,
+        packets: 10,
+        bytes: 600,
+        duration_ns: 2_000_000_000,
+        bands: vec![(4, 240)],
+    };
+    assert_eq!(
+        format_meter_stats(&meter),
+        "meter:5 flow_count:1 packet_in_count:10 byte_in_count:600 duration:2s bands: 0: packet_count:4 byte_count:240"
+    );
 }
 
 #[test]

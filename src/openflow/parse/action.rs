@@ -1,13 +1,18 @@
 //! Actions and instructions, in the context of a match: it says which protocol `mod_tp_src` means, and which
-//! headers there are to write. VLAN tags pushed and popped on the way change that context.
+//! headers there are to write. Tags and labels pushed and popped on the way change that context. A bucket of a group
+//! has no match: there every header may be there, and names that several protocols share mean IPv4 and TCP.
 
 use super::error::{Allowed, ParseError};
-use super::matching::resolve;
+use super::matching::{resolve, resolve_anyhow};
 use super::token::{Form, Item, Items, Token};
 use super::value::{self, bounded};
 use crate::flow::fields::Format;
 use crate::flow::{Field, Flow, OfPort, VLAN_CFI};
-use crate::openflow::action::{Action, Subfield};
+use crate::openflow::action::{
+    Action, CLONE_DEPTH_MAX, ETH_TYPE_PBB, Subfield, TRUNCATED_LEN_MIN, can_follow_labels,
+};
+use crate::openflow::group::GROUP_MAX;
+use crate::openflow::meter::METER_MAX;
 use crate::openflow::names::{all_bits, field_by_header_name};
 use crate::openflow::ports::{PortNames, parse_port};
 
@@ -15,14 +20,11 @@ use crate::openflow::ports::{PortNames, parse_port};
 const UNSUPPORTED: &[&str] = &[
     "bundle",
     "bundle_load",
-    "check_pkt_larger",
-    "clone",
     "conjunction",
     "ct",
     "ct_clear",
     "debug_recirc",
     "debug_slow",
-    "dec_mpls_ttl",
     "dec_nsh_ttl",
     "decap",
     "delete_field",
@@ -30,40 +32,48 @@ const UNSUPPORTED: &[&str] = &[
     "enqueue",
     "exit",
     "fin_timeout",
-    "group",
     "learn",
-    "meter",
     "multipath",
     "nat",
     "output_trunc",
     "pop",
-    "pop_mpls",
     "pop_queue",
     "push",
-    "push_mpls",
     "sample",
-    "set_mpls_label",
-    "set_mpls_tc",
-    "set_mpls_ttl",
     "set_queue",
-    "set_tunnel",
-    "set_tunnel64",
     "unroll_xlate",
 ];
+
+/// What a list is part of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// A flow.
+    Flow,
+    /// The inside of `write_actions`.
+    Set,
+    /// A bucket of a group, which is a set too.
+    Bucket,
+    /// So many clones.
+    Clone(usize),
+}
 
 /// Reads an action list.
 pub(super) struct ActionParser<'a> {
     ports: &'a dyn PortNames,
-    /// What is known of the packet at this point of the list; zero where nothing is.
-    flow: Flow,
-    /// Whether this is the inside of `write_actions`.
-    in_set: bool,
+    /// What is known of the packet at this point of the list, zero where nothing is; none if all may be there.
+    flow: Option<Flow>,
+    place: Place,
 }
 
 impl<'a> ActionParser<'a> {
     /// For packets that meet the match whose value is `flow`.
     pub(super) fn new(flow: Flow, ports: &'a dyn PortNames) -> ActionParser<'a> {
-        ActionParser { ports, flow, in_set: false }
+        ActionParser { ports, flow: Some(flow), place: Place::Flow }
+    }
+
+    /// For the packets of a bucket.
+    pub(super) fn of_bucket(ports: &'a dyn PortNames) -> ActionParser<'a> {
+        ActionParser { ports, flow: None, place: Place::Bucket }
     }
 
     /// Reads the whole of `text`.
@@ -83,7 +93,9 @@ impl<'a> ActionParser<'a> {
             }
             let action = self.action(item)?;
             self.check_place(&item, &action, &actions)?;
-            self.follow(&action);
+            if let Some(flow) = &mut self.flow {
+                action.follow(flow);
+            }
             actions.push(action);
         }
         Ok(actions)
@@ -93,34 +105,33 @@ impl<'a> ActionParser<'a> {
     /// holds.
     fn check_place(&self, item: &Item<'_>, action: &Action, before: &[Action]) -> Result<(), ParseError> {
         let (offset, found) = (item.key.offset, item.name());
-        if self.in_set {
-            let is_refused = instruction(action).is_some()
-                || matches!(action, Action::Resubmit { .. } | Action::Note(_) | Action::OutputReg(_));
-            return if is_refused { Err(ParseError::NotInActionSet { offset, found }) } else { Ok(()) };
+        let (rank, _) = rank(action);
+        let is_list_only = matches!(
+            action,
+            Action::Resubmit { .. }
+                | Action::Note(_)
+                | Action::OutputReg(_)
+                | Action::OutputTrunc { .. }
+                | Action::Clone(_)
+                | Action::CheckPktLarger { .. }
+        );
+        let (is_refused, place) = match self.place {
+            Place::Flow => (false, ""),
+            Place::Set => (rank != RANK_ACTIONS || is_list_only, "write_actions"),
+            Place::Bucket => (rank != RANK_ACTIONS || is_list_only, "a bucket"),
+            Place::Clone(_) => (rank != RANK_ACTIONS, "clone"),
+        };
+        if is_refused {
+            return Err(ParseError::NotHere { offset, found, place });
         }
-        let Some((rank, after)) = before.last().and_then(instruction) else { return Ok(()) };
-        let own_rank = instruction(action).map_or(0, |(rank, _)| rank);
-        if own_rank == rank {
+        let Some((last_rank, after)) = before.last().map(self::rank) else { return Ok(()) };
+        if rank == last_rank && rank != RANK_ACTIONS {
             return Err(ParseError::Duplicate { offset, keyword: found });
         }
-        if own_rank < rank {
+        if rank < last_rank {
             return Err(ParseError::OutOfOrder { offset, found, after });
         }
         Ok(())
-    }
-
-    /// Takes note of what an action does to the VLAN tag.
-    fn follow(&mut self, action: &Action) {
-        match action {
-            Action::PushVlan(_) | Action::SetVlanVid(_) | Action::SetVlanPcp(_) => {
-                self.flow.key.vlan_tci |= VLAN_CFI;
-            }
-            Action::PopVlan => self.flow.key.vlan_tci = 0,
-            &Action::SetField { field: field @ (Field::VlanTci | Field::VlanVid), value, mask } => {
-                self.flow.set_masked(field, value, mask);
-            }
-            _ => {}
-        }
     }
 
     fn action(&mut self, item: Item<'_>) -> Result<Action, ParseError> {
@@ -145,6 +156,28 @@ impl<'a> ActionParser<'a> {
                 allowed: "no list of controllers",
             }),
             "dec_ttl" => Ok(Action::DecTtl),
+            "dec_mpls_ttl" => bare(Action::DecMplsTtl),
+            "copy_ttl_in" => bare(Action::CopyTtlIn),
+            "copy_ttl_out" => bare(Action::CopyTtlOut),
+            "push_mpls" => match value::number(value.text) {
+                Some(eth_type @ (0x8847 | 0x8848)) => Ok(Action::PushMpls(eth_type as u16)),
+                _ => Err(value.bad_value(item.key.text, Allowed::MplsEthType)),
+            },
+            "pop_mpls" => {
+                let eth_type = value::number(value.text).and_then(|number| u16::try_from(number).ok());
+                let eth_type = eth_type.filter(|&eth_type| can_follow_labels(eth_type));
+                let bad = || value.bad_value(item.key.text, Allowed::PoppedEthType);
+                eth_type.map(Action::PopMpls).ok_or_else(bad)
+            }
+            "push_pbb" => match value::number(value.text) {
+                Some(eth_type) if eth_type == ETH_TYPE_PBB.into() => Ok(Action::PushPbb),
+                _ => Err(value.bad_value(item.key.text, Allowed::PbbEthType)),
+            },
+            "pop_pbb" => bare(Action::PopPbb),
+            "group" => Ok(Action::Group(bounded(value, "group", GROUP_MAX.into())?)),
+            "meter" => numbered_meter(value, item.key.text).map(Action::Meter),
+            "clone" => self.clone_actions(item),
+            "check_pkt_larger" => self.check_pkt_larger(item),
             "resubmit" => self.resubmit(item),
             "note" => note(item).map(Action::Note),
             "clear_actions" => bare(Action::ClearActions),
@@ -172,6 +205,12 @@ impl<'a> ActionParser<'a> {
             "set_field" => self.set_field(item)?,
             "load" => self.load(item)?,
             "move" => self.copy(item)?,
+            "set_mpls_label" => self.modify(item, Field::MplsLabel)?,
+            "set_mpls_tc" => self.modify(item, Field::MplsTc)?,
+            "set_mpls_ttl" => self.modify(item, Field::MplsTtl)?,
+            // Two names for two widths, of which the wire keeps one.
+            "set_tunnel" => whole(Field::TunId, bounded(value, name, u32::MAX.into())?),
+            "set_tunnel64" => whole(Field::TunId, bounded(value, name, u64::MAX.into())?),
             "mod_vlan_vid" | "set_vlan_vid" => vlan_vid()?,
             "mod_vlan_pcp" | "set_vlan_pcp" => vlan_pcp()?,
             "mod_dl_src" => self.modify(item, Field::EthSrc)?,
@@ -212,7 +251,8 @@ impl<'a> ActionParser<'a> {
 
     /// `mod_tp_*`: the port of whichever transport the match names.
     fn modify_port(&self, item: Item<'_>, fields: [Field; 3]) -> Result<Action, ParseError> {
-        let field = fields.into_iter().find(|field| self.flow.meets(field.info().prerequisite));
+        let meets = |field: &Field| self.flow.is_some_and(|flow| flow.meets(field.info().prerequisite));
+        let field = fields.into_iter().find(meets);
         let (offset, found) = (item.key.offset, item.name());
         let protocols = "tcp, udp, sctp, or one of those with 6 at the end; and no ip_frag=later";
         self.modify(item, field.ok_or(ParseError::Ambiguous { offset, found, protocols })?)
@@ -293,9 +333,7 @@ impl<'a> ActionParser<'a> {
     fn output(&self, item: Item<'_>) -> Result<Action, ParseError> {
         let value = item.value;
         if item.form == Form::Parentheses {
-            let (action, argument) = ("output".to_owned(), value.text.to_owned());
-            let allowed = "one port or subfield, as in output:1";
-            return Err(ParseError::UnsupportedArgument { offset: value.offset, action, argument, allowed });
+            return self.truncated_output(item);
         }
         let is_subfield = !value.text.starts_with('"') && value.text.contains('[');
         if !is_subfield && let Some(port) = parse_port(value.text, self.ports) {
@@ -311,6 +349,84 @@ impl<'a> ActionParser<'a> {
         let subfield = self.subfield(value).map_err(bad)?;
         self.check_present(value, subfield.field)?;
         Ok(Action::OutputReg(subfield))
+    }
+
+    /// `output(port=P,max_len=N)`.
+    fn truncated_output(&self, item: Item<'_>) -> Result<Action, ParseError> {
+        let (mut port, mut max_len) = (None, None);
+        let mut arguments = Items::of(item.value);
+        while let Some(argument) = arguments.next()? {
+            let (offset, value) = (argument.key.offset, argument.value);
+            let is_repeated = match argument.key.text {
+                "port" => {
+                    let found = parse_port(value.text, self.ports).filter(|&port| {
+                        (port.0 != 0 && port <= OfPort::MAX)
+                            || matches!(port, OfPort::LOCAL | OfPort::IN_PORT)
+                    });
+                    let bad = || value.bad_value("port", Allowed::TruncatedPort);
+                    port.replace(found.ok_or_else(bad)?).is_some()
+                }
+                "max_len" => {
+                    let len = value::number(value.text).and_then(|number| u32::try_from(number).ok());
+                    let len = len.filter(|&len| len >= TRUNCATED_LEN_MIN);
+                    let bad = || value.bad_value("max_len", Allowed::TruncatedLen);
+                    max_len.replace(len.ok_or_else(bad)?).is_some()
+                }
+                _ => {
+                    let (action, argument) = ("output".to_owned(), argument.name());
+                    let allowed = "port=PORT and max_len=BYTES";
+                    return Err(ParseError::UnsupportedArgument { offset, action, argument, allowed });
+                }
+            };
+            if is_repeated {
+                return Err(ParseError::Duplicate { offset, keyword: argument.name() });
+            }
+        }
+        let offset = item.key.offset;
+        let missing = |what, remedy| ParseError::Missing { offset, what, remedy };
+        Ok(Action::OutputTrunc {
+            port: port.ok_or_else(|| missing("the port of output(...)", "port=PORT"))?,
+            max_len: max_len.ok_or_else(|| missing("the length of output(...)", "max_len=BYTES"))?,
+        })
+    }
+
+    /// `check_pkt_larger(LEN)->REGISTER[BIT]`.
+    fn check_pkt_larger(&self, item: Item<'_>) -> Result<Action, ParseError> {
+        let bad = || item.value.bad_value(item.key.text, Allowed::LengthAndBit);
+        let (len, target) = item.value.split_once("->").ok_or_else(bad)?;
+        let len = match len.text.strip_prefix('(') {
+            Some(inner) => {
+                let text = inner.strip_suffix(')').ok_or_else(bad)?;
+                Token { text, offset: len.offset + 1 }
+            }
+            None => len,
+        };
+        let len = bounded(len, item.key.text, 0xffff)?;
+        let destination = self.subfield(target)?;
+        let is_register = matches!(destination.field, Field::Reg(_) | Field::Xreg(_) | Field::Xxreg(_));
+        if is_register && destination.bits == 1 {
+            Ok(Action::CheckPktLarger { len, destination })
+        } else {
+            Err(bad())
+        }
+    }
+
+    /// `clone(...)`.
+    fn clone_actions(&self, item: Item<'_>) -> Result<Action, ParseError> {
+        let offset = item.key.offset;
+        let depth = match self.place {
+            Place::Flow => 1,
+            Place::Clone(depth) => depth + 1,
+            Place::Set | Place::Bucket => {
+                let place = if self.place == Place::Set { "write_actions" } else { "a bucket" };
+                return Err(ParseError::NotHere { offset, found: item.name(), place });
+            }
+        };
+        if depth > CLONE_DEPTH_MAX {
+            return Err(ParseError::TooDeep { offset });
+        }
+        let mut inner = ActionParser { ports: self.ports, flow: self.flow, place: Place::Clone(depth) };
+        inner.list(item.value).map(Action::Clone)
     }
 
     /// A port by itself.
@@ -349,20 +465,31 @@ impl<'a> ActionParser<'a> {
     }
 
     fn write_actions(&mut self, item: Item<'_>) -> Result<Action, ParseError> {
-        if self.in_set {
-            return Err(ParseError::NotInActionSet { offset: item.key.offset, found: item.name() });
+        let place = match self.place {
+            Place::Flow => None,
+            Place::Set => Some("write_actions"),
+            Place::Bucket => Some("a bucket"),
+            Place::Clone(_) => Some("clone"),
+        };
+        if let Some(place) = place {
+            return Err(ParseError::NotHere { offset: item.key.offset, found: item.name(), place });
         }
         // The list may use a tag that it pushes itself, and leaves none behind for what follows.
-        let mut inner = ActionParser { ports: self.ports, flow: self.flow, in_set: true };
+        let mut inner = ActionParser { ports: self.ports, flow: self.flow, place: Place::Set };
         inner.list(item.value).map(Action::WriteActions)
     }
 
     /// A field by any of its names.
     fn field(&self, name: Token<'_>) -> Result<Field, ParseError> {
-        match field_by_header_name(name.text) {
-            Some(field) => Ok(field),
-            None => resolve(name, &self.flow),
+        let field = match (field_by_header_name(name.text), &self.flow) {
+            (Some(field), _) => field,
+            (None, Some(flow)) => resolve(name, flow)?,
+            (None, None) => resolve_anyhow(name)?,
+        };
+        if field == Field::RecircId {
+            return Err(ParseError::Internal { offset: name.offset, found: name.text.to_owned() });
         }
+        Ok(field)
     }
 
     /// `field`, `field[]`, `field[bit]` or `field[first..last]`.
@@ -389,7 +516,7 @@ impl<'a> ActionParser<'a> {
     /// Whether the packets have the field.
     fn check_present(&self, name: Token<'_>, field: Field) -> Result<(), ParseError> {
         let needs = field.info().prerequisite;
-        if self.flow.meets(needs) {
+        if self.flow.is_none_or(|flow| flow.meets(needs)) {
             return Ok(());
         }
         Err(ParseError::Prerequisite { offset: name.offset, found: name.text.to_owned(), needs })
@@ -403,15 +530,27 @@ impl<'a> ActionParser<'a> {
     }
 }
 
-/// The place of an instruction in the order of OpenFlow 1.5.1 section 5.5, and its name; none for an action.
-fn instruction(action: &Action) -> Option<(u8, &'static str)> {
+/// The rank of all that is no instruction.
+const RANK_ACTIONS: u8 = 1;
+
+/// The place of an action or instruction in the order of OpenFlow 1.5.1 section 5.5, and its name there. A meter keeps the
+/// place that it had as an instruction (OpenFlow 1.3.5 section 5.9).
+fn rank(action: &Action) -> (u8, &'static str) {
     match action {
-        Action::ClearActions => Some((1, "clear_actions")),
-        Action::WriteActions(_) => Some((2, "write_actions")),
-        Action::WriteMetadata { .. } => Some((3, "write_metadata")),
-        Action::GotoTable(_) => Some((4, "goto_table")),
-        _ => None,
+        Action::Meter(_) => (0, "meter"),
+        Action::ClearActions => (2, "clear_actions"),
+        Action::WriteActions(_) => (3, "write_actions"),
+        Action::WriteMetadata { .. } => (4, "write_metadata"),
+        Action::GotoTable(_) => (5, "goto_table"),
+        _ => (RANK_ACTIONS, "actions"),
     }
+}
+
+/// A meter's number.
+pub(super) fn numbered_meter(value: Token<'_>, keyword: &str) -> Result<u32, ParseError> {
+    let bad = || value.bad_value(keyword, Allowed::NumberWithin(1, METER_MAX));
+    let number = value::number(value.text).and_then(|number| u32::try_from(number).ok());
+    number.filter(|number| (1..=METER_MAX).contains(number)).ok_or_else(bad)
 }
 
 fn whole(field: Field, value: u128) -> Action {

@@ -1,6 +1,7 @@
 //! What can be wrong with a flow's text, and where.
 
 use crate::flow::Prerequisite;
+use crate::openflow::action::CLONE_DEPTH_MAX;
 use std::fmt;
 
 /// What a value may be.
@@ -42,6 +43,36 @@ pub enum Allowed {
     HexBytes,
     /// A port and a table.
     ResubmitTarget,
+    /// Flags of a tunnel.
+    TunnelFlags,
+    /// The Ethernet type of MPLS.
+    MplsEthType,
+    /// The Ethernet type of what follows the labels.
+    PoppedEthType,
+    /// The Ethernet type of provider backbone bridging.
+    PbbEthType,
+    /// A port that truncated packets may leave by.
+    TruncatedPort,
+    /// How many bytes to leave of a packet.
+    TruncatedLen,
+    /// A length, and the bit that tells whether a packet is longer.
+    LengthAndBit,
+    /// A number from the first to the second.
+    NumberWithin(u32, u32),
+    /// A group, or all of them.
+    GroupOrAll,
+    /// A meter, or all of them.
+    MeterOrAll,
+    /// How a group uses its buckets.
+    GroupType,
+    /// How a select group chooses.
+    SelectionMethod,
+    /// A bucket that is there.
+    BucketPlace,
+    /// What happens above a rate.
+    BandType,
+    /// Bits of a field that are hashed.
+    HashedBits,
 }
 
 impl fmt::Display for Allowed {
@@ -87,6 +118,26 @@ impl fmt::Display for Allowed {
             }
             Allowed::HexBytes => "bytes of two hexadecimal digits each, such as 01.ab",
             Allowed::ResubmitTarget => "(PORT), (PORT,TABLE) or (,TABLE)",
+            Allowed::TunnelFlags => "oam, +oam, -oam, or value/mask of sixteen bits",
+            Allowed::MplsEthType => "0x8847 or 0x8848",
+            Allowed::PoppedEthType => {
+                "the Ethernet type that the packet then has: a number from 0x600 to 0xffff, such as 0x0800 or 0x86dd, \
+                 which is no VLAN tag's"
+            }
+            Allowed::PbbEthType => "0x88e7",
+            Allowed::TruncatedPort => "a port: a number from 1 to 65280, the name of one, LOCAL or IN_PORT",
+            Allowed::TruncatedLen => "a number of bytes, at least 14",
+            Allowed::LengthAndBit => "(BYTES)->REGISTER[BIT], such as (1500)->reg0[3]",
+            Allowed::NumberWithin(min, max) => return write!(f, "a number from {min} to {max}"),
+            Allowed::GroupOrAll => "a group's number, from 0 to 4294967040, or all",
+            Allowed::MeterOrAll => "a meter's number, from 1 to 4294901760, or all",
+            Allowed::GroupType => "all, select, indirect or fast_failover (ff)",
+            Allowed::SelectionMethod => "hash or dp_hash",
+            Allowed::BucketPlace => {
+                "a bucket's number, from 0 to 4294967040, first or last, and to remove also all"
+            }
+            Allowed::BandType => "drop or dscp_remark",
+            Allowed::HashedBits => "nothing for the whole field, or a mask that is not 0 and fits the field",
         };
         f.write_str(words)
     }
@@ -109,16 +160,22 @@ fn remedy(prerequisite: Prerequisite) -> &'static str {
         Prerequisite::Nd => "neighbour discovery: add icmp6,icmpv6_type=135 or icmp6,icmpv6_type=136",
         Prerequisite::NdSolicit => "neighbour solicitation: add icmp6,icmpv6_type=135,icmpv6_code=0",
         Prerequisite::NdAdvert => "neighbour advertisement: add icmp6,icmpv6_type=136,icmpv6_code=0",
+        Prerequisite::Mpls => "MPLS: add mpls or mplsm",
+        Prerequisite::Nsh => "a network service header: add dl_type=0x894f",
+        Prerequisite::Pbb => "a provider backbone frame: add dl_type=0x88e7",
     }
 }
 
-/// Why a text is not a flow. `offset` counts bytes from the start of the text.
+/// Why a text is not a flow, a group or a meter. `offset` counts bytes from the start of the text.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what its members are; `offset` is said above")]
 pub enum ParseError {
     /// No such match field, shorthand or keyword.
     #[error("byte {offset}: `{found}` is no match field, protocol or flow keyword; ovs-fields(7) lists them")]
     UnknownKeyword { offset: usize, found: String },
+    /// No such keyword of a group or a meter.
+    #[error("byte {offset}: `{found}` is no keyword here; there are {known}")]
+    UnknownWord { offset: usize, found: String, known: &'static str },
     /// A keyword that this kind of request does not take.
     #[error("byte {offset}: `{keyword}` can't be given {here}; leave it out")]
     KeywordNotAllowed { offset: usize, keyword: String, here: &'static str },
@@ -185,13 +242,24 @@ pub enum ParseError {
     DropNotAlone { offset: usize },
     /// An instruction before one that it must follow.
     #[error(
-        "byte {offset}: `{found}` must stand before `{after}`: the order is actions, clear_actions, write_actions, \
-         write_metadata, goto_table"
+        "byte {offset}: `{found}` must stand before `{after}`: the order is meter, actions, clear_actions, \
+         write_actions, write_metadata, goto_table"
     )]
     OutOfOrder { offset: usize, found: String, after: &'static str },
-    /// Something that the action set can't hold.
-    #[error("byte {offset}: `{found}` can't be in write_actions")]
-    NotInActionSet { offset: usize, found: String },
+    /// Something that the action set, a bucket or a clone can't hold.
+    #[error("byte {offset}: `{found}` can't be in {place}")]
+    NotHere { offset: usize, found: String, place: &'static str },
+    /// Clones within clones within clones.
+    #[error("byte {offset}: clones nest no deeper than {CLONE_DEPTH_MAX}; use resubmit instead")]
+    TooDeep { offset: usize },
+    /// A field that is the datapath's own.
+    #[error(
+        "byte {offset}: `{found}` is how the switch does things inside, and no rule can look at it; leave it out"
+    )]
+    Internal { offset: usize, found: String },
+    /// Something that must be there.
+    #[error("byte {offset}: {what} is missing; add {remedy}")]
+    Missing { offset: usize, what: &'static str, remedy: &'static str },
     /// Actions may not output there.
     #[error("byte {offset}: packets can't be sent to `{found}`")]
     NotAnOutput { offset: usize, found: String },
@@ -207,6 +275,7 @@ impl ParseError {
     pub fn offset(&self) -> usize {
         match *self {
             ParseError::UnknownKeyword { offset, .. }
+            | ParseError::UnknownWord { offset, .. }
             | ParseError::KeywordNotAllowed { offset, .. }
             | ParseError::Duplicate { offset, .. }
             | ParseError::BadValue { offset, .. }
@@ -228,7 +297,10 @@ impl ParseError {
             | ParseError::WidthsDiffer { offset, .. }
             | ParseError::DropNotAlone { offset }
             | ParseError::OutOfOrder { offset, .. }
-            | ParseError::NotInActionSet { offset, .. }
+            | ParseError::NotHere { offset, .. }
+            | ParseError::TooDeep { offset }
+            | ParseError::Internal { offset, .. }
+            | ParseError::Missing { offset, .. }
             | ParseError::NotAnOutput { offset, .. }
             | ParseError::GotoNotForward { offset, .. } => offset,
         }

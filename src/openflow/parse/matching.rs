@@ -39,6 +39,14 @@ pub(super) fn resolve(name: Token<'_>, flow: &Flow) -> Result<Field, ParseError>
     Field::by_name(name.text).ok_or_else(unknown)
 }
 
+/// The first field that a shared name can mean, for where no packet is known; any other name's field.
+pub(super) fn resolve_anyhow(name: Token<'_>) -> Result<Field, ParseError> {
+    match SHARED_NAMES.iter().find(|row| row.0.contains(&name.text)) {
+        Some((_, fields, _)) => Ok(fields[0]),
+        None => resolve(name, &Flow::default()),
+    }
+}
+
 /// A match in the making.
 pub(super) struct MatchBuilder<'a> {
     ports: &'a dyn PortNames,
@@ -113,6 +121,9 @@ impl<'a> MatchBuilder<'a> {
         let (number, mut mask) = value::masked(item.value, name, &info, self.ports)?;
         if mask == 0 {
             return Ok(());
+        }
+        if field == Field::RecircId {
+            return Err(ParseError::Internal { offset: item.key.offset, found: item.name() });
         }
         self.fields.push((item.key, field));
         match field {

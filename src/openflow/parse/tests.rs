@@ -2,6 +2,9 @@ use super::*;
 use crate::flow::{Field, OfPort};
 use crate::openflow::action::Subfield;
 use crate::openflow::ports::NoNames;
+use crate::openflow::{
+    Band, BandType, Bucket, GroupMod, GroupModCommand, GroupType, MeterMod, MeterModCommand, SelectionMethod,
+};
 use std::collections::BTreeMap;
 
 fn add(text: &str) -> FlowMod {
@@ -273,8 +276,8 @@ fn a_message_says_what_was_found_and_what_to_write() {
         ),
         (
             "actions=goto_table:3,1",
-            "byte 21: `1` must stand before `goto_table`: the order is actions, clear_actions, write_actions, \
-          write_metadata, goto_table",
+            "byte 21: `1` must stand before `goto_table`: the order is meter, actions, clear_actions, \
+          write_actions, write_metadata, goto_table",
         ),
         ("actions=write_actions(note:01)", "byte 22: `note` can't be in write_actions"),
         ("actions=output:ANY", "byte 15: packets can't be sent to `ANY`"),
@@ -291,7 +294,6 @@ fn a_message_says_what_was_found_and_what_to_write() {
 #[test]
 fn every_action_that_is_not_supported_is_refused_by_name() {
     for text in [
-        "group:5",
         "enqueue:1:2",
         "bundle(a,b)",
         "ct(commit)",
@@ -300,26 +302,17 @@ fn every_action_that_is_not_supported_is_refused_by_name() {
         "conjunction(1,1/2)",
         "multipath(x)",
         "sample(probability=3)",
-        "clone(1)",
         "encap(nsh)",
         "decap()",
-        "pop_mpls:0x800",
-        "push_mpls:0x8847",
-        "dec_mpls_ttl",
-        "set_mpls_label:5",
         "fin_timeout(idle_timeout=5)",
         "push:reg0[]",
         "pop:reg0[]",
         "set_queue:5",
         "pop_queue",
-        "set_tunnel:5",
-        "meter:3",
         "exit",
         "delete_field:tun_metadata0",
-        "check_pkt_larger(5)->reg0[0]",
         "debug_recirc",
         "dec_ttl(1,2)",
-        "output(port=1,max_len=5)",
         "controller(reason=no_match)",
         "apply_actions(1)",
     ] {
@@ -339,9 +332,23 @@ fn instructions_come_once_and_in_their_order() {
     for text in ["goto_table:3,1", "write_metadata:5,clear_actions", "write_actions(1),2"] {
         assert!(matches!(fault(&format!("actions={text}")), ParseError::OutOfOrder { .. }), "{text}");
     }
-    for text in ["resubmit(,1)", "write_actions(1)", "goto_table:3", "output:reg0[]", "clear_actions"] {
+    for text in ["1,meter:3", "goto_table:3,meter:5"] {
+        assert!(matches!(fault(&format!("actions={text}")), ParseError::OutOfOrder { .. }), "{text}");
+    }
+    assert!(matches!(fault("actions=meter:3,meter:3"), ParseError::Duplicate { .. }));
+    for text in [
+        "resubmit(,1)",
+        "write_actions(1)",
+        "goto_table:3",
+        "output:reg0[]",
+        "clear_actions",
+        "meter:1",
+        "clone(1)",
+        "output(port=1,max_len=100)",
+        "check_pkt_larger(5)->reg0[0]",
+    ] {
         let error = fault(&format!("actions=write_actions({text})"));
-        assert!(matches!(error, ParseError::NotInActionSet { .. }), "{text}: {error}");
+        assert!(matches!(error, ParseError::NotHere { .. }), "{text}: {error}");
     }
 }
 
@@ -370,6 +377,10 @@ fn ways_to_write_a_field_come_to_the_same_action() {
         ("set_field:4101->vlan_vid", set(Field::VlanVid, 0x1005, 0x1fff)),
         ("set_vlan_vid:5", Action::SetVlanVid(5)),
         ("mod_vlan_pcp:5", Action::SetVlanPcp(5)),
+        ("set_tunnel:5", set(Field::TunId, 5, u64::MAX.into())),
+        ("set_tunnel64:0x1234567890", set(Field::TunId, 0x12_3456_7890, u64::MAX.into())),
+        ("set_field:oam->tun_flags", set(Field::TunFlags, 1, 1)),
+        ("load:1->NXM_NX_TUN_FLAGS[0]", set(Field::TunFlags, 1, 1)),
     ] {
         assert_eq!(actions(text), [expected], "{text}");
     }
@@ -438,4 +449,333 @@ fn a_dump_can_be_fed_back() {
     let plain = "cookie=0x12,table=3,idle_timeout=100,hard_timeout=200,send_flow_rem,check_overlap,importance=9,\
                  priority=5,ip,in_port=1,actions=load:5->reg0[],2,local";
     assert_eq!(add(text), add(plain));
+}
+
+#[test]
+fn actions_on_labels_and_backbone_tags_are_read() {
+    let mpls = matching("mpls");
+    let read = |text: &str| {
+        parse_actions(text, &mpls, &NoNames).unwrap_or_else(|error| panic!("{text}: {error}")).remove(0)
+    };
+    for (text, expected) in [
+        ("push_mpls:0x8847", Action::PushMpls(0x8847)),
+        ("push_mpls:34888", Action::PushMpls(0x8848)),
+        ("pop_mpls:0x0800", Action::PopMpls(0x0800)),
+        ("dec_mpls_ttl", Action::DecMplsTtl),
+        ("copy_ttl_in", Action::CopyTtlIn),
+        ("copy_ttl_out", Action::CopyTtlOut),
+        ("push_pbb:0x88e7", Action::PushPbb),
+        ("pop_pbb", Action::PopPbb),
+        ("set_mpls_label:5", set(Field::MplsLabel, 5, 0xf_ffff)),
+        ("set_mpls_tc:7", set(Field::MplsTc, 7, 7)),
+        ("set_mpls_ttl:9", set(Field::MplsTtl, 9, 0xff)),
+        ("set_field:9->mpls_ttl", set(Field::MplsTtl, 9, 0xff)),
+        ("load:1->OXM_OF_MPLS_TC[0]", set(Field::MplsTc, 1, 1)),
+    ] {
+        assert_eq!(read(text), expected, "{text}");
+    }
+    for (text, offset) in [
+        ("mpls,actions=set_mpls_label:0x100000", 28),
+        ("mpls,actions=set_mpls_tc:8", 25),
+        ("actions=push_mpls:0x800", 18),
+        ("actions=pop_mpls:0x8100", 17),
+        ("actions=pop_mpls:0x5ff", 17),
+        ("actions=push_pbb:0x8847", 17),
+        ("actions=push_pbb", 16),
+    ] {
+        let error = fault(text);
+        assert!(matches!(error, ParseError::BadValue { .. }), "{text}: {error}");
+        assert_eq!(error.offset(), offset, "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_is_pushed_and_popped_decides_what_may_be_written() {
+    for text in [
+        "ip,actions=push_mpls:0x8847,set_field:5->mpls_label",
+        "mpls,actions=pop_mpls:0x0800,set_field:5->nw_ttl",
+        "tcp,actions=pop_mpls:0x0800,set_field:5->tcp_src",
+        "ip,actions=push_pbb:0x88e7,set_field:5->pbb_isid",
+        "mpls,actions=clone(pop_mpls:0x0800),set_field:5->mpls_label",
+        "dl_vlan=3,actions=push_mpls:0x8847,set_field:3->vlan_pcp",
+    ] {
+        add(text);
+    }
+    for text in [
+        "tcp,actions=push_mpls:0x8847,set_field:5->tcp_src",
+        "mpls,actions=pop_mpls:0x0800,set_field:5->mpls_label",
+        "dl_vlan=3,actions=push_pbb:0x88e7,set_field:3->vlan_pcp",
+        "dl_type=0x88e7,actions=pop_pbb,set_field:5->pbb_isid",
+        "actions=set_field:5->mpls_label",
+        "actions=set_field:5->nsh_c1",
+    ] {
+        assert!(matches!(fault(text), ParseError::Prerequisite { .. }), "{text}");
+    }
+}
+
+#[test]
+fn groups_meters_clones_and_lengths_are_actions() {
+    let bit = Subfield { field: Field::Reg(0), first_bit: 3, bits: 1 };
+    let truncated = Action::OutputTrunc { port: OfPort(2), max_len: 100 };
+    for (text, expected) in [
+        ("group:7", Action::Group(7)),
+        ("group:0xffffff00", Action::Group(0xffff_ff00)),
+        ("meter:5", Action::Meter(5)),
+        ("output(port=2,max_len=100)", truncated.clone()),
+        ("output(max_len=100 port=2)", truncated),
+        ("clone()", Action::Clone(vec![])),
+        (
+            "clone(1,clone(2))",
+            Action::Clone(vec![Action::Output(OfPort(1)), Action::Clone(vec![Action::Output(OfPort(2))])]),
+        ),
+        ("check_pkt_larger(1500)->NXM_NX_REG0[3]", Action::CheckPktLarger { len: 1500, destination: bit }),
+        ("check_pkt_larger:1500->reg0[3]", Action::CheckPktLarger { len: 1500, destination: bit }),
+    ] {
+        assert_eq!(actions(text), [expected], "{text}");
+    }
+    for (text, offset) in [
+        ("actions=group:0xffffff01", 14),
+        ("actions=group:all", 14),
+        ("actions=meter:0", 14),
+        ("actions=meter:4294901761", 14),
+        ("actions=output(port=NORMAL,max_len=100)", 20),
+        ("actions=output(port=1,max_len=13)", 30),
+        ("actions=check_pkt_larger(65536)->reg0[3]", 25),
+        ("actions=check_pkt_larger(5)->reg0", 24),
+        ("actions=check_pkt_larger(5)->eth_src[3]", 24),
+        ("actions=check_pkt_larger(5)", 25),
+    ] {
+        let error = fault(text);
+        assert!(matches!(error, ParseError::BadValue { .. }), "{text}: {error}");
+        assert_eq!(error.offset(), offset, "{text}: {error}");
+    }
+    assert!(matches!(fault("actions=output(port=1)"), ParseError::Missing { offset: 8, .. }));
+    for text in ["clone(goto_table:3)", "clone(write_actions(1))", "clone(meter:1)"] {
+        assert!(matches!(fault(&format!("actions={text}")), ParseError::NotHere { .. }), "{text}");
+    }
+    let nested = |depth: usize| format!("actions={}1{}", "clone(".repeat(depth), ")".repeat(depth));
+    add(&nested(crate::openflow::action::CLONE_DEPTH_MAX));
+    assert!(matches!(
+        fault(&nested(crate::openflow::action::CLONE_DEPTH_MAX + 1)),
+        ParseError::TooDeep { .. }
+    ));
+}
+
+#[test]
+fn recirculation_is_nothing_for_rules() {
+    for text in [
+        "recirc_id=0,actions=1",
+        "actions=move:NXM_NX_RECIRC_ID[]->NXM_NX_REG0[]",
+        "actions=output:recirc_id",
+    ] {
+        assert!(matches!(fault(text), ParseError::Internal { .. }), "{text}");
+    }
+    add("dp_hash=3/0xf,actions=move:NXM_NX_DP_HASH[]->NXM_NX_REG0[]");
+}
+
+fn group(text: &str) -> GroupMod {
+    parse_group_mod(text, GroupModCommand::Add, &NoNames).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn a_group_is_its_keywords_and_its_buckets() {
+    let read = group(
+        "group_id=1,type=select,selection_method=hash,fields(ip_src,eth_dst=ff:ff:ff:00:00:00),\
+         bucket=weight:10,watch_port:1,watch_group=4,actions=output:1,group:9,bucket=bucket_id=7,2,3 bucket=actions=drop",
+    );
+    let mut fields = crate::flow::Flow::default();
+    fields.set(Field::Ipv4Src, u128::MAX);
+    fields.set_masked(Field::EthDst, u128::MAX, 0xffff_ff00_0000);
+    let output = |port| Action::Output(OfPort(port));
+    let bucket = |id, weight, actions| Bucket {
+        id,
+        weight,
+        watch_port: OfPort::NONE,
+        watch_group: crate::openflow::group::GROUP_ANY,
+        actions,
+    };
+    let expected = GroupMod {
+        command: GroupModCommand::Add,
+        group: 1,
+        group_type: GroupType::Select,
+        selection: SelectionMethod::Hash { fields: Box::new(fields) },
+        buckets: vec![
+            Bucket {
+                watch_port: OfPort(1),
+                watch_group: 4,
+                ..bucket(0, 10, vec![output(1), Action::Group(9)])
+            },
+            bucket(7, 1, vec![output(2), output(3)]),
+            bucket(2, 1, vec![]),
+        ],
+    };
+    assert_eq!(read, expected);
+    let ids = |text: &str| group(text).buckets.iter().map(|bucket| bucket.id).collect::<Vec<_>>();
+    assert_eq!(ids("group_id=1,type=all,bucket=bucket_id:1,1,bucket=2,bucket=bucket_id:0,3"), [1, 2, 0]);
+    assert_eq!(group("group_id=1,type=ff,bucket=watch_port:3,3").group_type, GroupType::FastFailover);
+    assert_eq!(group("group_id=1 type=select selection_method=dp_hash").selection, SelectionMethod::DpHash);
+    let mac_hash = group("group_id=1,type=select,selection_method=hash,fields=eth_dst,bucket=1");
+    assert!(
+        matches!(mac_hash.selection, SelectionMethod::Hash { fields } if fields.key.eth_dst == [0xff; 6])
+    );
+    let anything = group("group_id=1,type=select,selection_method=hash,bucket=1");
+    assert!(matches!(anything.selection, SelectionMethod::Hash { fields } if fields.key.tp_dst == 0xffff));
+    let headers =
+        group("group_id=1,type=all,bucket=mod_nw_src:1.2.3.4,set_field:5->tcp_dst,set_field:1.2.3.4->nw_dst");
+    assert_eq!(headers.buckets[0].actions.len(), 3, "a bucket has no match that could promise headers");
+}
+
+#[test]
+fn each_command_on_groups_takes_its_own_keywords() {
+    use GroupModCommand as Command;
+    let read = |text: &str, command| parse_group_mod(text, command, &NoNames);
+    let group_of =
+        |text: &str, command| read(text, command).unwrap_or_else(|error| panic!("{text}: {error}"));
+    assert_eq!(group_of("", Command::Delete).group, crate::openflow::group::GROUP_ALL);
+    assert_eq!(group_of("group_id=all", Command::Delete).group, crate::openflow::group::GROUP_ALL);
+    assert_eq!(group_of("group_id=5", Command::Delete).group, 5);
+    let inserted =
+        group_of("group_id=5,command_bucket_id=first,bucket=bucket_id:3,1", Command::InsertBucket(0));
+    assert_eq!(inserted.command, Command::InsertBucket(crate::openflow::group::BUCKET_FIRST));
+    let removed = group_of("group_id=5,command_bucket_id=all", Command::RemoveBucket(0));
+    assert_eq!(removed.command, Command::RemoveBucket(crate::openflow::group::BUCKET_ALL));
+    for (text, command, message) in [
+        ("type=all,bucket=1", Command::Add, "byte 17: the group's number is missing; add group_id=NUMBER"),
+        (
+            "group_id=4294967041,type=all",
+            Command::Add,
+            "byte 9: `group_id` takes a number from 0 to 4294967040 (decimal without leading zeros, or hexadecimal \
+             after 0x); found `4294967041`",
+        ),
+        (
+            "group_id=1,type=some",
+            Command::Add,
+            "byte 16: `type` takes all, select, indirect or fast_failover (ff); found `some`",
+        ),
+        (
+            "group_id=1,type=all,bucket=weight:3,1",
+            Command::Add,
+            "byte 27: `weight` can't be given in a group that is not of type select; leave it out",
+        ),
+        (
+            "group_id=1,type=all,bucket=watch_port:3,1",
+            Command::Modify,
+            "byte 27: `watch_port` can't be given in a group that is not of type select or fast_failover; leave it out",
+        ),
+        (
+            "group_id=1,type=ff,bucket=1",
+            Command::Add,
+            "byte 19: what the bucket's liveness hangs on is missing; add watch_port:PORT or watch_group:GROUP",
+        ),
+        (
+            "group_id=1,type=select,fields(ip_src),bucket=1",
+            Command::Add,
+            "byte 23: `fields` can't be given without selection_method=hash; leave it out",
+        ),
+        (
+            "group_id=1,type=all,bucket=bucket_id:1,1,bucket=bucket_id:1,2",
+            Command::Add,
+            "byte 48: `bucket_id 1` is given twice; leave one of them out",
+        ),
+        (
+            "group_id=1,type=all,bucket=1,resubmit(,2)",
+            Command::Add,
+            "byte 29: `resubmit` can't be in a bucket",
+        ),
+        ("group_id=1,type=all,bucket=ct(commit)", Command::Add, "byte 27: action ct is not supported"),
+        (
+            "group_id=1,type=all,nosuch=1",
+            Command::Add,
+            "byte 20: `nosuch` is no keyword here; there are group_id, type, selection_method, \
+             selection_method_param, fields, command_bucket_id and bucket",
+        ),
+        (
+            "group_id=1,command_bucket_id=3",
+            Command::Delete,
+            "byte 11: `command_bucket_id` can't be given when groups are deleted; leave it out",
+        ),
+        (
+            "group_id=1,bucket=1",
+            Command::Delete,
+            "byte 11: `bucket` can't be given when groups are deleted; leave it out",
+        ),
+        (
+            "group_id=1,command_bucket_id=all,bucket=bucket_id:1,1",
+            Command::InsertBucket(0),
+            "byte 29: `command_bucket_id` takes a bucket's number, from 0 to 4294967040, first or last, and to \
+             remove also all; found `all`",
+        ),
+    ] {
+        assert_eq!(read(text, command).expect_err(text).to_string(), message, "{text}");
+    }
+}
+
+#[test]
+fn a_meter_is_its_flags_and_its_bands() {
+    let read = |text: &str| {
+        parse_meter_mod(text, MeterModCommand::Add).unwrap_or_else(|error| panic!("{text}: {error}"))
+    };
+    let band = |band_type, rate, burst_size| Band { band_type, rate, burst_size };
+    let expected = MeterMod {
+        command: MeterModCommand::Add,
+        meter: 1,
+        is_kbps: true,
+        burst: true,
+        stats: true,
+        bands: vec![band(BandType::Drop, 1000, 10), band(BandType::DscpRemark { prec_level: 2 }, 500, 0)],
+    };
+    let text = "meter=1,kbps,burst,stats,bands=type=drop,rate=1000,burst_size=10,type=dscp_remark,rate=500,prec_level=2";
+    assert_eq!(read(text), expected);
+    let dumped = "meter=1 kbps burst stats bands=\ntype=drop rate=1000 burst_size=10\ntype=dscp_remark rate=500 prec_level=2";
+    assert_eq!(read(dumped), expected);
+    let delete = |text| parse_meter_mod(text, MeterModCommand::Delete).unwrap().meter;
+    assert_eq!(["", "meter=all", "meter=3"].map(delete), [u32::MAX, u32::MAX, 3]);
+    for (text, message) in [
+        ("kbps,bands=type=drop,rate=1", "byte 27: the meter's number is missing; add meter=NUMBER"),
+        (
+            "meter=1,bands=type=drop,rate=1",
+            "byte 30: the unit of the meter's rates is missing; add kbps or pktps",
+        ),
+        ("meter=1,kbps,pktps", "byte 13: `pktps` can't be given beside the other unit; leave it out"),
+        (
+            "meter=1,kbps",
+            "byte 12: what the meter does above which rate is missing; add bands=type=drop,rate=RATE",
+        ),
+        (
+            "meter=0,kbps,bands=type=drop,rate=1",
+            "byte 6: `meter` takes a number from 1 to 4294901760; found `0`",
+        ),
+        ("meter=1,kbps,bands=type=drop", "byte 19: the band's rate is missing; add rate=RATE"),
+        (
+            "meter=1,kbps,bands=type=drop,rate=0",
+            "byte 34: `rate` takes a number from 1 to 4294967295; found `0`",
+        ),
+        (
+            "meter=1,kbps,bands=rate=3",
+            "byte 19: the type that begins a band is missing; add type=drop or type=dscp_remark before it",
+        ),
+        (
+            "meter=1,kbps,bands=type=drop,rate=3,burst_size=4",
+            "byte 36: `burst_size` can't be given without `burst` before the bands; leave it out",
+        ),
+        (
+            "meter=1,kbps,bands=type=dscp_remark,rate=3",
+            "byte 19: by how much the drop precedence rises is missing; add prec_level=1",
+        ),
+        (
+            "meter=1,kbps,bands=type=drop,rate=3,prec_level=1",
+            "byte 36: `prec_level` can't be given in a band that is not of type dscp_remark; leave it out",
+        ),
+        ("meter=1,kbps,bands=type=mark", "byte 24: `type` takes drop or dscp_remark; found `mark`"),
+        (
+            "meter=1,mbps",
+            "byte 8: `mbps` is no keyword here; there are meter, kbps, pktps, burst, stats and bands",
+        ),
+    ] {
+        assert_eq!(
+            parse_meter_mod(text, MeterModCommand::Add).expect_err(text).to_string(),
+            message,
+            "{text}"
+        );
+    }
 }

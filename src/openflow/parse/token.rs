@@ -41,12 +41,12 @@ impl<'a> Token<'a> {
     }
 
     /// The first `len` bytes; `len` is on a character's edge.
-    fn head(self, len: usize) -> Token<'a> {
+    pub(super) fn head(self, len: usize) -> Token<'a> {
         Token { text: &self.text[..len], ..self }
     }
 
     /// What follows the first `len` bytes; `len` is on a character's edge.
-    fn tail(self, len: usize) -> Token<'a> {
+    pub(super) fn tail(self, len: usize) -> Token<'a> {
         Token { text: &self.text[len..], offset: self.offset + len }
     }
 

@@ -2,6 +2,7 @@
 
 use super::error::{Allowed, ParseError};
 use super::token::Token;
+use crate::flow::Field;
 use crate::flow::fields::{FieldInfo, Format};
 use crate::flow::format::{FRAGMENT_NAMES, TCP_FLAG_NAMES};
 use crate::openflow::ports::{PortNames, parse_port};
@@ -79,6 +80,11 @@ pub(super) fn masked(
     {
         return Ok(flags);
     }
+    if info.field == Field::TunFlags
+        && let Some(flags) = tunnel_flags(token.text)
+    {
+        return Ok(flags);
+    }
     if let Some(&(_, value, mask)) = FRAGMENT_NAMES.iter().find(|row| row.0 == token.text)
         && info.format == Format::Frag
     {
@@ -116,9 +122,20 @@ pub(super) fn masked(
     Ok((value_number, mask_number))
 }
 
+/// The one flag that encapsulations have, by name, with a sign or as the number that it alone makes. None for anything
+/// else.
+fn tunnel_flags(text: &str) -> Option<(u128, u128)> {
+    match text {
+        "oam" | "+oam" | "1" => Some((1, 1)),
+        "-oam" | "0" => Some((0, 1)),
+        _ => None,
+    }
+}
+
 /// What a field's value may be.
 pub(super) fn allowed(info: &FieldInfo) -> Allowed {
     match info.format {
+        _ if info.field == Field::TunFlags => Allowed::TunnelFlags,
         Format::Decimal | Format::Hexadecimal if info.maskable => {
             Allowed::MaskedNumber(info.field.full_mask())
         }
@@ -161,7 +178,6 @@ fn tcp_flags(text: &str) -> Option<(u128, u128)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Field;
     use crate::openflow::ports::NoNames;
 
     fn read(field: Field, text: &str) -> Option<(u128, u128)> {
@@ -200,6 +216,17 @@ mod tests {
         for text in ["+syn+syn", "+", "+syn-", "syn|", "+é", "0x1000", "xyz"] {
             assert_eq!(read(Field::TcpFlags, text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_flag_of_a_tunnel_goes_by_name_or_number() {
+        for (text, expected) in
+            [("oam", (1, 1)), ("+oam", (1, 1)), ("-oam", (0, 1)), ("1", (1, 1)), ("0", (0, 1))]
+        {
+            assert_eq!(read(Field::TunFlags, text), Some(expected), "{text}");
+        }
+        assert_eq!(read(Field::TunFlags, "0x3/0x3"), Some((3, 3)));
+        assert_eq!(read(Field::TunFlags, "+key"), None);
     }
 
     #[test]

@@ -75,11 +75,13 @@ fn has_field(field: Field, key: &FlowKey, layout: &PacketLayout) -> bool {
         Field::EthDst | Field::EthSrc => true,
         Field::VlanTci | Field::VlanVid | Field::VlanPcp => key.has_vlan(),
         // No sample has the all-zero address.
-        Field::NdTarget => key.nd_target != [0; 16],
+        Field::NdTarget | Field::NdReserved => key.nd_target != [0; 16],
         Field::NdSll => key.arp_sha != [0; 6],
         Field::NdTll => key.arp_tha != [0; 6],
+        Field::NshC1 | Field::NshC2 | Field::NshC3 | Field::NshC4 => key.nsh_mdtype == 1,
         _ => match info.prerequisite {
             Prerequisite::None => false,
+            Prerequisite::Mpls | Prerequisite::Pbb | Prerequisite::Nsh => layout.l2_5_at().is_some(),
             Prerequisite::Arp | Prerequisite::Ip | Prerequisite::Ipv4 | Prerequisite::Ipv6 => {
                 layout.l3_at().is_some()
             }
@@ -132,8 +134,8 @@ fn an_edited_frame_says_what_was_written_and_all_its_checksums_are_right() {
         }
     }
     let writable = FIELDS.iter().filter(|info| info.writable).count();
-    // In_port, pkt_mark and metadata are not in packets.
-    assert_eq!(written.len(), writable - 3, "each field was really written somewhere");
+    // In_port, pkt_mark, metadata and the ten of tunnels are not in packets.
+    assert_eq!(written.len(), writable - 13, "each field was really written somewhere");
 }
 
 fn is_source_routed(frame: &[u8]) -> bool {
@@ -154,6 +156,7 @@ fn check_written(
     if matches!(field, Field::Icmpv6Type | Field::Icmpv6Code) {
         // A message of another type may or may not be neighbour discovery.
         (after.nd_target, after.arp_sha, after.arp_tha) = (key.nd_target, key.arp_sha, key.arp_tha);
+        (after.nd_reserved, after.nd_options_type) = (key.nd_reserved, key.nd_options_type);
     }
     assert_eq!((after, layout_after), (expected.key, layout), "{what}");
 }
@@ -198,12 +201,26 @@ fn nothing_panics_whatever_bytes_and_layout_say() {
         let offset = |rng: &mut fastrand::Rng| {
             *rng.choice(&[0, 1, 2, 14, 18, 34, 54, 70, u16::MAX - 1, u16::MAX]).expect("not empty")
         };
-        let mut layout = PacketLayout { l3: offset(&mut rng), l4: offset(&mut rng) };
+        let [l2_5, l3, l4] = [(); 3].map(|()| offset(&mut rng));
+        let mut layout = PacketLayout { l2_5, l3, l4 };
         let mut packet = Packet::from_bytes(&frame);
         for field in packet_fields() {
             set_field(&mut headers(&mut packet), &layout, field, rng.u128(..), rng.u128(..));
         }
         let _ = dec_ttl(&mut headers(&mut packet), &layout);
+        copy_ttl_in(&mut headers(&mut packet), &layout);
+        copy_ttl_out(&mut headers(&mut packet), &layout);
+        match seed % 4 {
+            0 => {
+                pop_mpls(&mut headers(&mut packet), &mut layout, 0x0800);
+            }
+            1 => {
+                pop_pbb(&mut headers(&mut packet), &mut layout);
+            }
+            2 => push_mpls(&mut headers(&mut packet), &mut layout, 0x8847, rng.u32(..))
+                .expect("there is headroom"),
+            _ => push_pbb(&mut headers(&mut packet), &mut layout, rng.u32(..)).expect("there is headroom"),
+        }
         pop_vlan(&mut headers(&mut packet), &mut layout);
         push_vlan(&mut headers(&mut packet), &mut layout, 0x8100, rng.u16(..)).expect("there is headroom");
     }
@@ -342,4 +359,210 @@ fn fragments_rewritten_one_by_one_make_a_right_whole() {
     rewritten[24..26].copy_from_slice(&sum.to_be_bytes());
     assert_eq!(wrong_checksums(&rewritten, None), Vec::<&str>::new());
     assert_eq!(extracted(&rewritten).0.tp_dst, 8080);
+}
+
+#[test]
+fn a_label_pushed_is_seen_and_popped_leaves_the_frame_as_it_was() {
+    for frame in samples() {
+        let (key, layout) = extracted(&frame);
+        let (mut packet, mut moved) = (Packet::from_bytes(&frame), layout);
+        push_mpls(&mut headers(&mut packet), &mut moved, 0x8848, 0x0abc_d1ff).expect("there is headroom");
+        let (after, layout_after) = extracted(packet.data());
+        assert_eq!((after.eth_type, after.mpls_lse[0], layout_after), (0x8848, 0x0abc_d1ff, moved));
+        assert_eq!((after.vlan_tci, after.inner_vlan_tci), (key.vlan_tci, key.inner_vlan_tci));
+        assert_eq!((after.nw_proto, after.ipv6_src, after.nw_src), (0, [0; 16], 0), "IP is not seen");
+        assert!(pop_mpls(&mut headers(&mut packet), &mut moved, key.eth_type));
+        // Of a frame without SNAP header the length field, which has no type, was what the label's type replaced.
+        if key.eth_type != crate::flow::ETH_TYPE_NONE {
+            assert_eq!((packet.data(), moved), (&frame[..], layout));
+        }
+        assert_eq!(pop_mpls(&mut headers(&mut packet), &mut moved, 0x0800), key.is_mpls());
+    }
+}
+
+#[test]
+fn a_backbone_header_pushed_is_seen_and_popped_leaves_the_frame_as_it_was() {
+    for frame in samples() {
+        let (key, layout) = extracted(&frame);
+        let (mut packet, mut moved) = (Packet::from_bytes(&frame), layout);
+        push_pbb(&mut headers(&mut packet), &mut moved, 0xffff_fff1).expect("there is headroom");
+        let (after, layout_after) = extracted(packet.data());
+        assert_eq!((after.eth_type, after.pbb_itag, layout_after), (0x88e7, 0x08ff_fff1, moved));
+        assert_eq!((after.eth_dst, after.eth_src, after.vlan_tci), (key.eth_dst, key.eth_src, 0));
+        assert_eq!(packet.data()[14..18], [0x08, 0xff, 0xff, 0xf1], "priority and reserved bits are zero");
+        // Backbone tags go with the header.
+        push_vlan(&mut headers(&mut packet), &mut moved, 0x88a8, 5).expect("there is headroom");
+        assert!(pop_pbb(&mut headers(&mut packet), &mut moved));
+        assert_eq!((packet.data(), moved), (&frame[..], layout));
+    }
+    let short = FrameBuilder::new().eth_type(0x88e7).payload(&[0; 17]).build();
+    let (mut packet, (_, mut layout)) = (Packet::from_bytes(&short), extracted(&short));
+    assert!(
+        layout.l2_5_at().is_some() && !pop_pbb(&mut headers(&mut packet), &mut layout),
+        "no frame is inside"
+    );
+    assert_eq!(packet.data(), short);
+}
+
+#[test]
+fn headers_without_room_leave_packet_and_layout_as_they_were() {
+    let frame = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).tcp(1, 2).build();
+    let (mut packet, (_, mut layout)) = (Packet::from_bytes(&frame), extracted(&frame));
+    for _ in 0..crate::packet::HEADROOM_SIZE / 18 {
+        push_pbb(&mut headers(&mut packet), &mut layout, 1).expect("there is headroom");
+    }
+    let before = (packet.data().to_vec(), layout);
+    assert!(push_pbb(&mut headers(&mut packet), &mut layout, 1).is_err());
+    assert_eq!((packet.data().to_vec(), layout), before);
+    assert_eq!(
+        push_mpls(&mut headers(&mut packet), &mut layout, 0x8847, 1).map_err(|error| error.headroom),
+        Err(2)
+    );
+    assert_eq!((packet.data().to_vec(), layout), before);
+}
+
+#[test]
+fn ttls_are_copied_between_labels_and_the_ip_header_at_the_bottom() {
+    let ip = |ttl| FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).ttl(ttl).udp(1, 2);
+    let ipv6 = |ttl| FrameBuilder::new().ipv6([1; 16], [2; 16]).ttl(ttl).udp(1, 2);
+    for (build, label, below) in [
+        (ip(7).mpls(0x8847, &[0x1105]), 0x1105, 7),
+        (ipv6(9).mpls(0x8848, &[0x1105]), 0x1105, 9),
+        (ip(7).mpls(0x8847, &[0x1005, 0x2108]), 0x1005, 8),
+    ] {
+        let mut packet = build.packet();
+        let (key, layout) = extracted(packet.data());
+        assert_eq!(key.mpls_lse[0], label);
+        assert!(copy_ttl_out(&mut headers(&mut packet), &layout));
+        let (after, _) = extracted(packet.data());
+        assert_eq!(after.mpls_lse, [label & !0xff | below, key.mpls_lse[1], 0]);
+
+        let mut packet = build.packet();
+        assert!(copy_ttl_in(&mut headers(&mut packet), &layout));
+        let mut layout = layout;
+        let is_bottom = key.mpls_lse[1] == 0;
+        let inner = if packet.data()[18] >> 4 == 6 { 0x86dd } else { 0x0800 };
+        pop_mpls(&mut headers(&mut packet), &mut layout, if is_bottom { inner } else { 0x8847 });
+        let (after, _) = extracted(packet.data());
+        let ttl = if is_bottom { after.nw_ttl.into() } else { after.mpls_lse[0] & 0xff };
+        assert_eq!(ttl, 5);
+        assert_eq!(wrong_checksums(packet.data(), None), Vec::<&str>::new());
+    }
+    let not_ip = FrameBuilder::new().eth_type(0x88b5).payload(&[0x50; 60]).mpls(0x8847, &[0x1105]).build();
+    let (mut packet, (_, layout)) = (Packet::from_bytes(&not_ip), extracted(&not_ip));
+    assert!(
+        !copy_ttl_in(&mut headers(&mut packet), &layout) && !copy_ttl_out(&mut headers(&mut packet), &layout)
+    );
+    assert_eq!(packet.data(), not_ip);
+}
+
+/// What another parser reads of a frame, if it knows the form: both TTLs' like, ports, and whether checksums are right.
+fn third_opinion(data: &[u8]) -> Option<(u8, u16, u16, bool)> {
+    use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+    let sliced = SlicedPacket::from_ethernet(data).ok()?;
+    let (ttl, header_is_right) = match sliced.net.as_ref()? {
+        NetSlice::Ipv4(ip) => {
+            let header = ip.header().to_header();
+            (header.time_to_live, header.calc_header_checksum() == header.header_checksum)
+        }
+        NetSlice::Ipv6(ip) => (ip.header().hop_limit(), true),
+        NetSlice::Arp(_) => return None,
+    };
+    let (src, dst, stored, right) = match (sliced.transport.as_ref()?, sliced.net.as_ref()?) {
+        (TransportSlice::Tcp(tcp), NetSlice::Ipv4(ip)) => {
+            let right = tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination()).ok()?;
+            (tcp.source_port(), tcp.destination_port(), tcp.checksum(), right)
+        }
+        (TransportSlice::Tcp(tcp), NetSlice::Ipv6(ip)) => {
+            let right = tcp.calc_checksum_ipv6(ip.header().source(), ip.header().destination()).ok()?;
+            (tcp.source_port(), tcp.destination_port(), tcp.checksum(), right)
+        }
+        (TransportSlice::Udp(udp), NetSlice::Ipv4(ip)) => {
+            let right = udp.to_header().calc_checksum_ipv4(&ip.header().to_header(), udp.payload()).ok()?;
+            (udp.source_port(), udp.destination_port(), udp.checksum(), right)
+        }
+        (TransportSlice::Udp(udp), NetSlice::Ipv6(ip)) => {
+            let right = udp.to_header().calc_checksum_ipv6(&ip.header().to_header(), udp.payload()).ok()?;
+            (udp.source_port(), udp.destination_port(), udp.checksum(), right)
+        }
+        _ => return None,
+    };
+    Some((ttl, src, dst, header_is_right && stored == right))
+}
+
+#[test]
+fn another_parser_agrees_with_what_edits_wrote_through_labels_tags_and_backbones() {
+    let mut rng = fastrand::Rng::with_seed(21);
+    for v6 in [false, true] {
+        for is_tcp in [false, true] {
+            for _ in 0..300 {
+                let base = FrameBuilder::new().payload_size(rng.usize(..50));
+                let base =
+                    if v6 { base.ipv6([3; 16], [4; 16]) } else { base.ipv4([10, 0, 0, 1], [10, 0, 0, 2]) };
+                let frame = if is_tcp { base.tcp(1, 2) } else { base.udp(1, 2) }.ttl(200).build();
+                let (mut packet, (key, mut layout)) = (Packet::from_bytes(&frame), extracted(&frame));
+                let (src, dst, protocol) = (rng.u16(1..), rng.u16(1..), key.nw_proto);
+                assert!(set_tp_src(&mut headers(&mut packet), &layout, protocol, src, u16::MAX));
+                if rng.bool() {
+                    push_pbb(&mut headers(&mut packet), &mut layout, rng.u32(..)).expect("there is headroom");
+                    push_vlan(&mut headers(&mut packet), &mut layout, 0x88a8, 1).expect("there is headroom");
+                    assert!(pop_pbb(&mut headers(&mut packet), &mut layout));
+                }
+                let label = rng.u32(..) | 0x100;
+                push_mpls(&mut headers(&mut packet), &mut layout, 0x8847, label).expect("there is headroom");
+                assert!(copy_ttl_in(&mut headers(&mut packet), &layout));
+                push_vlan(&mut headers(&mut packet), &mut layout, 0x88a8, 6).expect("there is headroom");
+                push_vlan(&mut headers(&mut packet), &mut layout, 0x8100, 7).expect("there is headroom");
+                assert!(pop_mpls(&mut headers(&mut packet), &mut layout, key.eth_type));
+                let field = if v6 { Field::Ipv6Dst } else { Field::Ipv4Dst };
+                assert!(set_field(
+                    &mut headers(&mut packet),
+                    &layout,
+                    field,
+                    rng.u128(..),
+                    field.full_mask()
+                ));
+                assert!(set_tp_dst(&mut headers(&mut packet), &layout, protocol, dst, u16::MAX));
+                assert_eq!(third_opinion(packet.data()), Some((label as u8, src, dst, true)));
+            }
+        }
+    }
+}
+
+#[test]
+fn only_assured_forwarding_is_remarked_and_only_to_the_third_precedence() {
+    for dscp in 0..64 {
+        let is_assured = [10, 12, 14, 18, 20, 22, 26, 28, 30, 34, 36, 38].contains(&dscp);
+        for steps in 0..=255 {
+            let remarked = remarked_dscp(dscp, steps);
+            if is_assured {
+                assert_eq!(remarked >> 3, dscp >> 3);
+                assert_eq!(remarked, (dscp as u16 + 2 * u16::from(steps)).min(dscp as u16 / 8 * 8 + 6) as u8);
+            } else {
+                assert_eq!(remarked, dscp);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_remarked_packet_has_right_checksums_and_keeps_its_ecn() {
+    for build in [
+        FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]),
+        FrameBuilder::new().vlan(0x8100, 1).ipv6([1; 16], [2; 16]),
+    ] {
+        let mut packet = build.tos(10 << 2 | 3).udp(1, 2).packet();
+        let (_, layout) = extracted(packet.data());
+        assert!(remark_dscp(&mut headers(&mut packet), &layout, 1));
+        assert_eq!(extracted(packet.data()).0.nw_tos, 12 << 2 | 3);
+        assert!(
+            remark_dscp(&mut headers(&mut packet), &layout, 9)
+                && !remark_dscp(&mut headers(&mut packet), &layout, 9)
+        );
+        assert_eq!(extracted(packet.data()).0.nw_tos, 14 << 2 | 3);
+        assert_eq!(wrong_checksums(packet.data(), None), Vec::<&str>::new());
+    }
+    let mut arp = FrameBuilder::new().arp(1, [0; 6], [0; 4], [0; 6], [0; 4]).packet();
+    let (_, layout) = extracted(arp.data());
+    assert!(!remark_dscp(&mut headers(&mut arp), &layout, 1));
 }

@@ -136,6 +136,8 @@ struct Digest {
 struct BridgeDigest {
     settings: String,
     ports: Vec<String>,
+    groups: String,
+    meters: String,
     rules: Vec<String>,
     ipfix: Option<crate::config::IpfixConfig>,
 }
@@ -160,7 +162,9 @@ fn digest(switch: &mut Switch) -> Digest {
         let mut ports: Vec<String> = open.chain(failed).collect();
         ports.sort();
         let ipfix = bridge.exporter.as_ref().map(|exporter| exporter.config.clone());
-        (name, BridgeDigest { settings: format!("{settings:?}"), ports, rules, ipfix })
+        let groups = format!("{:?}", switch.ofproto.group_desc(bridge.id));
+        let meters = format!("{:?}", switch.ofproto.meter_desc(bridge.id));
+        (name, BridgeDigest { settings: format!("{settings:?}"), ports, groups, meters, rules, ipfix })
     });
     let bridges = bridges.collect();
     let workers = switch.ofproto.dpif().worker_stats();

@@ -10,8 +10,9 @@ use super::client::{Client, ClientError};
 use super::render;
 use crate::config;
 use crate::vswitchd::api::{
-    AddFlowParams, ApplyParams, BridgeParams, DelFlowsParams, DiffParams, DumpFlowsParams,
-    DumpMegaflowsParams, DumpPortsParams, Reply, Request,
+    AddFlowParams, ApplyParams, BridgeParams, DelFlowsParams, DelGroupsParams, DelMeterParams, DiffParams,
+    DumpFlowsParams, DumpGroupsParams, DumpMegaflowsParams, DumpMetersParams, DumpPortsParams, GroupParams,
+    MeterParams, ModGroupParams, ModPortParams, Reply, Request, SetStpParams,
 };
 use crate::vswitchd::control;
 use clap::{Parser, Subcommand};
@@ -34,7 +35,7 @@ Those of diff:
   1  there are differences
   2  it could not be found out, and why was said";
 
-/// Asks a running Penstock switch, and changes its rules.
+/// Asks a running Penstock switch, and changes it.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "penstockctl", version, after_help = EXIT_CODES)]
 pub struct Arguments {
@@ -107,6 +108,118 @@ pub enum Command {
         #[arg(long, requires = "flow")]
         strict: bool,
     },
+    /// Adds a group.
+    AddGroup {
+        /// The bridge.
+        bridge: String,
+        /// The group as `ovs-ofctl` takes it, for example
+        /// `group_id=1,type=select,bucket=weight:2,output:1,bucket=output:2`.
+        group: String,
+    },
+    /// Replaces a group.
+    ModGroup {
+        /// The bridge.
+        bridge: String,
+        /// The group as for add-group.
+        group: String,
+        /// Adds it if it is not there.
+        #[arg(long)]
+        may_create: bool,
+    },
+    /// Deletes groups, and the rules that name them: all of them, if none is given.
+    DelGroups {
+        /// The bridge.
+        bridge: String,
+        /// Only this one: `group_id=NUMBER`.
+        group: Option<String>,
+    },
+    /// Adds buckets to a group.
+    InsertBuckets {
+        /// The bridge.
+        bridge: String,
+        /// Where and which, for example `group_id=1,command_bucket_id=last,bucket=bucket_id:7,output:3`.
+        /// With `type=select` a bucket has weight 1 unless it says otherwise, else 0.
+        buckets: String,
+    },
+    /// Takes buckets from a group.
+    RemoveBuckets {
+        /// The bridge.
+        bridge: String,
+        /// Which: `group_id=1,command_bucket_id=7`; or `first`, `last`, `all`.
+        buckets: String,
+    },
+    /// A bridge's groups.
+    DumpGroups {
+        /// The bridge.
+        bridge: String,
+        /// Only the group of this number.
+        group: Option<u32>,
+    },
+    /// What a bridge's groups have counted.
+    DumpGroupStats {
+        /// The bridge.
+        bridge: String,
+        /// Only the group of this number.
+        group: Option<u32>,
+    },
+    /// Adds a meter.
+    AddMeter {
+        /// The bridge.
+        bridge: String,
+        /// The meter as `ovs-ofctl` takes it, for example `meter=1,kbps,burst,bands=type=drop,rate=1000,burst_size=100`.
+        meter: String,
+    },
+    /// Changes a meter.
+    ModMeter {
+        /// The bridge.
+        bridge: String,
+        /// The meter as for add-meter.
+        meter: String,
+    },
+    /// Deletes meters, and the rules that name them: all of them, if none is given.
+    DelMeter {
+        /// The bridge.
+        bridge: String,
+        /// Only this one: `meter=NUMBER`.
+        meter: Option<String>,
+    },
+    /// A bridge's meters.
+    DumpMeters {
+        /// The bridge.
+        bridge: String,
+        /// Only the meter of this number.
+        meter: Option<u32>,
+    },
+    /// What a bridge's meters have counted.
+    MeterStats {
+        /// The bridge.
+        bridge: String,
+        /// Only the meter of this number.
+        meter: Option<u32>,
+    },
+    /// Has a port do something, or no more. A later apply keeps it, unless the file's settings of the port change.
+    ModPort {
+        /// The bridge.
+        bridge: String,
+        /// The port's name or OpenFlow number.
+        port: String,
+        /// What changes.
+        #[arg(value_parser = [
+            "up", "down", "receive", "no-receive", "receive-stp", "no-receive-stp", "flood", "no-flood", "forward",
+            "no-forward", "packet-in", "no-packet-in",
+        ])]
+        change: String,
+    },
+    /// Sets a port's state in a spanning tree.
+    SetStp {
+        /// The bridge.
+        bridge: String,
+        /// The port's name or OpenFlow number.
+        port: String,
+        /// The state.
+        #[arg(value_parser = ["forwarding", "learning", "listening", "blocking", "disabled"])]
+        state: String,
+    },
     /// What apply would change. Exit code 0: nothing, 1: something, 2: it could not be found out.
     Diff {
         /// The configuration file; - reads it from standard input. Without one, the file that the switch was started
@@ -154,6 +267,30 @@ impl Command {
             Command::DelFlows { bridge, flow, strict } => {
                 Request::DelFlows(DelFlowsParams { bridge, flow, strict })
             }
+            Command::AddGroup { bridge, group } => Request::AddGroup(GroupParams { bridge, group }),
+            Command::ModGroup { bridge, group, may_create } => {
+                Request::ModGroup(ModGroupParams { bridge, group, may_create })
+            }
+            Command::DelGroups { bridge, group } => Request::DelGroups(DelGroupsParams { bridge, group }),
+            Command::InsertBuckets { bridge, buckets } => {
+                Request::InsertBuckets(GroupParams { bridge, group: buckets })
+            }
+            Command::RemoveBuckets { bridge, buckets } => {
+                Request::RemoveBuckets(GroupParams { bridge, group: buckets })
+            }
+            Command::DumpGroups { bridge, group } => Request::DumpGroups(DumpGroupsParams { bridge, group }),
+            Command::DumpGroupStats { bridge, group } => {
+                Request::GroupStats(DumpGroupsParams { bridge, group })
+            }
+            Command::AddMeter { bridge, meter } => Request::AddMeter(MeterParams { bridge, meter }),
+            Command::ModMeter { bridge, meter } => Request::ModMeter(MeterParams { bridge, meter }),
+            Command::DelMeter { bridge, meter } => Request::DelMeter(DelMeterParams { bridge, meter }),
+            Command::DumpMeters { bridge, meter } => Request::DumpMeters(DumpMetersParams { bridge, meter }),
+            Command::MeterStats { bridge, meter } => Request::MeterStats(DumpMetersParams { bridge, meter }),
+            Command::ModPort { bridge, port, change } => {
+                Request::ModPort(ModPortParams { bridge, port, change })
+            }
+            Command::SetStp { bridge, port, state } => Request::SetStp(SetStpParams { bridge, port, state }),
             Command::Diff { file } => {
                 Request::Diff(DiffParams { path: file.as_deref().map(absolute), text: None })
             }

@@ -9,6 +9,7 @@
 mod changes;
 pub mod client;
 pub mod command;
+mod pipeline;
 pub mod render;
 pub mod table;
 pub mod units;

@@ -3,6 +3,7 @@
 //! Every line fits in [`LINE_WIDTH`] characters, whatever the switch answers; numbers are rounded ([`units`]),
 //! and zeros that say nothing are left out. Scripts use `--json`.
 
+use super::pipeline;
 use super::table::{Column, Table, printable, wrap};
 use super::units;
 use crate::vswitchd::api::{
@@ -27,6 +28,13 @@ pub fn reply(reply: &Reply) -> String {
         Reply::Pmd(reply) => pmd(reply),
         Reply::Ipfix(reply) => ipfix(reply),
         Reply::FlowMod(reply) => flow_mod(reply),
+        Reply::GroupMod(reply) => pipeline::group_mod(reply),
+        Reply::DumpGroups(reply) => pipeline::dump_groups(reply),
+        Reply::GroupStats(reply) => pipeline::group_stats(reply),
+        Reply::MeterMod(reply) => pipeline::meter_mod(reply),
+        Reply::DumpMeters(reply) => pipeline::dump_meters(reply),
+        Reply::MeterStats(reply) => pipeline::meter_stats(reply),
+        Reply::PortMod(reply) => pipeline::port_mod(reply),
         Reply::Plan(reply) => super::changes::plan(reply),
         Reply::Stop(reply) => stop(reply),
     }
@@ -105,10 +113,25 @@ fn show(reply: &ShowReply) -> String {
 }
 
 fn show_bridge(bridge: &BridgeInfo) -> String {
-    let rules = plural(bridge.rule_count, "rule", "rules");
-    let mut text =
-        paragraph(&format!("bridge {}, datapath id {}, {rules}", bridge.name, bridge.datapath_id), 2);
+    let mut facts = vec![
+        format!("bridge {}", bridge.name),
+        format!("datapath id {}", bridge.datapath_id),
+        plural(bridge.rule_count, "rule", "rules"),
+    ];
+    for (count, one, many) in
+        [(bridge.group_count, "group", "groups"), (bridge.meter_count, "meter", "meters")]
+    {
+        facts.extend((count > 0).then(|| plural(count, one, many)));
+    }
+    if !matches!(bridge.fragments.as_str(), "" | "normal") {
+        facts.push(format!("fragments {}", bridge.fragments));
+    }
+    if let Some(rate) = bridge.controller_rate_pps {
+        facts.push(format!("{} a second to controllers", plural(rate.into(), "packet", "packets")));
+    }
+    let mut text = paragraph(&facts.join(", "), 2);
     text.push_str(&show_ports(&bridge.ports));
+    text.push_str(&pipeline::mirrors(&bridge.mirrors));
     text
 }
 
@@ -133,12 +156,15 @@ fn show_ports(ports: &[PortInfo]) -> String {
             port.dp_port.map_or("-".to_owned(), |number| number.to_string()),
             port.kind.clone(),
             vlan(&port.vlan),
-            if port.is_admin_up { link(&port.link) } else { "off".to_owned() },
+            if port.flags.iter().any(|flag| flag == "down") { "off".to_owned() } else { link(&port.link) },
             port.mtu_bytes.to_string(),
             port.mac.clone(),
         ]);
     }
     let mut text = table.render(2, LINE_WIDTH);
+    for notes in ports.iter().filter_map(pipeline::port_notes) {
+        text.push_str(&paragraph(&notes, 4));
+    }
     for port in ports {
         if let Some(error) = &port.error {
             text.push_str(&paragraph(&format!("  ! {}: {error}", port.name), 4));
@@ -159,6 +185,7 @@ fn vlan(vlan: &PortVlan) -> String {
         PortVlan::Trunk { trunks } => format!("trunk {}", list(trunks)),
         PortVlan::NativeUntagged { tag, trunks } => format!("native {tag} trunk {}", list(trunks)),
         PortVlan::NativeTagged { tag, trunks } => format!("native {tag} tagged trunk {}", list(trunks)),
+        PortVlan::Dot1qTunnel { tag, cvlans } => format!("tunnel {tag} cvlans {}", list(cvlans)),
     }
 }
 

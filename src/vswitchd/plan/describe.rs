@@ -4,10 +4,12 @@ use super::{BridgeSettings, Change, Placement, Plan, Step};
 use crate::config::{Collector, IpfixConfig, PortConfig, WorkerPlacement};
 use crate::dpif::PlacementRules;
 use crate::flow::OfPort;
-use crate::ofproto::VlanMode;
-use crate::openflow::FlowMod;
-use crate::openflow::format::format_flow_mod;
+use crate::ofproto::{
+    FragmentPolicy, MirrorConfig, MirrorOutput, PortFlags, PriorityTags, StpState, VlanMode, VlanSet,
+};
+use crate::openflow::format::{format_flow_mod, format_group_mod, format_meter_mod};
 use crate::openflow::ports::NoNames;
+use crate::openflow::{FlowMod, GroupMod};
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 
@@ -27,7 +29,7 @@ pub enum StepKind {
 pub struct StepText {
     /// What happens.
     pub kind: StepKind,
-    /// To what: `bridge`, `port`, `rule`, `ipfix`, `workers`, `metrics`, `log_level`.
+    /// To what: `bridge`, `port`, `rule`, `group`, `meter`, `ipfix`, `workers`, `metrics`, `log_level`.
     pub object: &'static str,
     /// The bridge that it belongs to, or is.
     pub bridge: Option<String>,
@@ -88,6 +90,12 @@ impl Step {
             }
             Step::Rule { bridge, change } => {
                 ("rule", Some(bridge), None, kind(change), between(change, rule_text))
+            }
+            Step::Meter { bridge, change } => {
+                ("meter", Some(bridge), None, kind(change), between(change, format_meter_mod))
+            }
+            Step::Group { bridge, change } => {
+                ("group", Some(bridge), None, kind(change), between(change, group_text))
             }
             Step::Ipfix { bridge, change } => {
                 ("ipfix", Some(bridge), None, kind(change), facts(change, ipfix_facts))
@@ -169,12 +177,58 @@ fn placement_facts(placement: &Placement) -> Vec<(&'static str, String)> {
 }
 
 fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
-    let BridgeSettings { datapath_id, mac_ageing_s, mac_table_size } = settings;
+    let BridgeSettings { datapath_id, mac_ageing_s, mac_table_size, .. } = settings;
+    let BridgeSettings { fragments, controller_rate, mirrors, .. } = settings;
+    let rate = controller_rate.map(|rate| format!("{} pps, burst {}", rate.packets_per_s, rate.burst));
     vec![
         ("datapath_id", format!("{datapath_id:016x}")),
         ("mac_ageing_s", mac_ageing_s.to_string()),
         ("mac_table_size", mac_table_size.to_string()),
+        ("fragments", fragments_word(*fragments).to_owned()),
+        ("controller_rate_limit", rate.unwrap_or_else(|| "none".to_owned())),
+        ("mirrors", list_or_none(mirrors.iter().map(mirror_text))),
     ]
+}
+
+/// The word of the configuration for what happens to fragments.
+pub(in crate::vswitchd) fn fragments_word(fragments: FragmentPolicy) -> &'static str {
+    match fragments {
+        FragmentPolicy::Normal => "normal",
+        FragmentPolicy::Drop => "drop",
+        FragmentPolicy::NxMatch => "nx-match",
+    }
+}
+
+fn list_or_none(texts: impl Iterator<Item = String>) -> String {
+    let texts: Vec<String> = texts.collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join("; ") }
+}
+
+/// A mirror in a line.
+pub(in crate::vswitchd) fn mirror_text(mirror: &MirrorConfig) -> String {
+    let MirrorConfig { name, select_all, select_src_ports, select_dst_ports, select_vlans, output, snaplen } =
+        mirror;
+    let mut text = format!("{name}:");
+    if *select_all {
+        text.push_str(" all");
+    }
+    for (word, ports) in [("from", select_src_ports), ("to", select_dst_ports)] {
+        if !ports.is_empty() {
+            let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+            text.push_str(&format!(" {word} {}", ports.join(" ")));
+        }
+    }
+    if let Some(vlans) = select_vlans {
+        text.push_str(&format!(" vlan {}", vlan_list(vlans)));
+    }
+    match output {
+        MirrorOutput::Port(port) => text.push_str(&format!(" -> {port}")),
+        MirrorOutput::Vlan(vlan) => text.push_str(&format!(" -> vlan {vlan}")),
+    }
+    if *snaplen != 0 {
+        text.push_str(&format!(", {snaplen} bytes"));
+    }
+    text
 }
 
 fn port_facts(port: &PortConfig) -> Vec<(&'static str, String)> {
@@ -183,10 +237,48 @@ fn port_facts(port: &PortConfig) -> Vec<(&'static str, String)> {
         ("type", port.netdev.kind.name().to_owned()),
         ("number", number),
         ("mtu", port.netdev.mtu.to_string()),
-        ("vlan", vlan_text(&port.vlan)),
+        ("vlan", vlan_text(&port.settings.vlan)),
         ("rx_queues", port.netdev.rx_queue_count.to_string()),
         ("rx_affinity", affinity_text(&port.rx_affinity)),
+        ("priority_tags", priority_tags_word(port.settings.priority_tags).to_owned()),
+        ("protected", port.settings.protected.to_string()),
+        ("flags", list_or_none(flag_words(port.settings.flags).map(str::to_owned))),
+        ("stp", stp_word(port.settings.stp).to_owned()),
     ]
+}
+
+/// The words of `penstockctl mod-port` for the flags that are set.
+pub(in crate::vswitchd) fn flag_words(flags: PortFlags) -> impl Iterator<Item = &'static str> {
+    let PortFlags { down, no_receive, no_receive_stp, no_flood, no_forward, no_packet_in } = flags;
+    let words = [
+        ("down", down),
+        ("no-receive", no_receive),
+        ("no-receive-stp", no_receive_stp),
+        ("no-flood", no_flood),
+        ("no-forward", no_forward),
+        ("no-packet-in", no_packet_in),
+    ];
+    words.into_iter().filter(|(_, is_set)| *is_set).map(|(word, _)| word)
+}
+
+/// The word of the configuration for a state of a port in a spanning tree.
+pub(in crate::vswitchd) fn stp_word(stp: StpState) -> &'static str {
+    match stp {
+        StpState::Disabled => "disabled",
+        StpState::Blocking => "blocking",
+        StpState::Listening => "listening",
+        StpState::Learning => "learning",
+        StpState::Forwarding => "forwarding",
+    }
+}
+
+/// The word of the configuration for what becomes of priority tags.
+pub(in crate::vswitchd) fn priority_tags_word(tags: PriorityTags) -> &'static str {
+    match tags {
+        PriorityTags::Never => "never",
+        PriorityTags::IfNonzero => "if-nonzero",
+        PriorityTags::Always => "always",
+    }
 }
 
 fn affinity_text(affinity: &BTreeMap<u16, u16>) -> String {
@@ -197,16 +289,25 @@ fn affinity_text(affinity: &BTreeMap<u16, u16>) -> String {
 fn vlan_text(vlan: &VlanMode) -> String {
     match vlan {
         VlanMode::Access { tag } => format!("access {tag}"),
-        VlanMode::Trunk { allowed, native } => {
-            let carried = (1..4095).filter(|&vlan| allowed.contains(vlan));
-            let list: Vec<String> = carried.map(|vlan: u16| vlan.to_string()).collect();
-            let list = if list.len() == 4094 { "all".to_owned() } else { list.join(" ") };
-            match native {
-                Some(tag) => format!("trunk {list} native {tag}"),
-                None => format!("trunk {list}"),
-            }
+        VlanMode::Trunk { allowed } => format!("trunk {}", vlan_list(allowed)),
+        VlanMode::NativeTagged { tag, allowed } => {
+            format!("native-tagged {tag} trunk {}", vlan_list(allowed))
+        }
+        VlanMode::NativeUntagged { tag, allowed } => format!("native {tag} trunk {}", vlan_list(allowed)),
+        VlanMode::Dot1qTunnel { tag, customer } => {
+            format!("dot1q-tunnel {tag} cvlans {}", vlan_list(customer))
         }
     }
+}
+
+fn vlan_list(vlans: &VlanSet) -> String {
+    let carried = (0..4096).filter(|&vlan| vlans.contains(vlan));
+    let list: Vec<String> = carried.map(|vlan: u16| vlan.to_string()).collect();
+    if vlans.is_full() { "all".to_owned() } else { list.join(" ") }
+}
+
+fn group_text(group: &GroupMod) -> String {
+    format_group_mod(group, &NoNames)
 }
 
 fn rule_text(rule: &FlowMod) -> String {

@@ -1,5 +1,7 @@
 use super::*;
 use crate::config;
+use crate::ofproto::bridge::for_each_action;
+use crate::openflow::Action;
 use crate::vswitchd::testing::random_config;
 use fastrand::Rng;
 use std::collections::BTreeMap;
@@ -18,8 +20,57 @@ struct Model {
 struct ModelBridge {
     settings: BridgeSettings,
     ports: BTreeMap<String, PortConfig>,
+    meters: BTreeMap<u32, MeterMod>,
+    groups: BTreeMap<u32, GroupMod>,
     rules: HashMap<RuleIdentity, FlowMod>,
     ipfix: Option<IpfixConfig>,
+}
+
+impl ModelBridge {
+    /// Whatever is named is there: the switch would refuse the rule or group, or delete it.
+    fn check_references(&self) {
+        let check = |actions: &[Action]| {
+            for_each_action(actions, &mut |action| match action {
+                Action::Group(group) => assert!(self.groups.contains_key(group), "group {group}"),
+                Action::Meter(meter) => assert!(self.meters.contains_key(meter), "meter {meter}"),
+                _ => {}
+            });
+        };
+        self.rules.values().for_each(|rule| check(&rule.actions));
+        self.groups.values().flat_map(|group| &group.buckets).for_each(|bucket| check(&bucket.actions));
+    }
+}
+
+/// Groups, each behind those that it names.
+fn in_order(mut groups: BTreeMap<u32, GroupMod>) -> Vec<GroupMod> {
+    let mut ordered: Vec<GroupMod> = Vec::new();
+    while !groups.is_empty() {
+        let is_ready = |group: &GroupMod| {
+            let mut is_ready = true;
+            for bucket in &group.buckets {
+                for_each_action(&bucket.actions, &mut |action| {
+                    is_ready &= !matches!(action, Action::Group(named) if groups.contains_key(named));
+                });
+            }
+            is_ready
+        };
+        let ready: Vec<u32> =
+            groups.values().filter(|group| is_ready(group)).map(|group| group.group).collect();
+        assert!(!ready.is_empty(), "a loop");
+        ordered.extend(ready.iter().filter_map(|group| groups.remove(group)));
+    }
+    ordered
+}
+
+#[track_caller]
+fn replace_numbered<T: PartialEq + Clone + std::fmt::Debug>(
+    things: &mut BTreeMap<u32, T>,
+    change: &Change<T>,
+    number: impl Fn(&T) -> u32,
+) {
+    let thing = change.to.as_ref().or(change.from.as_ref()).expect("a change is of something");
+    assert_eq!(things.remove(&number(thing)), change.from);
+    change.to.iter().for_each(|to| drop(things.insert(number(to), to.clone())));
 }
 
 impl Model {
@@ -31,6 +82,8 @@ impl Model {
                     .into_iter()
                     .map(|port| (port.netdev.name.clone(), plain(port)))
                     .collect(),
+                meters: bridge.meters.iter().map(|meter| (meter.meter, meter.clone())).collect(),
+                groups: bridge.groups.iter().map(|group| (group.group, group.clone())).collect(),
                 rules: bridge.rules.iter().map(|rule| (identity(rule), rule.clone())).collect(),
                 ipfix: bridge.ipfix.clone(),
             };
@@ -56,26 +109,42 @@ impl Model {
                 Some(from) => {
                     let settings = &mut self.bridge(bridge).settings;
                     assert_eq!(settings, from);
-                    *settings = *to;
+                    *settings = to.clone();
                 }
                 None => {
                     let (ports, rules) = (BTreeMap::new(), HashMap::new());
-                    let new = ModelBridge { settings: *to, ports, rules, ipfix: None };
+                    let (groups, meters) = (BTreeMap::new(), BTreeMap::new());
+                    let new = ModelBridge { settings: to.clone(), ports, groups, meters, rules, ipfix: None };
                     assert_eq!(self.bridges.insert(bridge.clone(), new), None);
                 }
             },
             Step::Bridge { bridge, .. } => {
                 let gone = self.bridges.remove(bridge).expect("it is there");
                 assert!(gone.ports.is_empty() && gone.ipfix.is_none(), "{gone:?}");
+                let meters = gone.meters.into_values().map(Change::add);
+                undo.extend(meters.map(|change| Step::Meter { bridge: bridge.clone(), change }));
+                let groups = in_order(gone.groups).into_iter().map(Change::add);
+                undo.extend(groups.map(|change| Step::Group { bridge: bridge.clone(), change }));
                 let rules = gone.rules.into_values().map(Change::add);
                 undo.extend(rules.map(|change| Step::Rule { bridge: bridge.clone(), change }));
             }
             Step::Port { bridge, change } => self.change_port(bridge, change),
+            Step::Meter { bridge, change } => {
+                let bridge = self.bridge(bridge);
+                replace_numbered(&mut bridge.meters, change, |meter| meter.meter);
+                bridge.check_references();
+            }
+            Step::Group { bridge, change } => {
+                let bridge = self.bridge(bridge);
+                replace_numbered(&mut bridge.groups, change, |group| group.group);
+                bridge.check_references();
+            }
             Step::Rule { bridge, change } => {
                 let rule = change.to.as_ref().or(change.from.as_ref()).expect("a change is of something");
                 let rules = &mut self.bridge(bridge).rules;
                 assert_eq!(rules.remove(&identity(rule)), change.from);
                 change.to.iter().for_each(|to| drop(rules.insert(identity(to), to.clone())));
+                self.bridge(bridge).check_references();
             }
             Step::Ipfix { bridge, change } => {
                 let ipfix = &mut self.bridge(bridge).ipfix;

@@ -3,7 +3,7 @@
 
 use penstock::flow::extract::{PacketLayout, extract};
 use penstock::flow::fields::FIELDS;
-use penstock::flow::{DpPort, Field, Flow, FlowKey, OfPort};
+use penstock::flow::{DpPort, ETH_TYPE_NONE, Field, Flow, FlowKey, OfPort};
 use penstock::packet::{HeadersMut, Packet, edit};
 
 fn headers(packet: &mut Packet) -> HeadersMut<'_> {
@@ -30,8 +30,9 @@ pub(crate) fn run(input: &[u8]) {
 
 fn edit_once(packet: &mut Packet, [what, value, mask]: [u8; 3]) {
     let before = packet.data().to_vec();
-    let (_, mut layout) = extracted(packet);
     let Some(info) = FIELDS.get(usize::from(what)) else {
+        encap_once(packet, [what, value, mask]);
+        let (before, (_, mut layout)) = (packet.data().to_vec(), extracted(packet));
         let expired = edit::dec_ttl(&mut headers(packet), &layout).is_err();
         assert!(!expired || packet.data() == before);
         let before = (packet.data().to_vec(), layout);
@@ -41,6 +42,7 @@ fn edit_once(packet: &mut Packet, [what, value, mask]: [u8; 3]) {
         edit::pop_vlan(&mut headers(packet), &mut layout);
         return;
     };
+    let (_, layout) = extracted(packet);
     let (value, mask) = (u128::from_ne_bytes([value; 16]), u128::from_ne_bytes([mask; 16]));
     if !edit::set_field(&mut headers(packet), &layout, info.field, value, mask) {
         assert_eq!(packet.data(), before, "{:?} said that it wrote nothing", info.field);
@@ -51,4 +53,40 @@ fn edit_once(packet: &mut Packet, [what, value, mask]: [u8; 3]) {
     let mask = mask & info.field.full_mask() & if is_vlan { !0x1000 } else { u128::MAX };
     let shown = extracted(packet).0.get(info.field);
     assert_eq!(shown & mask, value & mask, "{:?} was written", info.field);
+}
+
+/// Labels and backbone headers: pushed and popped they leave the frame as it was, and a layout that edits kept up is
+/// that of the frame.
+fn encap_once(packet: &mut Packet, [what, value, _]: [u8; 3]) {
+    let before = packet.data().to_vec();
+    let (flow, mut layout) = extracted(packet);
+    let word = u32::from_ne_bytes([value; 4]);
+    match what & 3 {
+        0 => {
+            edit::push_mpls(&mut headers(packet), &mut layout, 0x8847, word).expect("there is headroom");
+            assert_eq!(
+                edit::pop_mpls(&mut headers(packet), &mut layout, flow.key.eth_type),
+                before.len() >= 14
+            );
+            if flow.key.eth_type != ETH_TYPE_NONE {
+                assert_eq!(packet.data(), before);
+            }
+        }
+        1 => {
+            edit::push_pbb(&mut headers(packet), &mut layout, word).expect("there is headroom");
+            assert_eq!(edit::pop_pbb(&mut headers(packet), &mut layout), before.len() >= 14);
+            assert_eq!(packet.data(), before);
+        }
+        2 => {
+            let is_there = edit::copy_ttl_out(&mut headers(packet), &layout);
+            assert_eq!(edit::copy_ttl_in(&mut headers(packet), &layout), is_there);
+            assert!(is_there || packet.data() == before);
+        }
+        _ => {
+            let is_popped = edit::pop_mpls(&mut headers(packet), &mut layout, 0x0800)
+                || edit::pop_pbb(&mut headers(packet), &mut layout);
+            assert!(is_popped || packet.data() == before);
+        }
+    }
+    assert_eq!(layout, extracted(packet).1);
 }

@@ -16,10 +16,24 @@ fn extracted(frame: &[u8]) -> (FlowKey, PacketLayout) {
 /// The input is a frame.
 pub(crate) fn run(frame: &[u8]) {
     let (key, layout) = extracted(frame);
-    assert_eq!((key.in_port, key.recirc_id, key.pkt_mark), (PORT, 0, 0));
-    assert_eq!((key.pad0, key.pad1, key.pad2), (0, 0, 0));
+    assert_eq!((key.in_port, key.recirc_id, key.pkt_mark, key.dp_hash), (PORT, 0, 0, 0));
+    assert_eq!((key.pad1, key.pad2), (0, 0));
     let octets = ip_payload_octets(frame, frame.len(), &layout);
     assert_eq!(octets.is_some(), key.is_ip() && layout.l3_at().is_some());
+    let is_between = matches!(key.eth_type, 0x8847 | 0x8848 | 0x88e7 | 0x894f);
+    assert!(layout.l2_5_at().is_none_or(|at| is_between && at >= 14 && at + 4 <= frame.len()));
+    let shown = FlowKey {
+        mpls_lse: key.mpls_lse,
+        nsh_flags: key.nsh_flags,
+        nsh_ttl: key.nsh_ttl,
+        nsh_mdtype: key.nsh_mdtype,
+        nsh_np: key.nsh_np,
+        nsh_path: key.nsh_path,
+        nsh_context: key.nsh_context,
+        pbb_itag: key.pbb_itag,
+        ..FlowKey::ZERO
+    };
+    assert!(layout.l2_5_at().is_some() || shown == FlowKey::ZERO, "a header that is not there shows");
     let Some(l3) = layout.l3_at() else {
         assert_eq!((layout.l4_at(), key.nw_src, key.ipv6_src, key.nw_proto), (None, 0, [0; 16], 0));
         return;

@@ -5,6 +5,7 @@ pub(crate) mod control;
 pub(crate) mod edit;
 pub(crate) mod extract;
 pub(crate) mod flow_syntax;
+pub(crate) mod group_syntax;
 pub(crate) mod http;
 
 /// A target: the name of its folder under `corpus/` and its file under `fuzz_targets/`, and what runs an input.
@@ -17,5 +18,6 @@ pub(crate) const TARGETS: &[Target] = &[
     ("edit", edit::run),
     ("extract", extract::run),
     ("flow_syntax", flow_syntax::run),
+    ("group_syntax", group_syntax::run),
     ("http", http::run),
 ];

@@ -1,0 +1,439 @@
+//! The groups of one bridge: what a group-mod may ask for, which bucket lives, which one a hash means.
+//!
+//! # Choice
+//! A select group of `n` buckets with a weight has a table of places, a power of two and at least 16 for each bucket
+//! (within [`PLACE_COUNT_MIN`] and [`PLACE_COUNT_MAX`], but never fewer than buckets). The table is filled place by
+//! place with the bucket that is furthest behind its share (Sainte-Laguë's method), so every bucket has its share to
+//! within one place. A hash means the place that its low bits name: so a megaflow need match only those bits. Where
+//! that place's bucket does not live, another hash of the place chooses among those that do, by weight: flows of
+//! living buckets stay where they are.
+//!
+//! # References
+//! A bucket may name another group that is there, as long as no group is reached from itself, and chains are at most
+//! [`CHAIN_LEN_MAX`] groups long. A group that a bucket of another group names can't be deleted but together with all
+//! others.
+//!
+//! # Threads
+//! Changed by the control thread; read by translations on a shared borrow.
+//!
+//! # Bounds
+//! [`GROUP_COUNT_MAX`] groups of [`super::validate::BUCKET_COUNT_MAX`] buckets.
+
+use super::bridge::for_each_action;
+use super::validate::{check_group, check_group_mod};
+use crate::flow::{Flow, OfPort};
+use crate::openflow::group::{
+    BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, Bucket, GROUP_ALL, GROUP_ANY, GroupDesc, GroupMod,
+    GroupModCommand, GroupStats, GroupType, SelectionMethod,
+};
+use crate::openflow::{Action, OfError};
+use crate::sync::Nanos;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Groups of one bridge at most: as many as rules of a small table.
+pub const GROUP_COUNT_MAX: usize = 65_536;
+/// Places in the table of a select group at least.
+pub const PLACE_COUNT_MIN: usize = 16;
+/// Places in the table of a select group at most, but for one that has more buckets: each may cost a megaflow.
+pub const PLACE_COUNT_MAX: usize = 256;
+/// Groups that a packet may go through, one from a bucket of the other: the depth of recursion.
+pub const CHAIN_LEN_MAX: usize = 16;
+
+/// A group.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its number.
+    pub number: u32,
+    /// How its buckets are used.
+    pub group_type: GroupType,
+    /// How it chooses.
+    pub selection: SelectionMethod,
+    /// Its buckets.
+    pub buckets: Vec<Bucket>,
+    /// Of a select group: the bucket at each place, by index; empty if none has a weight.
+    places: Box<[u16]>,
+    counted: Counted,
+    counted_buckets: Vec<Counted>,
+    created: Nanos,
+    /// Tells it from other groups that have had its number.
+    serial: u64,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Counted {
+    packets: u64,
+    bytes: u64,
+}
+
+impl Counted {
+    fn add(&mut self, packets: u64, bytes: u64) {
+        self.packets += packets;
+        self.bytes += bytes;
+    }
+}
+
+impl Group {
+    fn new(
+        number: u32,
+        group_type: GroupType,
+        selection: SelectionMethod,
+        buckets: Vec<Bucket>,
+        now: Nanos,
+    ) -> Group {
+        let places = if group_type == GroupType::Select { places_of(&buckets) } else { Box::default() };
+        let counted_buckets = vec![Counted::default(); buckets.len()];
+        let counted = Counted::default();
+        Group {
+            number,
+            group_type,
+            selection,
+            buckets,
+            places,
+            counted,
+            counted_buckets,
+            created: now,
+            serial: 0,
+        }
+    }
+
+    /// Keeps what was counted for the group, and for buckets that stay.
+    fn take_counters(&mut self, old: &Group) {
+        (self.counted, self.created, self.serial) = (old.counted, old.created, old.serial);
+        for (bucket, counted) in self.buckets.iter().zip(&mut self.counted_buckets) {
+            if let Some(place) = old.buckets.iter().position(|other| other.id == bucket.id) {
+                *counted = old.counted_buckets[place];
+            }
+        }
+    }
+
+    /// Tells it from other groups that have had its number, or that it replaced.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The low bits of a hash that [`Group::pick`] looks at.
+    pub fn hash_mask(&self) -> u32 {
+        (self.places.len() as u32).saturating_sub(1)
+    }
+
+    /// The bucket, by index, of a select group that a hash means; none if no bucket with a weight lives. Hashes that
+    /// agree on [`Group::hash_mask`] mean the same.
+    pub fn pick(&self, hash: u32, is_live: impl Fn(&Bucket) -> bool) -> Option<usize> {
+        let place = hash & self.hash_mask();
+        let index = usize::from(*self.places.get(place as usize)?);
+        if is_live(&self.buckets[index]) {
+            return Some(index);
+        }
+        let weight = |bucket: &Bucket| if is_live(bucket) { u64::from(bucket.weight) } else { 0 };
+        let weights: Vec<u64> = self.buckets.iter().map(weight).collect();
+        let total: u64 = weights.iter().sum();
+        let mut at = (u64::from(mix(u64::from(place) + 1)) * total) >> 32;
+        weights.iter().position(|&weight| {
+            let is_it = at < weight;
+            at = at.saturating_sub(weight);
+            is_it
+        })
+    }
+
+    fn desc(&self) -> GroupDesc {
+        GroupDesc {
+            group: self.number,
+            group_type: self.group_type,
+            selection: self.selection.clone(),
+            buckets: self.buckets.clone(),
+        }
+    }
+
+    /// The groups that its buckets name.
+    fn named(&self) -> BTreeSet<u32> {
+        named_groups(self.buckets.iter().map(|bucket| &bucket.actions[..]))
+    }
+}
+
+fn named_groups<'a>(lists: impl Iterator<Item = &'a [Action]>) -> BTreeSet<u32> {
+    let mut named = BTreeSet::new();
+    for actions in lists {
+        for_each_action(actions, &mut |action| {
+            if let Action::Group(id) = action {
+                named.insert(*id);
+            }
+        });
+    }
+    named
+}
+
+/// See the module.
+fn places_of(buckets: &[Bucket]) -> Box<[u16]> {
+    let count = buckets.iter().filter(|bucket| bucket.weight > 0).count();
+    if count == 0 {
+        return Box::default();
+    }
+    let places = (count * 16).next_power_of_two().clamp(PLACE_COUNT_MIN, PLACE_COUNT_MAX);
+    let places = places.max(count.next_power_of_two());
+    let mut taken = vec![0_u64; buckets.len()];
+    let place = |_| {
+        // Compares weight / (2 taken + 1) without dividing; of equals the first.
+        let mut best: Option<usize> = None;
+        for (index, bucket) in buckets.iter().enumerate().filter(|(_, bucket)| bucket.weight > 0) {
+            let is_better = best.is_none_or(|best| {
+                let (mine, its) = (u64::from(bucket.weight), u64::from(buckets[best].weight));
+                mine * (2 * taken[best] + 1) > its * (2 * taken[index] + 1)
+            });
+            if is_better {
+                best = Some(index);
+            }
+        }
+        let best = best.expect("a bucket has a weight");
+        taken[best] += 1;
+        best as u16
+    };
+    (0..places).map(place).collect()
+}
+
+/// The finalizer of SplitMix64 (Steele et al. 2014), its upper half.
+fn mix(value: u64) -> u32 {
+    let mut z = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 32) as u32
+}
+
+/// The hash that [`SelectionMethod::Hash`] chooses by: of the bits of `flow` that are set in `fields`, but for those
+/// that only the datapath gives a meaning (which pass it is, its hash, its port number).
+pub fn hash_fields(flow: &Flow, fields: &Flow, group: u32) -> u32 {
+    let fields = hashed_bits(fields);
+    let words = flow.words().iter().zip(fields.words()).filter(|(_, mask)| **mask != 0);
+    let hash = words.fold(u64::from(group), |hash, (word, mask)| {
+        let value = (word & mask).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (hash ^ value).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    });
+    mix(hash)
+}
+
+/// The bits that [`hash_fields`] looks at.
+pub fn hashed_bits(fields: &Flow) -> Flow {
+    let mut bits = *fields;
+    (bits.key.recirc_id, bits.key.dp_hash, bits.key.in_port) = (0, 0, crate::flow::DpPort(0));
+    bits
+}
+
+/// The groups of a bridge, by number.
+#[derive(Clone, Debug, Default)]
+pub struct Groups {
+    groups: BTreeMap<u32, Group>,
+    last_serial: u64,
+}
+
+impl Groups {
+    /// A group.
+    pub fn get(&self, group: u32) -> Option<&Group> {
+        self.groups.get(&group)
+    }
+
+    /// All of them, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// What they are, by number.
+    pub fn desc(&self) -> Vec<GroupDesc> {
+        self.groups.values().map(Group::desc).collect()
+    }
+
+    /// Counters of one group, or of all ([`GROUP_ALL`]).
+    pub fn stats(&self, group: u32, references: &BTreeMap<u32, u32>, now: Nanos) -> Vec<GroupStats> {
+        let wanted = self.groups.values().filter(|entry| group == GROUP_ALL || entry.number == group);
+        let stats = |group: &Group| GroupStats {
+            group: group.number,
+            reference_count: references.get(&group.number).copied().unwrap_or(0),
+            packets: group.counted.packets,
+            bytes: group.counted.bytes,
+            duration_ns: now.since(group.created).0,
+            buckets: group.counted_buckets.iter().map(|counted| (counted.packets, counted.bytes)).collect(),
+        };
+        wanted.map(stats).collect()
+    }
+
+    /// Counts packets for a group.
+    pub fn credit(&mut self, group: u32, packets: u64, bytes: u64) {
+        if let Some(group) = self.groups.get_mut(&group) {
+            group.counted.add(packets, bytes);
+        }
+    }
+
+    /// Counts packets for a bucket, by its number.
+    pub fn credit_bucket(&mut self, group: u32, bucket: u32, packets: u64, bytes: u64) {
+        let Some(group) = self.groups.get_mut(&group) else { return };
+        if let Some(index) = group.buckets.iter().position(|entry| entry.id == bucket) {
+            group.counted_buckets[index].add(packets, bytes);
+        }
+    }
+
+    /// Checks that the groups that actions name are there.
+    ///
+    /// # Errors
+    /// [`OfError::BadActionOutGroup`].
+    pub fn check_references(&self, actions: &[Action]) -> Result<(), OfError> {
+        let is_there = |id: &u32| self.groups.contains_key(id);
+        let is_good = named_groups([actions].into_iter()).iter().all(is_there);
+        if is_good { Ok(()) } else { Err(OfError::BadActionOutGroup) }
+    }
+
+    /// Whether a bucket lives (OpenFlow 1.5.1 section 6.7): what it watches does.
+    pub fn is_bucket_live(&self, bucket: &Bucket, is_port_live: &dyn Fn(OfPort) -> bool) -> bool {
+        self.is_live_within(bucket, is_port_live, CHAIN_LEN_MAX)
+    }
+
+    fn is_live_within(&self, bucket: &Bucket, is_port_live: &dyn Fn(OfPort) -> bool, depth: usize) -> bool {
+        let port = bucket.watch_port == OfPort::NONE || is_port_live(bucket.watch_port);
+        port && (bucket.watch_group == GROUP_ANY
+            || depth > 0
+                && self.groups.get(&bucket.watch_group).is_some_and(|group| {
+                    group.buckets.iter().any(|bucket| self.is_live_within(bucket, is_port_live, depth - 1))
+                }))
+    }
+
+    /// Carries a group-mod out. Returns the numbers of groups that are gone: the rules that name them go too.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    pub fn group_mod(&mut self, group_mod: &GroupMod, now: Nanos) -> Result<BTreeSet<u32>, OfError> {
+        check_group_mod(group_mod)?;
+        match group_mod.command {
+            GroupModCommand::Delete => return self.delete(group_mod.group),
+            GroupModCommand::Add if self.groups.contains_key(&group_mod.group) => {
+                return Err(OfError::GroupModExists);
+            }
+            GroupModCommand::Add | GroupModCommand::AddOrModify => {
+                if !self.groups.contains_key(&group_mod.group) && self.groups.len() >= GROUP_COUNT_MAX {
+                    return Err(OfError::GroupModOutOfGroups);
+                }
+            }
+            _ if !self.groups.contains_key(&group_mod.group) => return Err(OfError::GroupModUnknown),
+            _ => {}
+        }
+        let old = self.groups.get(&group_mod.group);
+        let buckets = match (group_mod.command, old) {
+            (GroupModCommand::InsertBucket(place), Some(old)) => {
+                inserted(&old.buckets, &group_mod.buckets, place)?
+            }
+            (GroupModCommand::RemoveBucket(bucket), Some(old)) => removed(&old.buckets, bucket)?,
+            _ => group_mod.buckets.clone(),
+        };
+        let is_bucket_command =
+            matches!(group_mod.command, GroupModCommand::InsertBucket(_) | GroupModCommand::RemoveBucket(_));
+        let (group_type, selection) = match old.filter(|_| is_bucket_command) {
+            Some(old) => (old.group_type, old.selection.clone()),
+            None => (group_mod.group_type, group_mod.selection.clone()),
+        };
+        let mut group = Group::new(group_mod.group, group_type, selection, buckets, now);
+        self.check(&group)?;
+        group.serial = self.last_serial + 1;
+        if let Some(old) = old.filter(|_| is_bucket_command) {
+            group.take_counters(old);
+        }
+        self.last_serial += 1;
+        self.groups.insert(group_mod.group, group);
+        Ok(BTreeSet::new())
+    }
+
+    /// Deleting what is not there is no fault (OpenFlow 1.5.1 section 6.4.1).
+    fn delete(&mut self, group: u32) -> Result<BTreeSet<u32>, OfError> {
+        if group == GROUP_ALL {
+            return Ok(std::mem::take(&mut self.groups).into_keys().collect());
+        }
+        if self.groups.values().any(|other| other.number != group && other.named().contains(&group)) {
+            return Err(OfError::GroupModChained);
+        }
+        Ok(self.groups.remove(&group).map(|group| group.number).into_iter().collect())
+    }
+
+    fn check(&self, group: &Group) -> Result<(), OfError> {
+        let Group { number, group_type, selection, buckets, .. } = group;
+        check_group(*number, *group_type, selection, buckets)?;
+        let mut chain = group.named();
+        chain.extend(buckets.iter().map(|bucket| bucket.watch_group).filter(|&group| group != GROUP_ANY));
+        if chain.iter().any(|other| other != number && !self.groups.contains_key(other)) {
+            return Err(OfError::BadActionOutGroup);
+        }
+        self.check_chain(group, &chain)
+    }
+
+    /// Follows the groups that a group reaches: it must not reach itself, nor make a chain too long.
+    fn check_chain(&self, group: &Group, first: &BTreeSet<u32>) -> Result<(), OfError> {
+        let mut depth_of: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut waiting: Vec<(u32, usize)> = first.iter().map(|&next| (next, 1)).collect();
+        let mut deepest = 0;
+        while let Some((number, depth)) = waiting.pop() {
+            if number == group.number || depth > CHAIN_LEN_MAX {
+                return Err(OfError::GroupModLoop);
+            }
+            deepest = deepest.max(depth);
+            if depth_of.get(&number).is_some_and(|&known| known >= depth) {
+                continue;
+            }
+            depth_of.insert(number, depth);
+            if let Some(next) = self.groups.get(&number) {
+                waiting.extend(self.reached_from(next).into_iter().map(|next| (next, depth + 1)));
+            }
+        }
+        if self.height_above(group.number, CHAIN_LEN_MAX) + deepest > CHAIN_LEN_MAX {
+            return Err(OfError::GroupModLoop);
+        }
+        Ok(())
+    }
+
+    fn reached_from(&self, group: &Group) -> BTreeSet<u32> {
+        let mut reached = group.named();
+        reached.extend(
+            group.buckets.iter().map(|bucket| bucket.watch_group).filter(|&group| group != GROUP_ANY),
+        );
+        reached
+    }
+
+    /// The longest chain of groups that leads to one, from the level below it up, as far as `limit`.
+    fn height_above(&self, number: u32, limit: usize) -> usize {
+        let mut level = BTreeSet::from([number]);
+        for height in 0..limit {
+            let above = self.groups.values().filter(|group| {
+                !level.contains(&group.number)
+                    && self.reached_from(group).iter().any(|next| level.contains(next))
+            });
+            level = above.map(|group| group.number).collect();
+            if level.is_empty() {
+                return height;
+            }
+        }
+        limit
+    }
+}
+
+/// Buckets with others put in at a place.
+fn inserted(old: &[Bucket], new: &[Bucket], place: u32) -> Result<Vec<Bucket>, OfError> {
+    let at = match place {
+        BUCKET_FIRST => 0,
+        BUCKET_LAST => old.len(),
+        id => old.iter().position(|bucket| bucket.id == id).ok_or(OfError::GroupModUnknownBucket)? + 1,
+    };
+    Ok([&old[..at], new, &old[at..]].concat())
+}
+
+/// Buckets without some.
+fn removed(old: &[Bucket], which: u32) -> Result<Vec<Bucket>, OfError> {
+    let mut buckets = old.to_vec();
+    match which {
+        BUCKET_ALL => buckets.clear(),
+        BUCKET_FIRST if !buckets.is_empty() => drop(buckets.remove(0)),
+        BUCKET_FIRST => {}
+        BUCKET_LAST => drop(buckets.pop()),
+        id => {
+            let at =
+                buckets.iter().position(|bucket| bucket.id == id).ok_or(OfError::GroupModUnknownBucket)?;
+            buckets.remove(at);
+        }
+    }
+    Ok(buckets)
+}
+
+#[cfg(test)]
+mod tests;

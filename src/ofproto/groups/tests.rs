@@ -1,0 +1,135 @@
+use super::*;
+use crate::flow::Field;
+
+fn bucket(id: u32, actions: &[Action]) -> Bucket {
+    let (watch_port, watch_group) = (OfPort::NONE, GROUP_ANY);
+    Bucket { id, weight: 0, watch_port, watch_group, actions: actions.to_vec() }
+}
+
+fn group_mod(command: GroupModCommand, group: u32, group_type: GroupType, buckets: Vec<Bucket>) -> GroupMod {
+    GroupMod { command, group, group_type, selection: SelectionMethod::DpHash, buckets }
+}
+
+fn add(groups: &mut Groups, group: u32, group_type: GroupType, buckets: Vec<Bucket>) -> Result<(), OfError> {
+    groups.group_mod(&group_mod(GroupModCommand::Add, group, group_type, buckets), Nanos(0)).map(drop)
+}
+
+const TO_1: Action = Action::Output(OfPort(1));
+
+#[test]
+fn every_bucket_has_its_share_of_the_places() {
+    let mut buckets: Vec<Bucket> = (0..3).map(|id| bucket(id, &[TO_1])).collect();
+    (buckets[0].weight, buckets[1].weight) = (1, 3);
+    let group = Group::new(1, GroupType::Select, SelectionMethod::DpHash, buckets, Nanos(0));
+    let count = |index| (0..=group.hash_mask()).filter(|&h| group.pick(h, |_| true) == Some(index)).count();
+    assert_eq!((group.hash_mask(), count(0), count(1), count(2)), (31, 8, 24, 0));
+}
+
+#[test]
+fn what_a_dead_bucket_had_goes_to_the_living_and_nothing_else_moves() {
+    let buckets: Vec<Bucket> = (0..4).map(|id| Bucket { weight: 1, ..bucket(id, &[TO_1]) }).collect();
+    let group = Group::new(1, GroupType::Select, SelectionMethod::DpHash, buckets, Nanos(0));
+    let mut taken = [0; 4];
+    for hash in 0..=group.hash_mask() {
+        let before = group.pick(hash, |_| true).expect("all live");
+        let after = group.pick(hash, |bucket| bucket.id != 2).expect("three live");
+        assert!(before == 2 || before == after);
+        assert_eq!(
+            group.pick(hash | 0xffff_0000, |bucket| bucket.id != 2),
+            Some(after),
+            "only low bits count"
+        );
+        taken[after] += 1;
+    }
+    assert!(taken[2] == 0 && taken.iter().filter(|&&count| count > 16).count() >= 2, "{taken:?}");
+    assert_eq!(group.pick(7, |_| false), None);
+}
+
+#[test]
+fn groups_come_change_and_go_by_their_names() {
+    let mut groups = Groups::default();
+    let all = |id| vec![bucket(id, &[TO_1])];
+    assert_eq!(add(&mut groups, 1, GroupType::All, all(1)), Ok(()));
+    assert_eq!(add(&mut groups, 1, GroupType::All, all(1)), Err(OfError::GroupModExists));
+    assert_eq!(
+        add(&mut groups, crate::openflow::group::GROUP_MAX + 1, GroupType::All, all(1)),
+        Err(OfError::GroupModInvalid)
+    );
+    let mut apply =
+        |command, buckets| groups.group_mod(&group_mod(command, 1, GroupType::All, buckets), Nanos(0));
+    apply(GroupModCommand::InsertBucket(BUCKET_FIRST), all(7)).expect("good");
+    apply(GroupModCommand::InsertBucket(7), all(8)).expect("good");
+    assert_eq!(apply(GroupModCommand::InsertBucket(BUCKET_LAST), all(8)), Err(OfError::GroupModBucketExists));
+    assert_eq!(apply(GroupModCommand::RemoveBucket(9), vec![]), Err(OfError::GroupModUnknownBucket));
+    apply(GroupModCommand::RemoveBucket(BUCKET_LAST), vec![]).expect("good");
+    let ids: Vec<u32> = groups.desc()[0].buckets.iter().map(|bucket| bucket.id).collect();
+    assert_eq!(ids, [7, 8]);
+    let modify = group_mod(GroupModCommand::Modify, 2, GroupType::All, all(1));
+    assert_eq!(groups.group_mod(&modify, Nanos(0)), Err(OfError::GroupModUnknown));
+    let may_create = GroupMod { command: GroupModCommand::AddOrModify, ..modify };
+    assert_eq!(groups.group_mod(&may_create, Nanos(0)), Ok(BTreeSet::new()));
+    let delete = |group| group_mod(GroupModCommand::Delete, group, GroupType::All, vec![]);
+    assert_eq!(groups.group_mod(&delete(9), Nanos(0)), Ok(BTreeSet::new()), "what is not there");
+    assert_eq!(groups.group_mod(&delete(GROUP_ALL), Nanos(0)), Ok([1, 2].into()));
+}
+
+#[test]
+fn no_group_reaches_itself_and_one_that_is_named_stays() {
+    let mut groups = Groups::default();
+    let to = |group| vec![bucket(0, &[Action::Group(group)])];
+    assert_eq!(add(&mut groups, 1, GroupType::All, to(1)), Err(OfError::GroupModLoop));
+    assert_eq!(add(&mut groups, 1, GroupType::All, to(2)), Err(OfError::BadActionOutGroup));
+    add(&mut groups, 1, GroupType::All, vec![]).expect("good");
+    add(&mut groups, 2, GroupType::All, to(1)).expect("good");
+    add(&mut groups, 3, GroupType::All, to(2)).expect("good");
+    let loops = group_mod(GroupModCommand::Modify, 1, GroupType::All, to(3));
+    assert_eq!(groups.group_mod(&loops, Nanos(0)), Err(OfError::GroupModLoop));
+    let delete = group_mod(GroupModCommand::Delete, 1, GroupType::All, vec![]);
+    assert_eq!(groups.group_mod(&delete, Nanos(0)), Err(OfError::GroupModChained));
+    for n in 4..=CHAIN_LEN_MAX as u32 + 1 {
+        add(&mut groups, n, GroupType::All, to(n - 1)).expect("not too long");
+    }
+    let one_more = add(&mut groups, 100, GroupType::All, to(CHAIN_LEN_MAX as u32 + 1));
+    assert_eq!(one_more, Err(OfError::GroupModLoop), "too long");
+    add(&mut groups, 50, GroupType::All, vec![]).expect("good");
+    let below = group_mod(GroupModCommand::Modify, 1, GroupType::All, to(50));
+    assert_eq!(groups.group_mod(&below, Nanos(0)), Err(OfError::GroupModLoop), "too long from above");
+}
+
+#[test]
+fn buckets_live_by_what_they_watch() {
+    let mut groups = Groups::default();
+    let watching = Bucket { watch_port: OfPort(5), ..bucket(0, &[TO_1]) };
+    assert_eq!(
+        add(&mut groups, 1, GroupType::All, vec![watching.clone()]),
+        Err(OfError::GroupModWatchUnsupported)
+    );
+    assert_eq!(
+        add(&mut groups, 1, GroupType::FastFailover, vec![bucket(0, &[])]),
+        Err(OfError::GroupModInvalid)
+    );
+    add(&mut groups, 1, GroupType::FastFailover, vec![watching.clone()]).expect("good");
+    let by_group = Bucket { watch_group: 1, ..bucket(0, &[TO_1]) };
+    for is_up in [false, true] {
+        let is_port_live = |port| port == OfPort(5) && is_up;
+        assert_eq!(groups.is_bucket_live(&watching, &is_port_live), is_up);
+        assert_eq!(groups.is_bucket_live(&by_group, &is_port_live), is_up);
+        assert!(groups.is_bucket_live(&bucket(0, &[]), &is_port_live));
+    }
+    assert!(!groups.is_bucket_live(&Bucket { watch_group: 9, ..by_group }, &|_| true));
+}
+
+#[test]
+fn a_hash_of_fields_looks_at_them_alone() {
+    let (mut fields, mut flow) = (Flow::default(), Flow::default());
+    fields.set(Field::Ipv4Src, u128::MAX);
+    flow.set(Field::Ipv4Src, 7);
+    let first = hash_fields(&flow, &fields, 1);
+    flow.set(Field::Ipv4Dst, 9);
+    assert_eq!(hash_fields(&flow, &fields, 1), first);
+    flow.set(Field::Ipv4Src, 8);
+    assert!(
+        hash_fields(&flow, &fields, 1) != first
+            && hash_fields(&flow, &fields, 2) != hash_fields(&flow, &fields, 1)
+    );
+}

@@ -22,6 +22,47 @@ pub(super) struct HeapBuf {
     size: usize,
     /// See [`super::Packet::has_partial_checksum`].
     pub(super) has_partial_checksum: bool,
+    #[cfg(debug_assertions)]
+    _alive: Alive,
+}
+
+#[cfg(debug_assertions)]
+thread_local! {
+    static ALIVE: std::cell::Cell<i64> = const { std::cell::Cell::new(0) };
+}
+
+/// Buffers that this thread has made, less those that it has freed.
+#[cfg(debug_assertions)]
+pub(super) fn alive() -> i64 {
+    ALIVE.get()
+}
+
+/// Counts a buffer while it is there.
+#[cfg(debug_assertions)]
+#[derive(Debug)]
+struct Alive;
+
+#[cfg(debug_assertions)]
+impl Alive {
+    fn new() -> Alive {
+        ALIVE.set(ALIVE.get() + 1);
+        Alive
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Clone for Alive {
+    fn clone(&self) -> Alive {
+        Alive::new()
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // A buffer may be freed when its thread has let go of what is its own.
+        let _ = ALIVE.try_with(|alive| alive.set(alive.get() - 1));
+    }
 }
 
 /// A run of bytes in somebody's buffer.
@@ -57,7 +98,15 @@ impl HeapBuf {
     pub(super) fn with_capacity(size: usize) -> HeapBuf {
         let mut bytes = Vec::with_capacity(HEADROOM_SIZE + size);
         bytes.resize(HEADROOM_SIZE, 0);
-        HeapBuf { bytes, start: HEADROOM_SIZE, rest: Vec::new(), size: 0, has_partial_checksum: false }
+        HeapBuf {
+            bytes,
+            start: HEADROOM_SIZE,
+            rest: Vec::new(),
+            size: 0,
+            has_partial_checksum: false,
+            #[cfg(debug_assertions)]
+            _alive: Alive::new(),
+        }
     }
 
     /// One segment with these bytes one after the other.

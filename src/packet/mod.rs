@@ -53,6 +53,15 @@ pub const BURST_LEN_MAX: usize = 32;
 /// A burst of packets, in the order they were received.
 pub type PacketBatch = ArrayVec<Packet, BURST_LEN_MAX>;
 
+/// Buffers of heap packets that this thread has made, less those that it has freed: where all work is done in one
+/// thread, those that somebody holds. None in builds without debug assertions, which do not count.
+pub fn buffers_alive() -> Option<i64> {
+    #[cfg(debug_assertions)]
+    return Some(heap::alive());
+    #[cfg(not(debug_assertions))]
+    None
+}
+
 /// Bytes kept free before the data of a heap packet: as DPDK's `RTE_PKTMBUF_HEADROOM`.
 pub const HEADROOM_SIZE: usize = 128;
 

@@ -65,6 +65,7 @@ pub struct Reference {
     limit_count: u64,
     lacking_count: u64,
     lost_copy_count: u64,
+    relearned_count: u64,
 }
 
 impl Reference {
@@ -106,6 +107,13 @@ impl Reference {
         self.lost_copy_count
     }
 
+    /// Packets that rules sent through one bridge's NORMAL more than once and that moved an address there, or pushed
+    /// one out. Where such a packet goes round in between, what its second half meets hangs on caches: those that
+    /// learn from counters can't tell which came last, and those that are cold have learned from the first half.
+    pub fn relearned_count(&self) -> u64 {
+        self.relearned_count
+    }
+
     fn receive(&mut self, dp_port: DpPort, packet: &Packet) {
         if packet.size() < FRAME_SIZE_MIN {
             return self.count_drop(dp_port, DropReason::Malformed);
@@ -135,12 +143,29 @@ impl Reference {
         *self.drops.entry((port, reason)).or_insert(0) += 1;
     }
 
+    /// See [`Reference::relearned_count`].
+    fn is_relearned(&self, used: &[Used]) -> bool {
+        let mut places: BTreeMap<BridgeId, BTreeMap<_, OfPort>> = BTreeMap::new();
+        let (mut is_moved, mut pushes_out, mut again) = (false, false, false);
+        for used in used {
+            let Used::Learn(id, vlan, mac, port) = *used else { continue };
+            let Some(bridge) = self.bridges.get(id) else { continue };
+            let places = places.entry(id).or_default();
+            again |= !places.is_empty();
+            is_moved |= *places.entry((vlan, mac)).or_insert(port) != port;
+            let is_full = bridge.macs.len() >= bridge.config.mac_table_len_max;
+            pushes_out |= is_full && bridge.macs.lookup(vlan, mac).is_none();
+        }
+        is_moved || (again && pushes_out)
+    }
+
     /// Sends, tells and counts what came of a packet of `size` bytes.
     fn apply(&mut self, dp_port: DpPort, size: usize, outcome: Outcome) {
         self.deep_tag_count += u64::from(outcome.had_deep_tags);
         self.limit_count += u64::from(outcome.hit_limit);
         self.lacking_count += u64::from(outcome.lacked_header);
         self.lost_copy_count += u64::from(outcome.lost_copy);
+        self.relearned_count += u64::from(self.is_relearned(&outcome.used));
         outcome.used.into_iter().for_each(|used| self.count(used, size as u64));
         if let Some(reason) = outcome.drop {
             self.count_drop(dp_port, reason);

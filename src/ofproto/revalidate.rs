@@ -38,6 +38,8 @@ use rayon::prelude::*;
 pub const INTERVAL: Nanos = Nanos::from_millis(500);
 /// Time between passes while addresses are being learned: a storm of new hosts costs at most 20 passes a second.
 pub const MAC_INTERVAL: Nanos = Nanos::from_millis(50);
+/// What a pass is taken to last at most: its end is seen late where the whole process was held up.
+const PASS_DURATION_MAX: Nanos = Nanos::from_secs(1);
 /// Retired megaflows taken from the datapath at a time.
 const RETIRED_BATCH_LEN: usize = 1024;
 
@@ -173,8 +175,8 @@ impl OfprotoDpif {
         is_due
     }
 
-    /// Time that must lie between the end of a pass and the next. Passes never take more than a third of the
-    /// control thread's time: the rest is for new flows.
+    /// Time that must lie between the end of a pass and the next. Passes take no more than a third of the control
+    /// thread's time, up to [`PASS_DURATION_MAX`]: the rest is for new flows.
     pub(super) fn pass_interval(&self) -> Nanos {
         let wanted = if self.macs_changed { MAC_INTERVAL } else { INTERVAL };
         wanted.max(Nanos(self.pass_duration.0 * 2))
@@ -183,7 +185,7 @@ impl OfprotoDpif {
     /// Sees the end of the last pass, in the first reading of the clock after it.
     pub(super) fn close_pass(&mut self) {
         if std::mem::take(&mut self.is_pass_open) {
-            self.pass_duration = self.now.since(self.last_pass);
+            self.pass_duration = self.now.since(self.last_pass).min(PASS_DURATION_MAX);
             self.last_pass = self.now;
         }
     }
@@ -267,9 +269,11 @@ impl OfprotoDpif {
         let (ids, keys): (Vec<MegaflowId>, Vec<FlowKey>) = stale.map(|(id, flow)| (id, flow.key)).unzip();
         self.counters.revalidated += ids.len() as u64;
         let outs = xlate_all(&self.bridges, &keys, self.config.is_parallel);
-        for (id, out) in ids.into_iter().zip(outs) {
+        // Of the state that they were made under: crediting what a megaflow counted meanwhile may move an address.
+        let epochs: Vec<Epochs> = outs.iter().map(|out| Epochs::of(&self.bridges, &out.uses)).collect();
+        for ((id, out), epochs) in ids.into_iter().zip(outs).zip(epochs) {
             let out = self.resolve(out);
-            self.refresh(id, out);
+            self.refresh(id, out, epochs);
         }
     }
 
@@ -298,11 +302,10 @@ impl OfprotoDpif {
         }
     }
 
-    /// Makes a megaflow what its packet now translates to. Returns whether it is still there.
+    /// Makes a megaflow what its packet translates to under the state of `epochs`. Returns whether it is still there.
     ///
     /// If the new mask lies within the old one, all packets of the megaflow still go one way.
-    pub(super) fn refresh(&mut self, id: MegaflowId, out: Resolved) -> bool {
-        let epochs = Epochs::of(&self.bridges, &out.out.uses);
+    pub(super) fn refresh(&mut self, id: MegaflowId, out: Resolved, epochs: Epochs) -> bool {
         let (actions, is_slow) = super::upcall::installed_actions(&out.out);
         let Some(flow) = self.megaflows.get_mut(id) else { return false };
         if !out.is_cacheable || !flow.mask.contains(&out.out.mask) {

@@ -218,7 +218,7 @@ impl OfprotoDpif {
         }
         // A megaflow that covers the packet here is out of date.
         if let Some(stale) = self.megaflows.find(miss.worker, &miss.key)
-            && self.refresh(stale, out.clone())
+            && self.refresh(stale, out.clone(), epochs.clone())
         {
             return self.execute_and_credit(miss, out.out.actions, &out.out.credits, out.out.growth);
         }

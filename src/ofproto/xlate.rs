@@ -47,7 +47,9 @@ pub(super) use frozen::Frozen;
 use super::bridge::{Bridge, BridgeId, Bridges, FragmentPolicy};
 use super::mirrors::MirrorMask;
 use super::rules::RuleId;
-use crate::dpif::{Action as DpAction, Actions, DropReason, is_nested_within_bounds};
+use crate::dpif::{
+    Action as DpAction, Actions, DropReason, RECIRCULATION_DEPTH_MAX, is_nested_within_bounds,
+};
 use crate::flow::{FlowKey, FlowMask, OfPort};
 use crate::netdev::MacAddress;
 use crate::openflow::flow_mod::TableId;
@@ -55,9 +57,11 @@ use crate::openflow::{Action, Subfield};
 use frozen::{Step, Todo, Truncation};
 use track::{Tracker, Ttl};
 
-/// How deep `resubmit` and patch ports may nest: as in Open vSwitch. The stack needs some kilobytes a level.
+/// How deep resubmits, patch ports, buckets and clones may nest, all together: as in Open vSwitch. The stack needs some
+/// kilobytes a level.
 pub const RESUBMIT_DEPTH_MAX: usize = 64;
-/// How often one packet may be resubmitted, or go through a patch port: as in Open vSwitch, 64 times 64.
+/// How often one packet may be resubmitted, go through a patch port, or be copied for a bucket or a clone: as in Open
+/// vSwitch, 64 times 64.
 pub const RESUBMIT_COUNT_MAX: usize = 4_096;
 /// Datapath actions of one packet at most: a flood to all of [`crate::dpif::PORT_COUNT_MAX`] ports with a tag
 /// change and a sample at each is 4 096; four times that.
@@ -268,6 +272,8 @@ struct Context<'a> {
     rule: CurrentRule,
     depth: usize,
     resubmits: usize,
+    /// How often the packet has gone round.
+    rounds: u8,
     /// Actions emitted so far, in all lists.
     emitted: usize,
     /// Whether the packet went anywhere: out of a port, to a controller, or round.
@@ -380,6 +386,7 @@ impl<'a> Context<'a> {
             rule: CurrentRule::default(),
             depth: 0,
             resubmits: 0,
+            rounds: 0,
             emitted: 0,
             is_sent: false,
             reason: None,
@@ -561,8 +568,13 @@ impl<'a> Context<'a> {
     /// Ends the list by sending the packet round.
     fn go_round(&mut self) -> Result<(), Stop> {
         let steps = std::mem::take(&mut self.rest);
-        self.packet.commit(&mut self.actions);
         self.is_sent = true;
+        if self.rounds == RECIRCULATION_DEPTH_MAX {
+            // The datapath would count it so if all its look-ups were cached; this way it hangs on no cache.
+            self.length_check = None;
+            return self.emit(DpAction::Drop(DropReason::RecirculationLimit));
+        }
+        self.packet.commit(&mut self.actions);
         let Some((len, destination)) = self.length_check.take() else {
             let carried = self.packet.carried();
             let place = self.freeze(carried, steps);

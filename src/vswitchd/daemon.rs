@@ -277,10 +277,16 @@ fn random_seed() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
+/// Bytes of stack for each thread that translates: as the control thread has by default. Rules that nest as deep as they
+/// may need less than a quarter.
+const TRANSLATION_STACK_SIZE: usize = 8 << 20;
+
 /// Starts the threads that translate batches of upcalls: one for each core that no worker owns, and on it.
 fn start_translation_threads(cores: Vec<u16>) {
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(cores.len().max(1)).thread_name(|n| format!("xlate{n}"));
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(cores.len().max(1))
+        .stack_size(TRANSLATION_STACK_SIZE)
+        .thread_name(|n| format!("xlate{n}"));
     let pool = pool.start_handler(move |index| {
         if let Some(core) = cores.get(index) {
             // A thread that can't be pinned works all the same.

@@ -331,7 +331,11 @@ impl<'a> Interpreter<'a> {
             Action::PopPbb => self.frame.pop_pbb(),
             Action::Group(group) => self.group(*group)?,
             Action::Meter(meter) => self.meter(*meter)?,
-            Action::Clone(actions) => self.aside(|copy| copy.actions(actions).map(drop))?,
+            Action::Clone(actions) => {
+                self.go_deeper()?;
+                self.aside(|copy| copy.actions(actions).map(drop))?;
+                self.depth -= 1;
+            }
             Action::Resubmit { in_port, table } => self.resubmit(*in_port, *table)?,
             Action::Note(_) | Action::GotoTable(_) => {}
             Action::ClearActions => {
@@ -474,7 +478,9 @@ impl<'a> Interpreter<'a> {
         for index in chosen {
             self.outcome.used.push(Used::Bucket(self.id, number, group.buckets[index].id));
             let actions = ActionSet::of(&group.buckets[index].actions).take();
+            self.go_deeper()?;
             self.aside(|copy| copy.actions(&actions).map(drop))?;
+            self.depth -= 1;
         }
         Ok(())
     }

@@ -126,7 +126,12 @@ impl Context<'_> {
             Action::DecMplsTtl => self.decrement_mpls_ttl()?,
             Action::Group(group) => self.group(*group)?,
             Action::Meter(meter) => self.meter(*meter)?,
-            Action::Clone(actions) => self.aside(|copy| copy.do_actions(actions).map(drop))?,
+            Action::Clone(actions) => {
+                self.go_deeper()?;
+                let result = self.aside(|copy| copy.do_actions(actions).map(drop));
+                self.depth -= 1;
+                result?;
+            }
             Action::CheckPktLarger { len, destination } => {
                 self.length_check = Some((*len, *destination));
                 return Err(Stop::Frozen);
@@ -190,6 +195,7 @@ impl Context<'_> {
         result
     }
 
+    /// Before whatever leads to more actions than the rule's own: a resubmit, a patch, a bucket, a clone.
     pub(super) fn go_deeper(&mut self) -> Result<(), Stop> {
         if self.depth >= RESUBMIT_DEPTH_MAX || self.resubmits >= RESUBMIT_COUNT_MAX {
             return Err(Stop::Limit(DropReason::ResubmitLimit));
@@ -218,6 +224,10 @@ impl Context<'_> {
             Decrement::Emit => {
                 let to_controller = self.invalid_ttl_cookie();
                 if to_controller.is_some() {
+                    // The datapath hands up the whole packet.
+                    if self.len_max().is_some() {
+                        self.packet.must_have_lived()?;
+                    }
                     self.packet.commit(&mut self.actions);
                 }
                 self.emit(DpAction::DecTtl { to_controller })

@@ -27,6 +27,8 @@ pub(in crate::ofproto) struct Frozen {
     pub(super) steps: Vec<Step>,
     pub(super) mirrored: MirrorMask,
     pub(super) resubmits: usize,
+    /// How often the packet will have gone round when it comes here.
+    pub(super) rounds: u8,
     pub(super) is_muted: bool,
     pub(super) truncation: Option<Truncation>,
 }
@@ -85,6 +87,7 @@ impl Context<'_> {
             steps,
             mirrored: self.mirrored,
             resubmits: self.resubmits,
+            rounds: self.rounds + 1,
             is_muted: self.is_muted,
             truncation: self.truncation,
         });
@@ -95,8 +98,11 @@ impl Context<'_> {
     pub(super) fn resume(&mut self, frozen: &Frozen) -> Result<(), Stop> {
         self.packet.carry(&frozen.carried);
         self.action_set = frozen.action_set.clone();
-        (self.mirrored, self.resubmits) = (frozen.mirrored, frozen.resubmits);
+        (self.mirrored, self.resubmits, self.rounds) = (frozen.mirrored, frozen.resubmits, frozen.rounds);
         (self.is_muted, self.truncation) = (frozen.is_muted, frozen.truncation);
+        if !matches!(frozen.steps.first(), Some(Step { todo: Todo::Choose(_), .. })) {
+            self.packet.hide_hash();
+        }
         for (index, step) in frozen.steps.iter().enumerate() {
             // What ends a pipeline is done in the name of its last rule, which may have been found in this pass.
             let ends = |next: &Step| next.todo == Todo::ActionSet && next.depth == step.depth;

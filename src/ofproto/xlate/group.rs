@@ -88,6 +88,7 @@ impl<'a> Context<'a> {
             return Ok(());
         };
         let hash = self.packet.read(Field::DpHash, group.hash_mask().into())? as u32;
+        self.packet.hide_hash();
         let index = group.pick(hash, |bucket| bridge.is_bucket_live(bucket));
         self.bucket_if_any(group, index.map(|index| &group.buckets[index]))
     }
@@ -106,6 +107,9 @@ impl<'a> Context<'a> {
         let (group, serial) = (group.number, group.serial());
         self.credits.push(Credit::Bucket { bridge: self.bridge_id, group, serial, bucket: bucket.id });
         let actions = ActionSet::of(&bucket.actions).take();
-        self.aside(|copy| copy.do_actions(&actions).map(drop))
+        self.go_deeper()?;
+        let result = self.aside(|copy| copy.do_actions(&actions).map(drop));
+        self.depth -= 1;
+        result
     }
 }

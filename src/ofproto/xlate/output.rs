@@ -82,7 +82,7 @@ impl<'a> Context<'a> {
     }
 
     /// How many bytes an output takes of the packet; none for all.
-    fn len_max(&self) -> Option<u32> {
+    pub(super) fn len_max(&self) -> Option<u32> {
         let whole = self.truncation.map(|truncation| {
             let grown = self.packet.growth() - truncation.growth;
             truncation.max_len.saturating_add_signed(grown)

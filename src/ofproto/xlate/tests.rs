@@ -229,6 +229,15 @@ fn a_decrement_does_not_look_at_the_ttl_until_something_else_does() {
 }
 
 #[test]
+fn a_header_that_hides_the_ttl_does_not_bring_a_dead_packet_back() {
+    let mut bridges = bridges();
+    add(&mut bridges, 0, 0, &[], &[Action::DecTtl, Action::PushPbb, Action::GotoTable(3)]);
+    let result = translate(&bridges, &FlowKey { nw_ttl: 1, ..tcp() });
+    assert_eq!(result.actions, [DpAction::Drop(DropReason::TtlExpired)]);
+    assert_eq!((result.mask.0.nw_ttl, result.credits.len()), (0xfe, 1), "table 3 does not see it");
+}
+
+#[test]
 fn an_expired_ttl_goes_to_the_controller_if_the_bridge_says_so() {
     let mut bridges = bridges();
     bridge(&mut bridges).config.invalid_ttl_to_controller = true;

@@ -49,6 +49,8 @@ pub(super) struct Tracker {
     hides_ports: bool,
     /// Whether the flow's TTL is the original's less an unknown number of decrements.
     ttl_is_unknown: bool,
+    /// Whether the packet may have died of a decrement that did not look at its TTL, whatever became of that since.
+    may_have_expired: bool,
     /// What the flow's TTL, where it is unknown, is at least; 0 if the decrement was blind.
     ttl_bound: u8,
     ttl: Ttl,
@@ -103,6 +105,7 @@ impl Tracker {
             unknown: FlowKey::ZERO,
             hides_ports: false,
             ttl_is_unknown: false,
+            may_have_expired: false,
             ttl_bound: 0,
             ttl,
             base_tags: tags.clone(),
@@ -328,7 +331,12 @@ impl Tracker {
         if self.is_metered {
             return Err(Stop::Redo);
         }
-        if self.ttl == Ttl::Blind && self.ttl_is_unknown { Err(Stop::BoundTtl) } else { Ok(()) }
+        self.must_have_lived()
+    }
+
+    /// Says that something comes that hangs on whether the packet died of its TTL.
+    pub(super) fn must_have_lived(&self) -> Result<(), Stop> {
+        if self.may_have_expired { Err(Stop::BoundTtl) } else { Ok(()) }
     }
 
     /// Emits what makes the datapath's packet the flow's.

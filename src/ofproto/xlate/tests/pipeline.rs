@@ -63,6 +63,30 @@ fn a_select_group_chooses_by_a_few_bits_of_the_hash_when_the_packet_comes_round(
 }
 
 #[test]
+fn rules_see_nothing_of_the_hash_that_chose_a_bucket() {
+    let mut bridges = bridges();
+    let buckets = vec![bucket(1, 1, &[to(2)]), bucket(2, 1, &[to(2)])];
+    add_group(&mut bridges, 5, GroupType::Select, buckets);
+    let to_register = |field: Field, register| Action::Move {
+        source: Subfield::whole(field),
+        destination: Subfield { bits: field.info().bits, ..Subfield::whole(Field::Reg(register)) },
+    };
+    let forward = Action::OutputReg(Subfield::whole(Field::Reg(0)));
+    let below =
+        [Action::PopMpls(0x0800), to_register(Field::IpTtl, 1), to_register(Field::DpHash, 0), forward];
+    let actions: Vec<Action> = [Action::Group(5)].into_iter().chain(below).chain([to(3)]).collect();
+    add(&mut bridges, 0, 0, &[(Field::EthType, 0x8847)], &actions);
+    let result = translate(&bridges, &mpls([1 << 8 | 64, 0, 0]));
+    // Two ways round: the copy for the group, and the rest of the rule below the label.
+    for frozen in &result.frozen {
+        let key = FlowKey { recirc_id: 9, dp_hash: 4, ..tcp() };
+        let second = xlate_frozen(&bridges, &key, frozen);
+        assert!(!second.actions.contains(&out(40)), "{:?}", second.actions);
+    }
+    assert_eq!(result.frozen.len(), 2);
+}
+
+#[test]
 fn buckets_that_change_the_packet_work_on_copies_and_the_last_on_the_packet() {
     let mut bridges = bridges();
     let buckets = vec![
@@ -520,4 +544,61 @@ fn a_neighbour_advertisement_does_not_speak_for_another_target_or_type() {
     add(&mut bridges, 0, 2, &advert[..4], &[of_set(Field::NdTarget, 9), OUT2]);
     let mask = translate(&bridges, &mine).mask.0;
     assert_eq!((mask.nw_proto, mask.tp_src & 0xff, mask.tp_dst & 0xff), (0xff, 0xff, 0xff));
+}
+
+#[test]
+fn the_deepest_nesting_of_buckets_fits_a_small_stack() {
+    let translated = std::thread::Builder::new().stack_size(2 << 20).spawn(|| {
+        let mut bridges = bridges();
+        // Sixteen groups that lead to one another, and back to the table by a clone of a resubmit.
+        add_group(&mut bridges, 1, GroupType::Indirect, vec![bucket(1, 0, &[to(2)])]);
+        for group in 2..=16 {
+            add_group(
+                &mut bridges,
+                group,
+                GroupType::Indirect,
+                vec![bucket(1, 0, &[Action::Group(group - 1)])],
+            );
+        }
+        let again = Action::Clone(vec![Action::Resubmit { in_port: None, table: Some(0) }]);
+        add(&mut bridges, 0, 0, &[], &[Action::Group(16), again]);
+        translate(&bridges, &tcp())
+    });
+    let out = translated.expect("there are threads").join().expect("its stack holds it");
+    assert_eq!(out.actions, [DpAction::Drop(DropReason::ResubmitLimit)]);
+}
+
+#[test]
+fn groups_of_many_buckets_that_name_such_groups_end_soon() {
+    let mut bridges = bridges();
+    let buckets = |action: Action| (0..100).map(|id| bucket(id, 0, std::slice::from_ref(&action))).collect();
+    add_group(&mut bridges, 1, GroupType::All, buckets(to(1)));
+    for group in 2..=4 {
+        add_group(&mut bridges, group, GroupType::All, buckets(Action::Group(group - 1)));
+    }
+    add(&mut bridges, 0, 0, &[], &[Action::Group(4)]);
+    let out = translate(&bridges, &tcp());
+    assert_eq!(
+        out.actions,
+        [DpAction::Drop(DropReason::ResubmitLimit)],
+        "nothing was sent, a hundred million times"
+    );
+    assert!(out.credits.len() < 2 * RESUBMIT_COUNT_MAX + 10);
+}
+
+#[test]
+fn a_packet_goes_round_so_often_and_no_oftener_whatever_is_cached() {
+    let mut bridges = bridges();
+    let destination = Subfield { field: Field::Reg(0), first_bit: 0, bits: 1 };
+    let check = Action::CheckPktLarger { len: 100, destination };
+    let mut actions = vec![check; usize::from(RECIRCULATION_DEPTH_MAX) + 1];
+    actions.push(to(2));
+    add(&mut bridges, 0, 0, &[], &actions);
+    let mut out = translate(&bridges, &tcp());
+    for _ in 0..RECIRCULATION_DEPTH_MAX {
+        let key = FlowKey { recirc_id: 9, ..tcp() };
+        out = xlate_frozen(&bridges, &key, &out.frozen[0]);
+    }
+    assert_eq!(out.actions, [DpAction::Drop(DropReason::RecirculationLimit)]);
+    assert!(out.frozen.is_empty());
 }

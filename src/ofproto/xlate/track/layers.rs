@@ -161,6 +161,11 @@ impl Tracker {
         Ok(())
     }
 
+    /// The datapath's hash has served its purpose: for rules it is 0, whichever datapath carries them out.
+    pub(in crate::ofproto::xlate) fn hide_hash(&mut self) {
+        self.hide(&FlowKey { dp_hash: u32::MAX, ..FlowKey::ZERO });
+    }
+
     /// These bits of the packet are gone: they read as zero, whatever the packet.
     fn hide(&mut self, bits: &FlowKey) {
         self.lose(bits);

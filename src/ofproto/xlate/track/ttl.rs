@@ -74,6 +74,7 @@ impl Tracker {
         }
         self.ttl_bound = self.ttl_bound.saturating_sub(1);
         (self.ttl_is_unknown, self.detached.nw_ttl) = (true, u8::MAX);
+        self.may_have_expired = self.ttl == Ttl::Blind;
         Ok(Decrement::Emit)
     }
 }

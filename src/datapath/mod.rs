@@ -48,9 +48,10 @@ pub use actions::EXPORTER_COUNT_MAX;
 pub use thread::{IdlePolicy, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread};
 
 use crate::dpif::{
-    Actions, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
-    MegaflowInfo, MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig, PORT_COUNT_MAX,
-    PlacementRules, PortStats, RemovedPort, RetiredMegaflow, RxQueueStats, Upcall, WorkerId, WorkerStats,
+    Actions, CopiedMegaflow, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, METER_COUNT_MAX,
+    MegaflowId, MegaflowInfo, MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig,
+    PORT_COUNT_MAX, PlacementRules, PortStats, RemovedPort, RetiredMegaflow, RxQueueStats, Upcall, WorkerId,
+    WorkerStats,
 };
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::Netdev;
@@ -135,6 +136,8 @@ pub struct Datapath {
     ports: BTreeMap<DpPort, PortEntry>,
     megaflows: BTreeMap<MegaflowId, Installed>,
     next_megaflow: u64,
+    /// What [`Dpif::recv_copied`] is to tell.
+    copied: Vec<CopiedMegaflow>,
     metering: Vec<MeteringConfig>,
     /// The meters there are, as every worker has them.
     meters: BTreeMap<MeterId, Arc<SharedMeter>>,
@@ -183,6 +186,7 @@ impl Datapath {
             ports: BTreeMap::new(),
             megaflows: BTreeMap::new(),
             next_megaflow: 0,
+            copied: Vec::new(),
             metering: Vec::new(),
             meters: BTreeMap::new(),
             next_worker: 0,
@@ -297,6 +301,10 @@ impl Dpif for Datapath {
         let PortEntry { netdev, tx, .. } = entry;
         drop(tx);
         Ok(RemovedPort { stats, closed: netdev.close() })
+    }
+
+    fn recv_copied(&mut self) -> Vec<CopiedMegaflow> {
+        std::mem::take(&mut self.copied)
     }
 
     fn port(&self, port: DpPort) -> Option<&dyn Netdev> {

@@ -31,14 +31,14 @@ use super::worker::{Worker, WorkerSizes};
 use super::{Datapath, PortEntry, SpawnError, WorkerThread};
 use crate::dpif::placement::{self, QueuePlace, WorkerPlace};
 use crate::dpif::{
-    DpifError, DropReason, MegaflowId, MegaflowStats, PORT_COUNT_MAX, PlacementReason, PortStats,
-    RetiredMegaflow, Upcall, WORKER_COUNT_MAX, WorkerId,
+    CopiedMegaflow, Dpif, DpifError, DropReason, FlowPut, MegaflowId, MegaflowStats, PORT_COUNT_MAX,
+    PlacementReason, PortStats, RetiredMegaflow, Upcall, WORKER_COUNT_MAX, WorkerId,
 };
 use crate::flow::DpPort;
 use crate::netdev::{Netdev, NetdevError, TxQueue};
 use crate::sync::primitive::{AtomicU64, Ordering};
 use crate::sync::{Clock, Nanos};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -516,8 +516,35 @@ impl Datapath {
         places
     }
 
+    /// Gives workers the megaflows for queues that are about to come to them, and waits until they have them.
+    fn copy_megaflows(&mut self, places: &[QueuePlace]) {
+        let ports = self.ports.iter();
+        let queues =
+            ports.flat_map(|(&port, entry)| (0..).zip(&entry.rx).map(move |(n, rx)| ((port, n), rx.at)));
+        let were = queues.filter_map(|(name, at)| Some((name, at?.0))).collect();
+        let megaflows = self.megaflows.iter();
+        let megaflows = megaflows.map(|(&id, flow)| (id, flow.worker, &flow.key, &flow.mask));
+        let mut targets = BTreeSet::new();
+        for (of, worker) in placement::copies(places, &were, megaflows) {
+            let Some(installed) = self.megaflows.get(&of) else { continue };
+            let (key, mask, actions) = (installed.key, installed.mask, installed.actions.clone());
+            let put = FlowPut { worker, key, mask, actions, packets: Vec::new() };
+            // Where there is no room for more the flows miss.
+            if let Ok(id) = self.flow_put(put) {
+                self.copied.push(CopiedMegaflow { id, worker, of });
+                targets.insert(worker);
+            }
+        }
+        let clock = Arc::clone(&self.clock);
+        self.workers
+            .iter_mut()
+            .filter(|side| targets.contains(&side.id))
+            .for_each(|side| side.synchronize(&*clock));
+    }
+
     /// Brings queues to where they are to be, and notes why.
     fn move_queues(&mut self, places: &[QueuePlace], mut homeless: BTreeMap<QueueName, RxQueueEnd>) {
+        self.copy_megaflows(places);
         let mut moves: BTreeMap<WorkerId, Vec<QueueName>> = BTreeMap::new();
         let mut targets: Vec<(QueueName, WorkerId)> = Vec::new();
         for place in places {

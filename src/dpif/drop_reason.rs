@@ -42,6 +42,8 @@ pub enum DropReason {
     Fragment,
     /// It was sent round again, and nobody knows any more what was to follow.
     RecirculationUnknown,
+    /// It was to be looked up again, and its port has its share of the places where what is to follow is noted.
+    RecirculationShare,
     /// It was sent round through the datapath more often than is allowed.
     RecirculationLimit,
     /// Shorter than an Ethernet header.
@@ -67,7 +69,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [DropReason; 28] = [
+    pub const ALL: [DropReason; 29] = [
         DropReason::Rule,
         DropReason::TableMiss,
         DropReason::NoBridge,
@@ -87,6 +89,7 @@ impl DropReason {
         DropReason::ProtectedPort,
         DropReason::Fragment,
         DropReason::RecirculationUnknown,
+        DropReason::RecirculationShare,
         DropReason::RecirculationLimit,
         DropReason::Malformed,
         DropReason::NoHeadroom,
@@ -131,6 +134,7 @@ impl DropReason {
             DropReason::ProtectedPort => "protected_port",
             DropReason::Fragment => "fragment",
             DropReason::RecirculationUnknown => "recirculation_unknown",
+            DropReason::RecirculationShare => "recirculation_share",
             DropReason::RecirculationLimit => "recirculation_limit",
             DropReason::Malformed => "malformed",
             DropReason::NoHeadroom => "no_headroom",

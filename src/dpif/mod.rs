@@ -142,6 +142,17 @@ pub struct RetiredMegaflow {
     pub stats: MegaflowStats,
 }
 
+/// A megaflow that the datapath has installed once more, for a worker that took over a receive queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CopiedMegaflow {
+    /// The copy.
+    pub id: MegaflowId,
+    /// Where it is.
+    pub worker: WorkerId,
+    /// What it is a copy of.
+    pub of: MegaflowId,
+}
+
 /// What an installed megaflow is, for dumps.
 #[derive(Clone, Debug)]
 pub struct MegaflowInfo {
@@ -353,6 +364,12 @@ pub trait Dpif: fmt::Debug {
     /// # Errors
     /// [`DpifError::NoSuchPort`].
     fn port_del(&mut self, port: DpPort) -> Result<RemovedPort, DpifError>;
+
+    /// Copies that were made of megaflows since it was last asked, as megaflows of their own, each after what it is a
+    /// copy of. There may be some after every call that may move receive queues: those of ports, of workers, of where
+    /// queues are to be, and [`Dpif::run`]. A queue moves when its new worker has what its old one has for the port,
+    /// as far as there is room: so a move costs no flow that is cached a miss.
+    fn recv_copied(&mut self) -> Vec<CopiedMegaflow>;
 
     /// The device of a port.
     fn port(&self, port: DpPort) -> Option<&dyn Netdev>;

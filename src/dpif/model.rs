@@ -30,12 +30,12 @@ mod edit;
 
 use super::placement::{self, QueuePlace, WorkerPlace};
 use super::{
-    Action, Actions, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
-    MegaflowInfo, MegaflowStats, Meter, MeterConfig, MeterId, MeterStats, MeterVerdict, MeteringConfig,
-    PORT_COUNT_MAX, PlacementReason, PlacementRules, PortStats, RECIRCULATION_COUNT_MAX,
-    RECIRCULATION_DEPTH_MAX, RemovedPort, RetiredMegaflow, RxQueueStats, UPCALL_PACKETS_MAX,
-    UPCALLS_WAITING_MAX, Upcall, UpcallKind, UserspaceCookie, WORKER_COUNT_MAX, WorkerId, WorkerStats,
-    is_nested_within_bounds,
+    Action, Actions, CopiedMegaflow, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord,
+    METER_COUNT_MAX, MegaflowId, MegaflowInfo, MegaflowStats, Meter, MeterConfig, MeterId, MeterStats,
+    MeterVerdict, MeteringConfig, PORT_COUNT_MAX, PlacementReason, PlacementRules, PortStats,
+    RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX, RemovedPort, RetiredMegaflow, RxQueueStats,
+    UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall, UpcallKind, UserspaceCookie, WORKER_COUNT_MAX, WorkerId,
+    WorkerStats, is_nested_within_bounds,
 };
 use crate::flow::extract::{FRAME_SIZE_MIN, extract, extract_packet};
 use crate::flow::hash::five_tuple;
@@ -141,6 +141,7 @@ pub struct ModelDpif {
     megaflows: BTreeMap<MegaflowId, MegaflowInfo>,
     /// What those counted before that whose actions have changed.
     before: BTreeMap<MegaflowId, MegaflowStats>,
+    copied: Vec<CopiedMegaflow>,
     next_megaflow: u64,
     retired: VecDeque<RetiredMegaflow>,
     /// Upcalls of the burst under way.
@@ -271,6 +272,7 @@ impl ModelDpif {
             orphans: VecDeque::new(),
             megaflows: BTreeMap::new(),
             before: BTreeMap::new(),
+            copied: Vec::new(),
             next_megaflow: 1,
             retired: VecDeque::new(),
             burst_upcalls: Vec::new(),
@@ -308,10 +310,35 @@ impl ModelDpif {
             |(&worker, entry): (&WorkerId, &ModelWorker)| WorkerPlace { worker, core: entry.core, load: 0 };
         let workers: Vec<WorkerPlace> = self.workers.iter().map(place).collect();
         placement::place(&mut queues, &workers, self.rules, even_out);
+        let megaflows = self.megaflows.iter();
+        let megaflows = megaflows.map(|(&id, flow)| (id, flow.worker, &flow.key, &flow.mask));
+        for (id, worker) in placement::copies(&queues, &self.places(), megaflows) {
+            self.copy_megaflow(id, worker);
+        }
         for place in queues {
             let entry = self.ports.get_mut(&place.port).expect("the port is there");
             entry.rx_queues[usize::from(place.queue)].at = place.at;
         }
+    }
+
+    /// Where queues are.
+    fn places(&self) -> BTreeMap<(DpPort, u16), WorkerId> {
+        let queues = self.ports.iter().flat_map(|(&port, entry)| {
+            (0..).zip(&entry.rx_queues).map(move |(queue, rx)| ((port, queue), rx.at))
+        });
+        queues.filter_map(|(name, at)| Some((name, at?.0))).collect()
+    }
+
+    /// Installs a megaflow for another worker too, if that has room.
+    fn copy_megaflow(&mut self, of: MegaflowId, worker: WorkerId) {
+        if self.megaflows_of(worker).count() >= self.config.megaflows_max {
+            return;
+        }
+        let id = self.next_id();
+        let stats = MegaflowStats { last_used: self.now, ..MegaflowStats::default() };
+        let copy = MegaflowInfo { id, worker, stats, ..self.megaflows[&of].clone() };
+        self.megaflows.insert(id, copy);
+        self.copied.push(CopiedMegaflow { id, worker, of });
     }
 
     /// The first worker that polls a queue of the port, or the first of all.
@@ -722,6 +749,10 @@ impl Dpif for ModelDpif {
         let ModelPort { netdev, rx_queues, tx_queue, stats, .. } = gone;
         drop((rx_queues, tx_queue));
         Ok(RemovedPort { stats, closed: netdev.close() })
+    }
+
+    fn recv_copied(&mut self) -> Vec<CopiedMegaflow> {
+        std::mem::take(&mut self.copied)
     }
 
     fn port(&self, port: DpPort) -> Option<&dyn Netdev> {

@@ -19,8 +19,9 @@
 //! Thread safety: plain functions. Bounds: those of the lists. What it leaves out: the distance in memory between a
 //! device and a core (NUMA).
 
-use super::WorkerId;
-use crate::flow::DpPort;
+use super::{MegaflowId, WorkerId};
+use crate::flow::{DpPort, FlowKey, FlowMask};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// How queues are placed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -210,6 +211,40 @@ pub fn rebalance(queues: &mut [QueuePlace], workers: &[WorkerPlace], rules: Plac
         queues.copy_from_slice(&wanted);
     }
     is_worth_it
+}
+
+/// The megaflows that workers lack for queues that are about to move to them: which, and to whom each is to be copied, in
+/// the order in which they are given: with the worker that has it, its masked key and its mask. `were` says where queues
+/// are now.
+pub fn copies<'a>(
+    queues: &[QueuePlace],
+    were: &BTreeMap<(DpPort, u16), WorkerId>,
+    megaflows: impl Iterator<Item = (MegaflowId, WorkerId, &'a FlowKey, &'a FlowMask)> + Clone,
+) -> Vec<(MegaflowId, WorkerId)> {
+    let moves = queues.iter().filter_map(|place| {
+        let (from, to) = (*were.get(&(place.port, place.queue))?, place.at?.0);
+        (from != to).then_some(((place.port, from), to))
+    });
+    let mut targets: BTreeMap<(DpPort, WorkerId), BTreeSet<WorkerId>> = BTreeMap::new();
+    for (of, to) in moves {
+        targets.entry(of).or_default().insert(to);
+    }
+    if targets.is_empty() {
+        return Vec::new();
+    }
+    let ports: BTreeSet<DpPort> = targets.keys().map(|(port, _)| *port).collect();
+    let of_ports = megaflows.filter(|(_, _, key, _)| ports.contains(&key.in_port));
+    let mut there: HashSet<_, ahash::RandomState> =
+        of_ports.clone().map(|(_, worker, key, mask)| (worker, mask, key)).collect();
+    let mut copies = Vec::new();
+    for (id, worker, key, mask) in of_ports {
+        for &to in targets.get(&(key.in_port, worker)).into_iter().flatten() {
+            if there.insert((to, mask, key)) {
+                copies.push((id, to));
+            }
+        }
+    }
+    copies
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //! that a flow-mod or a timeout removed, and wait until they are taken.
 
 use super::bridge::{Bridge, Bridges, ControllerRate, Port};
-use super::megaflows::{Delta, Megaflows};
+use super::megaflows::{Delta, Megaflow, Megaflows};
 use super::meters::MeterChange;
 use super::revalidate::{Dying, apply_credits};
 use super::upcall::installed_actions;
@@ -25,8 +25,8 @@ use super::{
     PortInfo, SampledPacket, TableStats, take,
 };
 use crate::dpif::{
-    Actions, Dpif, DpifError, Execute, ExporterId, FlowRecord, MeterId, MeteringConfig, PlacementRules,
-    PortStats, RemovedPort, WorkerId,
+    Actions, CopiedMegaflow, Dpif, DpifError, Execute, ExporterId, FlowRecord, MegaflowStats, MeterId,
+    MeteringConfig, PlacementRules, PortStats, RemovedPort, WorkerId,
 };
 use crate::flow::extract::extract_packet;
 use crate::flow::{DpPort, FlowKey, FlowMask, OfPort};
@@ -206,7 +206,7 @@ impl OfprotoDpif {
     /// megaflows to it.
     pub fn retranslate(&mut self, key: &FlowKey) -> (Actions, FlowMask) {
         let out = xlate(&self.bridges, XlateIn { key, origin: Origin::Datapath });
-        let out = self.resolve(out).out;
+        let out = self.resolve(out, key.in_port).out;
         (installed_actions(&out).0, out.mask)
     }
 
@@ -267,6 +267,7 @@ impl OfprotoDpif {
     /// The datapath's; nothing is changed then.
     pub fn set_workers(&mut self, cores: &[Option<u16>]) -> Result<(), DpifError> {
         self.dpif.set_workers(cores)?;
+        self.take_copies();
         let workers = self.dpif.workers();
         for id in self.megaflows.of_others(&workers) {
             let recirc_ids = self.megaflows.retire(id, self.pass);
@@ -282,12 +283,29 @@ impl OfprotoDpif {
     /// # Errors
     /// The datapath's.
     pub fn set_rx_affinity(&mut self, port: DpPort, affinity: &BTreeMap<u16, u16>) -> Result<(), DpifError> {
-        self.dpif.set_rx_affinity(port, affinity)
+        let result = self.dpif.set_rx_affinity(port, affinity);
+        self.take_copies();
+        result
     }
 
     /// Sets how receive queues are placed on workers.
     pub fn set_placement(&mut self, rules: PlacementRules) {
         self.dpif.set_placement(rules);
+        self.take_copies();
+    }
+
+    /// Notes megaflows that the datapath has copied for workers that took queues over.
+    fn take_copies(&mut self) {
+        for CopiedMegaflow { id, worker, of } in self.dpif.recv_copied() {
+            let Some(flow) = self.megaflows.get(of) else {
+                self.delete(id);
+                continue;
+            };
+            let pushed = MegaflowStats { last_used: self.now, ..MegaflowStats::default() };
+            let copy = Megaflow { worker, pushed, ..flow.clone() };
+            copy.recirc_ids.iter().for_each(|&id| self.bridges.recirc.hold(id));
+            self.megaflows.insert(id, copy);
+        }
     }
 
     /// Tells the datapath what all bridges meter.
@@ -380,7 +398,9 @@ impl Ofproto for OfprotoDpif {
             }
         };
         let is_link_up = netdev.link().is_up;
-        let dp_port = self.dpif.port_add(netdev)?;
+        let added = self.dpif.port_add(netdev);
+        self.take_copies();
+        let dp_port = added?;
         let port = Port { is_link_up, ..Port::new(dp_port, config) };
         self.bridges.port_insert(bridge, number, port);
         self.config_changed = true;
@@ -547,7 +567,7 @@ impl Ofproto for OfprotoDpif {
     fn packet_execute(&mut self, xlate: PacketXlate) {
         let PacketXlate { key, packet, plan, .. } = xlate;
         let PacketPlan::Datapath(out) = plan else { return };
-        let XlateOut { actions, credits, .. } = self.resolve(*out).out;
+        let XlateOut { actions, credits, .. } = self.resolve(*out, key.in_port).out;
         let delta = Delta { packets: 1, bytes: packet.size() as u64 };
         self.macs_changed |= apply_credits(&mut self.bridges, &credits, delta, self.now);
         let worker = self.dpif.workers().first().copied().unwrap_or(WorkerId(0));
@@ -588,6 +608,7 @@ impl Ofproto for OfprotoDpif {
         self.now = self.now.max(now);
         self.close_pass();
         let mut is_busy = self.dpif.run(now);
+        self.take_copies();
         if self.now.since(self.last_link_look) >= LINK_INTERVAL {
             self.look_at_links();
         }

@@ -47,7 +47,7 @@ impl Epochs {
 }
 
 /// An installed megaflow.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Megaflow {
     pub(super) worker: WorkerId,
     /// The key in full: translated again, its other bits say what a narrower mask would need.

@@ -11,12 +11,15 @@
 //! Changed by the control thread; read by translations on a shared borrow.
 //!
 //! # Bounds
-//! [`FROZEN_COUNT_MAX`] ids. Where none is free, what would go round is dropped and counted.
+//! [`FROZEN_COUNT_MAX`] ids. An ingress port may have as many as are free, so no port can use them up: one alone gets
+//! half, and something is left for whoever comes. What would go round and gets none is dropped
+//! ([`DropReason::RecirculationShare`](crate::dpif::DropReason::RecirculationShare)).
 
 use super::xlate::Frozen;
+use crate::flow::DpPort;
 use crate::sync::Nanos;
 use ahash::RandomState;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Ids at most: each is for a place in the rules and the state of the pipeline there.
@@ -29,15 +32,21 @@ pub const GRACE: Nanos = Nanos::from_secs(2);
 pub struct FrozenStore {
     by_id: BTreeMap<u32, Entry>,
     by_content: HashMap<Arc<Frozen>, u32, RandomState>,
-    /// Ids without references.
-    idle: BTreeSet<u32>,
+    /// Ids that had no reference when they were put here, each once, and since when; in the order of that.
+    idle: VecDeque<(Nanos, u32)>,
+    /// Ids by the port whose packets first needed them.
+    by_port: HashMap<DpPort, usize, RandomState>,
     last_id: u32,
 }
 
 #[derive(Debug)]
 struct Entry {
     frozen: Arc<Frozen>,
+    /// Whose share it is of.
+    port: DpPort,
     references: usize,
+    /// Whether it is in [`FrozenStore::idle`].
+    is_queued: bool,
     /// When it last lost or had no reference, and how often the upcalls had been drained by then.
     idle_since: Nanos,
     drains: u64,
@@ -49,16 +58,19 @@ impl FrozenStore {
         self.by_id.get(&id).map(|entry| &*entry.frozen)
     }
 
-    /// The id of something that is to follow; none if no id is free. It stays for a while without a reference.
-    pub(super) fn intern(&mut self, frozen: &Frozen, now: Nanos, drains: u64) -> Option<u32> {
+    /// The id of something that is to follow for packets of a port; none if the port has its share. It stays for a while
+    /// without a reference.
+    pub(super) fn intern(&mut self, frozen: &Frozen, port: DpPort, now: Nanos, drains: u64) -> Option<u32> {
         if let Some(&id) = self.by_content.get(frozen) {
             let entry = self.by_id.get_mut(&id).expect("both maps hold the same");
             (entry.idle_since, entry.drains) = (now, drains);
             return Some(id);
         }
-        if self.by_id.len() >= FROZEN_COUNT_MAX {
+        let of_port = self.by_port.get(&port).copied().unwrap_or(0);
+        if of_port >= FROZEN_COUNT_MAX - self.by_id.len() {
             return None;
         }
+        self.by_port.insert(port, of_port + 1);
         let mut id = self.last_id.wrapping_add(1);
         while id == 0 || self.by_id.contains_key(&id) {
             id = id.wrapping_add(1);
@@ -66,8 +78,9 @@ impl FrozenStore {
         self.last_id = id;
         let frozen = Arc::new(frozen.clone());
         self.by_content.insert(Arc::clone(&frozen), id);
-        self.by_id.insert(id, Entry { frozen, references: 0, idle_since: now, drains });
-        self.idle.insert(id);
+        let entry = Entry { frozen, port, references: 0, is_queued: true, idle_since: now, drains };
+        self.by_id.insert(id, entry);
+        self.idle.push_back((now, id));
         Some(id)
     }
 
@@ -75,7 +88,6 @@ impl FrozenStore {
     pub(super) fn hold(&mut self, id: u32) {
         if let Some(entry) = self.by_id.get_mut(&id) {
             entry.references += 1;
-            self.idle.remove(&id);
         }
     }
 
@@ -84,24 +96,41 @@ impl FrozenStore {
         let Some(entry) = self.by_id.get_mut(&id) else { return };
         entry.references = entry.references.saturating_sub(1);
         (entry.idle_since, entry.drains) = (now, drains);
-        if entry.references == 0 {
-            self.idle.insert(id);
+        if entry.references == 0 && !std::mem::replace(&mut entry.is_queued, true) {
+            self.idle.push_back((now, id));
         }
     }
 
     /// Takes the ids away that no packet can carry any more: without a reference for [`GRACE`], in which upcalls were
     /// drained twice: once for packets that then waited, and once for those that their answers sent round.
     pub(super) fn expire(&mut self, now: Nanos, drains: u64) -> Vec<u32> {
-        let is_over = |id: &u32| {
-            let entry = &self.by_id[id];
-            now.since(entry.idle_since) >= GRACE && drains >= entry.drains + 2
-        };
-        let over: Vec<u32> = self.idle.iter().copied().filter(is_over).collect();
-        for id in &over {
-            self.idle.remove(id);
-            if let Some(entry) = self.by_id.remove(id) {
-                self.by_content.remove(&entry.frozen);
+        let mut over = Vec::new();
+        // Behind one that stays, and was not asked for since it was put here, are none that have been there for longer.
+        for _ in 0..self.idle.len() {
+            let Some(&(since, id)) = self.idle.front() else { break };
+            let entry = self.by_id.get_mut(&id).expect("an id stays while it is here");
+            let stays = now.since(entry.idle_since) < GRACE || drains < entry.drains + 2;
+            if entry.references == 0 && stays && entry.idle_since == since {
+                break;
             }
+            self.idle.pop_front();
+            if entry.references > 0 {
+                entry.is_queued = false;
+                continue;
+            }
+            if stays {
+                self.idle.push_back((entry.idle_since, id));
+                continue;
+            }
+            let Entry { frozen, port, .. } = self.by_id.remove(&id).expect("it was there");
+            self.by_content.remove(&frozen);
+            if let Some(count) = self.by_port.get_mut(&port) {
+                *count -= 1;
+                if *count == 0 {
+                    self.by_port.remove(&port);
+                }
+            }
+            over.push(id);
         }
         over
     }

@@ -30,7 +30,7 @@ use super::rules::RuleId;
 use super::xlate::{Credit, Origin, XlateIn, XlateOut, xlate};
 use super::{FlowRemoved, FlowRemovedReason};
 use crate::dpif::{Action, DropReason, MegaflowId, RetiredMegaflow};
-use crate::flow::FlowKey;
+use crate::flow::{DpPort, FlowKey};
 use crate::sync::Nanos;
 use rayon::prelude::*;
 
@@ -143,7 +143,7 @@ fn name_ids(actions: &mut [Action], ids: &[Option<u32>]) {
         match action {
             Action::Recirc(place) => {
                 let id = ids.get(*place as usize).copied().flatten();
-                *action = id.map_or(Action::Drop(DropReason::RecirculationUnknown), Action::Recirc);
+                *action = id.map_or(Action::Drop(DropReason::RecirculationShare), Action::Recirc);
             }
             Action::Clone(inner) => name_ids(inner, ids),
             Action::CheckPktLen { greater, less_equal, .. } => {
@@ -271,18 +271,18 @@ impl OfprotoDpif {
         let outs = xlate_all(&self.bridges, &keys, self.config.is_parallel);
         // Of the state that they were made under: crediting what a megaflow counted meanwhile may move an address.
         let epochs: Vec<Epochs> = outs.iter().map(|out| Epochs::of(&self.bridges, &out.uses)).collect();
-        for ((id, out), epochs) in ids.into_iter().zip(outs).zip(epochs) {
-            let out = self.resolve(out);
+        for (((id, key), out), epochs) in ids.into_iter().zip(&keys).zip(outs).zip(epochs) {
+            let out = self.resolve(out, key.in_port);
             self.refresh(id, out, epochs);
         }
     }
 
-    /// Gives what is to follow in a translation its ids.
-    pub(super) fn resolve(&mut self, mut out: XlateOut) -> Resolved {
+    /// Gives what is to follow in a translation of a port's packet its ids.
+    pub(super) fn resolve(&mut self, mut out: XlateOut, port: DpPort) -> Resolved {
         let frozen = std::mem::take(&mut out.frozen);
         let (now, drains) = (self.now, self.drains);
         let ids: Vec<Option<u32>> =
-            frozen.iter().map(|frozen| self.bridges.recirc.intern(frozen, now, drains)).collect();
+            frozen.iter().map(|frozen| self.bridges.recirc.intern(frozen, port, now, drains)).collect();
         name_ids(&mut out.actions, &ids);
         let is_refused = ids.contains(&None);
         self.counters.recirculations_refused += u64::from(is_refused);

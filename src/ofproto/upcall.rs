@@ -111,7 +111,7 @@ impl OfprotoDpif {
                 self.counters.translations += 1;
                 // The megaflow that sent it up counts it for its rules.
                 let out = xlate(&self.bridges, XlateIn { key: &key, origin: Origin::Datapath });
-                let actions = self.resolve(out).out.actions;
+                let actions = self.resolve(out, key.in_port).out.actions;
                 self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions });
             }
             UserspaceCookie::Controller {
@@ -211,7 +211,7 @@ impl OfprotoDpif {
         let input = XlateIn { key: &miss.key, origin: Origin::Datapath };
         self.counters.translations += u64::from(out.is_none());
         let out = out.unwrap_or_else(|| xlate(&self.bridges, input));
-        let out = self.resolve(out);
+        let out = self.resolve(out, miss.key.in_port);
         let epochs = Epochs::of(&self.bridges, &out.out.uses);
         for credit in &out.out.credits {
             self.macs_changed |= apply_learn(&mut self.bridges, credit, self.now);

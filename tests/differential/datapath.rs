@@ -687,6 +687,11 @@ impl Run<'_> {
                 let Run { real, model, retiring, .. } = self;
                 for (side, retiring) in [real, model].into_iter().zip(retiring) {
                     side.dpif.set_workers(cores).expect("workers without threads can always be made");
+                    for copied in side.dpif.recv_copied() {
+                        let (&(_, index), _) =
+                            side.installed.iter().find(|(_, id)| **id == copied.of).expect("it is installed");
+                        side.installed.insert((copied.worker.0, index), copied.id);
+                    }
                     let there: Vec<u16> = side.dpif.workers().iter().map(|worker| worker.0).collect();
                     let is_gone = |(worker, _): &(u16, usize), _: &mut MegaflowId| !there.contains(worker);
                     retiring.extend(side.installed.extract_if(.., is_gone).map(|(place, id)| (id, place)));

@@ -233,6 +233,45 @@ fn a_worker_that_cannot_be_started_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_queue_moves_with_what_is_cached_for_it() {
+    const FLOWS: u16 = 500;
+    let (mut datapath, clock) = manual(&[Some(1)]);
+    let ((_, wire_a), (b, wire_b)) = (add_port(&mut datapath, "a", 2, 3), add_port(&mut datapath, "b", 1, 3));
+    let inject = |datapath: &mut Datapath| {
+        (0..FLOWS).for_each(|flow| assert!(wire_a.inject_frame(flow % 2, &frame(flow, 20))));
+        settle(datapath, &clock);
+    };
+    // The quota refuses all but a few at a time.
+    let mut known = false;
+    while !known {
+        inject(&mut datapath);
+        known = answer(&mut datapath, &[Action::Output(b)]).packets == 0;
+        settle(&mut datapath, &clock);
+    }
+    let mut all: Vec<u16> = Vec::new();
+    for cores in [&[Some(1), Some(2)][..], &[Some(2)], &[Some(3), Some(2), Some(1)], &[Some(1)]] {
+        let before = datapath.flow_dump();
+        wire_b.take_tx();
+        datapath.set_workers(cores).expect("workers without threads can always be made");
+        let copied = datapath.recv_copied();
+        inject(&mut datapath);
+        assert_eq!(wire_b.take_tx().len(), usize::from(FLOWS), "at {cores:?} a flow was not known");
+        assert_eq!(answer(&mut datapath, &[]), Answered::default());
+        for CopiedMegaflow { id, worker, of } in copied {
+            let of = before.iter().find(|flow| flow.id == of).expect("it was there");
+            let copy = datapath.flow_dump().into_iter().find(|flow| flow.id == id);
+            if let Some(copy) = copy {
+                assert_eq!((copy.worker, copy.key, copy.mask), (worker, of.key, of.mask));
+            }
+        }
+        all.push(datapath.flow_dump().len() as u16);
+    }
+    assert!(all.iter().all(|count| *count >= FLOWS), "{all:?}");
+    let loads = datapath.worker_stats();
+    assert_eq!(loads.len(), 1);
+}
+
+#[test]
 fn pinned_queues_follow_their_cores() {
     let (mut datapath, _) = manual(&[Some(4), Some(5)]);
     let (a, _wire_a) = add_port(&mut datapath, "a", 2, 2);

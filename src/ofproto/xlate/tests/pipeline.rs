@@ -602,3 +602,35 @@ fn a_packet_goes_round_so_often_and_no_oftener_whatever_is_cached() {
     assert_eq!(out.actions, [DpAction::Drop(DropReason::RecirculationLimit)]);
     assert!(out.frozen.is_empty());
 }
+
+#[test]
+fn a_port_gets_as_many_places_for_what_is_to_follow_as_are_free() {
+    use crate::ofproto::recirc::{FROZEN_COUNT_MAX, FrozenStore, GRACE};
+    let mut bridges = bridges();
+    let destination = Subfield { field: Field::Reg(0), first_bit: 0, bits: 1 };
+    add(&mut bridges, 0, 0, &[], &[Action::CheckPktLarger { len: 100, destination }, to(2)]);
+    let frozen = translate(&bridges, &tcp()).frozen.remove(0);
+    let mut store = FrozenStore::default();
+    let mut numbers = 0..;
+    let mut fill = |store: &mut FrozenStore, port, now, count| {
+        let numbers = numbers.by_ref().take(count);
+        let ids = numbers
+            .map(|n| store.intern(&frozen::Frozen { resubmits: n, ..frozen.clone() }, DpPort(port), now, 0));
+        ids.take_while(Option::is_some).flatten().collect::<Vec<u32>>()
+    };
+    let first = fill(&mut store, 1, Nanos(0), FROZEN_COUNT_MAX);
+    assert_eq!(first.len(), FROZEN_COUNT_MAX / 2);
+    assert_eq!(fill(&mut store, 2, Nanos(1), FROZEN_COUNT_MAX).len(), FROZEN_COUNT_MAX / 4);
+    store.hold(first[0]);
+    let again = frozen::Frozen { resubmits: 1, ..frozen.clone() };
+    assert_eq!(store.intern(&again, DpPort(9), Nanos(5), 0), Some(first[1]), "equal ones are one");
+    assert!(store.expire(GRACE, 1).is_empty(), "upcalls were drained but once");
+    let over = store.expire(GRACE, 2);
+    assert_eq!((over.len(), &over[..2]), (FROZEN_COUNT_MAX / 2 - 2, &first[2..4]), "but for those in use");
+    assert_eq!(store.expire(GRACE.plus(Nanos(4)), 2).len(), FROZEN_COUNT_MAX / 4);
+    assert_eq!(store.expire(GRACE.plus(Nanos(5)), 2), [first[1]]);
+    store.release(first[0], Nanos(10), 2);
+    assert_eq!(store.expire(GRACE.plus(Nanos(10)), 4), [first[0]]);
+    assert!(store.is_empty());
+    assert_eq!(fill(&mut store, 1, Nanos(20), FROZEN_COUNT_MAX).len(), FROZEN_COUNT_MAX / 2);
+}

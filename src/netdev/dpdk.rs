@@ -624,8 +624,11 @@ impl Netdev for DpdkNetdev {
     fn link(&self) -> Link {
         let Ok(link) = self.port.link() else { return Link::default() };
         let full_duplex = link.duplex == pmd::Duplex::Full;
-        for change in self.port.queue_changes().iter().filter(|change| !change.is_rx) {
-            self.slots.steering.set(change.queue.0, change.is_enabled);
+        if self.is_steered() {
+            let changes = self.port.queue_changes();
+            let changes = changes.iter().filter(|change| !change.is_rx);
+            let changes: Vec<_> = changes.map(|change| (change.queue.0, change.is_enabled)).collect();
+            self.slots.steering.follow(link.is_up, &changes);
         }
         if link.is_up {
             self.was_up.store(true, Ordering::Relaxed);

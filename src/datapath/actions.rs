@@ -541,10 +541,7 @@ impl Executor {
                 bump(&counters.drops[DropReason::UpcallQuota.index()], count);
                 continue;
             }
-            let is_for_good = match upcall.kind {
-                UpcallKind::Miss | UpcallKind::Userspace(UserspaceCookie::SlowPath(_)) => false,
-                UpcallKind::Userspace(_) => true,
-            };
+            let is_for_good = !upcall.comes_back();
             match self.link.upcalls.push(upcall) {
                 Ok(()) => {
                     sent += 1;
@@ -650,8 +647,12 @@ impl Executor {
         self.link.discard(Garbage::Metering(add));
     }
 
-    /// Writes out every record there is. Returns whether none is left: the ring may be full for a while.
+    /// Writes out every record there is, and sends what waits for busy queues. Returns whether none is left: the ring
+    /// may be full for a while.
     pub(super) fn finish_metering(&mut self) -> bool {
+        if !self.tx.flush(&self.link) {
+            return false;
+        }
         while let Some(metering) = self.metering.pop() {
             if let Err(full) = self.finishing.try_push(metering) {
                 self.metering.push(full.element());

@@ -65,7 +65,7 @@ use self::transmit::Transmitter;
 use self::wires::{WireEnd, Wires, open_loop};
 use super::{
     Buffers, Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevStats, RxQueue,
-    SocketRole, TxQueue, VirtioBackend,
+    SocketRole, TxBurst, TxCopier, TxQueue, VirtioBackend,
 };
 use crate::packet::{BURST_LEN_MAX, Packet, PacketBatch, offload};
 use arrayvec::ArrayVec;
@@ -529,15 +529,15 @@ impl DpdkNetdev {
     }
 
     /// A worker's way to send.
-    fn transmitter(&self) -> Transmitter {
+    fn transmitter(&self) -> Arc<Transmitter> {
         let granted = self.port.settings().map_or_else(TxOffloads::default, |settings| settings.tx_offloads);
-        Transmitter {
+        Arc::new(Transmitter {
             takes_segments: granted.multi_segment,
             fills_checksums: granted.l4_checksum,
             mempool: Arc::clone(&self.mempool),
             shares: Arc::clone(&self.shares),
             slots: Arc::clone(&self.slots),
-        }
+        })
     }
 
     fn is_started(&self) -> bool {
@@ -788,7 +788,7 @@ struct DpdkTxQueue {
     /// There until it is dropped.
     queue: Option<pmd::TxQueue>,
     index: u16,
-    transmitter: Transmitter,
+    transmitter: Arc<Transmitter>,
 }
 
 impl fmt::Debug for DpdkTxQueue {
@@ -798,8 +798,9 @@ impl fmt::Debug for DpdkTxQueue {
 }
 
 impl TxQueue for DpdkTxQueue {
-    fn tx_burst(&mut self, batch: &mut PacketBatch) -> usize {
-        self.queue.as_mut().map_or(0, |queue| self.transmitter.transmit(queue, batch))
+    fn tx_burst(&mut self, batch: &mut PacketBatch) -> TxBurst {
+        let queue = self.queue.as_mut();
+        queue.map_or_else(TxBurst::default, |queue| self.transmitter.transmit(queue, batch))
     }
 
     fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet> {
@@ -808,6 +809,10 @@ impl TxQueue for DpdkTxQueue {
 
     fn takes_segments(&self) -> bool {
         self.transmitter.takes_segments
+    }
+
+    fn copier(&self) -> Arc<dyn TxCopier> {
+        Arc::clone(&self.transmitter) as Arc<dyn TxCopier>
     }
 }
 

@@ -3,16 +3,18 @@
 //! A guest may use fewer queues of its `vhost-user` card than the port has, and more or fewer of them later. What is
 //! sent to a queue that it does not use is lost. So a worker's queue here is a place in the sequence of those that
 //! are used now: where there are fewer of them than workers, workers share one, for the time of a burst and behind a
-//! lock. Where each worker has one of its own, nobody else ever takes that lock.
+//! lock. Where each worker has one of its own, nobody else ever takes that lock. Nobody waits for it: who finds it taken
+//! for long has a busy queue.
 //!
 //! # What the driver tells
 //! It tells of queues whose use has changed since it was last asked. Where the other side goes it forgets all of them
 //! without a word, and tells of those that the next one uses as of new ones ([`Steering::follow`]).
 
-use super::super::TxQueue;
+use super::super::{TxBurst, TxCopier, TxQueue, try_lock};
+use super::Slot;
 use super::transmit::Transmitter;
-use super::{Slot, lock};
 use crate::packet::{Packet, PacketBatch};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Which transmit queues the other side uses. Written by the control thread, read by workers for each burst;
@@ -20,9 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug, Default)]
 pub(super) struct Steering {
     used: Vec<AtomicBool>,
-    /// Queues that are in a worker's hands.
     /// Whether the other side was there at the last look. Only the control thread uses it.
     was_up: AtomicBool,
+    /// Queues that are in a worker's hands.
     out: Vec<AtomicBool>,
 }
 
@@ -81,16 +83,17 @@ impl Steering {
 #[derive(Debug)]
 pub(super) struct SteeredTxQueue {
     pub(super) index: u16,
-    pub(super) transmitter: Transmitter,
+    pub(super) transmitter: Arc<Transmitter>,
 }
 
 impl TxQueue for SteeredTxQueue {
-    fn tx_burst(&mut self, batch: &mut PacketBatch) -> usize {
+    fn tx_burst(&mut self, batch: &mut PacketBatch) -> TxBurst {
         let slots = &self.transmitter.slots;
-        let Some(slot) = slots.tx.get(slots.steering.target(self.index)) else { return 0 };
-        match &mut *lock(slot) {
-            Slot::In(queue) => self.transmitter.transmit(queue, batch),
-            Slot::NotStarted | Slot::Out => 0,
+        let Some(slot) = slots.tx.get(slots.steering.target(self.index)) else { return TxBurst::default() };
+        match try_lock(slot).as_deref_mut() {
+            Some(Slot::In(queue)) => self.transmitter.transmit(queue, batch),
+            Some(Slot::NotStarted | Slot::Out) => TxBurst::default(),
+            None => TxBurst { is_busy: true, ..TxBurst::default() },
         }
     }
 
@@ -100,6 +103,10 @@ impl TxQueue for SteeredTxQueue {
 
     fn takes_segments(&self) -> bool {
         self.transmitter.takes_segments
+    }
+
+    fn copier(&self) -> Arc<dyn TxCopier> {
+        Arc::clone(&self.transmitter) as Arc<dyn TxCopier>
     }
 }
 
@@ -130,12 +137,6 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_is_handed_out_once() {
-        let steering = Steering::new(1);
-        assert_eq!((steering.take(0), steering.take(0), steering.take(1)), (Some(()), None, None));
-        assert_eq!(steering.out_count(), 1);
-    }
-    #[test]
     fn a_guest_that_comes_back_with_fewer_queues_has_only_those() {
         let guest = |count: u16| (0..count).map(|queue| (queue, true)).collect::<Vec<_>>();
         let targets = |steering: &Steering| (0..4).map(|index| steering.target(index)).collect::<Vec<_>>();
@@ -157,4 +158,10 @@ mod tests {
         assert_eq!(targets(&steering), [0, 3, 0, 3]);
     }
 
+    #[test]
+    fn a_queue_is_handed_out_once() {
+        let steering = Steering::new(1);
+        assert_eq!((steering.take(0), steering.take(0), steering.take(1)), (Some(()), None, None));
+        assert_eq!(steering.out_count(), 1);
+    }
 }

@@ -461,6 +461,25 @@ fn a_checksum_left_to_a_device_passes_virtual_machines_ports_and_is_right_behind
     host.close().expect("all queues are back");
 }
 
+/// `net_vhost` writes checksums into the packets where its guest does not take them unfinished.
+#[test]
+fn a_driver_that_writes_into_packets_gets_headers_that_nobody_shares() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("vhost.sock").display().to_string();
+    let vhost = config("writes", NetdevKind::Dpdk { devargs: format!("net_vhost_nw,iface={socket}") });
+    let (_host, _host_rx, mut host_tx) = started(vhost);
+    let (_ring, _ring_rx, mut ring_tx) = started(ring("shares"));
+    let (_, mut packet) = without_checksum(1400);
+    let mut packet = ring_tx.copy_packet(&mut packet).expect("a buffer");
+    let other = ring_tx.copy_packet(&mut packet).expect("a buffer");
+    assert_eq!(packet.data().as_ptr(), other.data().as_ptr(), "no copy");
+    let mut batch: PacketBatch = [packet].into_iter().collect();
+    // Nobody is there to take it, but now it is ready.
+    assert_eq!((host_tx.tx_burst(&mut batch), batch.len()), (TxBurst::default(), 1));
+    assert_ne!(batch[0].data().as_ptr(), other.data().as_ptr());
+    assert_eq!(batch[0].data(), other.data());
+}
+
 /// What a veth's peer sends has no checksum yet, and a packet socket's driver does not say so.
 #[test]
 fn a_checksum_that_is_missing_without_a_mark_is_found_missing() {

@@ -24,7 +24,8 @@
 //! # Copies
 //! A packet that leaves by several ports shares its bytes with its copies from [`SHARE_SIZE_MIN`] on: such a copy
 //! is an mbuf without a buffer, of a second pool that each device has. Drivers free what they have sent by
-//! reference count, since none is asked for `MBUF_FAST_FREE`, and write into no packet.
+//! reference count, since none is asked for `MBUF_FAST_FREE`, and write into no packet; but for `net_vhost`, which fills
+//! checksums in by itself where the guest does not take them unfinished, and gets such packets with headers of their own.
 //!
 //! # Offloads
 //! Checksums are moved by the difference as headers change, so that no device need fill them in, but for those
@@ -345,6 +346,9 @@ const TAP_SEGMENT_COUNT: u16 = 8;
 /// at checksums, and otherwise complete them in software.
 const PARTIAL_CHECKSUM_DRIVERS: [&str; 2] = ["net_vhost", "net_virtio_user"];
 
+/// Drivers that may write the checksum that they are asked to fill in into the packet itself.
+const WRITING_DRIVERS: [&str; 1] = ["net_vhost"];
+
 /// Drivers that hand over what a kernel's interface has, as the kernel would have handed it to a card: such packets
 /// without a mark.
 const UNMARKED_CHECKSUM_DRIVERS: [&str; 2] = ["net_af_packet", "net_af_xdp"];
@@ -534,6 +538,7 @@ impl DpdkNetdev {
         Arc::new(Transmitter {
             takes_segments: granted.multi_segment,
             fills_checksums: granted.l4_checksum,
+            writes_checksums: WRITING_DRIVERS.contains(&self.port.info().driver.as_str()),
             mempool: Arc::clone(&self.mempool),
             shares: Arc::clone(&self.shares),
             slots: Arc::clone(&self.slots),

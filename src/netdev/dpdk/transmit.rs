@@ -20,6 +20,8 @@ pub(super) struct Transmitter {
     /// What the device was granted.
     pub(super) takes_segments: bool,
     pub(super) fills_checksums: bool,
+    /// Whether its driver may write a checksum that it is asked to fill in into the packet.
+    pub(super) writes_checksums: bool,
     /// For packets that are on the heap, and for copies.
     pub(super) mempool: Arc<Mempool>,
     /// For copies that share bytes.
@@ -70,6 +72,7 @@ impl Transmitter {
         let place = offload::l4_place(packet.data(), packet.size()).filter(|_| self.fills_checksums);
         let sizes = place.map(|place| (place, place.l3_at, place.l4_at - place.l3_at));
         if let Some((place, l2_size @ ..=L2_SIZE_MAX, l3_size @ ..=L3_SIZE_MAX)) = sizes
+            && (!self.writes_checksums || packet.headers_mut().is_ok())
             && let Some(mbuf) = packet.mbuf_mut()
         {
             mbuf.set_tx_checksum(TxChecksum {

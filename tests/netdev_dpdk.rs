@@ -128,6 +128,10 @@ fn an_mbuf_is_edited_and_copied_like_any_packet() {
     headers.pull_front(6);
     assert_eq!(packet.data(), &bytes[2..]);
     let copies = [tx.copy_packet(&mut packet).expect("a buffer"), packet.try_clone().expect("a buffer")];
+    for size in [14, 98, 2000] {
+        let front = packet.try_clone_front(size).expect("a buffer");
+        assert_eq!(front.data(), &bytes[2..100.min(2 + size)]);
+    }
     assert!(packet.reset(&[5; 64]));
     assert_eq!(packet.data(), [5; 64]);
     assert!(copies.iter().all(|copy| copy.data() == &bytes[2..]));

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::dpif::{
     Actions, Dpif, DpifError, Execute, ExporterId, FlowRecord, MeterId, MeteringConfig, PlacementRules,
-    WorkerId,
+    PortStats, RemovedPort, WorkerId,
 };
 use crate::flow::extract::extract_packet;
 use crate::flow::{DpPort, FlowKey, FlowMask, OfPort};
@@ -247,7 +247,18 @@ impl OfprotoDpif {
     fn look_at_links(&mut self) {
         self.last_link_look = self.now;
         let has_link = |port| self.dpif.port(port).is_some_and(|netdev| netdev.link().is_up);
-        self.config_changed |= self.bridges.follow_links(has_link);
+        for (bridge, port, is_up) in self.bridges.changed_links(has_link) {
+            self.note_link(bridge, port, is_up);
+        }
+    }
+
+    /// Notes that a port's link has come or gone. Returns whether that is news, if there is such a port.
+    fn note_link(&mut self, bridge: BridgeId, port: OfPort, is_up: bool) -> Option<bool> {
+        // What megaflows have seen there is to be forgotten with the rest.
+        self.push_stats();
+        let is_news = self.bridges.port_set_link(bridge, port, is_up);
+        self.config_changed |= is_news.unwrap_or(false);
+        is_news
     }
 
     /// Changes the workers: [`Dpif::set_workers`]. What the megaflows of those that go have counted is credited.
@@ -343,7 +354,7 @@ impl Ofproto for OfprotoDpif {
         self.controller_limits.remove(&bridge);
         self.config_changed = true;
         self.set_metering();
-        results.into_iter().collect()
+        results.into_iter().try_for_each(|removed| Ok(removed?.closed.map_err(DpifError::from)?))
     }
 
     fn bridges(&self) -> Vec<BridgeId> {
@@ -395,25 +406,26 @@ impl Ofproto for OfprotoDpif {
 
     fn port_set(&mut self, bridge: BridgeId, port: OfPort, config: PortConfig) -> Result<(), OfprotoError> {
         let missing = self.bridges.no_such_port(bridge, port);
+        self.push_stats();
         let entry = self.bridge_mut(bridge)?;
         let slot = entry.ports.get_mut(&port).ok_or(missing)?;
         let name = slot.config.name.clone();
         slot.config = PortConfig { name, ..config };
         entry.config_epoch += 1;
-        // What was learned there may lie in VLANs that the port no longer carries.
+        // What was learned there, by what megaflows had counted too, may lie in VLANs that the port no longer carries.
         entry.mac_epoch += u64::from(entry.macs.forget_port(port));
         self.config_changed = true;
         Ok(())
     }
 
-    fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<(), OfprotoError> {
+    fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<RemovedPort, OfprotoError> {
         let Some(entry) = self.bridges.port_remove(bridge, port) else {
             return Err(self.bridges.no_such_port(bridge, port));
         };
         if entry.patch.is_some() {
             // Its number may be another port's next: nothing counts for it then.
             self.settle();
-            return Ok(());
+            return Ok(RemovedPort { stats: PortStats::default(), closed: Ok(()) });
         }
         // Its number may be another port's next: nothing that names it stays.
         self.push_stats();
@@ -423,9 +435,8 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn port_set_link(&mut self, bridge: BridgeId, port: OfPort, is_up: bool) -> Result<(), OfprotoError> {
-        let is_news = self.bridges.port_set_link(bridge, port, is_up);
-        self.config_changed |= is_news.ok_or_else(|| self.bridges.no_such_port(bridge, port))?;
-        Ok(())
+        let is_news = self.note_link(bridge, port, is_up);
+        is_news.map(drop).ok_or_else(|| self.bridges.no_such_port(bridge, port))
     }
 
     fn ports(&self, bridge: BridgeId) -> Vec<PortInfo> {

@@ -3,7 +3,7 @@
 #![cfg(feature = "dpdk")]
 
 use penstock::netdev::dpdk::{DpdkConfig, DpdkNetdevs, Holders, memory_size};
-use penstock::netdev::{Netdev, NetdevConfig, NetdevError, NetdevKind, RxQueue, TxQueue};
+use penstock::netdev::{Netdev, NetdevConfig, NetdevError, NetdevKind, RxQueue, TxBurst, TxQueue};
 use penstock::packet::build::FrameBuilder;
 use penstock::packet::checksum::pseudo_header_v4;
 use penstock::packet::{BURST_LEN_MAX, HEADERS_SIZE_MAX, Packet, PacketBatch, offload};
@@ -94,7 +94,7 @@ fn packets_from_the_heap_cross_a_ring_and_come_back_in_mbufs() {
     let frames: Vec<_> =
         (0..BURST_LEN_MAX as u8).map(|marker| frame(marker, 60 + 40 * usize::from(marker))).collect();
     let mut batch: PacketBatch = frames.iter().map(|frame| Packet::from_bytes(frame)).collect();
-    assert_eq!(tx.tx_burst(&mut batch), BURST_LEN_MAX);
+    assert_eq!(tx.tx_burst(&mut batch).sent, BURST_LEN_MAX);
     assert!(batch.is_empty());
     assert_eq!(in_use(&*netdev), 32);
     // Room for 30 only: the rest waits.
@@ -105,7 +105,7 @@ fn packets_from_the_heap_cross_a_ring_and_come_back_in_mbufs() {
     assert_eq!(rx.rx_burst(&mut batch), 0, "the batch is full");
     // What was received is sent as it is, without a copy.
     batch.drain(..2);
-    assert_eq!(tx.tx_burst(&mut batch), 30);
+    assert_eq!(tx.tx_burst(&mut batch).sent, 30);
     assert_eq!(in_use(&*netdev), 32);
     assert_eq!(rx.rx_burst(&mut batch), 32);
     assert_eq!(batch[0].data(), frames[30]);
@@ -119,7 +119,7 @@ fn an_mbuf_is_edited_and_copied_like_any_packet() {
     let (netdev, mut rx, mut tx) = started(ring("edit"));
     let bytes = frame(7, 100);
     let mut batch: PacketBatch = [Packet::from_bytes(&bytes)].into_iter().collect();
-    assert_eq!(tx.tx_burst(&mut batch), 1);
+    assert_eq!(tx.tx_burst(&mut batch).sent, 1);
     assert_eq!(rx.rx_burst(&mut batch), 1);
     let mut packet = batch.pop().expect("one");
     let mut headers = packet.headers_mut().expect("not shared");
@@ -128,6 +128,10 @@ fn an_mbuf_is_edited_and_copied_like_any_packet() {
     headers.pull_front(6);
     assert_eq!(packet.data(), &bytes[2..]);
     let copies = [tx.copy_packet(&mut packet).expect("a buffer"), packet.try_clone().expect("a buffer")];
+    for size in [14, 98, 2000] {
+        let front = packet.try_clone_front(size).expect("a buffer");
+        assert_eq!(front.data(), &bytes[2..100.min(2 + size)]);
+    }
     assert!(packet.reset(&[5; 64]));
     assert_eq!(packet.data(), [5; 64]);
     assert!(copies.iter().all(|copy| copy.data() == &bytes[2..]));
@@ -147,7 +151,7 @@ fn what_a_full_device_does_not_take_stays_in_order() {
     let mut batch = PacketBatch::new();
     for round in 0..200 {
         batch = (0..7).map(|index| Packet::from_bytes(&frame(round, 60 + index))).collect();
-        sent += tx.tx_burst(&mut batch);
+        sent += tx.tx_burst(&mut batch).sent;
         if !batch.is_empty() {
             break;
         }
@@ -164,24 +168,24 @@ fn what_a_full_device_does_not_take_stays_in_order() {
     }
     assert_eq!(received, sent);
     let left = batch.len();
-    assert_eq!(tx.tx_burst(&mut batch), left, "now there is room");
+    assert_eq!(tx.tx_burst(&mut batch).sent, left, "now there is room");
     let mut batch = PacketBatch::new();
     assert_eq!(rx.rx_burst(&mut batch), left);
     assert_eq!(batch.last().map(Packet::size), Some(66));
 }
 
 #[test]
-fn an_empty_pool_leaves_heap_packets_with_the_caller() {
+fn a_packet_for_which_there_is_no_buffer_stops_none_behind_it() {
     let (netdev, mut rx, mut tx) = started(ring("empty"));
     let mut packet = Packet::from_bytes(&frame(1, 64));
-    let copies: Vec<_> = std::iter::from_fn(|| tx.copy_packet(&mut packet)).collect();
+    let mut copies: Vec<_> = std::iter::from_fn(|| tx.copy_packet(&mut packet)).collect();
     assert!(copies.len() > 2048, "a pool is sized for more than the queues: {}", copies.len());
-    let mut batch: PacketBatch = [packet].into_iter().collect();
-    assert_eq!((tx.tx_burst(&mut batch), batch.len()), (0, 1));
-    drop(copies);
-    assert_eq!(tx.tx_burst(&mut batch), 1);
-    assert_eq!(rx.rx_burst(&mut batch), 1);
-    drop(batch);
+    let mut batch: PacketBatch = copies.pop().into_iter().chain([packet]).chain(copies.pop()).collect();
+    let burst = tx.tx_burst(&mut batch);
+    assert_eq!(burst, TxBurst { sent: 2, unready: 1, unready_bytes: 64, is_busy: false });
+    assert!(batch.is_empty());
+    assert_eq!(rx.rx_burst(&mut batch), 2);
+    drop((batch, copies));
     assert_eq!(in_use(&*netdev), 0);
 }
 
@@ -212,12 +216,12 @@ fn a_null_device_makes_packets_up_or_only_swallows_them() {
     let mut batch = PacketBatch::new();
     assert_eq!(rx.rx_burst(&mut batch), 32);
     assert!(batch.iter().all(|packet| packet.data() == [0; 100]));
-    assert_eq!(tx.tx_burst(&mut batch), 32);
+    assert_eq!(tx.tx_burst(&mut batch).sent, 32);
     let stats = netdev.stats();
     assert_eq!((stats.rx_packets, stats.tx_packets, stats.rx_missed), (32, 32, 0));
     let (_netdev, mut rx, mut tx) = started(null("sink", false));
     let mut batch: PacketBatch = [Packet::from_bytes(&frame(1, 64))].into_iter().collect();
-    assert_eq!(tx.tx_burst(&mut batch), 1);
+    assert_eq!(tx.tx_burst(&mut batch).sent, 1);
     assert_eq!(rx.rx_burst(&mut batch), 0);
 }
 
@@ -259,7 +263,7 @@ fn a_capture_is_played_once_or_for_ever_and_another_is_written() {
     assert!(!tx.takes_segments());
     assert!(tx.copy_packet(&mut batch[1]).is_none(), "larger than a buffer");
     batch.remove(1);
-    assert_eq!(tx.tx_burst(&mut batch), 3);
+    assert_eq!(tx.tx_burst(&mut batch).sent, 3);
     assert_eq!(in_use(&*netdev), 0);
     drop((rx, tx));
     netdev.close().expect("all queues are back");
@@ -274,7 +278,7 @@ fn a_capture_is_played_once_or_for_ever_and_another_is_written() {
     for _ in 0..100 {
         let mut batch = PacketBatch::new();
         assert_eq!(rx.rx_burst(&mut batch), 32, "without an end");
-        assert_eq!(tx.tx_burst(&mut batch), 32, "thrown away");
+        assert_eq!(tx.tx_burst(&mut batch).sent, 32, "thrown away");
     }
 }
 
@@ -325,7 +329,7 @@ fn an_internal_device_carries_an_address_and_the_hosts_packets() {
         (0..len).for_each(|index| data.swap(one + index, other + index));
     }
     let mut batch: PacketBatch = [answer].into_iter().collect();
-    assert_eq!(tx.tx_burst(&mut batch), 1);
+    assert_eq!(tx.tx_burst(&mut batch).sent, 1);
     let mut buffer = [0; 100];
     let (len, from) = socket.recv_from(&mut buffer).expect("the answer");
     assert_eq!((&buffer[..len], from), (&b"from the host"[..], SocketAddrV4::new(peer, 4739).into()));
@@ -400,7 +404,7 @@ fn a_tap_carries_jumbo_frames_both_ways_in_small_buffers() {
         }
         assert!(copy.to_vec().ends_with(&payload) && copy.data()[..6] == [2, 0, 0, 0, 0, 0x99]);
         let mut batch: PacketBatch = [answer].into_iter().collect();
-        assert_eq!(tx.tx_burst(&mut batch), 1);
+        assert_eq!(tx.tx_burst(&mut batch).sent, 1);
         let mut buffer = [0; 9000];
         let (len, from) = socket.recv_from(&mut buffer).expect("the answer");
         assert_eq!((&buffer[..len], from), (&payload[..], SocketAddrV4::new(peer, 4739).into()));
@@ -451,7 +455,7 @@ fn a_checksum_left_to_a_device_passes_virtual_machines_ports_and_is_right_behind
             received.push(packet);
             let copy = ring_tx.copy_packet(&mut received[0]).expect("a buffer");
             received.push(copy);
-            assert_eq!(ring_tx.tx_burst(&mut received), 3);
+            assert_eq!(ring_tx.tx_burst(&mut received).sent, 3);
             assert_eq!(ring_rx.rx_burst(&mut received), 3);
             assert!(received.iter().all(|packet| packet.data() == whole && !packet.has_partial_checksum()));
         }
@@ -459,6 +463,25 @@ fn a_checksum_left_to_a_device_passes_virtual_machines_ports_and_is_right_behind
     drop((host_rx, host_tx, guest_rx, guest_tx));
     guest.close().expect("all queues are back");
     host.close().expect("all queues are back");
+}
+
+/// `net_vhost` writes checksums into the packets where its guest does not take them unfinished.
+#[test]
+fn a_driver_that_writes_into_packets_gets_headers_that_nobody_shares() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("vhost.sock").display().to_string();
+    let vhost = config("writes", NetdevKind::Dpdk { devargs: format!("net_vhost_nw,iface={socket}") });
+    let (_host, _host_rx, mut host_tx) = started(vhost);
+    let (_ring, _ring_rx, mut ring_tx) = started(ring("shares"));
+    let (_, mut packet) = without_checksum(1400);
+    let mut packet = ring_tx.copy_packet(&mut packet).expect("a buffer");
+    let other = ring_tx.copy_packet(&mut packet).expect("a buffer");
+    assert_eq!(packet.data().as_ptr(), other.data().as_ptr(), "no copy");
+    let mut batch: PacketBatch = [packet].into_iter().collect();
+    // Nobody is there to take it, but now it is ready.
+    assert_eq!((host_tx.tx_burst(&mut batch), batch.len()), (TxBurst::default(), 1));
+    assert_ne!(batch[0].data().as_ptr(), other.data().as_ptr());
+    assert_eq!(batch[0].data(), other.data());
 }
 
 /// What a veth's peer sends has no checksum yet, and a packet socket's driver does not say so.

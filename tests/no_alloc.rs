@@ -1,7 +1,10 @@
 //! The packet loop allocates nothing and makes no system call, in its steady state.
 //!
-//! The workers run on devices in memory whose transmitted packets come in again, with rules that use every
-//! part of the steady path: the cache, rewriting, tagging, labels, TTL, metering, meters, later passes. An allocator that
+//! The workers run on devices in memory whose transmitted packets come in again, with rules that use the
+//! parts of the steady path: the cache, rewriting, tagging, labels, TTL, metering, meters, later passes; copies to two
+//! more devices, one whose copies come from its pool and one whose copies share bytes, for a flood, a clone and a sample,
+//! whole and cut; and a few misses. What it leaves out are packets that are changed while others share them, or copied for
+//! the control thread: on the heap that allocates, and only DPDK's pools do it without. An allocator that
 //! aborts watches the calling thread while they run; a second test runs the same in a child process under a
 //! seccomp filter that kills it at the first system call.
 
@@ -20,6 +23,7 @@ use penstock::sync::{Doorbell, ManualClock, Nanos};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 struct Watched;
 
@@ -60,20 +64,24 @@ static ALLOCATOR: Watched = Watched;
 
 const FLOW_COUNT: u16 = 200;
 const TURNS: usize = 2_000;
+/// Flows that nobody knows: as many as may wait in the upcall ring.
+const MISS_COUNT: u16 = 8;
 
 struct Bed {
     datapath: Datapath,
     clock: ManualClock,
     a: DpPort,
     b: DpPort,
+    sinks: [DpPort; 2],
     handles: [DummyHandle; 2],
+    wake_ups: Arc<AtomicU32>,
 }
 
 fn frame(flow: u16) -> Vec<u8> {
     FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).ttl(255).udp(flow, 53).payload(&[7; 30]).build()
 }
 
-fn actions(flow: u16, b: DpPort) -> Vec<Action> {
+fn actions(flow: u16, b: DpPort, [pool, shares]: [DpPort; 2]) -> Vec<Action> {
     let cookie = UserspaceCookie::Ipfix {
         exporter: ExporterId(0),
         direction: ObservationDirection::Ingress,
@@ -82,7 +90,13 @@ fn actions(flow: u16, b: DpPort) -> Vec<Action> {
     let meter = Action::Sample { probability: u32::MAX, actions: vec![Action::Userspace(cookie)] };
     let set = Action::Set { field: Field::UdpDst, value: 53, mask: 0xffff };
     let out = Action::Output(b);
-    match flow % 8 {
+    match flow % 11 {
+        8 => vec![Action::Output(pool), Action::Output(shares), out],
+        9 => vec![Action::Trunc(20), Action::Output(pool), out],
+        10 => {
+            let sample = Action::Sample { probability: u32::MAX, actions: vec![Action::Output(shares)] };
+            vec![Action::Clone(vec![Action::Trunc(20), Action::Output(pool)]), sample, out]
+        }
         4 => vec![Action::Hash { basis: 1, symmetric: true }, Action::Recirc(1)],
         5 => {
             let mark = Action::Set { field: Field::PktMark, value: 5, mask: 0xff };
@@ -123,15 +137,24 @@ fn bed() -> Bed {
         idle: IdlePolicy::Spin,
         seed: 1,
     };
-    let doorbell = Arc::new(Doorbell::new(|| panic!("nothing here goes up")));
+    let wake_ups = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&wake_ups);
+    let doorbell = Arc::new(Doorbell::new(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }));
     let mut datapath = Datapath::manual(config, Arc::new(clock.clone()), doorbell);
-    let mut add = |name| {
+    let mut add = |name, mode| {
         let (mut netdev, handle) = DummyNetdev::new(DummyNetdev::test_config(name, 1));
         netdev.start().expect("a dummy starts");
-        handle.set_tx_mode(DummyTxMode::Loopback);
+        handle.set_tx_mode(mode);
         (datapath.port_add(Box::new(netdev)).expect("there is room"), handle)
     };
-    let ((a, a_handle), (b, b_handle)) = (add("a"), add("b"));
+    let (a, a_handle) = add("a", DummyTxMode::Loopback);
+    let (b, b_handle) = add("b", DummyTxMode::Loopback);
+    let (pool, _) = add("pool", DummyTxMode::Recycle);
+    let (shares, shares_handle) = add("shares", DummyTxMode::Recycle);
+    shares_handle.set_sharing(true);
+    let sinks = [pool, shares];
     let mut five_tuple = FlowMask::EMPTY;
     five_tuple.0.words_mut()[0] = u64::MAX;
     five_tuple.0.nw_proto = 0xff;
@@ -149,7 +172,8 @@ fn bed() -> Bed {
             let mut key = FlowKey::ZERO;
             extract(&frame(flow), port, &mut key);
             let (worker, mask) = (WorkerId(0), five_tuple);
-            let put = FlowPut { worker, key, mask, actions: actions(flow, other), packets: Vec::new() };
+            let put =
+                FlowPut { worker, key, mask, actions: actions(flow, other, sinks), packets: Vec::new() };
             datapath.flow_put(put).expect("there is room");
         }
     }
@@ -179,8 +203,12 @@ fn bed() -> Bed {
     for flow in 0..FLOW_COUNT {
         assert!(handles[usize::from(flow) % 2].inject_frame(0, &frame(flow)));
     }
-    let mut bed = Bed { datapath, clock, a, b, handles };
+    let mut bed = Bed { datapath, clock, a, b, sinks, handles, wake_ups };
     bed.turn(20);
+    assert_eq!(bed.wake_ups.load(Ordering::Relaxed), 0, "nothing goes up yet");
+    for flow in 0..MISS_COUNT {
+        assert!(bed.handles[0].inject_frame(0, &frame(1000 + flow)));
+    }
     bed
 }
 
@@ -201,13 +229,17 @@ impl Bed {
         let stats = &self.datapath.worker_stats()[0];
         assert!(stats.rx_packets > TURNS as u64 * 32, "{} packets went round", stats.rx_packets);
         assert!(stats.metered_packets > TURNS as u64 * 8 && stats.emc_hits > TURNS as u64 * 32);
-        assert_eq!(stats.misses, 0);
+        assert_eq!((stats.misses, stats.upcalls), (MISS_COUNT.into(), MISS_COUNT.into()));
+        for port in self.sinks {
+            let sent = self.datapath.port_stats(port).expect("the port is there").tx_packets;
+            assert!(sent > TURNS as u64 * 8, "{sent} copies sent to {port:?}");
+        }
         assert!(stats.recirculations > TURNS as u64 * 8, "{} looked up again", stats.recirculations);
         for id in [MeterId(0), MeterId(1)] {
             let input = self.datapath.meter_stats(id).expect("it is there").input;
             assert!(input.packets > TURNS as u64 * 4, "{input:?}");
         }
-        for port in [self.a, self.b] {
+        for port in [self.a, self.b, self.sinks[0], self.sinks[1]] {
             let drops = self.datapath.port_stats(port).expect("the port is there").drops;
             assert!(drops.iter().all(|&count| count == 0), "{drops:?}");
         }

@@ -53,7 +53,7 @@ impl Naive {
                     out.push(packet);
                 }
             }
-            self.sent += self.tx.tx_burst(&mut out) as u64;
+            self.sent += self.tx.tx_burst(&mut out).sent as u64;
         }
     }
 }

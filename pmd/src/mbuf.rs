@@ -299,20 +299,26 @@ impl Mbuf {
     /// where that is empty.
     #[must_use]
     pub fn duplicate(&self) -> Option<Self> {
-        self.copy_to(self.data_pool())
+        self.copy_to(self.data_pool(), u32::MAX)
+    }
+
+    /// As [`Mbuf::duplicate`], of the first `size` bytes.
+    #[must_use]
+    pub fn duplicate_front(&self, size: usize) -> Option<Self> {
+        self.copy_to(self.data_pool(), u32::try_from(size).unwrap_or(u32::MAX))
     }
 
     /// A second packet with the same bytes and metadata, in one or more mbufs of `pool`. `None` where the pool
     /// is empty.
     #[must_use]
     pub fn copy(&self, pool: &Mempool) -> Option<Self> {
-        self.copy_to(pool.as_ptr())
+        self.copy_to(pool.as_ptr(), u32::MAX)
     }
 
     /// `pool` is one made by [`Mempool::create`], which lives as long as an mbuf of it.
-    fn copy_to(&self, pool: *mut dpdk_sys::rte_mempool) -> Option<Self> {
+    fn copy_to(&self, pool: *mut dpdk_sys::rte_mempool, size: u32) -> Option<Self> {
         // SAFETY: both are valid; DPDK only reads this mbuf, whose pointer's type alone says otherwise.
-        let copy = unsafe { dpdk_sys::rte_pktmbuf_copy(self.0.as_ptr(), pool, 0, u32::MAX) };
+        let copy = unsafe { dpdk_sys::rte_pktmbuf_copy(self.0.as_ptr(), pool, 0, size) };
         // SAFETY: the copy is new, with its own data, and nobody else holds it.
         NonNull::new(copy).map(|copy| unsafe { Self::from_raw(copy) })
     }

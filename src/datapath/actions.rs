@@ -18,7 +18,7 @@ use super::link::{Garbage, Link, bump};
 use super::megaflow::Megaflow;
 use super::meter::SharedMeter;
 use super::metering::{FlowCache, Observation};
-use super::program::{Op, Program};
+use super::program::{OnCopy, Op, Program};
 use super::tx::{TxPorts, Unsent};
 use crate::dpif::{
     DropReason, ExporterId, FlowEndReason, METER_COUNT_MAX, MeterId, MeterVerdict, ObservationDirection,
@@ -36,6 +36,10 @@ use std::sync::Arc;
 
 /// Exporters that one datapath can meter for, and changes of them that may be under way.
 pub const EXPORTER_COUNT_MAX: usize = 64;
+
+/// Copies up to this size that are to be changed share nothing: they would be copied whole, as `pmd` does with buffers of
+/// 2 KiB. Of larger ones the headers alone are copied.
+const UNSHARE_WHOLE_SIZE_MAX: usize = 2048;
 
 /// Time between two looks for records that time out.
 const EXPIRY_INTERVAL: Nanos = Nanos(100_000);
@@ -222,12 +226,12 @@ impl Executor {
                     Op::Observe { exporter, direction, egress } => {
                         self.observe(*exporter, *direction, *egress, &packet, run);
                     }
-                    Op::Sample { probability, ops } => {
-                        self.sample(tables, *probability, ops, &packet, run);
+                    Op::Sample { probability, on_copy } => {
+                        self.sample(tables, *probability, on_copy, &mut packet, run);
                     }
-                    Op::CloneCopy(ops) => {
+                    Op::CloneCopy(on_copy) => {
                         self.use_packet(run);
-                        self.run_on_copy(tables, ops, &packet, run);
+                        self.run_on_copy(tables, on_copy, &mut packet, run);
                     }
                     Op::Clone(nested) => {
                         self.use_packet(run);
@@ -255,9 +259,7 @@ impl Executor {
                     }
                     Op::UserspaceCopy { cookie, size } => {
                         self.use_packet(run);
-                        if let Some(copy) = self.copy(&packet, in_port) {
-                            self.hand_up(*cookie, copy, *size, run);
-                        }
+                        self.hand_up_copy(*cookie, &packet, *size, run);
                     }
                     Op::OutputTrunc { port, size } => {
                         self.use_packet(run);
@@ -337,13 +339,17 @@ impl Executor {
         self.end_badly(DropReason::NoBuffer, run);
     }
 
-    /// A copy for the control thread or for a sample; a drop where there is no buffer.
-    fn copy(&self, packet: &Packet, in_port: DpPort) -> Option<Packet> {
-        let copy = packet.try_clone();
-        if copy.is_none() {
-            self.drop_packet(in_port, DropReason::NoBuffer);
+    /// A copy for other operations. The device that it goes to first makes it, so that it may share bytes; but not where
+    /// it is to be changed and small: to share and then copy after all costs more than to copy.
+    fn copy(&mut self, packet: &mut Packet, on_copy: &OnCopy) -> Option<Packet> {
+        let is_shareable = !on_copy.is_changed || packet.size() > UNSHARE_WHOLE_SIZE_MAX;
+        if is_shareable
+            && let Some(tx) = self.tx.get_mut(on_copy.first_output)
+            && tx.takes(packet.size())
+        {
+            return tx.queue.copy_packet(packet);
         }
-        copy
+        packet.try_clone()
     }
 
     /// A packet whose TTL has run out: to the controller, or dead.
@@ -363,8 +369,8 @@ impl Executor {
         &mut self,
         tables: &mut Tables<'a>,
         probability: u32,
-        ops: &'a [Op],
-        packet: &Packet,
+        on_copy: &'a OnCopy,
+        packet: &mut Packet,
         run: &Run<'_>,
     ) {
         // Xorshift64 (Marsaglia 2003): good enough to thin out, and one register.
@@ -374,18 +380,25 @@ impl Executor {
         if (self.random >> 32) as u32 > probability {
             return;
         }
-        if let [Op::Observe { exporter, direction, egress }] = ops {
-            return self.observe(*exporter, *direction, *egress, packet, run);
+        if let [Op::Observe { exporter, direction, egress }] = *on_copy.ops {
+            return self.observe(exporter, direction, egress, packet, run);
         }
         bump(&self.link.port(run.first_key.in_port).copies, 1);
-        self.run_on_copy(tables, ops, packet, run);
+        self.run_on_copy(tables, on_copy, packet, run);
     }
 
     /// Runs operations on a copy; what they do to it stays there.
     #[inline(never)]
-    fn run_on_copy<'a>(&mut self, tables: &mut Tables<'a>, ops: &'a [Op], packet: &Packet, run: &Run<'_>) {
-        if let Some(copy) = self.copy(packet, run.first_key.in_port) {
-            self.run_ops(tables, ops, copy, &mut Run { is_used: false, ..*run });
+    fn run_on_copy<'a>(
+        &mut self,
+        tables: &mut Tables<'a>,
+        on_copy: &'a OnCopy,
+        packet: &mut Packet,
+        run: &Run<'_>,
+    ) {
+        match self.copy(packet, on_copy) {
+            Some(copy) => self.run_ops(tables, &on_copy.ops, copy, &mut Run { is_used: false, ..*run }),
+            None => self.drop_packet(run.first_key.in_port, DropReason::NoBuffer),
         }
     }
 
@@ -500,6 +513,23 @@ impl Executor {
             return self.drop_packet(run.first_key.in_port, DropReason::NoBuffer);
         }
         self.upcall(UpcallKind::Userspace(cookie), &key, packet);
+    }
+
+    /// As [`Executor::hand_up`], of a copy.
+    #[inline(never)]
+    fn hand_up_copy(&mut self, cookie: UserspaceCookie, packet: &Packet, size: usize, run: &Run<'_>) {
+        if size >= packet.size() || packet.has_partial_checksum() {
+            match packet.try_clone() {
+                Some(copy) => self.hand_up(cookie, copy, size, run),
+                None => self.drop_packet(run.first_key.in_port, DropReason::NoBuffer),
+            }
+            return;
+        }
+        // What nobody will see need not be copied.
+        match packet.try_clone_front(size) {
+            Some(front) => self.upcall(UpcallKind::Userspace(cookie), &run.key_now(packet), front),
+            None => self.drop_packet(run.first_key.in_port, DropReason::NoBuffer),
+        }
     }
 
     /// Lets a packet wait for the end of the burst; those with the same key and reason share a message.
@@ -647,8 +677,12 @@ impl Executor {
         self.link.discard(Garbage::Metering(add));
     }
 
-    /// Writes out every record there is. Returns whether none is left: the ring may be full for a while.
+    /// Writes out every record there is, and sends what waits for busy queues. Returns whether none is left: the ring
+    /// may be full for a while.
     pub(super) fn finish_metering(&mut self) -> bool {
+        if !self.tx.flush(&self.link) {
+            return false;
+        }
         while let Some(metering) = self.metering.pop() {
             if let Err(full) = self.finishing.try_push(metering) {
                 self.metering.push(full.element());

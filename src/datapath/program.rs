@@ -51,9 +51,9 @@ pub(super) enum Op {
     /// Count the packet in a flow cache of this worker.
     Observe { exporter: ExporterId, direction: ObservationDirection, egress: Option<DpPort> },
     /// Run other operations on a copy, by chance.
-    Sample { probability: u32, ops: Box<[Op]> },
+    Sample { probability: u32, on_copy: OnCopy },
     /// Run other operations on a copy.
-    CloneCopy(Box<[Op]>),
+    CloneCopy(OnCopy),
     /// Go on with other operations: nothing follows that needs the packet.
     Clone(Box<[Op]>),
     /// Hold the packet to a meter; it leaves the program here if it dies of it.
@@ -70,6 +70,55 @@ pub(super) enum Op {
     Userspace { cookie: UserspaceCookie, size: usize },
     /// Nothing takes the packet: it dies of [`DropReason::Rule`], unless a copy has gone its way in its stead.
     End,
+}
+
+/// Operations for a copy, and what they tell of how to make it.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct OnCopy {
+    pub(super) ops: Box<[Op]>,
+    /// The port that the copy is sent to first; [`DpPort::NONE`] if it may go elsewhere before.
+    pub(super) first_output: DpPort,
+    /// Whether it is changed on the way there.
+    pub(super) is_changed: bool,
+}
+
+impl OnCopy {
+    fn new(ops: Box<[Op]>) -> OnCopy {
+        let (mut first_output, mut is_changed) = (DpPort::NONE, false);
+        for op in &ops {
+            match op {
+                Op::Output(port)
+                | Op::OutputCopy(port)
+                | Op::OutputTrunc { port, .. }
+                | Op::OutputCopyTrunc { port, .. } => {
+                    first_output = *port;
+                    break;
+                }
+                Op::Set { .. }
+                | Op::PushVlan { .. }
+                | Op::PopVlan
+                | Op::PushMpls { .. }
+                | Op::PopMpls { .. }
+                | Op::CopyTtlOut
+                | Op::CopyTtlIn
+                | Op::PushPbb { .. }
+                | Op::PopPbb
+                | Op::DecTtl { .. } => is_changed = true,
+                // A meter remarks few packets.
+                Op::SetMark { .. } | Op::Hash { .. } | Op::Observe { .. } | Op::Meter(_) => {}
+                Op::Sample { .. }
+                | Op::CloneCopy(_)
+                | Op::Clone(_)
+                | Op::CheckPktLen { .. }
+                | Op::Recirc(_)
+                | Op::UserspaceCopy { .. }
+                | Op::Userspace { .. }
+                | Op::Drop(_)
+                | Op::End => break,
+            }
+        }
+        OnCopy { ops, first_output, is_changed }
+    }
 }
 
 /// A megaflow's actions, ready to run. Made by the control thread, read by one worker, freed by the control
@@ -109,7 +158,8 @@ const RECIRCULATION_COST: u32 = 16;
 
 fn cost(ops: &[Op]) -> u32 {
     let of_op = |op: &Op| match op {
-        Op::Sample { ops, .. } | Op::CloneCopy(ops) | Op::Clone(ops) => 1 + cost(ops),
+        Op::Sample { on_copy, .. } | Op::CloneCopy(on_copy) => 1 + cost(&on_copy.ops),
+        Op::Clone(ops) => 1 + cost(ops),
         Op::CheckPktLen { greater, less_equal, .. } => 1 + cost(greater).max(cost(less_equal)),
         Op::Recirc(_) => RECIRCULATION_COST,
         _ => 1,
@@ -222,7 +272,7 @@ fn compile_one(
                 return None;
             }
             let ops = compile_list(actions, sole_output(actions), can_meter);
-            if is_last { Op::Clone(ops) } else { Op::CloneCopy(ops) }
+            if is_last { Op::Clone(ops) } else { Op::CloneCopy(OnCopy::new(ops)) }
         }
         Action::Trunc(_) => return None,
         Action::Meter(id) => Op::Meter(*id),
@@ -272,11 +322,11 @@ fn compile_sample(
         let observe = Op::Observe { exporter: *exporter, direction: *direction, egress };
         return Some(match probability {
             u32::MAX => observe,
-            _ => Op::Sample { probability, ops: Box::new([observe]) },
+            _ => Op::Sample { probability, on_copy: OnCopy::new(Box::new([observe])) },
         });
     }
     let ops = compile_list(actions, None, can_meter);
-    Some(Op::Sample { probability, ops })
+    Some(Op::Sample { probability, on_copy: OnCopy::new(ops) })
 }
 
 #[cfg(test)]
@@ -343,7 +393,25 @@ mod tests {
         let seen = clone(std::slice::from_ref(&out));
         let program = Program::compile(&[seen.clone(), clone(&[Action::PopVlan]), seen, clone(&[])], true);
         let ops = || Box::from([Op::Output(DpPort(1))]);
-        assert_eq!(*program.ops, [Op::CloneCopy(ops()), Op::Clone(ops())]);
+        assert_eq!(*program.ops, [Op::CloneCopy(OnCopy::new(ops())), Op::Clone(ops())]);
+    }
+
+    #[test]
+    fn a_copy_knows_where_it_is_sent_first_and_whether_it_is_changed_before() {
+        let first = |actions: &[Action]| {
+            let program =
+                Program::compile(&[Action::Clone(actions.to_vec()), Action::Output(DpPort(9))], true);
+            match &program.ops[0] {
+                Op::CloneCopy(on_copy) => (on_copy.first_output, on_copy.is_changed),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (one, two) = (Action::Output(DpPort(1)), Action::Output(DpPort(2)));
+        assert_eq!(first(std::slice::from_ref(&one)), (DpPort(1), false));
+        assert_eq!(first(&[two.clone(), Action::PopVlan, one.clone()]), (DpPort(2), false));
+        assert_eq!(first(&[Action::Trunc(60), Action::PopVlan, one.clone(), two]), (DpPort(1), true));
+        let up = Action::Userspace(UserspaceCookie::Sflow { output: None });
+        assert_eq!(first(&[up, one]), (DpPort::NONE, false));
     }
 
     #[test]

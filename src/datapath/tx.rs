@@ -5,6 +5,12 @@
 //! turn at most. What the device does not take after a second try dies as [`DropReason::TxQueueFull`]: holding
 //! it back would let one slow port stop all others.
 //!
+//! # Busy queues
+//! Where workers share a queue one may find it in another's hands ([`super::shared_tx`]), for as long as a burst takes:
+//! a hundred microseconds and more where each packet is a system call. Then packets wait beyond their turn, in
+//! [`POSTPONED_MAX`] buffers more, and those that find no room there die. So do all that wait when the queue
+//! was busy [`BUSY_TURNS_MAX`] times in a row.
+//!
 //! A packet in several segments goes as it is to a device that takes them, and as a copy in one piece to one
 //! that does not.
 
@@ -17,6 +23,15 @@ use arrayvec::ArrayVec;
 
 /// Bytes of a frame that its MTU does not count: Ethernet header and two VLAN tags.
 const FRAME_OVERHEAD_SIZE: usize = 14 + 2 * 4;
+
+/// Full buffers that wait for a busy queue. 1 024 packets are a millisecond of a million a second, which is ten bursts of
+/// system calls; or ten milliseconds of what a kernel sends to a tap, if the other worker has lost its core meanwhile.
+/// They take 8 KiB for each port and worker.
+const POSTPONED_MAX: usize = 32;
+
+/// Ends of turns at which a queue may be busy, one after the other. A turn without packets takes 2 us or so, most of
+/// them for tries: at least 20 ms, which is more than a worker that shares its core is kept from it.
+const BUSY_TURNS_MAX: u32 = 10_000;
 
 /// Why a packet can't be put into a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +52,54 @@ pub(super) struct TxPort {
     frame_size_max: usize,
     /// The largest frame that the device takes without a further look: as above, or none.
     any_size_max: usize,
-    waiting: PacketBatch,
-    waiting_bytes: u64,
+    waiting: Waiting,
     is_dirty: bool,
+    /// Ends of turns at which the queue was busy, up to now.
+    busy_turns: u32,
+    /// What waits longer, the eldest first.
+    postponed: ArrayVec<Waiting, POSTPONED_MAX>,
+}
+
+/// Packets that wait, and their bytes.
+#[derive(Debug, Default)]
+struct Waiting {
+    packets: PacketBatch,
+    bytes: u64,
+}
+
+impl Waiting {
+    /// Sends what waits. False if some of it still does, for the queue is busy.
+    #[inline]
+    fn send(&mut self, queue: &mut dyn TxQueue, counters: &PortCounters) -> bool {
+        let mut burst = queue.tx_burst(&mut self.packets);
+        bump(&counters.tx_packets, burst.sent as u64);
+        self.bytes -= burst.unready_bytes;
+        let mut unready = burst.unready;
+        if !self.packets.is_empty() && !burst.is_busy {
+            burst = queue.tx_burst(&mut self.packets);
+            bump(&counters.tx_packets, burst.sent as u64);
+            self.bytes -= burst.unready_bytes;
+            unready += burst.unready;
+        }
+        if unready > 0 {
+            bump(&counters.drops[DropReason::NoBuffer.index()], unready as u64);
+        }
+        let left = self.packets.iter().map(|packet| packet.size() as u64).sum();
+        bump(&counters.tx_bytes, self.bytes - left);
+        self.bytes = left;
+        if !burst.is_busy {
+            self.lose(counters);
+        }
+        !burst.is_busy
+    }
+
+    /// What waits dies.
+    fn lose(&mut self, counters: &PortCounters) {
+        for _ in self.packets.drain(..) {
+            counters.count_drop(DropReason::TxQueueFull);
+        }
+        self.bytes = 0;
+    }
 }
 
 /// All ports that a worker can send to.
@@ -54,8 +114,15 @@ impl TxPort {
     pub(super) fn new(queue: Box<dyn TxQueue>, mtu: u16) -> TxPort {
         let frame_size_max = usize::from(mtu) + FRAME_OVERHEAD_SIZE;
         let any_size_max = if queue.takes_segments() { frame_size_max } else { 0 };
-        let waiting = PacketBatch::new();
-        TxPort { queue, frame_size_max, any_size_max, waiting, waiting_bytes: 0, is_dirty: false }
+        TxPort {
+            queue,
+            frame_size_max,
+            any_size_max,
+            waiting: Waiting::default(),
+            is_dirty: false,
+            busy_turns: 0,
+            postponed: ArrayVec::new(),
+        }
     }
 
     /// Whether a frame of this size may be sent. A larger one would stop those behind it in its burst.
@@ -81,19 +148,67 @@ impl TxPort {
         self.queue.copy_packet(&mut packet).ok_or(Unsent::NoBuffer)
     }
 
-    fn flush(&mut self, counters: &PortCounters) {
-        let len = self.waiting.len();
-        let mut sent = self.queue.tx_burst(&mut self.waiting);
-        if sent < len {
-            sent += self.queue.tx_burst(&mut self.waiting);
+    /// Sends what waits. False if some of it still does, for the queue is busy.
+    #[inline]
+    fn flush(&mut self, counters: &PortCounters) -> bool {
+        let is_next = self.postponed.is_empty() || self.flush_postponed(counters);
+        is_next && self.waiting.send(&mut *self.queue, counters)
+    }
+
+    #[cold]
+    fn flush_postponed(&mut self, counters: &PortCounters) -> bool {
+        while let Some(eldest) = self.postponed.first_mut() {
+            if !eldest.send(&mut *self.queue, counters) {
+                return false;
+            }
+            self.postponed.remove(0);
         }
-        for packet in self.waiting.drain(..) {
-            self.waiting_bytes -= packet.size() as u64;
-            counters.count_drop(DropReason::TxQueueFull);
+        true
+    }
+
+    /// Takes a packet. The buffer has room for it, and for another one when this returns.
+    #[inline]
+    fn push(&mut self, packet: Packet, size: usize, counters: &PortCounters) {
+        self.waiting.bytes += size as u64;
+        self.waiting.packets.push(packet);
+        if self.waiting.packets.is_full() && !self.flush(counters) && self.waiting.packets.is_full() {
+            self.postpone(counters);
         }
-        bump(&counters.tx_packets, sent as u64);
-        bump(&counters.tx_bytes, self.waiting_bytes);
-        self.waiting_bytes = 0;
+    }
+
+    /// Makes room in the buffer, whose queue is busy.
+    #[cold]
+    fn postpone(&mut self, counters: &PortCounters) {
+        if let Err(full) = self.postponed.try_push(std::mem::take(&mut self.waiting)) {
+            full.element().lose(counters);
+        }
+    }
+
+    /// As [`TxPort::flush`], at the end of a turn: what waits for too long dies.
+    #[inline]
+    fn finish_turn(&mut self, counters: &PortCounters) -> bool {
+        if self.flush(counters) {
+            self.busy_turns = 0;
+            return true;
+        }
+        self.wait(counters)
+    }
+
+    #[cold]
+    fn wait(&mut self, counters: &PortCounters) -> bool {
+        self.busy_turns += 1;
+        if self.busy_turns < BUSY_TURNS_MAX {
+            return false;
+        }
+        self.busy_turns = 0;
+        self.lose(counters);
+        true
+    }
+
+    /// All that waits dies.
+    fn lose(&mut self, counters: &PortCounters) {
+        self.postponed.drain(..).for_each(|mut waiting| waiting.lose(counters));
+        self.waiting.lose(counters);
     }
 }
 
@@ -106,11 +221,13 @@ impl TxPorts {
         self.ports[port.index()] = Some(tx);
     }
 
-    /// Sends what waits and takes the port out.
+    /// Sends what waits and takes the port out. What a busy queue does not take dies.
     pub(super) fn remove(&mut self, port: DpPort, link: &Link) -> Option<Box<TxPort>> {
         self.dirty.retain(|&mut dirty| dirty != port);
         let mut tx = self.ports.get_mut(port.index())?.take()?;
-        tx.flush(link.port(port));
+        if !tx.flush(link.port(port)) {
+            tx.lose(link.port(port));
+        }
         Some(tx)
     }
 
@@ -135,24 +252,162 @@ impl TxPorts {
             // There are as many places as ports, and a port is listed once.
             self.dirty.push(port);
         }
-        tx.waiting_bytes += size as u64;
-        tx.waiting.push(packet);
-        if tx.waiting.is_full() {
-            tx.flush(link.port(port));
-        }
+        tx.push(packet, size, link.port(port));
         Ok(())
     }
 
-    /// Sends all that waits: the end of a turn.
+    /// Sends all that waits: the end of a turn. False if some still does, for queues are busy.
     #[inline]
-    pub(super) fn flush(&mut self, link: &Link) {
-        while let Some(port) = self.dirty.pop() {
+    pub(super) fn flush(&mut self, link: &Link) -> bool {
+        // The last first; what stays takes no other's place.
+        for index in (0..self.dirty.len()).rev() {
+            let port = self.dirty[index];
             if let Some(Some(tx)) = self.ports.get_mut(port.index()) {
+                if !tx.finish_turn(link.port(port)) {
+                    continue;
+                }
                 tx.is_dirty = false;
-                if !tx.waiting.is_empty() {
-                    tx.flush(link.port(port));
+            }
+            self.dirty.swap_remove(index);
+        }
+        self.dirty.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netdev::{TxBurst, TxCopier};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    /// What a queue is to do, and what it has sent.
+    #[derive(Debug, Default)]
+    struct Script {
+        is_busy: AtomicBool,
+        /// Packets taken in each burst; none is all.
+        room: AtomicUsize,
+        sent: Mutex<Vec<u8>>,
+    }
+
+    /// A queue that can't make packets ready whose first byte is 0xff.
+    #[derive(Debug)]
+    struct Scripted(Arc<Script>);
+
+    impl TxQueue for Scripted {
+        fn tx_burst(&mut self, batch: &mut PacketBatch) -> TxBurst {
+            let mut burst = TxBurst { is_busy: self.0.is_busy.load(Ordering::Relaxed), ..TxBurst::default() };
+            if burst.is_busy {
+                return burst;
+            }
+            let room = self.0.room.load(Ordering::Relaxed);
+            for packet in std::mem::take(batch) {
+                match packet.data()[0] {
+                    0xff => {
+                        burst.unready += 1;
+                        burst.unready_bytes += packet.size() as u64;
+                    }
+                    _ if burst.sent == room => batch.push(packet),
+                    first => {
+                        burst.sent += 1;
+                        self.0.sent.lock().expect("nobody died").push(first);
+                    }
                 }
             }
+            burst
         }
+
+        fn copy_packet(&mut self, _packet: &mut Packet) -> Option<Packet> {
+            None
+        }
+
+        fn takes_segments(&self) -> bool {
+            true
+        }
+
+        fn copier(&self) -> Arc<dyn TxCopier> {
+            unreachable!("nobody shares it")
+        }
+    }
+
+    struct Bed {
+        script: Arc<Script>,
+        tx: TxPort,
+        counters: PortCounters,
+    }
+
+    impl Bed {
+        fn new() -> Bed {
+            let script = Arc::new(Script { room: AtomicUsize::new(usize::MAX), ..Script::default() });
+            let tx = TxPort::new(Box::new(Scripted(Arc::clone(&script))), 1500);
+            Bed { script, tx, counters: PortCounters::default() }
+        }
+
+        fn push(&mut self, firsts: impl IntoIterator<Item = u8>) {
+            for first in firsts {
+                self.tx.push(Packet::from_bytes(&[first; 60]), 60, &self.counters);
+            }
+        }
+
+        fn sent(&self) -> Vec<u8> {
+            std::mem::take(&mut self.script.sent.lock().expect("nobody died"))
+        }
+
+        /// Packets sent, and lost for a full queue and for want of a buffer; bytes must be those of the packets sent.
+        fn counts(&self) -> [u64; 3] {
+            let read = |counter: &crate::sync::primitive::AtomicU64| counter.load(Ordering::Relaxed);
+            let sent = read(&self.counters.tx_packets);
+            assert_eq!(read(&self.counters.tx_bytes), sent * 60);
+            let drops = |reason: DropReason| read(&self.counters.drops[reason.index()]);
+            [sent, drops(DropReason::TxQueueFull), drops(DropReason::NoBuffer)]
+        }
+    }
+
+    #[test]
+    fn what_a_busy_queue_does_not_take_waits_in_order() {
+        let mut bed = Bed::new();
+        bed.script.is_busy.store(true, Ordering::Relaxed);
+        bed.push(0..100);
+        assert!(!bed.tx.finish_turn(&bed.counters));
+        bed.push(100..110);
+        bed.script.is_busy.store(false, Ordering::Relaxed);
+        bed.push(110..120);
+        assert!(bed.tx.finish_turn(&bed.counters));
+        assert_eq!(bed.sent(), (0..120).collect::<Vec<_>>());
+        assert_eq!(bed.counts(), [120, 0, 0]);
+    }
+
+    #[test]
+    fn no_more_waits_for_a_busy_queue_than_there_is_room_for() {
+        let room = (POSTPONED_MAX * crate::packet::BURST_LEN_MAX) as u64;
+        let mut bed = Bed::new();
+        bed.script.is_busy.store(true, Ordering::Relaxed);
+        let offered = room + 5 * 32 + 16;
+        bed.push((0..offered).map(|index| (index % 200) as u8));
+        // Full buffers die, and 16 are left in the last one.
+        assert_eq!(bed.counts(), [0, 5 * 32, 0]);
+        bed.script.is_busy.store(false, Ordering::Relaxed);
+        assert!(bed.tx.finish_turn(&bed.counters));
+        assert_eq!(bed.counts(), [room + 16, 5 * 32, 0]);
+    }
+
+    #[test]
+    fn packets_do_not_wait_for_ever() {
+        let mut bed = Bed::new();
+        bed.script.is_busy.store(true, Ordering::Relaxed);
+        bed.push(0..40);
+        let turns = (0..).find(|_| bed.tx.finish_turn(&bed.counters));
+        assert_eq!(turns, Some(BUSY_TURNS_MAX - 1));
+        assert_eq!(bed.counts(), [0, 40, 0]);
+    }
+
+    #[test]
+    fn a_full_queue_is_tried_twice_and_a_packet_without_a_buffer_stops_no_other() {
+        let mut bed = Bed::new();
+        bed.script.room.store(2, Ordering::Relaxed);
+        bed.push([1, 0xff, 2, 3, 0xff, 4, 5, 6]);
+        assert!(bed.tx.finish_turn(&bed.counters));
+        assert_eq!(bed.sent(), [1, 2, 3, 4]);
+        assert_eq!(bed.counts(), [4, 2, 2]);
     }
 }

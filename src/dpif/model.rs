@@ -667,7 +667,7 @@ impl ModelDpif {
             while waiting.peek().is_some() {
                 let mut burst: PacketBatch = waiting.by_ref().take(crate::packet::BURST_LEN_MAX).collect();
                 let offered: u64 = burst.iter().map(|packet| packet.size() as u64).sum();
-                let sent = entry.tx_queue.tx_burst(&mut burst) as u64;
+                let sent = entry.tx_queue.tx_burst(&mut burst).sent as u64;
                 entry.stats.tx_packets += sent;
                 entry.stats.tx_bytes +=
                     offered - burst.iter().map(|packet| packet.size() as u64).sum::<u64>();

@@ -24,7 +24,8 @@
 //! # Copies
 //! A packet that leaves by several ports shares its bytes with its copies from [`SHARE_SIZE_MIN`] on: such a copy
 //! is an mbuf without a buffer, of a second pool that each device has. Drivers free what they have sent by
-//! reference count, since none is asked for `MBUF_FAST_FREE`, and write into no packet.
+//! reference count, since none is asked for `MBUF_FAST_FREE`, and write into no packet; but for `net_vhost`, which fills
+//! checksums in by itself where the guest does not take them unfinished, and gets such packets with headers of their own.
 //!
 //! # Offloads
 //! Checksums are moved by the difference as headers change, so that no device need fill them in, but for those
@@ -65,7 +66,7 @@ use self::transmit::Transmitter;
 use self::wires::{WireEnd, Wires, open_loop};
 use super::{
     Buffers, Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevStats, RxQueue,
-    SocketRole, TxQueue, VirtioBackend,
+    SocketRole, TxBurst, TxCopier, TxQueue, VirtioBackend,
 };
 use crate::packet::{BURST_LEN_MAX, Packet, PacketBatch, offload};
 use arrayvec::ArrayVec;
@@ -345,6 +346,9 @@ const TAP_SEGMENT_COUNT: u16 = 8;
 /// at checksums, and otherwise complete them in software.
 const PARTIAL_CHECKSUM_DRIVERS: [&str; 2] = ["net_vhost", "net_virtio_user"];
 
+/// Drivers that may write the checksum that they are asked to fill in into the packet itself.
+const WRITING_DRIVERS: [&str; 1] = ["net_vhost"];
+
 /// Drivers that hand over what a kernel's interface has, as the kernel would have handed it to a card: such packets
 /// without a mark.
 const UNMARKED_CHECKSUM_DRIVERS: [&str; 2] = ["net_af_packet", "net_af_xdp"];
@@ -529,15 +533,16 @@ impl DpdkNetdev {
     }
 
     /// A worker's way to send.
-    fn transmitter(&self) -> Transmitter {
+    fn transmitter(&self) -> Arc<Transmitter> {
         let granted = self.port.settings().map_or_else(TxOffloads::default, |settings| settings.tx_offloads);
-        Transmitter {
+        Arc::new(Transmitter {
             takes_segments: granted.multi_segment,
             fills_checksums: granted.l4_checksum,
+            writes_checksums: WRITING_DRIVERS.contains(&self.port.info().driver.as_str()),
             mempool: Arc::clone(&self.mempool),
             shares: Arc::clone(&self.shares),
             slots: Arc::clone(&self.slots),
-        }
+        })
     }
 
     fn is_started(&self) -> bool {
@@ -624,8 +629,11 @@ impl Netdev for DpdkNetdev {
     fn link(&self) -> Link {
         let Ok(link) = self.port.link() else { return Link::default() };
         let full_duplex = link.duplex == pmd::Duplex::Full;
-        for change in self.port.queue_changes().iter().filter(|change| !change.is_rx) {
-            self.slots.steering.set(change.queue.0, change.is_enabled);
+        if self.is_steered() {
+            let changes = self.port.queue_changes();
+            let changes = changes.iter().filter(|change| !change.is_rx);
+            let changes: Vec<_> = changes.map(|change| (change.queue.0, change.is_enabled)).collect();
+            self.slots.steering.follow(link.is_up, &changes);
         }
         if link.is_up {
             self.was_up.store(true, Ordering::Relaxed);
@@ -785,7 +793,7 @@ struct DpdkTxQueue {
     /// There until it is dropped.
     queue: Option<pmd::TxQueue>,
     index: u16,
-    transmitter: Transmitter,
+    transmitter: Arc<Transmitter>,
 }
 
 impl fmt::Debug for DpdkTxQueue {
@@ -795,8 +803,9 @@ impl fmt::Debug for DpdkTxQueue {
 }
 
 impl TxQueue for DpdkTxQueue {
-    fn tx_burst(&mut self, batch: &mut PacketBatch) -> usize {
-        self.queue.as_mut().map_or(0, |queue| self.transmitter.transmit(queue, batch))
+    fn tx_burst(&mut self, batch: &mut PacketBatch) -> TxBurst {
+        let queue = self.queue.as_mut();
+        queue.map_or_else(TxBurst::default, |queue| self.transmitter.transmit(queue, batch))
     }
 
     fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet> {
@@ -805,6 +814,10 @@ impl TxQueue for DpdkTxQueue {
 
     fn takes_segments(&self) -> bool {
         self.transmitter.takes_segments
+    }
+
+    fn copier(&self) -> Arc<dyn TxCopier> {
+        Arc::clone(&self.transmitter) as Arc<dyn TxCopier>
     }
 }
 

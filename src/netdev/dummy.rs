@@ -23,7 +23,8 @@
 //! the handle says which queue.
 
 use super::{
-    Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevProvider, NetdevStats, RxQueue, TxQueue,
+    Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevProvider, NetdevStats, RxQueue, TxBurst,
+    TxCopier, TxQueue,
 };
 use crate::packet::{Packet, PacketBatch, offload};
 use crossbeam_queue::ArrayQueue;
@@ -342,9 +343,9 @@ struct DummyTxQueue {
 }
 
 impl TxQueue for DummyTxQueue {
-    fn tx_burst(&mut self, batch: &mut PacketBatch) -> usize {
+    fn tx_burst(&mut self, batch: &mut PacketBatch) -> TxBurst {
         if !self.shared.is_running() {
-            return 0;
+            return TxBurst::default();
         }
         let offered = batch.len();
         let mut kept = PacketBatch::new();
@@ -357,27 +358,41 @@ impl TxQueue for DummyTxQueue {
             }
         }
         *batch = kept;
-        offered - batch.len()
+        TxBurst { sent: offered - batch.len(), ..TxBurst::default() }
     }
 
     fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet> {
-        if self.shared.shares.load(Ordering::Acquire)
-            && (packet.is_contiguous() || self.takes_segments())
+        self.shared.copy_packet(packet)
+    }
+
+    fn takes_segments(&self) -> bool {
+        TxCopier::takes_segments(&*self.shared)
+    }
+
+    fn copier(&self) -> Arc<dyn TxCopier> {
+        Arc::clone(&self.shared) as Arc<dyn TxCopier>
+    }
+}
+
+impl TxCopier for Shared {
+    fn copy_packet(&self, packet: &mut Packet) -> Option<Packet> {
+        if self.shares.load(Ordering::Acquire)
+            && (packet.is_contiguous() || TxCopier::takes_segments(self))
             && let Some(shared) = packet.share()
         {
             return Some(shared);
         }
-        let mut copy = self.shared.pool.pop()?;
+        let mut copy = self.pool.pop()?;
         if copy.reset_to(packet) {
             return Some(copy);
         }
         // Larger than the device's frames: the buffer goes back, and there is room, since it came from there.
-        let _ = self.shared.pool.push(copy);
+        let _ = self.pool.push(copy);
         None
     }
 
     fn takes_segments(&self) -> bool {
-        self.shared.takes_segments.load(Ordering::Acquire)
+        self.takes_segments.load(Ordering::Acquire)
     }
 }
 
@@ -608,10 +623,10 @@ mod tests {
         handle.set_tx_capacity(3);
         let mut tx = netdev.take_tx_queue(0).expect("there is a queue");
         let mut burst = batch(0..5);
-        assert_eq!(tx.tx_burst(&mut burst), 3);
+        assert_eq!(tx.tx_burst(&mut burst).sent, 3);
         assert_eq!(first_bytes(&burst), [3, 4]);
         assert_eq!(first_bytes(&handle.take_tx()), [0, 1, 2]);
-        assert_eq!(tx.tx_burst(&mut burst), 2);
+        assert_eq!(tx.tx_burst(&mut burst).sent, 2);
         assert_eq!((netdev.stats().tx_packets, netdev.stats().tx_bytes), (5, 70));
     }
 
@@ -657,9 +672,9 @@ mod tests {
         let mut burst = PacketBatch::new();
         assert_eq!(rx.rx_burst(&mut burst), 0);
         burst = batch(0..2);
-        assert_eq!((tx.tx_burst(&mut burst), burst.len()), (0, 2));
+        assert_eq!((tx.tx_burst(&mut burst).sent, burst.len()), (0, 2));
         handle.set_link(true);
-        assert_eq!(tx.tx_burst(&mut burst), 2);
+        assert_eq!(tx.tx_burst(&mut burst).sent, 2);
         assert_eq!(rx.rx_burst(&mut burst), 1);
         assert_eq!(netdev.stats().rx_missed, 2);
     }
@@ -688,16 +703,16 @@ mod tests {
         handle.set_tx_mode(DummyTxMode::Loopback);
         let mut burst = batch(0..32);
         for _ in 0..10 {
-            assert_eq!(tx.tx_burst(&mut burst), 32);
+            assert_eq!(tx.tx_burst(&mut burst).sent, 32);
             assert_eq!(rx.rx_burst(&mut burst), 32);
         }
         assert_eq!(first_bytes(&burst), (0..32).collect::<Vec<_>>());
         handle.set_tx_mode(DummyTxMode::Recycle);
         assert_eq!(handle.drain_pool().len(), 2 * POOL_LEN_PER_QUEUE);
-        assert_eq!(tx.tx_burst(&mut burst), 32);
+        assert_eq!(tx.tx_burst(&mut burst).sent, 32);
         assert_eq!((handle.pool_len(), handle.tx_waiting()), (0, 0), "buffers of 14 bytes are of no use");
         burst = (0..32).map(|_| Packet::with_capacity(1600)).collect();
-        assert_eq!(tx.tx_burst(&mut burst), 32);
+        assert_eq!(tx.tx_burst(&mut burst).sent, 32);
         assert_eq!((handle.pool_len(), handle.tx_waiting()), (32, 0));
     }
 

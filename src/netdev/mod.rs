@@ -22,6 +22,7 @@ pub mod dummy;
 
 use crate::packet::{Packet, PacketBatch};
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// A device's six-byte hardware address, in wire order.
 pub type MacAddress = [u8; 6];
@@ -325,12 +326,27 @@ pub trait RxQueue: Send + fmt::Debug {
     }
 }
 
+/// What became of a burst that was to be transmitted.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TxBurst {
+    /// Packets that the device took.
+    pub sent: usize,
+    /// Packets that are gone without being sent: they had to be changed or copied for the device, and no buffer was
+    /// free.
+    pub unready: usize,
+    /// Bytes in those.
+    pub unready_bytes: u64,
+    /// Whether the device was not asked, because another worker is just sending by the same queue. Then all packets
+    /// are still there, and another try soon is worth it.
+    pub is_busy: bool,
+}
+
 /// One transmit queue, in the hands of the worker that fills it. Dropping it gives it back to the device.
 pub trait TxQueue: Send + fmt::Debug {
-    /// Transmits from the front of `batch`, removes what the device took and returns how many; the others stay
-    /// in `batch`, in order. Completes checksums that their senders left to a device
-    /// ([`Packet::has_partial_checksum`]). Never blocks, never allocates.
-    fn tx_burst(&mut self, batch: &mut PacketBatch) -> usize;
+    /// Transmits from the front of `batch` and removes what the device took; what it did not take stays in `batch`,
+    /// in order. Completes checksums that their senders left to a device ([`Packet::has_partial_checksum`]). A packet
+    /// that can't be made ready goes, and stops none behind it. Never blocks, never allocates.
+    fn tx_burst(&mut self, batch: &mut PacketBatch) -> TxBurst;
 
     /// A second packet with the bytes of `packet`, that this device can transmit; none if no buffer is free. This
     /// is how a packet that leaves by several ports is multiplied. The two share their bytes where that costs
@@ -339,9 +355,37 @@ pub trait TxQueue: Send + fmt::Debug {
 
     /// Whether the device takes packets in several segments. To one that doesn't, only copies by
     /// [`TxQueue::copy_packet`] are given of those.
-    fn takes_segments(&self) -> bool {
-        true
+    fn takes_segments(&self) -> bool;
+
+    /// What makes this device's copies, for workers that share the queue: copies need the device's pools alone, and so
+    /// nobody has to wait for the queue to make one. Never allocates.
+    fn copier(&self) -> Arc<dyn TxCopier>;
+}
+
+/// What a device needs to make copies. Usable from all threads at once.
+pub trait TxCopier: Send + Sync + fmt::Debug {
+    /// As [`TxQueue::copy_packet`].
+    fn copy_packet(&self, packet: &mut Packet) -> Option<Packet>;
+
+    /// As [`TxQueue::takes_segments`].
+    fn takes_segments(&self) -> bool;
+}
+
+/// How often a burst tries for a queue that another worker may be using, before it is left for the next turn. A try and
+/// its pause take some 20 to 50 ns: so much as a short burst of the other's takes, and little beside a turn.
+const LOCK_TRIES_MAX: u32 = 64;
+
+/// Locks a queue that several workers use, if the one that has it is done soon. A worker that died in a burst left the
+/// queue itself whole.
+pub(crate) fn try_lock<T>(queue: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    for _ in 0..LOCK_TRIES_MAX {
+        match queue.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+        }
     }
+    None
 }
 
 /// Why a device could not be opened, configured or closed.

@@ -235,6 +235,12 @@ fn has_vlan(data: &[u8]) -> bool {
     data.len() >= 18 && read_u16(data, 12).is_some_and(is_vlan_tpid)
 }
 
+/// Whether the frame has as many tags as extraction looks behind.
+#[cold]
+fn has_two_vlans(data: &[u8]) -> bool {
+    has_vlan(data) && read_u16(data, 16).is_some_and(is_vlan_tpid)
+}
+
 /// Writes bits of the outer tag's priority and VLAN id; [`VLAN_CFI`] is not written. False if there is no tag.
 #[inline]
 pub fn set_vlan_tci(packet: &mut HeadersMut<'_>, value: u16, mask: u16) -> bool {
@@ -257,6 +263,10 @@ pub fn push_vlan(
     if packet.size() < FRAME_SIZE_MIN {
         // Shorter than an Ethernet header: there is no place for a tag, and the datapath has dropped it.
         return Ok(());
+    }
+    if packet.has_partial_checksum() && has_two_vlans(packet.data()) {
+        // Below a third tag nobody finds the transport header any more.
+        complete_before_edit(packet);
     }
     packet.push_front(4)?;
     let data = packet.data_mut();

@@ -308,6 +308,19 @@ impl Packet {
         }
     }
 
+    /// As [`Packet::try_clone`], of the first `size` bytes.
+    pub fn try_clone_front(&self, size: usize) -> Option<Packet> {
+        match &self.buf {
+            Buf::Heap(heap) => {
+                let mut front = (**heap).clone();
+                front.truncate(size);
+                Some(Packet::of_heap(front))
+            }
+            #[cfg(feature = "dpdk")]
+            Buf::Mbuf(mbuf) => Packet::from_mbuf(mbuf.duplicate_front(size)?).ok(),
+        }
+    }
+
     /// A second packet with the same bytes, on the heap, in one segment. Allocates: for the control thread and for
     /// tests; workers copy through their ports' pools.
     pub fn to_heap(&self) -> Packet {
@@ -507,6 +520,8 @@ mod tests {
             let segments: Vec<_> = whole.chunks(700).collect();
             let mut packet = Packet::from_segments(&segments);
             let sharing = packet.share().expect("on the heap");
+            let front = packet.try_clone_front(size).expect("on the heap");
+            assert_eq!(front.to_vec(), whole[..size.min(3000)]);
             for mut packet in [packet, Packet::from_segments(&segments)] {
                 packet.truncate(size);
                 assert_eq!(packet.to_vec(), whole[..size.min(3000)]);

@@ -105,11 +105,11 @@ fn vhost_user_spreads_over_the_queues_that_the_guest_uses() {
     }
     let lab = Lab::new();
     let socket = lab.path("v.sock").display().to_string();
-    // Two workers, each with a queue of the source and so with a stream of its own.
-    let source = "{name: source, type: 'null', receive: true, rx_queues: 2}";
+    // Two workers, each with a source and so with a stream of its own, told by the size of its packets.
+    let source = |size: u32| format!("{{name: s{size}, type: 'null', receive: true, packet_size: {size}}}");
     let peer = format!("{{name: peer, type: vhost-user, socket: {socket}, rx_queues: 2}}");
-    let body =
-        format!("workers: {{count: 2}}\n{}", bridge(&[source, &peer], &["in_port=1,actions=output:2"]));
+    let rules = ["in_port=1,actions=output:3", "in_port=2,actions=output:3"];
+    let body = format!("workers: {{count: 2}}\n{}", bridge(&[&source(64), &source(512), &peer], &rules));
     let switch = Switch::start(&lab, &Recipe::new(body));
     let mut guest = Testpmd::start(&lab, &format!("net_virtio_user0,path={socket},queues=2"), "rxonly", 2);
     switch.wait_for_link("peer", true);
@@ -123,12 +123,15 @@ fn vhost_user_spreads_over_the_queues_that_the_guest_uses() {
         both.filter(|(first, second)| *first > 1000 && *second > 1000)
     });
     guest.kill();
-    // One queue now, which both workers use.
+    // One queue now, which both workers use: both streams arrive.
     let mut guest = Testpmd::start(&lab, &format!("net_virtio_user0,path={socket},queues=1"), "rxonly", 1);
     switch.wait_for_link("peer", true);
-    let before = guest.count("RX-packets");
-    wait_for("packets in the guest's only queue", || {
-        (guest.count("RX-packets") > before + 10_000).then_some(())
+    wait_for("packets of both workers in the guest's only queue", || {
+        let answer = guest.command("show port xstats 0", "tx_q0_multicast_packets");
+        let count =
+            |counter: &str| answer.split(counter).nth(1)?.split_whitespace().next()?.parse::<u64>().ok();
+        let both = count("rx_q0_size_64_packets:").zip(count("rx_q0_size_512_1023_packets:"));
+        both.filter(|(small, large)| *small > 10_000 && *large > 10_000)
     });
     switch.stop();
 }

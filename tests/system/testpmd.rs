@@ -76,16 +76,6 @@ impl Testpmd {
         })
     }
 
-    /// A counter of its port.
-    #[track_caller]
-    pub(crate) fn count(&mut self, counter: &str) -> u64 {
-        let answer = self.command("show port stats 0", "Tx-pps");
-        let value = answer.split(counter).nth(1).and_then(|rest| {
-            rest.trim_start_matches(':').split_whitespace().next().and_then(|number| number.parse().ok())
-        });
-        value.unwrap_or_else(|| panic!("no {counter} in {answer}"))
-    }
-
     /// Ends it as a crash would.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it is still there, for nobody waited for it");

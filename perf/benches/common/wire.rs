@@ -5,7 +5,9 @@
 //! a switch that met them in the order in which it learned them would find its memory laid out in that order.
 
 use penstock::netdev::dummy::{DummyHandle, DummyNetdev};
-use penstock::netdev::{Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevStats, RxQueue, TxQueue};
+use penstock::netdev::{
+    Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevStats, RxQueue, TxBurst, TxCopier, TxQueue,
+};
 use penstock::packet::build::FrameBuilder;
 use penstock::packet::{BURST_LEN_MAX, Packet, PacketBatch};
 use std::sync::{Arc, Mutex};
@@ -106,7 +108,7 @@ impl Netdev for WireNetdev {
     }
 
     fn take_tx_queue(&mut self, _index: u16) -> Option<Box<dyn TxQueue>> {
-        Some(Box::new(WireTx { stock: Arc::clone(&self.stock) }))
+        Some(Box::new(WireTx(Arc::new(WireCopier { stock: Arc::clone(&self.stock) }))))
     }
 
     fn start(&mut self) -> Result<(), NetdevError> {
@@ -167,19 +169,40 @@ impl RxQueue for WireRx {
 }
 
 #[derive(Debug)]
-struct WireTx {
+struct WireTx(Arc<WireCopier>);
+
+#[derive(Debug)]
+struct WireCopier {
     stock: Stock,
 }
 
 impl TxQueue for WireTx {
-    fn tx_burst(&mut self, batch: &mut PacketBatch) -> usize {
-        let count = batch.len();
-        self.stock.lock().expect("no bench panics with the lock").extend(batch.drain(..));
-        count
+    fn tx_burst(&mut self, batch: &mut PacketBatch) -> TxBurst {
+        let sent = batch.len();
+        self.0.stock.lock().expect("no bench panics with the lock").extend(batch.drain(..));
+        TxBurst { sent, ..TxBurst::default() }
     }
 
     fn copy_packet(&mut self, packet: &mut Packet) -> Option<Packet> {
+        self.0.copy_packet(packet)
+    }
+
+    fn takes_segments(&self) -> bool {
+        self.0.takes_segments()
+    }
+
+    fn copier(&self) -> Arc<dyn TxCopier> {
+        Arc::clone(&self.0) as Arc<dyn TxCopier>
+    }
+}
+
+impl TxCopier for WireCopier {
+    fn copy_packet(&self, packet: &mut Packet) -> Option<Packet> {
         let mut copy = self.stock.lock().expect("no bench panics with the lock").pop()?;
         copy.reset_to(packet).then_some(copy)
+    }
+
+    fn takes_segments(&self) -> bool {
+        true
     }
 }

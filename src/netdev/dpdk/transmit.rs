@@ -2,6 +2,7 @@
 //!
 //! See the module above for what devices are asked for, and why.
 
+use super::super::{TxBurst, TxCopier};
 use super::{SHARE_SIZE_MIN, Slots};
 use crate::packet::{BURST_LEN_MAX, Packet, PacketBatch, offload};
 use arrayvec::ArrayVec;
@@ -19,6 +20,8 @@ pub(super) struct Transmitter {
     /// What the device was granted.
     pub(super) takes_segments: bool,
     pub(super) fills_checksums: bool,
+    /// Whether its driver may write a checksum that it is asked to fill in into the packet.
+    pub(super) writes_checksums: bool,
     /// For packets that are on the heap, and for copies.
     pub(super) mempool: Arc<Mempool>,
     /// For copies that share bytes.
@@ -29,42 +32,27 @@ pub(super) struct Transmitter {
 impl Transmitter {
     /// Sends from the front of `batch`; what the device does not take stays there. A device that is off takes
     /// nothing.
-    pub(super) fn transmit(&self, queue: &mut pmd::TxQueue, batch: &mut PacketBatch) -> usize {
+    pub(super) fn transmit(&self, queue: &mut pmd::TxQueue, batch: &mut PacketBatch) -> TxBurst {
+        let mut burst = TxBurst::default();
         if self.slots.is_off.load(Ordering::Relaxed) {
-            return 0;
+            return burst;
         }
         let mut mbufs = ArrayVec::<Mbuf, BURST_LEN_MAX>::new();
-        let mut kept = PacketBatch::new();
         for packet in batch.drain(..) {
-            if !kept.is_empty() {
-                kept.push(packet);
-                continue;
-            }
             match self.ready(packet) {
                 Ok(mbuf) => mbufs.push(mbuf),
-                // The pool is empty: this one waits, and those behind it.
-                Err(packet) => kept.push(packet),
+                // The pool is empty. Most packets need nothing of it.
+                Err(packet) => {
+                    burst.unready += 1;
+                    burst.unready_bytes += packet.size() as u64;
+                }
             }
         }
-        let sent_count = queue.tx_burst(&mut mbufs);
+        burst.sent = queue.tx_burst(&mut mbufs);
         // None of them lacks headers: each was a packet before.
         batch.extend(mbufs.into_iter().filter_map(|mbuf| Packet::from_mbuf(mbuf).ok()));
-        batch.extend(kept);
-        sent_count
+        burst
     }
-
-    /// A copy of a packet that the device can send; none if its memory is used up.
-    pub(super) fn copy_packet(&self, packet: &mut Packet) -> Option<Packet> {
-        if packet.size() >= SHARE_SIZE_MIN
-            && (self.takes_segments || packet.is_contiguous())
-            && let Some(mbuf) = packet.mbuf_mut()
-            && let Some(shared) = mbuf.share(&self.shares)
-        {
-            return Packet::from_mbuf(shared).ok();
-        }
-        Packet::from_mbuf(self.copy(packet)?).ok()
-    }
-
     /// A packet as the device is given it.
     ///
     /// # Errors
@@ -84,6 +72,7 @@ impl Transmitter {
         let place = offload::l4_place(packet.data(), packet.size()).filter(|_| self.fills_checksums);
         let sizes = place.map(|place| (place, place.l3_at, place.l4_at - place.l3_at));
         if let Some((place, l2_size @ ..=L2_SIZE_MAX, l3_size @ ..=L3_SIZE_MAX)) = sizes
+            && (!self.writes_checksums || packet.headers_mut().is_ok())
             && let Some(mbuf) = packet.mbuf_mut()
         {
             mbuf.set_tx_checksum(TxChecksum {
@@ -109,5 +98,22 @@ impl Transmitter {
             copy.head_mut()?.set_partial_checksum(true);
         }
         Some(copy)
+    }
+}
+
+impl TxCopier for Transmitter {
+    fn copy_packet(&self, packet: &mut Packet) -> Option<Packet> {
+        if packet.size() >= SHARE_SIZE_MIN
+            && (self.takes_segments || packet.is_contiguous())
+            && let Some(mbuf) = packet.mbuf_mut()
+            && let Some(shared) = mbuf.share(&self.shares)
+        {
+            return Packet::from_mbuf(shared).ok();
+        }
+        Packet::from_mbuf(self.copy(packet)?).ok()
+    }
+
+    fn takes_segments(&self) -> bool {
+        self.takes_segments
     }
 }

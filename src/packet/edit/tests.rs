@@ -566,3 +566,22 @@ fn a_remarked_packet_has_right_checksums_and_keeps_its_ecn() {
     let (_, layout) = extracted(arp.data());
     assert!(!remark_dscp(&mut headers(&mut arp), &layout, 1));
 }
+
+#[test]
+fn a_checksum_left_to_a_device_is_completed_before_a_third_tag_hides_it() {
+    let whole = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2).payload_size(100).build();
+    let mut partial = whole.clone();
+    let sum = pseudo_header_v4(0x0a00_0001, 0x0a00_0002, 17, (whole.len() - 34) as u16);
+    partial[40..42].copy_from_slice(&(!sum.finish()).to_be_bytes());
+    for count in 1..=4 {
+        let mut packet = Packet::from_bytes(&partial);
+        headers(&mut packet).set_partial_checksum(true);
+        let (_, mut layout) = extracted(packet.data());
+        for _ in 0..count {
+            push_vlan(&mut headers(&mut packet), &mut layout, 0x8100, 5).expect("there is headroom");
+        }
+        assert_eq!(packet.has_partial_checksum(), count <= 2, "{count} tags");
+        crate::packet::offload::complete_checksum(&mut packet).expect("the heap has room");
+        assert_eq!(packet.data()[12 + 4 * count..], whole[12..], "{count} tags");
+    }
+}

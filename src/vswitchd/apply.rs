@@ -74,8 +74,8 @@ pub trait Surroundings {
     /// Picks a core for each worker; none for one that is to run on any.
     fn place_workers(&mut self, placement: &Placement) -> Vec<Option<u16>>;
 
-    /// Moves the control thread to where it is to be beside these workers.
-    fn place_control_thread(&mut self, placement: &Placement, worker_cores: &[Option<u16>]);
+    /// Moves the threads that are not workers to where they are to be beside these workers.
+    fn place_other_threads(&mut self, placement: &Placement, worker_cores: &[Option<u16>]);
 }
 
 /// No process around the switch: a test or a simulation drives it.
@@ -96,7 +96,7 @@ impl Surroundings for NoSurroundings {
         }
     }
 
-    fn place_control_thread(&mut self, _placement: &Placement, _worker_cores: &[Option<u16>]) {}
+    fn place_other_threads(&mut self, _placement: &Placement, _worker_cores: &[Option<u16>]) {}
 }
 
 /// Where a configuration comes from.
@@ -359,7 +359,7 @@ impl Live<'_> {
         let cores = self.surroundings.place_workers(placement);
         self.switch.ofproto.set_workers(&cores).map_err(SwitchError::Workers)?;
         self.switch.ofproto.set_placement(placement.queues);
-        self.surroundings.place_control_thread(placement, &cores);
+        self.surroundings.place_other_threads(placement, &cores);
         Ok(())
     }
 

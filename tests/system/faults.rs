@@ -3,9 +3,11 @@
 use crate::lab::{Lab, skip, wait_for};
 use crate::switch::{Recipe, Switch, bridge, number, run_dir};
 use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 const TAPS: [&str; 2] = ["{name: a, type: tap}", "{name: b, type: tap}"];
@@ -71,6 +73,76 @@ fn more_workers_than_cores_are_told_and_the_switch_runs() {
     assert_eq!(is_told, cores < 4, "{}", switch.log());
     assert_eq!(switch.json(&["show"])["workers"].as_array().map(Vec::len), Some(3));
     switch.assert_conserved();
+    switch.stop();
+}
+
+/// Cores that a thread may run on, as the kernel lists them: `0-2,5`.
+fn cores_of(task: &Path) -> BTreeSet<u16> {
+    let status = fs::read_to_string(task.join("status")).expect("the thread is there");
+    let list =
+        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("the kernel tells");
+    let ranges = list.trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        first.parse().expect("a core")..=last.parse().expect("a core")
+    });
+    ranges.flatten().collect()
+}
+
+/// A switch's threads by name, with the cores that they may run on.
+fn threads(switch: &Switch) -> Vec<(String, BTreeSet<u16>)> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", switch.pid())).expect("it runs");
+    let thread = |task: &Path| {
+        let name = fs::read_to_string(task.join("comm")).expect("the thread is there");
+        (name.trim().to_owned(), cores_of(task))
+    };
+    tasks.map(|task| thread(&task.expect("it can be listed").path())).collect()
+}
+
+/// Where workers, the control thread and those that translate may run when the workers are to be on `owned` and, if
+/// there is a worker without a core of its own, anywhere.
+#[track_caller]
+fn assert_placed(switch: &Switch, owned: &[u16]) {
+    let all = cores_of(Path::new("/proc/self"));
+    let owned: BTreeSet<u16> = owned.iter().copied().filter(|core| all.contains(core)).collect();
+    let mut free: BTreeSet<u16> = all.difference(&owned).copied().collect();
+    if free.is_empty() {
+        free = all.clone();
+    }
+    let threads = threads(switch);
+    for (name, cores) in &threads {
+        if name.starts_with("worker") {
+            assert!(*cores == all || cores.len() == 1 && cores.is_subset(&owned), "{owned:?}: {threads:?}");
+        } else if name == "penstockd" {
+            assert_eq!(*cores, free, "{owned:?}: {threads:?}");
+        } else if name.starts_with("xlate") {
+            assert!(cores.len() == 1 && cores.is_subset(&free), "{owned:?}: {threads:?}");
+        }
+    }
+    let count = |is_meant: &dyn Fn(&str, &BTreeSet<u16>) -> bool| {
+        threads.iter().filter(|(name, cores)| is_meant(name, cores)).count()
+    };
+    assert_eq!(count(&|name, _| name == "penstockd"), 1, "{threads:?}");
+    assert!(count(&|name, _| name.starts_with("xlate")) > 0, "{threads:?}");
+    let of_owned = |name: &str, cores: &BTreeSet<u16>| name.starts_with("worker") && cores.is_subset(&owned);
+    assert_eq!(count(&of_owned), owned.len(), "{owned:?}: {threads:?}");
+}
+
+#[test]
+fn threads_that_are_no_workers_keep_out_of_the_way_of_workers_that_come_and_go() {
+    let test = "threads_that_are_no_workers_keep_out_of_the_way_of_workers_that_come_and_go";
+    let all: Vec<u16> = cores_of(Path::new("/proc/self")).into_iter().collect();
+    let [first, second, ..] = all[..] else { return skip(test, "this process has one core") };
+    let lab = Lab::new();
+    let body = |cores: &[u16]| format!("workers: {{cores: {cores:?}}}\n{}", bridge(&TAPS, &[]));
+    let switch = Switch::start(&lab, &Recipe::new(body(&[first])));
+    assert_placed(&switch, &[first]);
+    // The process may not use the last core, so that its worker has none of its own.
+    for cores in [&[first, second][..], &[second], &[second, 1023], &[first, 1023], &all, &[first]] {
+        let file = Recipe::new(body(cores)).write(&lab);
+        switch.ok(&["apply", file.to_str().expect("a temporary path is text")]);
+        assert_placed(&switch, cores);
+    }
+    assert_forwards(&lab);
     switch.stop();
 }
 

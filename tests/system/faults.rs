@@ -6,9 +6,9 @@ use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const TAPS: [&str; 2] = ["{name: a, type: tap}", "{name: b, type: tap}"];
 
@@ -144,6 +144,39 @@ fn threads_that_are_no_workers_keep_out_of_the_way_of_workers_that_come_and_go()
     }
     assert_forwards(&lab);
     switch.stop();
+}
+
+#[test]
+fn a_peer_that_listens_and_does_not_answer_holds_up_no_request_and_no_end() {
+    let lab = Lab::new();
+    let socket = lab.path("mute.sock");
+    let port = format!("{{name: mute, type: virtio-user, socket: {}}}", socket.display());
+    let switch = Switch::bridge(&lab, &[TAPS[0], TAPS[1], &port], &[]);
+    let listener = UnixListener::bind(&socket).expect("the lab's directory can be written");
+    // A try begins within five seconds, and after ten more the log tells that it does not end.
+    wait_for("the log to tell that it takes long", || {
+        let start = Instant::now();
+        switch.ok(&["show"]);
+        assert!(start.elapsed() < Duration::from_secs(3), "show took {:?}", start.elapsed());
+        switch.log().contains("its device is still being opened").then_some(())
+    });
+    let change = |ports: &[&str]| {
+        let file = Recipe::new(bridge(ports, &["arp,actions=NORMAL", "actions=NORMAL"])).write(&lab);
+        switch.ctl(&["apply", file.to_str().expect("a temporary path is text")])
+    };
+    let refused = change(&[TAPS[0], TAPS[1], &port, "{name: c, type: tap}"]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && error.contains("the device of port mute is being opened"),
+        "{error}"
+    );
+    let refused = change(&[TAPS[0], &port]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("all is as it was before"), "{error}");
+    assert!(change(&[TAPS[0], TAPS[1], &port]).status.success(), "what needs no device is done");
+    assert_forwards(&lab);
+    switch.stop();
+    drop(listener);
 }
 
 #[test]

@@ -8,7 +8,8 @@
 //! ```
 //! [`Target::carry_out`] does one step and returns the steps that take it back, which is more than the step's
 //! inverse where the running switch held what the configuration did not know: a rule that `add-flow` had put in the
-//! place of a new one comes back, and so do all rules of a bridge that went. Starting a switch is the same with
+//! place of a new one comes back, so do all rules of a bridge that went, and a port comes back as commands had set it.
+//! Starting a switch is the same with
 //! nothing as the old configuration ([`Manner::Start`]), so a thing is made in one place.
 //!
 //! # Strict and lenient
@@ -35,12 +36,11 @@
 mod tests;
 
 use super::plan::{BridgeSettings, Change, Placement, Plan, Refusal, Step, plan};
-use super::ports::{FailedPort, PortRecord, link_word};
+use super::ports::{FailedPort, PortRecord, link_word, merged};
 use super::switch::{BridgeState, PortFault, Switch, SwitchError};
 use crate::config::{self, Config, Dummies, Faults, PortConfig, WorkerPlacement};
 use crate::dpif::DpifError;
 use crate::metrics::MetricsServerError;
-use crate::netdev::{Netdev, NetdevConfig, NetdevError};
 use crate::ofproto::{self, BridgeId, FlowModError, Ofproto, OfprotoError};
 use crate::openflow::format::format_flow_mod;
 use crate::openflow::{FlowMod, FlowModCommand, NoNames, OfError};
@@ -48,14 +48,10 @@ use crate::sync::Nanos;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 /// Longest time of steps between two looks at what packets need: upcalls wait no longer for a change of many rules.
 const PAUSE_INTERVAL: Nanos = Nanos::from_millis(5);
-
-/// How long the control thread rests when a helper is at work and packets need nothing.
-const BESIDE_REST: Duration = Duration::from_micros(100);
 
 /// Where a configuration came from that was in no file.
 const AT_START: &str = "what the switch was started with";
@@ -74,8 +70,8 @@ pub trait Surroundings {
     /// Picks a core for each worker; none for one that is to run on any.
     fn place_workers(&mut self, placement: &Placement) -> Vec<Option<u16>>;
 
-    /// Moves the control thread to where it is to be beside these workers.
-    fn place_control_thread(&mut self, placement: &Placement, worker_cores: &[Option<u16>]);
+    /// Moves the threads that are not workers to where they are to be beside these workers.
+    fn place_other_threads(&mut self, placement: &Placement, worker_cores: &[Option<u16>]);
 }
 
 /// No process around the switch: a test or a simulation drives it.
@@ -96,7 +92,7 @@ impl Surroundings for NoSurroundings {
         }
     }
 
-    fn place_control_thread(&mut self, _placement: &Placement, _worker_cores: &[Option<u16>]) {}
+    fn place_other_threads(&mut self, _placement: &Placement, _worker_cores: &[Option<u16>]) {}
 }
 
 /// Where a configuration comes from.
@@ -319,6 +315,17 @@ struct Live<'a> {
     failed_before: BTreeSet<String>,
     warnings: Vec<String>,
     last_pause: Nanos,
+    /// Ports that went in this change: if one of them comes again, what commands changed of it holds.
+    closed: Vec<ClosedPort>,
+}
+
+/// A port that a change took away.
+struct ClosedPort {
+    bridge: String,
+    /// What the old configuration said of it.
+    from: PortConfig,
+    /// What it was.
+    was: PortConfig,
 }
 
 impl Target for Live<'_> {
@@ -359,7 +366,7 @@ impl Live<'_> {
         let cores = self.surroundings.place_workers(placement);
         self.switch.ofproto.set_workers(&cores).map_err(SwitchError::Workers)?;
         self.switch.ofproto.set_placement(placement.queues);
-        self.surroundings.place_control_thread(placement, &cores);
+        self.surroundings.place_other_threads(placement, &cores);
         Ok(())
     }
 
@@ -370,10 +377,20 @@ impl Live<'_> {
         manner: Manner,
     ) -> Result<Vec<Step>, SwitchError> {
         let index = self.switch.bridge_index(bridge)?;
-        let undo = vec![Step::Port { bridge: bridge.to_owned(), change: change.clone() }.inverse()];
+        // What it is, not what the configuration says, is what is taken back.
+        let was = change.from.as_ref().map(|from| self.switch.port_as_it_is(index, from));
+        let mut is = change.to.clone();
         match (&change.from, &change.to) {
-            (Some(from), Some(to)) => self.switch.set_port(index, from, to)?,
+            (Some(from), Some(to)) => {
+                self.switch.set_port(index, from, to)?;
+                is = Some(self.switch.port_as_it_is(index, to));
+            }
             (Some(from), None) => {
+                if manner == Manner::Change
+                    && let Some(was) = was.clone()
+                {
+                    self.closed.push(ClosedPort { bridge: bridge.to_owned(), from: from.clone(), was });
+                }
                 if let Some(warning) = self.switch.remove_port(index, &from.netdev.name)? {
                     tracing::warn!(bridge, port = from.netdev.name, "the port is gone, but: {warning}");
                     self.warnings.push(format!("port {} is gone, but: {warning}", from.netdev.name));
@@ -381,7 +398,8 @@ impl Live<'_> {
             }
             (None, Some(to)) => {
                 let is_known = self.failed_before.contains(&to.netdev.name);
-                match self.switch.add_port(index, to, manner) {
+                let to = self.as_commands_left_it(bridge, to, manner);
+                match self.switch.add_port(index, &to, manner) {
                     Err(SwitchError::Port { .. }) if manner == Manner::Restore && is_known => {}
                     added => added?,
                 }
@@ -389,7 +407,20 @@ impl Live<'_> {
             (None, None) => {}
         }
         self.switch.name_interfaces();
-        Ok(undo)
+        Ok(vec![Step::Port { bridge: bridge.to_owned(), change: Change { from: is, to: was } }])
+    }
+
+    /// What a port is to be that comes: if it went before in this change, what the configurations agree on stays as
+    /// it was.
+    fn as_commands_left_it(&self, bridge: &str, to: &PortConfig, manner: Manner) -> PortConfig {
+        let is_meant =
+            |closed: &&ClosedPort| closed.bridge == bridge && closed.from.netdev.name == to.netdev.name;
+        match self.closed.iter().find(is_meant) {
+            Some(ClosedPort { from, was, .. }) if manner == Manner::Change => {
+                PortConfig { settings: merged(&was.settings, &from.settings, &to.settings), ..to.clone() }
+            }
+            _ => to.clone(),
+        }
     }
 }
 
@@ -416,6 +447,7 @@ impl Switch {
             failed_before: BTreeSet::new(),
             warnings: Vec::new(),
             last_pause: Nanos(0),
+            closed: Vec::new(),
         };
         for step in plan(&nothing, config).steps {
             live.carry_out(&step, Manner::Start)?;
@@ -484,7 +516,8 @@ impl Switch {
         let failed = self.bridges.iter().flat_map(|bridge| &bridge.failed_ports);
         let failed_before = failed.map(|port| port.name().to_owned()).collect();
         let last_pause = self.clock.now();
-        let mut live = Live { switch: self, surroundings, failed_before, warnings: Vec::new(), last_pause };
+        let (warnings, closed) = (Vec::new(), Vec::new());
+        let mut live = Live { switch: self, surroundings, failed_before, warnings, last_pause, closed };
         let result = carry_out_all(&mut live, &plan.steps);
         let warnings = std::mem::take(&mut live.warnings);
         if !plan.steps.is_empty() {
@@ -557,9 +590,7 @@ impl Switch {
             let helper = std::thread::Builder::new().name("config".to_owned()).spawn_scoped(scope, take);
             let helper = helper.ok()?;
             while !helper.is_finished() {
-                if !self.turn(self.clock.now()).worked {
-                    std::thread::sleep(BESIDE_REST);
-                }
+                self.turn_beside(self.clock.now());
             }
             helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
@@ -568,20 +599,6 @@ impl Switch {
             (None, Some(work)) => work(),
             (None, None) => unreachable!("work that was taken has a result"),
         }
-    }
-
-    /// Opens a device, beside the turns of the switch.
-    ///
-    /// # Errors
-    /// Why not; or that another one is just being opened, where a turn asks for it.
-    pub(super) fn open_device(&mut self, config: NetdevConfig) -> Result<Box<dyn Netdev>, NetdevError> {
-        let Some(mut devices) = self.devices.take() else {
-            let reason = "another device is just being opened".to_owned();
-            return Err(NetdevError::Open { name: config.name, kind: config.kind.name(), reason });
-        };
-        let opened = self.beside(|| devices.open(config));
-        self.devices = Some(devices);
-        opened
     }
 
     pub(super) fn bridge_index(&self, name: &str) -> Result<usize, SwitchError> {
@@ -703,41 +720,53 @@ impl Switch {
     /// Changes a port's settings, those that differ, since others may have been changed at run time, and the places of
     /// its queues.
     fn set_port(&mut self, index: usize, from: &PortConfig, port: &PortConfig) -> Result<(), SwitchError> {
-        let bridge = &mut self.bridges[index];
-        if let Some(record) = bridge.ports.get_mut(&port.number) {
-            let settings = merged(&record.wanted.settings, &from.settings, &port.settings);
-            record.wanted = PortConfig { settings, ..port.clone() };
-        }
-        let mut failed = bridge.failed_ports.iter_mut();
-        if let Some(failed) = failed.find(|failed| failed.name() == port.netdev.name) {
-            failed.wanted.settings = merged(&failed.wanted.settings, &from.settings, &port.settings);
-            failed.wanted.rx_affinity = port.rx_affinity.clone();
-            return Ok(());
-        }
-        let (id, name) = (bridge.id, bridge.name.clone());
-        let ports = self.ofproto.ports(id);
-        let running = ports.into_iter().find(|running| running.config.name == port.netdev.name);
-        let number = running.as_ref().map_or(port.number, |running| running.number);
-        let settings =
-            running.map_or_else(|| ofproto::PortConfig::new(&port.netdev.name), |port| port.config);
-        let settings = merged(&settings, &from.settings, &port.settings);
-        let is_same = self.ofproto.ports(id).iter().any(|running| running.config == settings);
-        if !is_same {
-            // It would forget the addresses learned there.
-            let set = self.ofproto.port_set(id, number, settings);
+        let is = self.port_as_it_is(index, from);
+        let settings = merged(&is.settings, &from.settings, &port.settings);
+        let bridge = &self.bridges[index];
+        let is_failed = bridge.failed_ports.iter().any(|failed| failed.name() == port.netdev.name);
+        // Nothing to set would still make it forget the addresses learned there.
+        if !is_failed && settings != is.settings {
+            let (id, name) = (bridge.id, bridge.name.clone());
+            let set = self.ofproto.port_set(id, port.number, settings.clone());
             set.map_err(|source| SwitchError::Port { bridge: name, source: PortFault::Ofproto(source) })?;
-            self.follow_admin(id, number);
+            self.follow_admin(id, port.number);
         }
-        if port.netdev.kind.has_device() {
-            self.pin_queues(id, port);
+        let wanted = PortConfig { settings, ..port.clone() };
+        if !is_failed && port.netdev.kind.has_device() {
+            self.pin_queues(self.bridges[index].id, &wanted);
         }
+        self.bridges[index].want(wanted);
         Ok(())
+    }
+
+    /// A port as it is: what the configuration says, and what commands have changed since.
+    pub(super) fn port_as_it_is(&self, index: usize, port: &PortConfig) -> PortConfig {
+        let bridge = &self.bridges[index];
+        let record = bridge.ports.get(&port.number).filter(|record| record.wanted.name() == port.name());
+        let mut is = record.map_or_else(|| port.clone(), |record| record.wanted.clone());
+        let ports = self.ofproto.ports(bridge.id);
+        if let Some(running) = ports.into_iter().find(|running| running.config.name == port.name()) {
+            is.settings = ofproto::PortConfig { number: is.settings.number, ..running.config };
+        }
+        is
     }
 
     /// Removes a port. Returns what its device said, if it did not close well: the port is gone all the same.
     fn remove_port(&mut self, index: usize, port: &str) -> Result<Option<OfprotoError>, SwitchError> {
+        let bridge = &self.bridges[index];
+        let is_open = !bridge.failed_ports.iter().any(|failed| failed.name() == port);
+        let mut records = bridge.ports.values();
+        if let Some(record) = records.find(|record| record.wanted.name() == port)
+            && is_open
+            && record.wanted.netdev.kind.has_device()
+        {
+            let netdev = record.wanted.netdev.clone();
+            let name = bridge.name.clone();
+            let failed = |source| SwitchError::Port { bridge: name, source: PortFault::Netdev(source) };
+            self.wait_for_opener(&netdev).map_err(failed)?;
+        }
         let bridge = &mut self.bridges[index];
-        bridge.ports.retain(|_, record| record.wanted.netdev.name != port);
+        bridge.ports.retain(|_, record| record.wanted.name() != port);
         if let Some(at) = bridge.failed_ports.iter().position(|failed| failed.name() == port) {
             bridge.failed_ports.remove(at);
             return Ok(None);
@@ -752,27 +781,6 @@ impl Switch {
                 Err(SwitchError::Port { bridge, source: PortFault::Ofproto(source) })
             }
         }
-    }
-}
-
-/// What a port is to be: what differs between two configurations from the second, the rest as it runs.
-fn merged(
-    running: &ofproto::PortConfig,
-    from: &ofproto::PortConfig,
-    to: &ofproto::PortConfig,
-) -> ofproto::PortConfig {
-    fn pick<T: Clone + PartialEq>(running: &T, from: &T, to: &T) -> T {
-        if from == to { running.clone() } else { to.clone() }
-    }
-    let ofproto::PortConfig { name, number, vlan, priority_tags, protected, flags, stp } = running;
-    ofproto::PortConfig {
-        name: name.clone(),
-        number: *number,
-        vlan: pick(vlan, &from.vlan, &to.vlan),
-        priority_tags: pick(priority_tags, &from.priority_tags, &to.priority_tags),
-        protected: pick(protected, &from.protected, &to.protected),
-        flags: pick(flags, &from.flags, &to.flags),
-        stp: pick(stp, &from.stp, &to.stp),
     }
 }
 

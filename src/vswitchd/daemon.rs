@@ -6,7 +6,9 @@
 //!
 //! # Threads
 //! The calling thread becomes the control thread. Translations fan out over a `rayon` pool as wide as the cores
-//! that no worker owns.
+//! that no worker owned at the start. When workers change, control thread and pool move to the cores that none owns
+//! then (to all that the process may use, if there are none): [`OtherThreads`]. A thread inherits the cores of the one
+//! that starts it, so a worker without a core of its own takes all of the process's by itself.
 
 use super::apply::Origin;
 use super::control::{ControlError, ControlServer};
@@ -22,10 +24,10 @@ use crate::netdev::dpdk::{self, DpdkNetdevs, Holders};
 use crate::netdev::{Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevProvider};
 use crate::sync::{Clock, SystemClock};
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 use pmd::{CoreId, Eal, EalConfig, EalError, HugepagePolicy, MemoryMode, PciAccess};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tracing::level_filters::LevelFilter;
 
 /// Why the switch could not start.
@@ -95,12 +97,12 @@ pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -
     let eal = devices.dpdk.eal().clone();
     let available: Vec<u16> = eal.cores().iter().map(|core| core.0 as u16).collect();
     let cores = place_workers(&config.workers.placement, config.workers.control_core, &available);
-    start_translation_threads(other_cores(&available, &cores));
+    let mut others = OtherThreads::start(available.clone(), &cores);
     let datapath = Datapath::threaded(
         datapath_config(config, cores.clone()),
         Arc::clone(&clock),
         main_loop.doorbell(),
-        Box::new(DpdkThreads(eal.clone())),
+        Box::new(DpdkThreads { eal: eal.clone(), available: available.clone() }),
     )?;
     let process = ProcessInfo {
         dpdk_version: Some(eal.version()),
@@ -112,39 +114,32 @@ pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -
     let mut switch = Switch::new(config, parts)?;
     switch.set_origin(Origin { file, dummies: Dummies::Refused });
     // Last, so that no other thread inherits it.
-    keep_control_thread(config.workers.control_core, &available, &cores);
+    others.place(config.workers.control_core, &cores);
     if let Some(metrics) = &metrics {
         tracing::info!("metrics at http://{}/metrics", metrics.address());
     }
     tracing::info!(switch = config.switch.name, control = %config.control.socket.display(), "running");
-    let process = Process::new(metrics, set_log_level, changed_cores(available));
+    let process = Process::new(metrics, set_log_level, changed_cores(available, others));
     Ok(main_loop.run(switch, Servers { control, process })?)
 }
 
 /// How cores are given out when the configuration changes: as at the start.
-fn changed_cores(available: Vec<u16>) -> Cores {
-    let also_available = available.clone();
+fn changed_cores(available: Vec<u16>, mut others: OtherThreads) -> Cores {
     Cores {
         place_workers: Box::new(move |placement| {
-            place_workers(&placement.workers, placement.control_core, &also_available)
+            place_workers(&placement.workers, placement.control_core, &available)
         }),
-        place_control_thread: Box::new(move |placement, worker_cores| {
-            keep_control_thread(placement.control_core, &available, worker_cores);
+        place_other_threads: Box::new(move |placement, worker_cores| {
+            others.place(placement.control_core, worker_cores);
         }),
     }
 }
 
-/// The cores that no worker owns.
+/// The cores that no worker owns; all of them if there are none such.
 fn other_cores(available: &[u16], worker_cores: &[Option<u16>]) -> Vec<u16> {
-    available.iter().copied().filter(|core| !worker_cores.contains(&Some(*core))).collect()
-}
-
-/// Keeps the calling thread, the control thread, to its core, or to those that no worker owns.
-fn keep_control_thread(control_core: Option<u16>, available: &[u16], worker_cores: &[Option<u16>]) {
-    match control_core {
-        Some(core) => keep_to(&[core]),
-        None => keep_to(&other_cores(available, worker_cores)),
-    }
+    let is_free = |core: &u16| !worker_cores.contains(&Some(*core));
+    let free: Vec<u16> = available.iter().copied().filter(is_free).collect();
+    if free.is_empty() { available.to_vec() } else { free }
 }
 
 /// All devices that the configuration names.
@@ -281,32 +276,70 @@ fn random_seed() -> u64 {
 /// may need less than a quarter.
 const TRANSLATION_STACK_SIZE: usize = 8 << 20;
 
-/// Starts the threads that translate batches of upcalls: one for each core that no worker owns, and on it.
-fn start_translation_threads(cores: Vec<u16>) {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(cores.len().max(1))
-        .stack_size(TRANSLATION_STACK_SIZE)
-        .thread_name(|n| format!("xlate{n}"));
-    let pool = pool.start_handler(move |index| {
-        if let Some(core) = cores.get(index) {
-            // A thread that can't be pinned works all the same.
-            core_affinity::set_for_current(core_affinity::CoreId { id: usize::from(*core) });
-        }
-    });
-    if let Err(error) = pool.build_global() {
-        tracing::warn!("translations run on the control thread alone: {error}");
+/// The threads that are not workers: the control thread, and those that translate batches of upcalls.
+struct OtherThreads {
+    /// The cores that the process may use.
+    available: Vec<u16>,
+    translation: Arc<Mutex<TranslationThreads>>,
+}
+
+/// Written by the control thread, and by each of these threads when it starts.
+struct TranslationThreads {
+    /// Their numbers in the pool, and the system's.
+    ids: Vec<(usize, Pid)>,
+    /// The cores for them, one thread on each.
+    cores: Vec<u16>,
+}
+
+impl TranslationThreads {
+    fn place(&self, (index, id): (usize, Pid)) {
+        // More threads than cores share them.
+        keep_to(id, "translation thread", &[self.cores[index % self.cores.len()]]);
     }
 }
 
-/// Keeps the calling thread, the control thread, to these cores; to any if there are none that no worker owns.
-fn keep_to(cores: &[u16]) {
-    if cores.is_empty() {
-        return;
+impl OtherThreads {
+    /// Starts the threads that translate: one for each core that no worker owns, and on it.
+    fn start(available: Vec<u16>, worker_cores: &[Option<u16>]) -> OtherThreads {
+        let cores = other_cores(&available, worker_cores);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(cores.len())
+            .stack_size(TRANSLATION_STACK_SIZE)
+            .thread_name(|n| format!("xlate{n}"));
+        let translation = Arc::new(Mutex::new(TranslationThreads { ids: Vec::new(), cores }));
+        let threads = Arc::clone(&translation);
+        let pool = pool.start_handler(move |index| {
+            let mut threads = threads.lock().unwrap_or_else(PoisonError::into_inner);
+            let thread = (index, gettid());
+            threads.ids.push(thread);
+            threads.place(thread);
+        });
+        if let Err(error) = pool.build_global() {
+            tracing::warn!("translations run on the control thread alone: {error}");
+        }
+        OtherThreads { available, translation }
     }
+
+    /// Keeps the calling thread, the control thread, to its core, or to those that no worker owns; and those that
+    /// translate to the latter.
+    fn place(&mut self, control_core: Option<u16>, worker_cores: &[Option<u16>]) {
+        let cores = other_cores(&self.available, worker_cores);
+        match control_core {
+            Some(core) => keep_to(gettid(), "control thread", &[core]),
+            None => keep_to(gettid(), "control thread", &cores),
+        }
+        let mut threads = self.translation.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.cores = cores;
+        threads.ids.iter().for_each(|thread| threads.place(*thread));
+    }
+}
+
+/// Keeps a thread to these cores. One that can't be kept to them works all the same.
+fn keep_to(thread: Pid, name: &str, cores: &[u16]) {
     let mut set = CpuSet::new();
     let added = cores.iter().try_for_each(|core| set.set(usize::from(*core)));
-    if let Err(error) = added.and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)) {
-        tracing::warn!("workers.control_core: the control thread can't be kept to cores {cores:?}: {error}");
+    if let Err(error) = added.and_then(|()| sched_setaffinity(thread, &set)) {
+        tracing::warn!("workers: a {name} can't be kept to cores {cores:?}: {error}");
     }
 }
 
@@ -326,7 +359,11 @@ impl NetdevProvider for Devices {
 
 /// Threads that DPDK knows, so that they have caches in its pools.
 #[derive(Debug)]
-struct DpdkThreads(Eal);
+struct DpdkThreads {
+    eal: Eal,
+    /// The cores that the process may use.
+    available: Vec<u16>,
+}
 
 impl Spawn for DpdkThreads {
     fn spawn(
@@ -336,9 +373,17 @@ impl Spawn for DpdkThreads {
         body: ThreadBody,
     ) -> Result<Box<dyn WorkerThread>, String> {
         match core {
-            None => PlainThreads.spawn(name, None, body),
+            None => {
+                // The control thread, which starts it, may be kept to a few of them.
+                let (available, thread) = (self.available.clone(), name.to_owned());
+                let placed = move || {
+                    keep_to(gettid(), &thread, &available);
+                    body();
+                };
+                PlainThreads.spawn(name, None, Box::new(placed))
+            }
             Some(core) => {
-                let worker = pmd::spawn_worker(&self.0, CoreId(core.into()), name, body);
+                let worker = pmd::spawn_worker(&self.eal, CoreId(core.into()), name, body);
                 worker
                     .map(|worker| Box::new(worker) as Box<dyn WorkerThread>)
                     .map_err(|error| error.to_string())

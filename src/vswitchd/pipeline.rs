@@ -11,6 +11,7 @@ use super::api::{
 use super::plan::describe::{flag_words, mirror_text, stp_word};
 use super::requests::{BridgePorts, bad_flow, seconds};
 use super::switch::Switch;
+use crate::config::PortConfig;
 use crate::flow::OfPort;
 use crate::ofproto::{self, BridgeId, Ofproto, PortFlags, StpState};
 use crate::openflow::format::{format_actions, format_group_desc, format_meter_mod, type_name};
@@ -19,6 +20,7 @@ use crate::openflow::meter::METER_ALL;
 use crate::openflow::parse::{parse_group_mod, parse_meter_mod};
 use crate::openflow::ports::PortNames;
 use crate::openflow::{BandType, Bucket, GroupModCommand, MeterMod, MeterModCommand};
+use std::collections::BTreeMap;
 
 impl Switch {
     pub(super) fn add_group(&mut self, params: &GroupParams) -> Result<GroupModReply, Error> {
@@ -198,40 +200,41 @@ impl Switch {
         change: impl FnOnce(&mut ofproto::PortConfig) -> Result<(), Error>,
     ) -> Result<PortModReply, Error> {
         let id = self.find_bridge(bridge)?.id;
-        let (number, mut config) = self.find_port(id, bridge, port)?;
-        change(&mut config)?;
+        let (mut wanted, is_open) = self.find_port(id, bridge, port)?;
+        change(&mut wanted.settings)?;
+        let (number, config) = (wanted.number, wanted.settings.clone());
         let reply = PortModReply {
             bridge: bridge.to_owned(),
             port: config.name.clone(),
             flags: flag_words(config.flags).map(str::to_owned).collect(),
             stp: stp_word(config.stp).to_owned(),
         };
-        let record = self.bridges.iter_mut().find(|bridge| bridge.id == id);
-        if let Some(record) = record.and_then(|bridge| bridge.ports.get_mut(&number)) {
-            // So it is too when its device comes back.
-            record.wanted.settings = config.clone();
+        // A port that is not there comes back so.
+        if is_open {
+            let set = self.ofproto.port_set(id, number, config);
+            set.map_err(|error| Error::new(ErrorCode::Refused, format!("bridge {bridge}: {error}")))?;
+            self.follow_admin(id, number);
+            self.ofproto.settle();
         }
-        let set = self.ofproto.port_set(id, number, config);
-        set.map_err(|error| Error::new(ErrorCode::Refused, format!("bridge {bridge}: {error}")))?;
-        self.follow_admin(id, number);
-        self.ofproto.settle();
+        if let Some(bridge) = self.bridges.iter_mut().find(|bridge| bridge.id == id) {
+            bridge.want(wanted);
+        }
         Ok(reply)
     }
 
-    /// A port by its name, its number, or `LOCAL`.
-    fn find_port(
-        &self,
-        id: BridgeId,
-        bridge: &str,
-        port: &str,
-    ) -> Result<(OfPort, ofproto::PortConfig), Error> {
-        let ports = self.ofproto.ports(id);
-        let is_meant = |info: &&ofproto::PortInfo| {
-            info.config.name == port || super::requests::of_port(info.number) == port
-        };
-        let found = ports.iter().find(is_meant).map(|info| (info.number, info.config.clone()));
+    /// A port by its name, its number, or `LOCAL`: what it is, and whether its device is there.
+    fn find_port(&self, id: BridgeId, bridge: &str, port: &str) -> Result<(PortConfig, bool), Error> {
+        let index = self.bridges.iter().position(|bridge| bridge.id == id);
+        let records = index.map(|index| &self.bridges[index].ports);
+        let records = records.into_iter().flat_map(BTreeMap::values).map(|record| &record.wanted);
+        let is_meant =
+            |wanted: &&PortConfig| wanted.name() == port || super::requests::of_port(wanted.number) == port;
+        let found = index.zip(records.clone().find(is_meant)).map(|(index, wanted)| {
+            let is_open = self.ofproto.ports(id).iter().any(|open| open.config.name == wanted.name());
+            (self.port_as_it_is(index, wanted), is_open)
+        });
         found.ok_or_else(|| {
-            let names: Vec<_> = ports.iter().map(|port| port.config.name.as_str()).collect();
+            let names: Vec<_> = records.map(PortConfig::name).collect();
             let known = if names.is_empty() { "there are none".to_owned() } else { names.join(", ") };
             let message = format!("bridge {bridge} has no port {port:?}: ports there: {known}");
             Error::new(ErrorCode::NotFound, message)

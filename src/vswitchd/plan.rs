@@ -181,7 +181,9 @@ pub enum Phase {
     NewExporter,
     /// Ports go that are in the way of others.
     PortInTheWay,
-    /// Ports come.
+    /// Ports come whose drivers wait for another process: while one waits in vain, no other port could be taken back.
+    NewPortOfPeer,
+    /// Other ports come.
     NewPort,
     /// Rules go.
     OldRule,
@@ -233,6 +235,9 @@ impl Step {
                 _ => Phase::Settings,
             },
             Step::Port { bridge, change } => match (&change.from, &change.to) {
+                (None, Some(port)) if matches!(port.netdev.kind, NetdevKind::VirtioUser { .. }) => {
+                    Phase::NewPortOfPeer
+                }
                 (None, _) => Phase::NewPort,
                 (Some(port), None) if plan.is_in_the_way(bridge, port) => Phase::PortInTheWay,
                 (_, None) => Phase::OldPort,

@@ -4,19 +4,20 @@
 //! there, with the reason. [`Switch::watch_ports`] looks at all of them ten times a second. A link that has changed
 //! is told to `ofproto`, logged and counted. A port whose device has vanished ([`crate::netdev::Netdev::vanished`])
 //! is removed and put on the list. Ports on the list are tried again: after a second, two, four, and from then on
-//! every five seconds, one port at a look, so that opening holds the control thread for one device at most.
+//! every five seconds, one at a time and each on a thread of its own ([`super::opening`]): the control thread waits for
+//! none of them.
 //!
 //! A port keeps its OpenFlow number and its counters throughout; its number in the datapath is a new port's.
 //!
 //! # Threads
 //! The control thread.
 
-use super::switch::Switch;
+use super::switch::{PortFault, Switch};
 use crate::config::PortConfig;
 use crate::dpif::PortStats;
 use crate::flow::OfPort;
-use crate::netdev::{Link, Netdev};
-use crate::ofproto::{BridgeId, Ofproto};
+use crate::netdev::{Link, Netdev, NetdevConfig, NetdevError};
+use crate::ofproto::{self, BridgeId, Ofproto, PortFlags};
 use crate::sync::Nanos;
 
 /// How often links are looked at, and with them whether devices are there.
@@ -94,7 +95,8 @@ impl Switch {
             for port in self.ofproto.ports(self.bridges[index].id) {
                 let Some(netdev) = self.ofproto.netdev(port.dp_port) else { continue };
                 let (link, vanished) = look(netdev);
-                if let Some(reason) = vanished {
+                // While another device is being opened none can be closed: this one waits, without a link.
+                if let Some(reason) = vanished.filter(|_| !self.opener.is_busy()) {
                     self.let_go(index, port.number, reason, now);
                     has_changed = true;
                 } else if self.bridges[index]
@@ -157,25 +159,70 @@ impl Switch {
         self.name_interfaces();
     }
 
-    /// Tries the port that has been due for longest, if one is due, and no other device is being opened: the switch
-    /// turns meanwhile.
+    /// Tries the port that has been due for longest, if one is due and no other device is being opened; and takes in a
+    /// port whose device a helper has opened. Returns whether a port came.
     fn retry_a_port(&mut self, now: Nanos) -> bool {
-        if self.devices.is_none() {
+        if let Some((bridge, config, opened)) = self.finish_try(now) {
+            return self.take_in(bridge, &config, opened, now);
+        }
+        if !self.opener.is_free() {
             return false;
         }
         let bridges = self.bridges.iter().enumerate();
         let failed = bridges.flat_map(|(index, bridge)| {
-            bridge.failed_ports.iter().enumerate().map(move |(place, port)| (port.next_try, index, place))
+            bridge.failed_ports.iter().map(move |port| (port.next_try, index, port))
         });
-        let Some((_, index, place)) = failed.filter(|(next_try, ..)| *next_try <= now).min() else {
+        let due = failed.filter(|(next_try, ..)| *next_try <= now);
+        let Some((_, index, port)) = due.min_by_key(|(next_try, index, _)| (*next_try, *index)) else {
             return false;
         };
-        let id = self.bridges[index].id;
-        let mut port = self.bridges[index].failed_ports.remove(place);
-        let opened = self.open_port(id, &port.wanted);
+        let (id, wanted) = (self.bridges[index].id, port.wanted.clone());
+        if !wanted.netdev.kind.has_device() {
+            let opened = self.open_port(id, &wanted);
+            return self.tell_of_try(index, &wanted.netdev, opened, now);
+        }
+        let opened = self.try_a_device(id, &wanted.netdev, now);
+        opened.is_some_and(|opened| self.take_in(id, &wanted.netdev, opened, now))
+    }
+
+    /// Makes a device that was opened, or was not, what the port that was tried has, if that still wants it.
+    fn take_in(
+        &mut self,
+        bridge: BridgeId,
+        netdev: &NetdevConfig,
+        opened: Result<Box<dyn Netdev>, NetdevError>,
+        now: Nanos,
+    ) -> bool {
+        let is_meant = |port: &&FailedPort| port.wanted.netdev == *netdev;
+        let found = self.bridges.iter().enumerate().find_map(|(index, state)| {
+            let port = state.failed_ports.iter().find(is_meant).filter(|_| state.id == bridge)?;
+            Some((index, port.wanted.clone()))
+        });
+        let Some((index, wanted)) = found else {
+            // It was removed or changed in the meantime.
+            self.close_unwanted(opened);
+            return false;
+        };
+        let opened = opened.map_err(PortFault::Netdev);
+        let opened = opened.and_then(|device| self.plug_in(bridge, &wanted, device));
+        self.tell_of_try(index, netdev, opened, now)
+    }
+
+    /// Notes and tells what a try came to.
+    fn tell_of_try(
+        &mut self,
+        index: usize,
+        netdev: &NetdevConfig,
+        opened: Result<Link, PortFault>,
+        now: Nanos,
+    ) -> bool {
         let bridge = &mut self.bridges[index];
+        let Some(place) = bridge.failed_ports.iter().position(|port| port.wanted.netdev == *netdev) else {
+            return false;
+        };
         match opened {
             Ok(link) => {
+                let port = bridge.failed_ports.remove(place);
                 let (name, state) = (port.name(), link_word(link.is_up));
                 tracing::info!(
                     bridge = bridge.name,
@@ -191,6 +238,7 @@ impl Switch {
                 true
             }
             Err(fault) => {
+                let port = &mut bridge.failed_ports[place];
                 port.tries += 1;
                 port.error = fault.to_string();
                 port.next_try = now.plus(retry_interval(port.tries));
@@ -199,7 +247,6 @@ impl Switch {
                 } else {
                     tracing::debug!(bridge = bridge.name, tries = port.tries, "{fault}");
                 }
-                bridge.failed_ports.push(port);
                 false
             }
         }
@@ -216,12 +263,44 @@ pub(super) fn link_word(is_up: bool) -> &'static str {
     if is_up { "up" } else { "down" }
 }
 
+/// What a port is to be: what differs between two configurations from the second, the rest as it runs. Each flag is
+/// a thing of its own. Name and number are the second's.
+pub(super) fn merged(
+    running: &ofproto::PortConfig,
+    from: &ofproto::PortConfig,
+    to: &ofproto::PortConfig,
+) -> ofproto::PortConfig {
+    fn pick<T: Clone + PartialEq>(running: &T, from: &T, to: &T) -> T {
+        if from == to { running.clone() } else { to.clone() }
+    }
+    let ofproto::PortConfig { name: _, number: _, vlan, priority_tags, protected, flags, stp } = running;
+    let PortFlags { down, no_receive, no_receive_stp, no_flood, no_forward, no_packet_in } = flags;
+    let (old, new) = (&from.flags, &to.flags);
+    ofproto::PortConfig {
+        name: to.name.clone(),
+        number: to.number,
+        vlan: pick(vlan, &from.vlan, &to.vlan),
+        priority_tags: pick(priority_tags, &from.priority_tags, &to.priority_tags),
+        protected: pick(protected, &from.protected, &to.protected),
+        flags: PortFlags {
+            down: pick(down, &old.down, &new.down),
+            no_receive: pick(no_receive, &old.no_receive, &new.no_receive),
+            no_receive_stp: pick(no_receive_stp, &old.no_receive_stp, &new.no_receive_stp),
+            no_flood: pick(no_flood, &old.no_flood, &new.no_flood),
+            no_forward: pick(no_forward, &old.no_forward, &new.no_forward),
+            no_packet_in: pick(no_packet_in, &old.no_packet_in, &new.no_packet_in),
+        },
+        stp: pick(stp, &from.stp, &to.stp),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dpif::model::{ModelConfig, ModelDpif};
     use crate::netdev::dummy::DummyProvider;
     use crate::sync::{Clock, ManualClock};
+    use crate::vswitchd::api::{ModPortParams, SetStpParams};
     use crate::vswitchd::switch::{Parts, ProcessInfo};
     use std::sync::Arc;
 
@@ -319,6 +398,34 @@ mod tests {
         bench.pass(RETRY_INTERVAL_MAX);
         assert_eq!((bench.ports(), bench.failed()), (vec![(1, true), (2, true)], vec![]));
         assert_eq!(bench.link_changes(1), 2);
+    }
+
+    #[test]
+    fn commands_of_a_port_that_is_not_there_hold_when_it_comes() {
+        let mut bench = Bench::new("", |devices| devices.refuse("b", Some("not yet")));
+        let down = ModPortParams { bridge: "br0".into(), port: "b".into(), change: "down".into() };
+        assert_eq!(bench.switch.mod_port(&down).expect("the port is known").flags, ["down"]);
+        let blocking = SetStpParams { bridge: "br0".into(), port: "2".into(), state: "blocking".into() };
+        assert_eq!(bench.switch.set_stp(&blocking).expect("the port is known").stp, "blocking");
+        bench.devices.refuse("b", None);
+        bench.pass(RETRY_INTERVAL_MAX);
+        assert_eq!(bench.ports(), [(1, true), (2, false)]);
+        let settings = |bench: &Bench| {
+            let ports = bench.switch.ofproto().ports(bench.switch.bridges[0].id);
+            (ports[1].config.flags.down, ports[1].config.stp)
+        };
+        assert_eq!(settings(&bench), (true, crate::ofproto::StpState::Blocking));
+        // And when its device vanishes and comes again.
+        bench.devices.handle("b").expect("it was opened").vanish();
+        bench.pass(LOOK_INTERVAL);
+        assert_eq!(bench.failed(), [("b", 0)]);
+        let up = ModPortParams { change: "up".into(), ..down };
+        bench.switch.mod_port(&up).expect("the port is known");
+        bench.pass(RETRY_INTERVAL_MAX);
+        assert_eq!(settings(&bench), (false, crate::ofproto::StpState::Blocking));
+        let unknown = ModPortParams { port: "c".into(), ..up };
+        let error = bench.switch.mod_port(&unknown).expect_err("there is none");
+        assert!(error.message.contains("ports there: a, b"), "{}", error.message);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The process around the switch, as a configuration speaks of it: where metrics are served, how much is logged,
-//! where the control thread runs.
+//! where the threads run that are not workers.
 //!
 //! # Threads
 //! The control thread.
@@ -22,12 +22,12 @@ pub struct Process {
     cores: Cores,
 }
 
-/// Who picks cores, and who moves the control thread to one.
+/// Who picks cores for workers, and who moves the other threads out of their way.
 pub struct Cores {
     /// Picks a core for each worker.
     pub place_workers: Box<dyn FnMut(&Placement) -> Vec<Option<u16>>>,
-    /// Keeps the control thread to where it is to be beside these workers.
-    pub place_control_thread: Box<dyn FnMut(&Placement, &[Option<u16>])>,
+    /// Keeps the other threads to where they are to be beside these workers.
+    pub place_other_threads: Box<dyn FnMut(&Placement, &[Option<u16>])>,
 }
 
 impl fmt::Debug for Process {
@@ -105,7 +105,7 @@ impl Surroundings for Process {
         (self.cores.place_workers)(placement)
     }
 
-    fn place_control_thread(&mut self, placement: &Placement, worker_cores: &[Option<u16>]) {
-        (self.cores.place_control_thread)(placement, worker_cores);
+    fn place_other_threads(&mut self, placement: &Placement, worker_cores: &[Option<u16>]) {
+        (self.cores.place_other_threads)(placement, worker_cores);
     }
 }

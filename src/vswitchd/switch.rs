@@ -16,6 +16,7 @@
 
 use super::apply::InForce;
 use super::exporters::RetiringExporter;
+use super::opening::Opener;
 use crate::config::{Collector, Config, IpfixConfig, PortConfig};
 use crate::datapath::EXPORTER_COUNT_MAX;
 use crate::dpif::{Dpif, DpifError, ExporterId, FlowRecord, PortStats, WorkerStats};
@@ -23,7 +24,7 @@ use crate::flow::OfPort;
 use crate::ipfix::exporter::CollectorState;
 use crate::ipfix::{Exporter, ExporterConfig, ExporterError, Interface, Moment, SendError, UdpSender};
 use crate::metrics::MetricsServerError;
-use crate::netdev::{Link, NetdevError, NetdevKind, NetdevProvider};
+use crate::netdev::{Link, Netdev, NetdevError, NetdevKind, NetdevProvider};
 use crate::ofproto::{
     self, BridgeId, BridgeIpfix, FlowModError, Ofproto, OfprotoDpif, OfprotoDpifConfig, OfprotoError,
     PortInfo,
@@ -173,6 +174,17 @@ impl BridgeState {
     pub(super) fn past(&self, number: OfPort) -> PortStats {
         self.ports.get(&number).map(|record| record.past.clone()).unwrap_or_default()
     }
+
+    /// Notes what a port is to be, there or not: so it is too when its device comes back.
+    pub(super) fn want(&mut self, wanted: PortConfig) {
+        let mut failed = self.failed_ports.iter_mut();
+        if let Some(failed) = failed.find(|failed| failed.name() == wanted.name()) {
+            failed.wanted = wanted.clone();
+        }
+        if let Some(record) = self.ports.get_mut(&wanted.number) {
+            record.wanted = wanted;
+        }
+    }
 }
 
 /// A bridge's exporter.
@@ -224,8 +236,8 @@ pub struct Switch {
     pub(super) bridges: Vec<BridgeState>,
     /// Exporters whose bridges have no use for them any more, while their last records come in and leave.
     pub(super) retiring: Vec<RetiringExporter>,
-    /// Who opens devices; lent out while a device is being opened.
-    pub(super) devices: Option<Box<dyn NetdevProvider>>,
+    /// Who opens devices.
+    pub(super) opener: Opener,
     /// When ports are looked at next.
     pub(super) next_look: Nanos,
     /// Whether long steps may have a thread of their own.
@@ -265,7 +277,7 @@ impl Switch {
         let mut switch = Switch {
             name: config.switch.name.clone(),
             ofproto: OfprotoDpif::new(dpif, ofproto_config),
-            devices: Some(devices),
+            opener: Opener::new(devices),
             next_look: Nanos(0),
             is_parallel,
             megaflow_limit: config.workers.megaflows_max,
@@ -287,12 +299,22 @@ impl Switch {
 
     /// Opens a port and adds it to a bridge. Returns its link.
     pub(super) fn open_port(&mut self, bridge: BridgeId, config: &PortConfig) -> Result<Link, PortFault> {
-        let settings: ofproto::PortConfig = config.settings.clone();
         if let NetdevKind::Patch { peer } = &config.netdev.kind {
-            self.ofproto.patch_add(bridge, settings, peer).map_err(PortFault::Ofproto)?;
+            self.ofproto.patch_add(bridge, config.settings.clone(), peer).map_err(PortFault::Ofproto)?;
             return Ok(Link { is_up: true, ..Link::default() });
         }
-        let mut netdev = self.open_device(config.netdev.clone()).map_err(PortFault::Netdev)?;
+        let netdev = self.open_device(config.netdev.clone()).map_err(PortFault::Netdev)?;
+        self.plug_in(bridge, config, netdev)
+    }
+
+    /// Adds a port with an open device to a bridge. Returns its link.
+    pub(super) fn plug_in(
+        &mut self,
+        bridge: BridgeId,
+        config: &PortConfig,
+        mut netdev: Box<dyn Netdev>,
+    ) -> Result<Link, PortFault> {
+        let settings: ofproto::PortConfig = config.settings.clone();
         if settings.flags.down
             && let Err(error) = netdev.set_admin(false)
         {
@@ -450,6 +472,10 @@ impl Switch {
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
         self.report_unsent();
+        if !self.opener.end() {
+            // Closing them would wait for it. Interfaces go with the process.
+            std::mem::forget(self);
+        }
     }
 
     /// Closes and sends the last messages. Returns whether none is left that could still be sent.

@@ -3,10 +3,12 @@
 use crate::lab::{Lab, skip, wait_for};
 use crate::switch::{Recipe, Switch, bridge, number, run_dir};
 use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 const TAPS: [&str; 2] = ["{name: a, type: tap}", "{name: b, type: tap}"];
 
@@ -70,8 +72,110 @@ fn more_workers_than_cores_are_told_and_the_switch_runs() {
     let is_told = switch.log().lines().any(|line| line.contains("WARN") && line.contains("workers"));
     assert_eq!(is_told, cores < 4, "{}", switch.log());
     assert_eq!(switch.json(&["show"])["workers"].as_array().map(Vec::len), Some(3));
-    switch.assert_conserved();
     switch.stop();
+}
+
+/// Cores that a thread may run on, as the kernel lists them: `0-2,5`.
+fn cores_of(task: &Path) -> BTreeSet<u16> {
+    let status = fs::read_to_string(task.join("status")).expect("the thread is there");
+    let list =
+        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("the kernel tells");
+    let ranges = list.trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        first.parse().expect("a core")..=last.parse().expect("a core")
+    });
+    ranges.flatten().collect()
+}
+
+/// A switch's threads by name, with the cores that they may run on.
+fn threads(switch: &Switch) -> Vec<(String, BTreeSet<u16>)> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", switch.pid())).expect("it runs");
+    let thread = |task: &Path| {
+        let name = fs::read_to_string(task.join("comm")).expect("the thread is there");
+        (name.trim().to_owned(), cores_of(task))
+    };
+    tasks.map(|task| thread(&task.expect("it can be listed").path())).collect()
+}
+
+/// Where workers, the control thread and those that translate may run when the workers are to be on `owned` and, if
+/// there is a worker without a core of its own, anywhere.
+#[track_caller]
+fn assert_placed(switch: &Switch, owned: &[u16]) {
+    let all = cores_of(Path::new("/proc/self"));
+    let owned: BTreeSet<u16> = owned.iter().copied().filter(|core| all.contains(core)).collect();
+    let mut free: BTreeSet<u16> = all.difference(&owned).copied().collect();
+    if free.is_empty() {
+        free = all.clone();
+    }
+    let threads = threads(switch);
+    for (name, cores) in &threads {
+        if name.starts_with("worker") {
+            assert!(*cores == all || cores.len() == 1 && cores.is_subset(&owned), "{owned:?}: {threads:?}");
+        } else if name == "penstockd" {
+            assert_eq!(*cores, free, "{owned:?}: {threads:?}");
+        } else if name.starts_with("xlate") {
+            assert!(cores.len() == 1 && cores.is_subset(&free), "{owned:?}: {threads:?}");
+        }
+    }
+    let count = |is_meant: &dyn Fn(&str, &BTreeSet<u16>) -> bool| {
+        threads.iter().filter(|(name, cores)| is_meant(name, cores)).count()
+    };
+    assert_eq!(count(&|name, _| name == "penstockd"), 1, "{threads:?}");
+    assert!(count(&|name, _| name.starts_with("xlate")) > 0, "{threads:?}");
+    let of_owned = |name: &str, cores: &BTreeSet<u16>| name.starts_with("worker") && cores.is_subset(&owned);
+    assert_eq!(count(&of_owned), owned.len(), "{owned:?}: {threads:?}");
+}
+
+#[test]
+fn threads_that_are_no_workers_keep_out_of_the_way_of_workers_that_come_and_go() {
+    let test = "threads_that_are_no_workers_keep_out_of_the_way_of_workers_that_come_and_go";
+    let all: Vec<u16> = cores_of(Path::new("/proc/self")).into_iter().collect();
+    let [first, second, ..] = all[..] else { return skip(test, "this process has one core") };
+    let lab = Lab::new();
+    let body = |cores: &[u16]| format!("workers: {{cores: {cores:?}}}\n{}", bridge(&TAPS, &[]));
+    let switch = Switch::start(&lab, &Recipe::new(body(&[first])));
+    assert_placed(&switch, &[first]);
+    // The process may not use the last core, so that its worker has none of its own.
+    for cores in [&[first, second][..], &[second], &[second, 1023], &[first, 1023], &all, &[first]] {
+        let file = Recipe::new(body(cores)).write(&lab);
+        switch.ok(&["apply", file.to_str().expect("a temporary path is text")]);
+        assert_placed(&switch, cores);
+    }
+    assert_forwards(&lab);
+    switch.stop();
+}
+
+#[test]
+fn a_peer_that_listens_and_does_not_answer_holds_up_no_request_and_no_end() {
+    let lab = Lab::new();
+    let socket = lab.path("mute.sock");
+    let port = format!("{{name: mute, type: virtio-user, socket: {}}}", socket.display());
+    let switch = Switch::bridge(&lab, &[TAPS[0], TAPS[1], &port], &[]);
+    let listener = UnixListener::bind(&socket).expect("the lab's directory can be written");
+    // A try begins within five seconds, and after ten more the log tells that it does not end.
+    wait_for("the log to tell that it takes long", || {
+        let start = Instant::now();
+        switch.ok(&["show"]);
+        assert!(start.elapsed() < Duration::from_secs(3), "show took {:?}", start.elapsed());
+        switch.log().contains("its device is still being opened").then_some(())
+    });
+    let change = |ports: &[&str]| {
+        let file = Recipe::new(bridge(ports, &["arp,actions=NORMAL", "actions=NORMAL"])).write(&lab);
+        switch.ctl(&["apply", file.to_str().expect("a temporary path is text")])
+    };
+    let refused = change(&[TAPS[0], TAPS[1], &port, "{name: c, type: tap}"]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && error.contains("the device of port mute is being opened"),
+        "{error}"
+    );
+    let refused = change(&[TAPS[0], &port]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("all is as it was before"), "{error}");
+    assert!(change(&[TAPS[0], TAPS[1], &port]).status.success(), "what needs no device is done");
+    assert_forwards(&lab);
+    switch.stop();
+    drop(listener);
 }
 
 #[test]
@@ -102,7 +206,6 @@ fn two_switches_of_different_names_run_side_by_side() {
     c.pings(d.address, 5);
     first.stop();
     c.pings(d.address, 5);
-    second.assert_conserved();
     second.stop();
 }
 
@@ -129,6 +232,7 @@ fn after_kill_9_the_switch_starts_again_over_what_was_left() {
     for round in 1..=3 {
         let mut killed = Switch::start(&lab, &recipe);
         assert_forwards(&lab);
+        killed.assert_conserved();
         killed.signal(Signal::SIGKILL);
         assert!(!killed.wait().success());
         assert!(killed.socket().exists(), "kill -9 leaves the socket behind");
@@ -320,7 +424,6 @@ fn hugepages_are_used_where_there_are_some_and_otherwise_one_warning_says_what_t
         let switch = Switch::start(&lab, &recipe);
         assert_forwards(&lab);
         assert_eq!(switch.json(&["show"])["has_hugepages"], true);
-        switch.assert_conserved();
         switch.stop();
     }
 }

@@ -28,7 +28,6 @@ fn three_hosts_ping_each_other_without_loss_and_only_first_packets_are_upcalls()
     assert!(received >= sent, "{received} received of {sent}");
     assert!((1..=48).contains(&upcalls), "{upcalls} upcalls for {received} packets");
     assert_eq!(switch.workers_sum("upcalls_lost"), 0);
-    switch.assert_conserved();
     switch.stop();
 }
 
@@ -79,7 +78,6 @@ fn iperf3_runs_through_the_switch() {
     assert!(sent >= 32 << 20 && received >= sent / 2, "{sent} bytes sent, {received} received");
     let (packets, upcalls) = (switch.workers_sum("rx_packets"), switch.workers_sum("upcalls"));
     assert!(packets > 20_000 && upcalls <= 24, "{upcalls} upcalls for {packets} packets");
-    switch.assert_conserved();
     switch.stop();
 }
 
@@ -100,7 +98,6 @@ fn iperf3_runs_both_ways_with_jumbo_frames() {
         // 7 500 segments of 8 948 bytes, and at most as many acknowledgements; 46 000 of 1 448 would be needed.
         assert!(packets < 30_000, "run {index}: {packets} packets");
     }
-    switch.assert_conserved();
     switch.stop();
 }
 
@@ -128,7 +125,6 @@ fn a_tcp_stream_arrives_as_it_was_sent() {
     });
     assert_eq!(received.len(), SIZE);
     assert!(received == sent, "the bytes differ");
-    switch.assert_conserved();
     switch.stop();
 }
 
@@ -170,7 +166,6 @@ fn the_host_itself_talks_through_the_bridges_own_interface() {
         .iter()
         .find(|port| port["of_port"] == "LOCAL");
     assert_eq!(local.map(|port| &port["kind"]), Some(&"internal".into()), "{show}");
-    switch.assert_conserved();
     switch.stop();
     wait_for("the bridge's interface to go", || lab.namespace.interfaces().is_empty().then_some(()));
 }
@@ -202,6 +197,5 @@ fn counters_of_ports_say_what_crossed_them() {
     wait_for_count("packets sent by b", 200, || delta(1, "tx_packets"));
     assert_eq!((delta(0, "rx_bytes"), delta(1, "tx_bytes")), (200 * size, 200 * size));
     assert_eq!((delta(0, "tx_packets"), delta(1, "rx_packets")), (0, 0));
-    switch.assert_conserved();
     switch.stop();
 }

@@ -33,6 +33,7 @@ fn sigterm_and_sigint_end_the_switch_without_a_trace() {
         interfaces.sort();
         assert_eq!(interfaces, ["a", "b", "br0"]);
         let pid = switch.pid();
+        switch.assert_conserved();
         switch.signal(signal);
         assert_eq!(switch.wait().code(), Some(0), "{}", switch.log());
         assert_nothing_left(&lab, pid);
@@ -45,6 +46,7 @@ fn penstockctl_stop_ends_the_switch_and_says_so() {
     let lab = Lab::new();
     let mut switch = Switch::start(&lab, &Recipe::new(BODY));
     let pid = switch.pid();
+    switch.assert_conserved();
     let said = switch.ok(&["stop"]);
     assert!(said.contains(&pid.to_string()), "{said}");
     assert_eq!(switch.wait().code(), Some(0), "{}", switch.log());

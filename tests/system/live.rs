@@ -92,7 +92,6 @@ fn a_ping_between_ports_that_are_not_touched_loses_nothing_while_all_else_change
         assert!(number(&port["rx_packets"]) >= ping_count.load(Ordering::Relaxed), "counters go on: {port}");
     }
     assert_eq!(port_names(&switch), ["a", "b"]);
-    switch.assert_conserved();
     switch.stop();
 }
 
@@ -116,7 +115,6 @@ fn a_port_that_comes_by_apply_forwards_and_one_that_goes_takes_its_interface_alo
     };
     assert_eq!((number_of("a"), number_of("c")), ("1".into(), "2".into()), "a keeps its number");
     assert_eq!(show["config"]["source"], text(&file));
-    switch.assert_conserved();
     switch.stop();
 }
 

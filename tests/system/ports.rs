@@ -73,7 +73,6 @@ fn what_a_capture_file_holds_comes_out_byte_for_byte() {
     );
     wait_for_count("packets written", frames.len() as u64, || number(&switch.port("out")["tx_packets"]));
     switch.wait_for_rule("in_port=1", frames.len() as u64);
-    switch.assert_conserved();
     switch.stop();
     // All of them came in one go, before any megaflow was there. Packets that wait for a translation may be
     // overtaken by those that find it made, so what is compared here is the frames, not their order; the tests in
@@ -105,7 +104,6 @@ fn rules_rewrite_captured_frames_to_exactly_the_expected_bytes() {
                 mod_tp_dst:5353,dec_ttl,output:2";
     let switch = Switch::bridge(&lab, &ports.each_ref().map(String::as_str), &[rule]);
     wait_for_count("packets written", 100, || number(&switch.port("out")["tx_packets"]));
-    switch.assert_conserved();
     switch.stop();
     let written = read_pcap(&lab.path("out.pcap"));
     assert_eq!(written.len(), wanted.len());
@@ -128,7 +126,6 @@ fn a_null_port_swallows_what_it_is_given() {
     }
     wait_for_count("packets swallowed", 150, || number(&switch.port("sink")["tx_packets"]));
     assert_eq!(number(&switch.port("sink")["rx_packets"]), 0);
-    switch.assert_conserved();
     switch.stop();
 }
 
@@ -146,7 +143,6 @@ fn a_null_port_can_make_up_packets() {
     let (packets, upcalls) = (switch.workers_sum("rx_packets"), switch.workers_sum("upcalls"));
     // While the first packet is translated those behind it become upcalls, too, as far as the ring has room.
     assert!(upcalls <= packets / 100, "{upcalls} upcalls for {packets} packets");
-    // A source that never stops leaves a burst on its way whenever one looks; a rule that drops settles it.
     let sink = switch.port("sink");
     assert_eq!(number(&sink["tx_bytes"]), number(&sink["tx_packets"]) * 100);
     switch.stop();

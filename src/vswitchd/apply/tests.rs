@@ -1,12 +1,14 @@
 use super::*;
 use crate::datapath::{Datapath, DatapathConfig, IdlePolicy};
 use crate::flow::OfPort;
-use crate::netdev::NetdevProvider;
 use crate::netdev::dummy::DummyProvider;
+use crate::netdev::{Netdev, NetdevConfig, NetdevError, NetdevProvider};
+use crate::ofproto::PortFlags;
 use crate::openflow::flow_mod::FlowStatsRequest;
 use crate::openflow::format::{FlowStatsFormat, format_flow_stats};
 use crate::openflow::parse::parse_flow_mod;
 use crate::sync::{Doorbell, ManualClock};
+use crate::vswitchd::api::{ModPortParams, SetStpParams};
 use crate::vswitchd::testing::random_config;
 use crate::vswitchd::{Parts, ProcessInfo};
 use fastrand::Rng;
@@ -107,6 +109,57 @@ impl Lab {
     fn rules(&mut self) -> Vec<String> {
         rules_of(&mut self.switch, "br0")
     }
+
+    fn mod_port(&mut self, bridge: &str, port: &str, change: &str) {
+        let params = ModPortParams { bridge: bridge.into(), port: port.into(), change: change.into() };
+        self.switch.mod_port(&params).expect("a port and a change");
+    }
+
+    fn set_stp(&mut self, bridge: &str, port: &str, state: &str) {
+        let params = SetStpParams { bridge: bridge.into(), port: port.into(), state: state.into() };
+        self.switch.set_stp(&params).expect("a port and a state");
+    }
+
+    /// Changes ports at random, as an operator and a spanning tree do.
+    fn command_ports(&mut self, rng: &mut Rng) {
+        let changes =
+            ["up", "down", "no-receive", "receive", "no-flood", "flood", "no-packet-in", "no-forward"];
+        let states = ["forwarding", "blocking", "learning"];
+        for (bridge, port) in settings_of_ports(&self.switch).into_keys() {
+            if rng.bool() {
+                self.mod_port(&bridge, &port, changes[rng.usize(..changes.len())]);
+            }
+            if rng.bool() {
+                self.set_stp(&bridge, &port, states[rng.usize(..states.len())]);
+            }
+        }
+    }
+}
+
+/// The settings of all open ports, each a text, by bridge and port.
+fn settings_of_ports(switch: &Switch) -> BTreeMap<(String, String), Vec<String>> {
+    let ports = switch.bridges.iter().flat_map(|bridge| {
+        let ports = switch.ofproto.ports(bridge.id).into_iter();
+        ports.map(|port| ((bridge.name.clone(), port.config.name.clone()), settings_text(&port.config)))
+    });
+    ports.collect()
+}
+
+/// What configurations say of the settings of ports, in the same form.
+fn settings_in(config: &Config) -> BTreeMap<(String, String), Vec<String>> {
+    let ports = config.bridges.iter().flat_map(|bridge| {
+        let ports = bridge.ports.iter();
+        ports.map(|port| ((bridge.name.clone(), port.name().to_owned()), settings_text(&port.settings)))
+    });
+    ports.collect()
+}
+
+fn settings_text(config: &ofproto::PortConfig) -> Vec<String> {
+    let ofproto::PortConfig { name: _, number: _, vlan, priority_tags, protected, flags, stp } = config;
+    let rest =
+        [format!("{vlan:?}"), format!("{priority_tags:?}"), format!("{protected}"), format!("{stp:?}")];
+    let flags = format!("{flags:?}");
+    flags.split(',').map(str::to_owned).chain(rest).collect()
 }
 
 fn rules_of(switch: &mut Switch, bridge: &str) -> Vec<String> {
@@ -159,7 +212,11 @@ fn digest(switch: &mut Switch) -> Digest {
             format!("{:?} {:?} {device:?}", port.number, port.config)
         });
         let failed = bridge.failed_ports.iter().map(|port| format!("failed {:?}", port.wanted));
-        let mut ports: Vec<String> = open.chain(failed).collect();
+        let recorded = bridge.ports.values().map(|record| {
+            let netdev = NetdevConfig { tx_queue_count: 0, ..record.wanted.netdev.clone() };
+            format!("wanted {:?}", PortConfig { netdev, ..record.wanted.clone() })
+        });
+        let mut ports: Vec<String> = open.chain(failed).chain(recorded).collect();
         ports.sort();
         let ipfix = bridge.exporter.as_ref().map(|exporter| exporter.config.clone());
         let groups = format!("{:?}", switch.ofproto.group_desc(bridge.id));
@@ -232,7 +289,7 @@ fn a_switch_that_was_changed_is_as_if_it_had_been_built_so() {
 
 #[test]
 fn a_change_that_fails_at_any_step_leaves_the_switch_as_it_was() {
-    let mut failure_count = 0;
+    let (mut failure_count, mut kept_count) = (0, 0);
     for seed in 0..20 {
         let mut rng = Rng::with_seed(seed);
         let old = parse(&random_config(&mut rng));
@@ -240,7 +297,10 @@ fn a_change_that_fails_at_any_step_leaves_the_switch_as_it_was() {
         let new = config::parse_onto("new.yaml", &text, Dummies::Taken, &old).expect("it is good");
         let steps = plan(&old, &new).steps;
         let mut lab = Lab::new(&old);
-        let before = digest(&mut lab.switch);
+        if seed % 2 == 1 {
+            lab.command_ports(&mut rng);
+        }
+        let (before, settings) = (digest(&mut lab.switch), settings_of_ports(&lab.switch));
         for countdown in 0..steps.len() {
             let live = Live {
                 switch: &mut lab.switch,
@@ -248,6 +308,7 @@ fn a_change_that_fails_at_any_step_leaves_the_switch_as_it_was() {
                 failed_before: BTreeSet::new(),
                 warnings: Vec::new(),
                 last_pause: Nanos(0),
+                closed: Vec::new(),
             };
             let failure = carry_out_all(&mut FailsAt { live, countdown }, &steps).expect_err("a step fails");
             assert_eq!((failure.index, failure.left.len()), (countdown, 0), "{:?}", failure.left);
@@ -256,8 +317,28 @@ fn a_change_that_fails_at_any_step_leaves_the_switch_as_it_was() {
         }
         // And the change can still be made.
         lab.apply(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        assert_same(&digest(&mut lab.switch), &digest(&mut Lab::new(&new).switch), &format!("seed {seed}"));
+        if seed % 2 == 0 {
+            assert_same(
+                &digest(&mut lab.switch),
+                &digest(&mut Lab::new(&new).switch),
+                &format!("seed {seed}"),
+            );
+            continue;
+        }
+        let (from, to) = (settings_in(&old), settings_in(&new));
+        for (port, is) in settings_of_ports(&lab.switch) {
+            let (Some(from), Some(to), Some(was)) = (from.get(&port), to.get(&port), settings.get(&port))
+            else {
+                continue;
+            };
+            for (index, is) in is.iter().enumerate() {
+                let expected = if from[index] == to[index] { &was[index] } else { &to[index] };
+                assert_eq!(is, expected, "seed {seed}, {port:?}");
+                kept_count += usize::from(from[index] == to[index] && *is != to[index]);
+            }
+        }
     }
+    assert!(kept_count > 5, "{kept_count} settings of commands outlived a change");
     assert!(failure_count > 150, "{failure_count}");
 }
 
@@ -302,6 +383,71 @@ fn a_port_that_does_not_come_back_is_a_failed_one_and_the_error_says_so() {
     assert_eq!(applied.expect("c is as it was").plan.steps.len(), 2);
     lab.apply(&new("'priority=2,actions=NORMAL'", A_AND_B)).expect("c goes");
     assert_eq!(lab.switch.bridges[0].failed_ports, []);
+}
+
+/// Bridge `br0` with these ports, which NORMAL joins.
+fn normal(ports: &str) -> String {
+    new("'priority=1,actions=NORMAL'", ports)
+}
+
+#[test]
+fn what_commands_changed_of_a_port_stays_until_the_file_changes_that_very_thing() {
+    let port = |more: &str| normal(&format!("{A_AND_B}, {{name: c, type: dummy{more}}}"));
+    let mut lab = Lab::of(OLD);
+    lab.mod_port("br0", "c", "down");
+    lab.set_stp("br0", "b", "blocking");
+    lab.apply(&port(", disable: [flood]")).expect("it can be done");
+    let settings = |lab: &Lab, name: &str| {
+        let ports = lab.switch.ofproto.ports(lab.switch.bridges[0].id);
+        ports.into_iter().find(|port| port.config.name == name).expect("it is there").config
+    };
+    let flags = PortFlags { down: true, no_flood: true, ..PortFlags::default() };
+    assert_eq!(settings(&lab, "c").flags, flags, "each flag is a thing of its own");
+    // Another MTU makes another device of it, and still the same port.
+    lab.apply(&port(", disable: [flood], mtu: 1400")).expect("it can be done");
+    assert_eq!(settings(&lab, "c").flags, flags);
+    let others = "{name: a, type: dummy}, {name: b, type: dummy, mtu: 1400}, {name: c, type: dummy}";
+    lab.apply(&normal(others)).expect("it can be done");
+    assert_eq!(settings(&lab, "b").stp, ofproto::StpState::Blocking);
+    assert_eq!(settings(&lab, "c").flags, PortFlags { down: true, ..PortFlags::default() });
+    // The file that speaks of it has the last word.
+    lab.apply(&normal(&others.replace("name: b", "name: b, stp: learning"))).expect("it can be done");
+    assert_eq!(settings(&lab, "b").stp, ofproto::StpState::Learning);
+}
+
+#[test]
+fn a_change_that_fails_brings_ports_back_as_commands_had_set_them() {
+    let mut lab = Lab::of(OLD);
+    lab.set_stp("br0", "b", "blocking");
+    lab.mod_port("br0", "c", "no-receive");
+    let before = digest(&mut lab.switch);
+    lab.devices.refuse(&["d"]);
+    for ports in [
+        "{name: a, type: dummy}, {name: b, type: dummy, mtu: 1400}, {name: d, type: dummy}",
+        "{name: a, type: dummy}, {name: c, type: dummy, number: 2}, {name: d, type: dummy}",
+        "{name: a, type: dummy, stp: learning}, {name: c, type: dummy, disable: [flood]}, {name: d, type: dummy}",
+    ] {
+        let error = lab.apply(&normal(ports)).expect_err("d does not open");
+        assert_eq!(error.outcome(), ApplyOutcome::RolledBack, "{error}");
+        assert_eq!(digest(&mut lab.switch), before, "{ports}");
+    }
+}
+
+#[test]
+fn commands_hold_for_a_port_that_is_not_there_and_for_the_change_that_brings_it() {
+    let devices = Devices::default();
+    devices.refuse(&["b"]);
+    let mut lab = Lab::with_devices(&parse(OLD), devices);
+    lab.mod_port("br0", "b", "no-flood");
+    lab.set_stp("br0", "2", "blocking");
+    lab.apply(&normal("{name: a, type: dummy}, {name: b, type: dummy, protected: true}"))
+        .expect("settings only");
+    lab.devices.refuse(&[]);
+    lab.apply(&normal("{name: a, type: dummy}, {name: b, type: dummy, protected: true, mtu: 1400}"))
+        .expect("it opens");
+    let ports = lab.switch.ofproto.ports(lab.switch.bridges[0].id);
+    let b = &ports.iter().find(|port| port.config.name == "b").expect("it is there").config;
+    assert_eq!((b.flags.no_flood, b.stp, b.protected), (true, ofproto::StpState::Blocking, true));
 }
 
 #[test]
@@ -395,6 +541,7 @@ fn a_bridge_that_goes_and_comes_back_has_all_its_rules_again() {
         failed_before: BTreeSet::new(),
         warnings: Vec::new(),
         last_pause: Nanos(0),
+        closed: Vec::new(),
     };
     let steps = [change.steps.as_slice(), &[removal.inverse()]].concat();
     let failure = carry_out_all(&mut FailsAt { live, countdown: change.steps.len() }, &steps);

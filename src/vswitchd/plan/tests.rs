@@ -291,6 +291,18 @@ fn what_comes_is_made_before_what_goes_is_broken() {
 }
 
 #[test]
+fn a_port_whose_driver_waits_for_another_process_comes_before_others_that_would_have_to_go_again() {
+    let old = parse("bridges: [{name: br0, internal_port: false}]");
+    let new = parse(
+        "bridges: [{name: br0, internal_port: false, ports: [{name: a, type: tap}, \
+         {name: v, type: virtio-user, socket: /run/v.sock}, {name: c, type: tap}]}]",
+    );
+    let words = words(&plan(&old, &new));
+    let names: Vec<_> = words.iter().filter_map(|words| words.split(' ').nth(2)).collect();
+    assert_eq!(names, ["v", "a", "c"]);
+}
+
+#[test]
 fn a_port_whose_interface_number_or_place_another_is_to_have_goes_first() {
     let port = |name: &str, more: &str| format!("{{name: {name}, type: tap, {more}}}");
     let config = |ports: &[String]| {

@@ -541,10 +541,7 @@ impl Executor {
                 bump(&counters.drops[DropReason::UpcallQuota.index()], count);
                 continue;
             }
-            let is_for_good = match upcall.kind {
-                UpcallKind::Miss | UpcallKind::Userspace(UserspaceCookie::SlowPath(_)) => false,
-                UpcallKind::Userspace(_) => true,
-            };
+            let is_for_good = !upcall.comes_back();
             match self.link.upcalls.push(upcall) {
                 Ok(()) => {
                     sent += 1;

@@ -13,7 +13,7 @@
 
 use super::actions::EXPORTER_COUNT_MAX;
 use super::exchange::{CommandRing, QueueName, Quota};
-use super::megaflow::Megaflow;
+use super::megaflow::{Megaflow, MegaflowCounters};
 use super::meter::SharedMeter;
 use super::metering::FlowCache;
 use super::program::Program;
@@ -70,8 +70,8 @@ pub(super) enum Command {
     Install(Box<Install>),
     /// Run a megaflow that was just installed on more packets that waited for it; `program`, if it is not there.
     RunWaiting { slot: u32, program: Box<Program>, packets: Packets, has_more: bool },
-    /// Give a megaflow another program.
-    Modify { slot: u32, program: Box<Program> },
+    /// Give a megaflow another program, and counters for what that does.
+    Modify { slot: u32, program: Box<Program>, counters: Arc<MegaflowCounters> },
     /// Remove a megaflow.
     Remove { slot: u32 },
     /// Run a program on packets.
@@ -132,6 +132,7 @@ pub(super) enum Garbage {
     Megaflow(Megaflow),
     Install(Box<Install>),
     Program(Box<Program>),
+    Modified(Box<Program>, Arc<MegaflowCounters>),
     Packets(Packets),
     RxQueue(RxQueueEnd),
     TxPort(Box<TxPort>),

@@ -44,10 +44,14 @@ impl Megaflow {
         Megaflow { program, counters, class, burst_index: Cell::new(NOT_IN_BURST), sole_output, key }
     }
 
-    /// Gives it another program; returns the old one.
-    pub(super) fn replace_program(&mut self, program: Box<Program>) -> Box<Program> {
+    /// Gives it another program, and counters for what that does; returns the old ones.
+    pub(super) fn replace_program(
+        &mut self,
+        program: Box<Program>,
+        counters: Arc<MegaflowCounters>,
+    ) -> (Box<Program>, Arc<MegaflowCounters>) {
         self.sole_output = program.sole_output();
-        std::mem::replace(&mut self.program, program)
+        (std::mem::replace(&mut self.program, program), std::mem::replace(&mut self.counters, counters))
     }
 }
 

@@ -48,9 +48,9 @@ pub use actions::EXPORTER_COUNT_MAX;
 pub use thread::{IdlePolicy, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread};
 
 use crate::dpif::{
-    Actions, Dpif, DpifError, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId, MegaflowInfo,
-    MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig, PORT_COUNT_MAX, PlacementRules,
-    PortStats, RetiredMegaflow, RxQueueStats, Upcall, WorkerId, WorkerStats,
+    Actions, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
+    MegaflowInfo, MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig, PORT_COUNT_MAX,
+    PlacementRules, PortStats, RemovedPort, RetiredMegaflow, RxQueueStats, Upcall, WorkerId, WorkerStats,
 };
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::Netdev;
@@ -65,9 +65,9 @@ use megaflow::{Megaflow, MegaflowCounters};
 use meter::SharedMeter;
 use metering::FlowCache;
 use program::Program;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use workers::{Legacy, RxPlace, TxPlace, WorkerSide};
+use workers::{Legacy, Retiring, RxPlace, TxPlace, WorkerSide};
 
 /// The sizes of a datapath, fixed when it is made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -95,7 +95,16 @@ struct Installed {
     key: FlowKey,
     mask: FlowMask,
     actions: Actions,
+    /// Of what its actions do.
     counters: Arc<MegaflowCounters>,
+    /// What it counted under actions that it had before.
+    before: MegaflowStats,
+}
+
+impl Installed {
+    fn stats(&self) -> MegaflowStats {
+        self.before.and(self.counters.read())
+    }
 }
 
 #[derive(Debug)]
@@ -191,20 +200,20 @@ impl Datapath {
         (0..PORT_COUNT_MAX as u16).map(DpPort).find(|port| !self.ports.contains_key(port))
     }
 
-    /// Lets packets of a port that is gone die: its number may soon be another's.
-    fn discard_upcalls(&mut self, port: DpPort) {
-        self.legacy.upcalls.retain(|upcall| upcall.key.in_port != port);
+    /// Lets packets of a port that is gone die, and says how many they were: its number may soon be another's. What else
+    /// waits is taken off the rings and comes first when upcalls are next received.
+    fn discard_upcalls(&mut self, port: DpPort) -> u64 {
         for side in &self.workers {
             for _ in 0..side.link.upcalls.len() {
                 let Some(upcall) = side.link.upcalls.pop() else { break };
-                if upcall.key.in_port != port {
-                    // There is room: this side has just made it, and the worker's pushes count as lost if not.
-                    drop(side.link.upcalls.push(upcall));
-                    continue;
-                }
                 side.took(&upcall);
+                self.legacy.upcalls.push_back(upcall);
             }
         }
+        let waiting = std::mem::take(&mut self.legacy.upcalls);
+        let gone: VecDeque<Upcall>;
+        (gone, self.legacy.upcalls) = waiting.into_iter().partition(|upcall| upcall.key.in_port == port);
+        gone.iter().filter(|upcall| upcall.comes_back()).map(|upcall| upcall.packets.len() as u64).sum()
     }
 
     /// Gives a slot and a class for one more megaflow, if there is room.
@@ -227,7 +236,8 @@ impl Datapath {
         let program = Box::new(Program::compile(&put.actions, true));
         let megaflow = Megaflow::new(program, Arc::clone(&counters), class, key);
         let actions = put.actions.clone();
-        let installed = Installed { worker: put.worker, slot, class, key, mask, actions, counters };
+        let before = MegaflowStats::default();
+        let installed = Installed { worker: put.worker, slot, class, key, mask, actions, counters, before };
         Ok((installed, megaflow))
     }
 
@@ -268,20 +278,25 @@ impl Dpif for Datapath {
         Ok(port)
     }
 
-    fn port_del(&mut self, port: DpPort) -> Result<(), DpifError> {
-        let entry = self.ports.remove(&port).ok_or(DpifError::NoSuchPort(port))?;
+    fn port_del(&mut self, port: DpPort) -> Result<RemovedPort, DpifError> {
+        if !self.ports.contains_key(&port) {
+            return Err(DpifError::NoSuchPort(port));
+        }
         for side in &mut self.workers {
             side.give(Command::RemovePort(port));
         }
         self.synchronize();
-        self.discard_upcalls(port);
+        let discarded = self.discard_upcalls(port);
+        let mut stats = self.port_stats(port).unwrap_or_default();
+        stats.drops[DropReason::PortGone.index()] += discarded;
+        let entry = self.ports.remove(&port).expect("it is there");
         // The queues lie in the garbage rings: freeing them puts them back to the device.
         for side in &self.workers {
             while side.link.garbage.pop().is_some() {}
         }
         let PortEntry { netdev, tx, .. } = entry;
         drop(tx);
-        Ok(netdev.close()?)
+        Ok(RemovedPort { stats, closed: netdev.close() })
     }
 
     fn port(&self, port: DpPort) -> Option<&dyn Netdev> {
@@ -338,13 +353,21 @@ impl Dpif for Datapath {
         Ok(id)
     }
 
-    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<(), DpifError> {
+    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<MegaflowId, DpifError> {
         let installed = self.megaflows.get_mut(&id).ok_or(DpifError::NoSuchMegaflow(id))?;
         let program = Box::new(Program::compile(&actions, true));
+        let read = installed.counters.read();
+        let counters = Arc::new(MegaflowCounters::new(read.last_used));
         installed.actions = actions;
+        installed.before = installed.before.and(read);
         let (worker, slot) = (installed.worker, installed.slot);
-        self.give(worker, Command::Modify { slot, program });
-        Ok(())
+        let old = std::mem::replace(&mut installed.counters, Arc::clone(&counters));
+        let past = MegaflowId(self.next_megaflow);
+        self.next_megaflow += 1;
+        let side = self.side(worker).ok_or(DpifError::NoSuchMegaflow(id))?;
+        let number = side.give(Command::Modify { slot, program, counters });
+        side.retiring.push_back(Retiring { number, id: past, counters: old, of: Some((id, read)) });
+        Ok(past)
     }
 
     fn flow_del(&mut self, id: MegaflowId) -> Result<(), DpifError> {
@@ -354,7 +377,7 @@ impl Dpif for Datapath {
         // The worker carries commands out in order, so whatever is given next may use the slot again.
         side.free_slots.push(gone.slot);
         side.classes.leave(gone.class);
-        side.retiring.push_back((number, id, gone.counters));
+        side.retiring.push_back(Retiring { number, id, counters: gone.counters, of: None });
         Ok(())
     }
 
@@ -373,7 +396,7 @@ impl Dpif for Datapath {
             key: installed.key,
             mask: installed.mask,
             actions: installed.actions.clone(),
-            stats: installed.counters.read(),
+            stats: installed.stats(),
         };
         self.megaflows.iter().map(info).collect()
     }
@@ -420,9 +443,17 @@ impl Dpif for Datapath {
         into.extend(self.legacy.retired.drain(..taken));
         for side in &mut self.workers {
             let done = side.acknowledged();
-            while taken < max && side.retiring.front().is_some_and(|(number, ..)| *number <= done) {
-                let Some((_, id, counters)) = side.retiring.pop_front() else { break };
-                into.push(RetiredMegaflow { id, stats: counters.read() });
+            while taken < max && side.retiring.front().is_some_and(|first| first.number <= done) {
+                let Some(Retiring { id, counters, of, .. }) = side.retiring.pop_front() else { break };
+                let stats = counters.read();
+                if let Some((of, counted)) = of
+                    && let Some(installed) = self.megaflows.get_mut(&of)
+                {
+                    installed.before.packets += stats.packets - counted.packets;
+                    installed.before.bytes += stats.bytes - counted.bytes;
+                    installed.before = installed.before.and(MegaflowStats { packets: 0, bytes: 0, ..stats });
+                }
+                into.push(RetiredMegaflow { id, stats });
                 taken += 1;
             }
         }

@@ -224,9 +224,37 @@ fn packets_handed_up_do_not_outlive_their_port() {
     bed.inject(A, &udp(1, 1).build());
     bed.inject(B, &udp(2, 1).build());
     bed.run();
-    bed.datapath.port_del(bed.port(A)).expect("it is there");
+    let removed = bed.datapath.port_del(bed.port(A)).expect("it is there");
+    assert_eq!((removed.stats.rx_packets, removed.stats.drops[DropReason::PortGone.index()]), (1, 1));
     let upcalls = bed.upcalls();
     assert_eq!(upcalls.iter().map(|upcall| upcall.key.in_port).collect::<Vec<_>>(), [bed.port(B)]);
+}
+
+#[test]
+fn a_port_that_goes_takes_nothing_from_what_waits_of_others() {
+    let mut bed = Bed::new();
+    let source_port = |upcall: &Upcall| upcall.key.tp_src;
+    for round in 0..40 {
+        // More than the quota of a port over all rounds: what is taken off the ring must be given back to it.
+        for n in 0..upcall_quota(bed.datapath.config.upcall_ring_len) as u16 / 2 {
+            bed.inject(B, &udp(2, 1000 + n).build());
+        }
+        bed.inject(A, &udp(1, round).build());
+        bed.run();
+        let before: Vec<u16> = {
+            let mut waiting: Vec<Upcall> = Vec::new();
+            bed.datapath.discard_upcalls(bed.port(A));
+            bed.inject(B, &udp(2, 7).build());
+            bed.run();
+            bed.datapath.recv_upcalls(&mut waiting, usize::MAX);
+            waiting.iter().map(source_port).collect()
+        };
+        let count = before.len();
+        assert_eq!(before[count - 1], 7, "what came later is later");
+        assert!(before[..count - 1].is_sorted(), "{before:?}");
+        assert_eq!(count, upcall_quota(bed.datapath.config.upcall_ring_len) / 2 + 1);
+    }
+    assert_eq!(bed.drops(B, DropReason::UpcallQuota), 0);
 }
 
 #[test]
@@ -392,7 +420,7 @@ fn a_port_that_goes_gives_its_device_back_and_packets_to_it_die_as_such() {
     bed.run_installing(coarse(), &[Action::Output(b)]);
     bed.datapath.port_del(b).expect("it is there");
     assert!(bed.ports[B].1.is_closed());
-    assert_eq!(bed.datapath.port_del(b), Err(DpifError::NoSuchPort(b)));
+    assert!(bed.datapath.port_del(b).is_err_and(|error| error == DpifError::NoSuchPort(b)));
     bed.inject(A, &udp(1, 1).build());
     bed.run();
     assert_eq!(bed.drops(A, DropReason::PortGone), 1);
@@ -424,15 +452,23 @@ fn a_removed_megaflow_gives_its_last_word_after_its_last_packet() {
 }
 
 #[test]
-fn a_changed_megaflow_keeps_its_counters() {
+fn what_a_megaflow_counted_under_old_actions_is_told_when_no_worker_has_them_any_more() {
     let mut bed = Bed::new();
-    bed.inject(A, &udp(1, 1).build());
+    let frame = udp(1, 1).build();
+    bed.inject(A, &frame);
     let id = bed.run_installing(coarse(), &[Action::Output(bed.port(B))])[0];
-    bed.datapath.flow_modify(id, vec![Action::Output(bed.port(C))]).expect("it is there");
-    bed.inject(A, &udp(1, 1).build());
+    let past = bed.datapath.flow_modify(id, vec![Action::Output(bed.port(C))]).expect("it is there");
+    let read = |bed: &Bed| bed.datapath.flow_stats(id).map(|stats| stats.packets);
+    assert_eq!((past == id, read(&bed)), (false, Some(0)));
+    let mut retired = Vec::new();
+    assert_eq!(bed.datapath.recv_retired(&mut retired, 10), 0, "the worker still does the old ones");
+    bed.inject(A, &frame);
     bed.run();
     assert_eq!((bed.sent(B).len(), bed.sent(C).len()), (1, 1));
-    assert_eq!(bed.datapath.flow_stats(id).map(|stats| stats.packets), Some(2));
+    assert_eq!(bed.datapath.recv_retired(&mut retired, 10), 1);
+    assert_eq!((retired[0].id, retired[0].stats.packets, read(&bed)), (past, 1, Some(1)));
+    let dumped = bed.datapath.flow_dump()[0].stats;
+    assert_eq!((dumped.packets, dumped.bytes), (2, 2 * frame.len() as u64), "dumps tell all of it");
 }
 
 #[test]

@@ -291,10 +291,10 @@ impl Worker {
                 }
                 self.link.discard(Garbage::Program(program));
             }
-            Command::Modify { slot, program } => {
+            Command::Modify { slot, program, counters } => {
                 if let Some(megaflow) = self.classifier.get_mut(slot) {
-                    let old = megaflow.replace_program(program);
-                    self.link.discard(Garbage::Program(old));
+                    let (program, counters) = megaflow.replace_program(program, counters);
+                    self.link.discard(Garbage::Modified(program, counters));
                 }
             }
             Command::Remove { slot } => {

@@ -31,8 +31,8 @@ use super::worker::{Worker, WorkerSizes};
 use super::{Datapath, PortEntry, SpawnError, WorkerThread};
 use crate::dpif::placement::{self, QueuePlace, WorkerPlace};
 use crate::dpif::{
-    DpifError, DropReason, MegaflowId, PORT_COUNT_MAX, PlacementReason, PortStats, RetiredMegaflow, Upcall,
-    WORKER_COUNT_MAX, WorkerId,
+    DpifError, DropReason, MegaflowId, MegaflowStats, PORT_COUNT_MAX, PlacementReason, PortStats,
+    RetiredMegaflow, Upcall, WORKER_COUNT_MAX, WorkerId,
 };
 use crate::flow::DpPort;
 use crate::netdev::{Netdev, NetdevError, TxQueue};
@@ -65,9 +65,21 @@ pub(super) struct WorkerSide {
     pub(super) free_slots: Vec<u32>,
     pub(super) slots_used: u32,
     pub(super) classes: super::Classes,
-    /// Removed megaflows whose removal the worker has not acknowledged yet, by command number.
-    pub(super) retiring: VecDeque<(u64, MegaflowId, Arc<MegaflowCounters>)>,
+    /// Counters that the worker may still write, until it acknowledges a command.
+    pub(super) retiring: VecDeque<Retiring>,
     load: Load,
+}
+
+/// What removed megaflows counted, or changed ones before they changed, while the worker may not have seen that yet.
+#[derive(Debug)]
+pub(super) struct Retiring {
+    /// The number of the command by which it sees.
+    pub(super) number: u64,
+    /// What [`RetiredMegaflow`] calls it.
+    pub(super) id: MegaflowId,
+    pub(super) counters: Arc<MegaflowCounters>,
+    /// The megaflow that changed, and how much of this is in its [`super::Installed::before`].
+    pub(super) of: Option<(MegaflowId, MegaflowStats)>,
 }
 
 /// A receive queue, wherever it is.
@@ -596,7 +608,7 @@ impl Datapath {
         }
         let gone = |id, counters: &MegaflowCounters| RetiredMegaflow { id, stats: counters.read() };
         let retired = &mut self.legacy.retired;
-        retired.extend(side.retiring.iter().map(|(_, id, counters)| gone(*id, counters)));
+        retired.extend(side.retiring.iter().map(|retiring| gone(retiring.id, &retiring.counters)));
         let installed = self.megaflows.extract_if(.., |_, installed| installed.worker == side.id);
         retired.extend(installed.map(|(id, installed)| gone(id, &installed.counters)));
     }

@@ -133,7 +133,7 @@ pub struct MegaflowStats {
     pub tcp_flags: u16,
 }
 
-/// A megaflow that has left its worker: its counters move no more.
+/// A megaflow that has left its worker, or what it was before its actions changed: its counters move no more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RetiredMegaflow {
     /// Which.
@@ -155,8 +155,37 @@ pub struct MegaflowInfo {
     pub mask: FlowMask,
     /// Actions.
     pub actions: Actions,
-    /// Counters at the time of the dump.
+    /// Counters at the time of the dump, since it was installed.
     pub stats: MegaflowStats,
+}
+
+impl MegaflowStats {
+    /// With what was counted later.
+    pub fn and(self, later: MegaflowStats) -> MegaflowStats {
+        MegaflowStats {
+            packets: self.packets + later.packets,
+            bytes: self.bytes + later.bytes,
+            last_used: self.last_used.max(later.last_used),
+            tcp_flags: self.tcp_flags | later.tcp_flags,
+        }
+    }
+}
+
+impl Upcall {
+    /// Whether its packets come back to the datapath to be carried out. Those that do not count as consumed from the
+    /// moment that they are handed up.
+    pub fn comes_back(&self) -> bool {
+        matches!(self.kind, UpcallKind::Miss | UpcallKind::Userspace(UserspaceCookie::SlowPath(_)))
+    }
+}
+
+/// A port that is gone.
+#[derive(Debug)]
+pub struct RemovedPort {
+    /// The last it counted. Packets that waited for the control thread are among its drops.
+    pub stats: PortStats,
+    /// What closing its device said.
+    pub closed: Result<(), NetdevError>,
 }
 
 /// What the datapath counted on one port, over all workers.
@@ -318,11 +347,12 @@ pub trait Dpif: fmt::Debug {
     fn port_add(&mut self, netdev: Box<dyn Netdev>) -> Result<DpPort, DpifError>;
 
     /// Removes a port: when this returns no worker touches it, packets on their way to it are counted under
-    /// [`DropReason::PortGone`], and its device is closed. Waits for workers as [`Dpif::synchronize`] does.
+    /// [`DropReason::PortGone`], as are those from it that wait for the control thread, and its device is closed.
+    /// Waits for workers as [`Dpif::synchronize`] does.
     ///
     /// # Errors
-    /// [`DpifError::NoSuchPort`], or what closing the device says.
-    fn port_del(&mut self, port: DpPort) -> Result<(), DpifError>;
+    /// [`DpifError::NoSuchPort`].
+    fn port_del(&mut self, port: DpPort) -> Result<RemovedPort, DpifError>;
 
     /// The device of a port.
     fn port(&self, port: DpPort) -> Option<&dyn Netdev>;
@@ -373,11 +403,13 @@ pub trait Dpif: fmt::Debug {
     /// the same, uncached.
     fn flow_put(&mut self, put: FlowPut) -> Result<MegaflowId, DpifError>;
 
-    /// Replaces a megaflow's actions; its counters go on.
+    /// Replaces a megaflow's actions. What it counted under those that it had is final once no worker carries them
+    /// out any more: it then comes by [`Dpif::recv_retired`], under the id that this returns. [`Dpif::flow_stats`]
+    /// counts from the change on.
     ///
     /// # Errors
     /// [`DpifError::NoSuchMegaflow`].
-    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<(), DpifError>;
+    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<MegaflowId, DpifError>;
 
     /// Removes a megaflow. Its last counters come by [`Dpif::recv_retired`].
     ///
@@ -385,7 +417,7 @@ pub trait Dpif: fmt::Debug {
     /// [`DpifError::NoSuchMegaflow`].
     fn flow_del(&mut self, id: MegaflowId) -> Result<(), DpifError>;
 
-    /// A megaflow's counters now.
+    /// What a megaflow has counted since its actions were last changed, or it was installed.
     fn flow_stats(&self, id: MegaflowId) -> Option<MegaflowStats>;
 
     /// The mask under which a megaflow is installed: all that was asked for, and more where the datapath bounds

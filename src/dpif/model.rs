@@ -33,8 +33,9 @@ use super::{
     Action, Actions, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
     MegaflowInfo, MegaflowStats, Meter, MeterConfig, MeterId, MeterStats, MeterVerdict, MeteringConfig,
     PORT_COUNT_MAX, PlacementReason, PlacementRules, PortStats, RECIRCULATION_COUNT_MAX,
-    RECIRCULATION_DEPTH_MAX, RetiredMegaflow, RxQueueStats, UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall,
-    UpcallKind, UserspaceCookie, WORKER_COUNT_MAX, WorkerId, WorkerStats, is_nested_within_bounds,
+    RECIRCULATION_DEPTH_MAX, RemovedPort, RetiredMegaflow, RxQueueStats, UPCALL_PACKETS_MAX,
+    UPCALLS_WAITING_MAX, Upcall, UpcallKind, UserspaceCookie, WORKER_COUNT_MAX, WorkerId, WorkerStats,
+    is_nested_within_bounds,
 };
 use crate::flow::extract::{FRAME_SIZE_MIN, extract, extract_packet};
 use crate::flow::hash::five_tuple;
@@ -136,7 +137,10 @@ pub struct ModelDpif {
     rules: PlacementRules,
     /// Upcalls of workers that are gone.
     orphans: VecDeque<Upcall>,
+    /// With what each has counted since its actions last changed.
     megaflows: BTreeMap<MegaflowId, MegaflowInfo>,
+    /// What those counted before that whose actions have changed.
+    before: BTreeMap<MegaflowId, MegaflowStats>,
     next_megaflow: u64,
     retired: VecDeque<RetiredMegaflow>,
     /// Upcalls of the burst under way.
@@ -266,6 +270,7 @@ impl ModelDpif {
             rules: PlacementRules::default(),
             orphans: VecDeque::new(),
             megaflows: BTreeMap::new(),
+            before: BTreeMap::new(),
             next_megaflow: 1,
             retired: VecDeque::new(),
             burst_upcalls: Vec::new(),
@@ -614,14 +619,11 @@ impl ModelDpif {
                 continue;
             }
             worker.stats.upcalls += 1;
-            match upcall.kind {
-                UpcallKind::Miss | UpcallKind::Userspace(UserspaceCookie::SlowPath(_)) => {
-                    self.accounts.to_come_back += count;
-                }
-                UpcallKind::Userspace(_) => {
-                    self.accounts.consumed += count;
-                    self.stats_of(in_port).consumed += count;
-                }
+            if upcall.comes_back() {
+                self.accounts.to_come_back += count;
+            } else {
+                self.accounts.consumed += count;
+                self.stats_of(in_port).consumed += count;
             }
             self.worker_mut(upcall.worker).upcalls.push_back(upcall);
         }
@@ -671,6 +673,11 @@ impl ModelDpif {
         queues
     }
 
+    fn next_id(&mut self) -> MegaflowId {
+        self.next_megaflow += 1;
+        MegaflowId(self.next_megaflow - 1)
+    }
+
     fn megaflows_of(&self, worker: WorkerId) -> impl Iterator<Item = &MegaflowInfo> {
         self.megaflows.values().filter(move |megaflow| megaflow.worker == worker)
     }
@@ -693,12 +700,28 @@ impl Dpif for ModelDpif {
         Ok(port)
     }
 
-    fn port_del(&mut self, port: DpPort) -> Result<(), DpifError> {
+    fn port_del(&mut self, port: DpPort) -> Result<RemovedPort, DpifError> {
         self.flush();
-        let ModelPort { netdev, rx_queues, tx_queue, .. } =
-            self.ports.remove(&port).ok_or(DpifError::NoSuchPort(port))?;
+        if !self.ports.contains_key(&port) {
+            return Err(DpifError::NoSuchPort(port));
+        }
+        // Its number may soon be another's.
+        let queues = self.workers.values_mut().map(|worker| &mut worker.upcalls).chain([&mut self.orphans]);
+        let mut dead = Vec::new();
+        for queue in queues {
+            let of_it: VecDeque<Upcall>;
+            (of_it, *queue) =
+                std::mem::take(queue).into_iter().partition(|upcall| upcall.key.in_port == port);
+            dead.extend(of_it);
+        }
+        for upcall in dead.into_iter().filter(Upcall::comes_back) {
+            self.accounts.to_come_back -= upcall.packets.len() as u64;
+            upcall.packets.iter().for_each(|_| self.drop_packet(port, DropReason::PortGone));
+        }
+        let gone = self.ports.remove(&port).expect("it is there");
+        let ModelPort { netdev, rx_queues, tx_queue, stats, .. } = gone;
         drop((rx_queues, tx_queue));
-        Ok(netdev.close()?)
+        Ok(RemovedPort { stats, closed: netdev.close() })
     }
 
     fn port(&self, port: DpPort) -> Option<&dyn Netdev> {
@@ -727,8 +750,7 @@ impl Dpif for ModelDpif {
             self.give(worker, &actions, packets);
             return Err(DpifError::TooManyMegaflows { worker, limit: self.config.megaflows_max });
         }
-        let id = MegaflowId(self.next_megaflow);
-        self.next_megaflow += 1;
+        let id = self.next_id();
         let stats = MegaflowStats { last_used: self.now, ..MegaflowStats::default() };
         let key = mask.apply(&key);
         self.megaflows.insert(id, MegaflowInfo { id, worker, key, mask, actions, stats });
@@ -740,13 +762,21 @@ impl Dpif for ModelDpif {
         Ok(id)
     }
 
-    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<(), DpifError> {
-        self.megaflows.get_mut(&id).ok_or(DpifError::NoSuchMegaflow(id))?.actions = actions;
-        Ok(())
+    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<MegaflowId, DpifError> {
+        let megaflow = self.megaflows.get_mut(&id).ok_or(DpifError::NoSuchMegaflow(id))?;
+        let stats = MegaflowStats { last_used: megaflow.stats.last_used, ..MegaflowStats::default() };
+        let stats = std::mem::replace(&mut megaflow.stats, stats);
+        megaflow.actions = actions;
+        let before = self.before.entry(id).or_default();
+        *before = before.and(stats);
+        let past = self.next_id();
+        self.retired.push_back(RetiredMegaflow { id: past, stats });
+        Ok(past)
     }
 
     fn flow_del(&mut self, id: MegaflowId) -> Result<(), DpifError> {
         let megaflow = self.megaflows.remove(&id).ok_or(DpifError::NoSuchMegaflow(id))?;
+        self.before.remove(&id);
         self.retired.push_back(RetiredMegaflow { id, stats: megaflow.stats });
         Ok(())
     }
@@ -760,7 +790,11 @@ impl Dpif for ModelDpif {
     }
 
     fn flow_dump(&self) -> Vec<MegaflowInfo> {
-        self.megaflows.values().cloned().collect()
+        let with_before = |megaflow: &MegaflowInfo| {
+            let before = self.before.get(&megaflow.id).copied().unwrap_or_default();
+            MegaflowInfo { stats: before.and(megaflow.stats), ..megaflow.clone() }
+        };
+        self.megaflows.values().map(with_before).collect()
     }
 
     fn execute(&mut self, execute: Execute) {

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::dpif::{
     Actions, Dpif, DpifError, Execute, ExporterId, FlowRecord, MeterId, MeteringConfig, PlacementRules,
-    WorkerId,
+    PortStats, RemovedPort, WorkerId,
 };
 use crate::flow::extract::extract_packet;
 use crate::flow::{DpPort, FlowKey, FlowMask, OfPort};
@@ -343,7 +343,7 @@ impl Ofproto for OfprotoDpif {
         self.controller_limits.remove(&bridge);
         self.config_changed = true;
         self.set_metering();
-        results.into_iter().collect()
+        results.into_iter().try_for_each(|removed| Ok(removed?.closed.map_err(DpifError::from)?))
     }
 
     fn bridges(&self) -> Vec<BridgeId> {
@@ -406,14 +406,14 @@ impl Ofproto for OfprotoDpif {
         Ok(())
     }
 
-    fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<(), OfprotoError> {
+    fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<RemovedPort, OfprotoError> {
         let Some(entry) = self.bridges.port_remove(bridge, port) else {
             return Err(self.bridges.no_such_port(bridge, port));
         };
         if entry.patch.is_some() {
             // Its number may be another port's next: nothing counts for it then.
             self.settle();
-            return Ok(());
+            return Ok(RemovedPort { stats: PortStats::default(), closed: Ok(()) });
         }
         // Its number may be another port's next: nothing that names it stays.
         self.push_stats();

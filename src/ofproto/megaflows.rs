@@ -201,9 +201,23 @@ impl Megaflows {
             self.workers.remove(&flow.worker);
         }
         let Megaflow { credits, growth, pushed, recirc_ids, .. } = flow;
-        self.retiring.insert(id, Retiring { credits, growth, pushed, pass });
-        *self.retiring_by_pass.entry(pass).or_insert(0) += 1;
+        self.retire_as(id, Retiring { credits, growth, pushed, pass });
         recirc_ids
+    }
+
+    /// Notes in revalidation `pass` that a megaflow's actions were changed: what it counted under the old ones comes
+    /// later, as of `past`.
+    pub(super) fn retire_past(&mut self, id: MegaflowId, past: MegaflowId, pass: u64) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let afresh = MegaflowStats { last_used: flow.pushed.last_used, ..MegaflowStats::default() };
+        let pushed = std::mem::replace(&mut flow.pushed, afresh);
+        let (credits, growth) = (std::mem::take(&mut flow.credits), flow.growth);
+        self.retire_as(past, Retiring { credits, growth, pushed, pass });
+    }
+
+    fn retire_as(&mut self, id: MegaflowId, retiring: Retiring) {
+        *self.retiring_by_pass.entry(retiring.pass).or_insert(0) += 1;
+        self.retiring.insert(id, retiring);
     }
 
     /// Takes a megaflow whose last counters have come.

@@ -62,7 +62,7 @@ pub use dpif::{OfprotoCounters, OfprotoDpif, OfprotoDpifConfig};
 pub use mirrors::{MirrorConfig, MirrorOutput, MirrorStats};
 pub use reference::Reference;
 
-use crate::dpif::{ControllerReason, DpifError, FlowRecord, UserspaceCookie};
+use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie};
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::{MacAddress, Netdev};
 use crate::openflow::flow_mod::TableId;
@@ -132,11 +132,11 @@ pub trait Ofproto: fmt::Debug {
     /// [`OfprotoError::NoSuchPort`].
     fn port_set(&mut self, bridge: BridgeId, port: OfPort, config: PortConfig) -> Result<(), OfprotoError>;
 
-    /// Removes a port and closes its device.
+    /// Removes a port and closes its device. A patch port has neither one nor counters of a device.
     ///
     /// # Errors
-    /// [`OfprotoError::NoSuchPort`], or what closing the device says.
-    fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<(), OfprotoError>;
+    /// [`OfprotoError::NoSuchPort`].
+    fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<RemovedPort, OfprotoError>;
 
     /// Tells whether packets can pass a port, as its device says or its operator wants: ports are added with the
     /// link that their device has then. Where the link has gone, what was learned there is forgotten, for the hosts

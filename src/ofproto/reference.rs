@@ -28,7 +28,7 @@ use super::{
     MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats, PortConfig,
     PortInfo, SampledPacket, TableStats, take,
 };
-use crate::dpif::{DpifError, DropReason, FlowRecord, PORT_COUNT_MAX};
+use crate::dpif::{DpifError, DropReason, FlowRecord, PORT_COUNT_MAX, PortStats, RemovedPort};
 use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::{Netdev, NetdevError, RxQueue, TxQueue};
@@ -315,7 +315,7 @@ impl Ofproto for Reference {
         let numbers: Vec<OfPort> = self.bridge_mut(bridge)?.ports.keys().copied().collect();
         let results: Vec<_> = numbers.into_iter().map(|number| self.port_del(bridge, number)).collect();
         self.bridges.remove(bridge);
-        results.into_iter().collect()
+        results.into_iter().try_for_each(|removed| Ok(removed?.closed.map_err(DpifError::from)?))
     }
 
     fn bridges(&self) -> Vec<BridgeId> {
@@ -372,17 +372,18 @@ impl Ofproto for Reference {
         Ok(())
     }
 
-    fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<(), OfprotoError> {
+    fn port_del(&mut self, bridge: BridgeId, port: OfPort) -> Result<RemovedPort, OfprotoError> {
         let Some(entry) = self.bridges.port_remove(bridge, port) else {
             return Err(self.bridges.no_such_port(bridge, port));
         };
+        let stats = PortStats::default();
         if entry.patch.is_some() {
-            return Ok(());
+            return Ok(RemovedPort { stats, closed: Ok(()) });
         }
         let missing = DpifError::NoSuchPort(entry.dp_port);
         let Device { netdev, rx_queues, tx_queue } = self.devices.remove(&entry.dp_port).ok_or(missing)?;
         drop((rx_queues, tx_queue));
-        Ok(netdev.close().map_err(DpifError::from)?)
+        Ok(RemovedPort { stats, closed: netdev.close() })
     }
 
     fn port_set_link(&mut self, bridge: BridgeId, port: OfPort, is_up: bool) -> Result<(), OfprotoError> {

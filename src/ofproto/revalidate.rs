@@ -25,7 +25,7 @@
 
 use super::bridge::{BridgeId, Bridges};
 use super::dpif::{OfprotoDpif, PARALLEL_LEN_MIN};
-use super::megaflows::{Delta, Epochs, Megaflow, Resolved, advance};
+use super::megaflows::{Delta, Epochs, Resolved, advance};
 use super::rules::RuleId;
 use super::xlate::{Credit, Origin, XlateIn, XlateOut, xlate};
 use super::{FlowRemoved, FlowRemovedReason};
@@ -313,23 +313,26 @@ impl OfprotoDpif {
             self.delete(id);
             return false;
         }
-        if (flow.credits != out.out.credits || flow.growth != out.out.growth)
+        if flow.actions != actions {
+            // Its worker may do the old actions some more: those packets are for the rules that it had.
+            let Ok(past) = self.dpif.flow_modify(id, actions.clone()) else {
+                self.counters.removed_changed += 1;
+                self.delete(id);
+                return false;
+            };
+            self.counters.modified += 1;
+            self.megaflows.retire_past(id, past, self.pass);
+        } else if (flow.credits != out.out.credits || flow.growth != out.out.growth)
             && let Some(stats) = self.dpif.flow_stats(id)
         {
             // What it has counted up to now belongs to the rules that it had up to now.
             let delta = advance(&mut flow.pushed, stats).as_received(flow.growth);
             self.macs_changed |= apply_credits(&mut self.bridges, &flow.credits, delta, stats.last_used);
         }
-        let is_changed = flow.actions != actions;
+        let Some(flow) = self.megaflows.get_mut(id) else { return false };
         out.recirc_ids.iter().for_each(|&id| self.bridges.recirc.hold(id));
-        let old_ids = Megaflow::replace(flow, out, actions.clone(), is_slow, epochs);
+        let old_ids = flow.replace(out, actions, is_slow, epochs);
         self.release_ids(&old_ids);
-        if is_changed && self.dpif.flow_modify(id, actions).is_err() {
-            self.counters.removed_changed += 1;
-            self.delete(id);
-            return false;
-        }
-        self.counters.modified += u64::from(is_changed);
         true
     }
 

@@ -38,6 +38,7 @@ use super::plan::{BridgeSettings, Change, Placement, Plan, Refusal, Step, plan};
 use super::ports::{FailedPort, PortRecord, link_word};
 use super::switch::{BridgeState, PortFault, Switch, SwitchError};
 use crate::config::{self, Config, Dummies, Faults, PortConfig, WorkerPlacement};
+use crate::dpif::DpifError;
 use crate::metrics::MetricsServerError;
 use crate::netdev::{Netdev, NetdevConfig, NetdevError};
 use crate::ofproto::{self, BridgeId, FlowModError, Ofproto, OfprotoError};
@@ -744,8 +745,8 @@ impl Switch {
         let id = bridge.id;
         let running = self.ofproto.ports(id).into_iter().find(|running| running.config.name == port);
         match running.map(|running| self.ofproto.port_del(id, running.number)) {
-            None | Some(Ok(())) => Ok(None),
-            Some(Err(error @ OfprotoError::Dpif(_))) => Ok(Some(error)),
+            None => Ok(None),
+            Some(Ok(removed)) => Ok(removed.closed.err().map(|error| DpifError::from(error).into())),
             Some(Err(source)) => {
                 let bridge = self.bridges[index].name.clone();
                 Err(SwitchError::Port { bridge, source: PortFault::Ofproto(source) })

@@ -14,7 +14,7 @@
 use super::switch::Switch;
 use crate::config::PortConfig;
 use crate::dpif::PortStats;
-use crate::flow::{DpPort, OfPort};
+use crate::flow::OfPort;
 use crate::netdev::{Link, Netdev};
 use crate::ofproto::{BridgeId, Ofproto};
 use crate::sync::Nanos;
@@ -95,7 +95,7 @@ impl Switch {
                 let Some(netdev) = self.ofproto.netdev(port.dp_port) else { continue };
                 let (link, vanished) = look(netdev);
                 if let Some(reason) = vanished {
-                    self.let_go(index, port.number, port.dp_port, reason, now);
+                    self.let_go(index, port.number, reason, now);
                     has_changed = true;
                 } else if self.bridges[index]
                     .ports
@@ -134,13 +134,14 @@ impl Switch {
     }
 
     /// Removes a port whose device has vanished, and remembers it.
-    fn let_go(&mut self, index: usize, number: OfPort, dp_port: DpPort, reason: String, now: Nanos) {
+    fn let_go(&mut self, index: usize, number: OfPort, reason: String, now: Nanos) {
         let id = self.bridges[index].id;
-        let counted = self.ofproto.dpif().port_stats(dp_port).unwrap_or_default();
+        let removed = self.ofproto.port_del(id, number);
         // What closing a device says that is gone already is no news.
-        if let Err(error) = self.ofproto.port_del(id, number) {
+        if let Ok(Err(error)) = removed.as_ref().map(|removed| &removed.closed) {
             tracing::debug!("{error}");
         }
+        let counted = removed.map(|removed| removed.stats).unwrap_or_default();
         let bridge = &mut self.bridges[index];
         let Some(record) = bridge.ports.get_mut(&number) else { return };
         record.link_changes += 1;

@@ -664,10 +664,12 @@ impl Run<'_> {
             }
             Step::Modify(index, actions) => {
                 self.candidates[*index].actions.clone_from(actions);
-                for side in self.sides() {
+                let Run { real, model, retiring, .. } = self;
+                for (side, retiring) in [real, model].into_iter().zip(retiring) {
                     for place in side.workers_with(*index) {
                         let id = side.installed[&place];
-                        side.dpif.flow_modify(id, actions.clone()).expect("it is installed");
+                        let past = side.dpif.flow_modify(id, actions.clone()).expect("it is installed");
+                        retiring.insert(past, place);
                     }
                 }
             }

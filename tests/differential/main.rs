@@ -4,6 +4,7 @@
 //!   (`dpif::model`), on random megaflows, actions and packets.
 //! * [`translation`]: the switch that translates, caches and revalidates, over the real datapath, against the one
 //!   that carries the rules out packet by packet (`ofproto::reference`), on random rules and packets.
+//! * [`statistics`]: the counters of rules, where a worker is late to do what it is told.
 //! * [`wide_megaflows`]: the same on what has led other switches astray.
 //!
 //! Everything hangs on a seed. A failure names its seed, makes the run as small as it can, and prints it;
@@ -13,6 +14,7 @@
 
 mod datapath;
 mod rules;
+mod statistics;
 #[path = "../support/mod.rs"]
 mod support;
 mod translation;

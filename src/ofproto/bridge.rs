@@ -404,6 +404,13 @@ impl Port {
     pub fn is_live(&self) -> bool {
         self.is_link_up && !self.config.flags.down
     }
+
+    /// Whether addresses are learned from what comes in by it: it has a link, or is a patch, and its place in the
+    /// spanning tree allows it.
+    pub fn learns(&self) -> bool {
+        (self.is_link_up || self.patch.is_some())
+            && matches!(self.config.stp, StpState::Learning | StpState::Forwarding)
+    }
 }
 
 /// A bridge.
@@ -775,17 +782,22 @@ impl Bridges {
 
     /// Notes of every port with a device whether it has a link. Returns whether any of that is news.
     pub fn follow_links(&mut self, has_link: impl Fn(DpPort) -> bool) -> bool {
+        let changed = self.changed_links(has_link);
+        for &(id, number, is_up) in &changed {
+            self.port_set_link(id, number, is_up);
+        }
+        !changed.is_empty()
+    }
+
+    /// The ports with a device whose link is not as it was noted, and how it is.
+    pub fn changed_links(&self, has_link: impl Fn(DpPort) -> bool) -> Vec<(BridgeId, OfPort, bool)> {
         let ports = self.iter().flat_map(|(id, bridge)| bridge.ports.iter().map(move |port| (id, port)));
         let with_device = ports.filter(|(_, (_, port))| port.patch.is_none());
         let changed = with_device.filter_map(|(id, (number, port))| {
             let is_up = has_link(port.dp_port);
             (is_up != port.is_link_up).then_some((id, *number, is_up))
         });
-        let changed: Vec<_> = changed.collect();
-        for &(id, number, is_up) in &changed {
-            self.port_set_link(id, number, is_up);
-        }
-        !changed.is_empty()
+        changed.collect()
     }
 
     /// Takes a port from its bridge.

@@ -247,7 +247,18 @@ impl OfprotoDpif {
     fn look_at_links(&mut self) {
         self.last_link_look = self.now;
         let has_link = |port| self.dpif.port(port).is_some_and(|netdev| netdev.link().is_up);
-        self.config_changed |= self.bridges.follow_links(has_link);
+        for (bridge, port, is_up) in self.bridges.changed_links(has_link) {
+            self.note_link(bridge, port, is_up);
+        }
+    }
+
+    /// Notes that a port's link has come or gone. Returns whether that is news, if there is such a port.
+    fn note_link(&mut self, bridge: BridgeId, port: OfPort, is_up: bool) -> Option<bool> {
+        // What megaflows have seen there is to be forgotten with the rest.
+        self.push_stats();
+        let is_news = self.bridges.port_set_link(bridge, port, is_up);
+        self.config_changed |= is_news.unwrap_or(false);
+        is_news
     }
 
     /// Changes the workers: [`Dpif::set_workers`]. What the megaflows of those that go have counted is credited.
@@ -395,12 +406,13 @@ impl Ofproto for OfprotoDpif {
 
     fn port_set(&mut self, bridge: BridgeId, port: OfPort, config: PortConfig) -> Result<(), OfprotoError> {
         let missing = self.bridges.no_such_port(bridge, port);
+        self.push_stats();
         let entry = self.bridge_mut(bridge)?;
         let slot = entry.ports.get_mut(&port).ok_or(missing)?;
         let name = slot.config.name.clone();
         slot.config = PortConfig { name, ..config };
         entry.config_epoch += 1;
-        // What was learned there may lie in VLANs that the port no longer carries.
+        // What was learned there, by what megaflows had counted too, may lie in VLANs that the port no longer carries.
         entry.mac_epoch += u64::from(entry.macs.forget_port(port));
         self.config_changed = true;
         Ok(())
@@ -423,9 +435,8 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn port_set_link(&mut self, bridge: BridgeId, port: OfPort, is_up: bool) -> Result<(), OfprotoError> {
-        let is_news = self.bridges.port_set_link(bridge, port, is_up);
-        self.config_changed |= is_news.ok_or_else(|| self.bridges.no_such_port(bridge, port))?;
-        Ok(())
+        let is_news = self.note_link(bridge, port, is_up);
+        is_news.map(drop).ok_or_else(|| self.bridges.no_such_port(bridge, port))
     }
 
     fn ports(&self, bridge: BridgeId) -> Vec<PortInfo> {

@@ -279,18 +279,21 @@ impl Groups {
         if is_good { Ok(()) } else { Err(OfError::BadActionOutGroup) }
     }
 
-    /// Whether a bucket lives (OpenFlow 1.5.1 section 6.7): what it watches does.
+    /// Whether a bucket lives: it watches nothing, or the port or the group that it watches lives. As in Open vSwitch,
+    /// where both are named one of them is enough.
     pub fn is_bucket_live(&self, bucket: &Bucket, is_port_live: &dyn Fn(OfPort) -> bool) -> bool {
         self.is_live_within(bucket, is_port_live, CHAIN_LEN_MAX)
     }
 
     fn is_live_within(&self, bucket: &Bucket, is_port_live: &dyn Fn(OfPort) -> bool, depth: usize) -> bool {
-        let port = bucket.watch_port == OfPort::NONE || is_port_live(bucket.watch_port);
-        port && (bucket.watch_group == GROUP_ANY
-            || depth > 0
-                && self.groups.get(&bucket.watch_group).is_some_and(|group| {
-                    group.buckets.iter().any(|bucket| self.is_live_within(bucket, is_port_live, depth - 1))
-                }))
+        let (port, group) = (bucket.watch_port, bucket.watch_group);
+        if port == OfPort::NONE && group == GROUP_ANY {
+            return true;
+        }
+        let lives = |bucket: &Bucket| depth > 0 && self.is_live_within(bucket, is_port_live, depth - 1);
+        (port != OfPort::NONE && is_port_live(port))
+            || (group != GROUP_ANY
+                && self.groups.get(&group).is_some_and(|group| group.buckets.iter().any(lives)))
     }
 
     /// Carries a group-mod out. Returns the numbers of groups that are gone: the rules that name them go too.

@@ -23,7 +23,7 @@
 //! when all upcalls have been handled twice since ([`super::recirc`]); a time is added, since commands may wait for
 //! room.
 
-use super::bridge::{BridgeId, Bridges};
+use super::bridge::{Bridge, BridgeId, Bridges, Port};
 use super::dpif::{OfprotoDpif, PARALLEL_LEN_MIN};
 use super::megaflows::{Delta, Epochs, Resolved, advance};
 use super::rules::RuleId;
@@ -129,9 +129,9 @@ fn apply_patch(bridges: &mut Bridges, credit: &Credit, delta: Delta) {
 /// Learns an address, if that is what the credit is for. Returns whether it moved.
 pub(super) fn apply_learn(bridges: &mut Bridges, credit: &Credit, seen: Nanos) -> bool {
     let Credit::Learn { bridge, vlan, mac, port } = *credit else { return false };
-    let Some(bridge) = bridges.get_mut(bridge).filter(|bridge| bridge.ports.contains_key(&port)) else {
-        return false;
-    };
+    // What was seen before a port was blocked or lost its link is forgotten then, and not learned again.
+    let learns = |bridge: &&mut Bridge| bridge.ports.get(&port).is_some_and(Port::learns);
+    let Some(bridge) = bridges.get_mut(bridge).filter(learns) else { return false };
     let is_moved = bridge.macs.learn(vlan, mac, port, seen);
     bridge.mac_epoch += u64::from(is_moved);
     is_moved

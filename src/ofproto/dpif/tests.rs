@@ -6,7 +6,7 @@ use crate::dpif::model::{ModelConfig, ModelDpif};
 use crate::dpif::{Action as DpAction, ControllerReason, DropReason, UserspaceCookie};
 use crate::flow::Field;
 use crate::netdev::dummy::{DummyHandle, DummyNetdev};
-use crate::ofproto::testing;
+use crate::ofproto::{StpState, testing};
 use crate::openflow::flow_mod::TABLE_ALL;
 use crate::openflow::{Action, FlowModCommand};
 use crate::packet::Packet;
@@ -201,6 +201,31 @@ fn normal_learns_from_both_ends_and_the_caches_follow() {
     switch.ofproto.settle();
     switch.send(1, &udp(1, 2, 1));
     assert_eq!(switch.left(), [0, 1, 1]);
+}
+
+#[test]
+fn what_is_forgotten_with_a_port_is_not_learned_again_from_what_was_counted_before() {
+    for is_blocked in [true, false] {
+        let mut switch = switch();
+        switch.add_rule(0, &[], &[NORMAL]);
+        // More from the cache, which nobody has read yet.
+        (0..3).for_each(|_| switch.send(1, &udp(1, 2, 1)));
+        switch.left();
+        if is_blocked {
+            let config = PortConfig { stp: StpState::Blocking, ..PortConfig::new("p1") };
+            switch.ofproto.port_set(BRIDGE, OfPort(1), config).expect("it is there");
+        } else {
+            switch.wires[0].set_link(false);
+        }
+        switch.ofproto.settle();
+        assert_eq!(switch.ofproto.fdb(BRIDGE), []);
+        switch.send(2, &udp(2, 1, 1));
+        assert_eq!(
+            (switch.left()[2], switch.ofproto.fdb(BRIDGE).len()),
+            (1, 1),
+            "flooded to where it may be"
+        );
+    }
 }
 
 #[test]

@@ -116,7 +116,13 @@ fn buckets_live_by_what_they_watch() {
         assert_eq!(groups.is_bucket_live(&by_group, &is_port_live), is_up);
         assert!(groups.is_bucket_live(&bucket(0, &[]), &is_port_live));
     }
-    assert!(!groups.is_bucket_live(&Bucket { watch_group: 9, ..by_group }, &|_| true));
+    assert!(!groups.is_bucket_live(&Bucket { watch_group: 9, ..by_group.clone() }, &|_| true));
+    add(&mut groups, 2, GroupType::All, vec![bucket(0, &[])]).expect("good");
+    let by_both = Bucket { watch_port: OfPort(7), watch_group: 2, ..by_group };
+    let no_group = Bucket { watch_group: 9, ..by_both.clone() };
+    assert!(groups.is_bucket_live(&by_both, &|_| false), "the group lives");
+    assert!(groups.is_bucket_live(&no_group, &|port| port == OfPort(7)), "the port does");
+    assert!(!groups.is_bucket_live(&no_group, &|_| false));
 }
 
 #[test]

@@ -14,6 +14,8 @@
 //! With cargo-fuzz installed (`cargo install cargo-fuzz`), on the stable compiler:
 //! `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz NAME -- -max_total_time=60`.
 //! Inputs that it finds go to the corpus, under a name that says what they are; a crash is a failing replay.
+//! `scripts/fuzz` does it for an hour for the targets that strangers' packets reach, and `scripts/fuzz --keep` takes over
+//! what it found.
 
 #[path = "fuzz/targets/mod.rs"]
 mod targets;

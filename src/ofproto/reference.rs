@@ -19,6 +19,7 @@ mod edit;
 mod interpret;
 mod meters;
 mod normal;
+mod vlan;
 
 use super::bridge::{Bridge, Bridges, Port};
 use super::meters::MeterChange;
@@ -66,6 +67,8 @@ pub struct Reference {
     lacking_count: u64,
     lost_copy_count: u64,
     relearned_count: u64,
+    twice_mirrored_count: u64,
+    contended_meter_count: u64,
 }
 
 impl Reference {
@@ -112,6 +115,18 @@ impl Reference {
     /// learn from counters can't tell which came last, and those that are cold have learned from the first half.
     pub fn relearned_count(&self) -> u64 {
         self.relearned_count
+    }
+
+    /// Packets that a mirror would have had again, had not a copy of them been there before, one that rules made. Where the
+    /// copy goes round, what becomes of it is not known in time.
+    pub fn twice_mirrored_count(&self) -> u64 {
+        self.twice_mirrored_count
+    }
+
+    /// Packets of which copies met a meter that did not let all of them pass. Where copies go round, another is the first
+    /// there.
+    pub fn contended_meter_count(&self) -> u64 {
+        self.contended_meter_count
     }
 
     fn receive(&mut self, dp_port: DpPort, packet: &Packet) {
@@ -165,6 +180,8 @@ impl Reference {
         self.limit_count += u64::from(outcome.hit_limit);
         self.lacking_count += u64::from(outcome.lacked_header);
         self.lost_copy_count += u64::from(outcome.lost_copy);
+        self.twice_mirrored_count += u64::from(outcome.twice_mirrored);
+        self.contended_meter_count += u64::from(outcome.contended_meter);
         self.relearned_count += u64::from(self.is_relearned(&outcome.used));
         outcome.used.into_iter().for_each(|used| self.count(used, size as u64));
         if let Some(reason) = outcome.drop {

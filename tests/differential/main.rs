@@ -9,10 +9,11 @@
 //!
 //! Everything hangs on a seed. A failure names its seed, makes the run as small as it can, and prints it;
 //! `PENSTOCK_SEED=n` runs that one again. `PENSTOCK_PAIRS=n` says how many pairs of a rule set (or set of
-//! megaflows) and a frame to try, each several times over, `PENSTOCK_MINUTES=n` for how long at most, and
+//! megaflows) and a frame to hold against each other, each several times over, `PENSTOCK_MINUTES=n` for how long at most, and
 //! `PENSTOCK_FIRST_SEED=n` with which seed to begin. `scripts/soundness` does that for a long run.
 
 mod datapath;
+mod perturb;
 mod rules;
 mod statistics;
 #[path = "../support/mod.rs"]

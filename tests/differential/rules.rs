@@ -37,8 +37,7 @@ pub(crate) struct Style {
     pub(crate) groups: bool,
     /// There are meters, so that what becomes of a packet hangs on those before it.
     pub(crate) meters: bool,
-    /// There are mirrors; then nothing that sends copies of a packet round, for what those are mirrored to the packet itself
-    /// can't know.
+    /// There are mirrors.
     pub(crate) mirrors: bool,
     /// Rules may ask how long a packet is.
     pub(crate) lengths: bool,
@@ -302,7 +301,7 @@ fn random_action(rng: &mut Rng, style: Style, matching: &Match, table: u8, depth
             }
             Action::Clone(actions)
         }
-        13 if style.lengths && !(style.mirrors && depth < LIST_DEPTH) => {
+        13 if style.lengths => {
             let (field, first_bit) = (Field::Reg(rng.u8(0..3)), rng.u16(0..2));
             let len = pick(rng, &[14, 50, 60, 80, 100, 1_500]);
             Action::CheckPktLarger { len, destination: Subfield { field, first_bit, bits: 1 } }

@@ -92,5 +92,8 @@ fn each_packet_counts_for_the_rule_whose_actions_it_met() {
     let counted: u64 = rules.iter().filter(|rule| has_output(&rule.actions)).map(|rule| rule.packets).sum();
     let all: u64 = rules.iter().map(|rule| rule.packets).sum();
     assert_eq!((all, counted), (injected, passed));
-    assert!(passed % u64::from(CONNECTIONS) != 0, "every change was in force at once: {passed} passed");
+    assert!(
+        !passed.is_multiple_of(u64::from(CONNECTIONS)),
+        "every change was in force at once: {passed} passed"
+    );
 }

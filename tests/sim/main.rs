@@ -3,7 +3,8 @@
 //!
 //! A run hangs on its seed alone. Between bursts of traffic rules come and go, hosts move, transmit queues lose
 //! their room, pools run dry, links flap, workers come and go, time jumps. In every other run groups, meters, mirrors, port settings and
-//! fragment policies change as well, the bridges are joined by a patch, and ports are taken out and put back. Now and then
+//! fragment policies change as well, the bridges are joined by a patch, and ports are taken out and put back, at rest and
+//! with packets on their way to them and from them. Now and then
 //! everything is left to come to rest, and then:
 //!
 //! * every packet is accounted for: `received + copies = transmitted + consumed + dropped`;

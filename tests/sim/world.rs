@@ -80,6 +80,10 @@ pub(crate) struct Tally {
     strict_rounds: u64,
     changes: u64,
     replugged: u64,
+    /// Ports that were taken out with traffic under way, packets on their way then, and those that died of it.
+    pulled: u64,
+    in_flight: u64,
+    port_gone: u64,
     worker_changes: u64,
 }
 
@@ -102,6 +106,9 @@ impl Tally {
         self.strict_rounds += other.strict_rounds;
         self.changes += other.changes;
         self.replugged += other.replugged;
+        self.pulled += other.pulled;
+        self.in_flight += other.in_flight;
+        self.port_gone += other.port_gone;
         self.worker_changes += other.worker_changes;
     }
 
@@ -118,12 +125,15 @@ impl Tally {
             strict_rounds,
             &self.changes,
             &self.replugged,
+            &self.pulled,
+            &self.in_flight,
             &self.worker_changes,
         ];
         assert!(
             counts.into_iter().chain(more).all(|&count| count > 20),
             "something never happened: {self:?}"
         );
+        assert!(self.port_gone > 0, "no port took packets with it: {self:?}");
     }
 }
 
@@ -269,11 +279,15 @@ impl World {
                 for _ in 0..self.rng.usize(1..4) {
                     self.turn();
                 }
+                if self.is_rich && one_in(&mut self.rng, 6) {
+                    self.pull();
+                }
             }
             self.come_to_rest();
             self.check();
             if self.is_rich && one_in(&mut self.rng, 3) {
-                self.replug();
+                self.replug(false);
+                self.tally.replugged += 1;
             }
             self.epoch += 1;
         }
@@ -483,24 +497,25 @@ impl World {
     fn turn(&mut self) -> bool {
         let now = self.clock.now();
         let turn = self.switch.turn(now);
-        for port in 0..PORT_COUNT {
-            for packet in self.wires[port].take_tx() {
-                match stamp(packet.data()) {
-                    Some(of) => self.leaving.entry((port, of.flow)).or_default().push(of),
-                    None => assert!(
-                        self.is_rich,
-                        "only packets with stamps are sent on, unless something cuts them"
-                    ),
-                }
-                self.recycle(packet);
-            }
-        }
+        (0..PORT_COUNT).for_each(|port| self.take_transmitted(port));
         if let Some(collector) = &mut self.collector {
             collector.receive();
         }
         let sums = self.sums();
         assert!(came(&sums) >= went(&sums), "more went than came: {sums:?}");
         turn.worked
+    }
+
+    fn take_transmitted(&mut self, port: usize) {
+        for packet in self.wires[port].take_tx() {
+            match stamp(packet.data()) {
+                Some(of) => self.leaving.entry((port, of.flow)).or_default().push(of),
+                None => {
+                    assert!(self.is_rich, "only packets with stamps are sent on, unless something cuts them")
+                }
+            }
+            self.recycle(packet);
+        }
     }
 
     /// Leaves the switch alone until it has nothing to do, links up and with room to send.
@@ -525,33 +540,51 @@ impl World {
     fn sums(&self) -> PortStats {
         let dpif = self.switch.ofproto().dpif();
         let all = dpif.ports().into_iter().filter_map(|port| dpif.port_stats(port));
-        all.chain(self.gone.clone())
-            .reduce(|sum, port| combine(sum, &port, u64::wrapping_add))
-            .expect("there are ports")
+        all.chain(self.gone.clone()).reduce(|sum, port| combine(sum, &port)).expect("there are ports")
     }
 
-    /// Takes a port out and puts it back, with a new device. At rest, for what is on the way to it dies.
-    fn replug(&mut self) {
+    /// Takes a port out and puts it back while packets come in, wait for translations and leave.
+    fn pull(&mut self) {
+        self.burst();
+        if self.rng.bool() {
+            // What has just missed waits, with that of the port itself.
+            self.storm();
+        }
+        let sums = self.sums();
+        self.tally.in_flight += came(&sums) - went(&sums);
+        self.replug(true);
+        self.tally.pulled += 1;
+    }
+
+    /// Takes a port out and puts it back, with a new device; now and then only after a while, if there `is_traffic`.
+    fn replug(&mut self, is_traffic: bool) {
         let wire = self.rng.usize(0..PORT_COUNT);
-        let name = &self.names[wire];
-        let before = self.sums();
+        let name = self.names[wire].clone();
         let ofproto = self.switch.ofproto_mut();
         let all = ofproto.bridges().into_iter().flat_map(|bridge| {
             ofproto.ports(bridge).into_iter().map(move |port| (bridge, port)).collect::<Vec<_>>()
         });
-        let (bridge, port) =
-            all.into_iter().find(|(_, port)| port.config.name == *name).expect("it is there");
+        let (bridge, port) = all.into_iter().find(|(_, port)| port.config.name == name).expect("it is there");
         let config = ofproto.netdev(port.dp_port).expect("it has a device").config().clone();
-        ofproto.port_del(bridge, port.number).expect("it closes");
+        let removed = ofproto.port_del(bridge, port.number).expect("it is there");
+        removed.closed.expect("it closes");
+        self.gone = Some(match self.gone.take() {
+            Some(gone) => combine(gone, &removed.stats),
+            None => removed.stats,
+        });
+        let sums = self.sums();
+        assert!(came(&sums) >= went(&sums), "more went than came: {sums:?}");
+        self.take_transmitted(wire);
+        if is_traffic {
+            for _ in 0..self.rng.usize(0..3) {
+                self.burst();
+                self.turn();
+            }
+        }
         let netdev = self.provider.open(config).expect("memory is there");
         let config = PortConfig { number: Some(port.number), ..port.config };
-        ofproto.port_add(bridge, config, netdev).expect("its number is free");
-        self.wires[wire] = self.provider.handle(name).expect("it was opened");
-        let old = self.gone.take().unwrap_or_else(|| combine(before.clone(), &before, u64::wrapping_sub));
-        self.gone = Some(old);
-        let lost = combine(before, &self.sums(), u64::wrapping_sub);
-        self.gone = self.gone.take().map(|gone| combine(gone, &lost, u64::wrapping_add));
-        self.tally.replugged += 1;
+        self.switch.ofproto_mut().port_add(bridge, config, netdev).expect("its number is free");
+        self.wires[wire] = self.provider.handle(&name).expect("it was opened");
     }
 
     fn check(&mut self) {
@@ -672,19 +705,20 @@ impl World {
         self.tally.upcalls_lost = lost_upcalls(&sums);
         self.tally.full_queue = dropped(DropReason::TxQueueFull);
         self.tally.no_buffer = dropped(DropReason::NoBuffer);
+        self.tally.port_gone = dropped(DropReason::PortGone);
         self.tally.hits = workers.iter().map(|worker| worker.emc_hits + worker.megaflow_hits).sum();
         assert!(self.wires.iter().all(DummyHandle::is_closed), "a stop closes every device");
         self.tally
     }
 }
 
-/// Counters of two, one by one.
-fn combine(mut one: PortStats, other: &PortStats, with: fn(u64, u64) -> u64) -> PortStats {
-    one.rx_packets = with(one.rx_packets, other.rx_packets);
-    one.tx_packets = with(one.tx_packets, other.tx_packets);
-    one.consumed = with(one.consumed, other.consumed);
-    one.copies = with(one.copies, other.copies);
-    one.drops.iter_mut().zip(other.drops).for_each(|(one, other)| *one = with(*one, other));
+/// The counters of two together.
+fn combine(mut one: PortStats, other: &PortStats) -> PortStats {
+    one.rx_packets += other.rx_packets;
+    one.tx_packets += other.tx_packets;
+    one.consumed += other.consumed;
+    one.copies += other.copies;
+    one.drops.iter_mut().zip(other.drops).for_each(|(one, other)| *one += other);
     one
 }
 

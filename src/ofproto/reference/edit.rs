@@ -2,7 +2,8 @@
 //!
 //! Independent of [`crate::packet::edit`], which it is to check. A checksum is brought along by summing all that it
 //! covers before and after: so one that was wrong stays wrong by as much, as it must, and one over a fragment
-//! follows what this fragment shows of the datagram.
+//! follows what this fragment shows of the datagram. SCTP's, no sum but a remainder, is wrong by an exclusive or. Only
+//! where the headers are is taken from extraction.
 
 use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract};
 use crate::flow::{DpPort, Field, FlowKey, PBB_UCA, VLAN_CFI};
@@ -93,16 +94,54 @@ impl Frame {
             return None;
         }
         stored.fill(0);
-        let addresses = if is_ipv6 { &self.bytes[l3 + 8..l3 + 40] } else { &self.bytes[l3 + 12..l3 + 20] };
+        let addresses = match (is_ipv6, is_ipv6 && self.is_source_routed(l3, l4)) {
+            (false, _) => &self.bytes[l3 + 12..l3 + 20],
+            // The last destination, which counts, is in the routing header.
+            (true, true) => &self.bytes[l3 + 8..l3 + 24],
+            (true, false) => &self.bytes[l3 + 8..l3 + 40],
+        };
         let pseudo = if has_pseudo_header { sum(addresses) } else { 0 };
         Some(Covered { at: l4 + offset, sum: add(sum(&covered), pseudo) })
+    }
+
+    /// Whether one of the headers between IPv6's and the transport's has the packet visit other nodes before the one
+    /// that the transport is meant for (RFC 8200 sections 4.4 and 8.1).
+    fn is_source_routed(&self, l3: usize, l4: usize) -> bool {
+        let mut header = (self.bytes[l3 + 6], l3 + 40);
+        while header.1 < l4 {
+            let (kind, at) = header;
+            let (next, len) = (self.bytes[at], usize::from(self.bytes[at + 1]));
+            let size = match kind {
+                43 if self.bytes[at + 3] != 0 => return true,
+                // A fragment header has no length; an authentication header's is in words of four bytes, less two.
+                44 => 8,
+                51 => (len + 2) * 4,
+                _ => (len + 1) * 8,
+            };
+            header = (next, at + size);
+        }
+        false
+    }
+
+    /// Where SCTP's CRC32c is, and the right one over what there is of the packet (RFC 9260 section 6.8).
+    fn sctp_checksum(&self) -> Option<(usize, u32)> {
+        let (l3, l4) = (self.layout.l3_at()?, self.layout.l4_at()?);
+        let mut covered = self.bytes[l4..self.l4_end(l3)].to_vec();
+        covered.get_mut(8..12).filter(|_| self.key.nw_proto == 132)?.fill(0);
+        Some((l4 + 8, crc32c::crc32c(&covered)))
     }
 
     /// Changes the frame by `write`, with checksums, and reads it again.
     fn change(&mut self, write: impl FnOnce(&mut Frame)) {
         let before = [self.network_checksum(), self.transport_checksum()];
+        let crc_before = self.sctp_checksum();
         write(self);
         let after = [self.network_checksum(), self.transport_checksum()];
+        if let (Some((_, before)), Some((at, after))) = (crc_before, self.sctp_checksum()) {
+            let stored: [u8; 4] = self.bytes[at..at + 4].try_into().expect("four bytes");
+            let error = u32::from_le_bytes(stored) ^ before;
+            self.bytes[at..at + 4].copy_from_slice(&(after ^ error).to_le_bytes());
+        }
         for (before, after) in before.into_iter().zip(after) {
             let (Some(before), Some(after)) = (before, after) else { continue };
             if before.sum == after.sum {
@@ -236,28 +275,12 @@ impl Frame {
             self.lacks_header = true;
             return;
         };
-        let is_sctp = matches!(field, Field::SctpSrc | Field::SctpDst);
         self.change(|frame| {
             let bytes = &mut frame.bytes[at..at + size];
             let old = bytes.iter().fold(0_u128, |old, &byte| old << 8 | u128::from(byte));
             let new = (old & !(mask << shift)) | ((value & mask) << shift);
             bytes.copy_from_slice(&new.to_be_bytes()[16 - size..]);
         });
-        if is_sctp {
-            self.renew_sctp_checksum();
-        }
-    }
-
-    /// RFC 9260 section 6.8: over the whole SCTP packet, which a fragment does not show.
-    fn renew_sctp_checksum(&mut self) {
-        let (Some(l3), Some(l4)) = (self.layout.l3_at(), self.layout.l4_at()) else { return };
-        if self.key.nw_frag != 0 {
-            return;
-        }
-        let end = self.l4_end(l3);
-        self.bytes[l4 + 8..l4 + 12].fill(0);
-        let checksum = crc32c::crc32c(&self.bytes[l4..end]);
-        self.bytes[l4 + 8..l4 + 12].copy_from_slice(&checksum.to_le_bytes());
     }
 
     /// Adds an outer tag.

@@ -1,13 +1,30 @@
 //! One packet through the tables, on its bytes.
 //!
-//! Written apart from [`crate::ofproto::xlate`], after the same specification: it shares with it the stores of rules,
-//! groups, meters and mirrors, the choice among a select group's buckets, and the MAC table; neither the classifier nor
-//! any tracking of bits, nor recirculation: the bytes are read again after each edit.
+//! Written apart from [`crate::ofproto::xlate`], after the same specification: neither the classifier nor any tracking of
+//! bits, nor recirculation; the bytes are read again after each edit.
+//!
+//! # What it shares
+//! A fault in one of these shows on both sides alike, and the comparison does not find it; each has tests of its own, most
+//! against something naive.
+//! - What a packet's bytes say: [`crate::flow::extract`], and what fields and prerequisites mean ([`Flow::get`],
+//!   [`Flow::set_masked`], [`Flow::meets`]).
+//! - Whether a rule's match covers a packet ([`crate::openflow::Match::covers`]), though not how the rule is found: it goes
+//!   through the table's rules one by one.
+//! - What there is: rules of tables with priorities, timeouts and removal ([`crate::ofproto::tables`]), groups, meters and
+//!   their changes, mirrors and what they select ([`crate::ofproto::mirrors`]), ports, and what of all that is refused
+//!   ([`crate::ofproto::validate`]). Counters are kept there too; what is counted is decided here.
+//! - Hashes, and which bucket of a select group a hash means: [`five_tuple`], [`hash_fields`],
+//!   [`crate::ofproto::groups::Group::pick`].
+//! - The MAC table, its ageing and who is evicted from it ([`crate::ofproto::mac_learning`]).
+//! - The limits of [`crate::ofproto::xlate`]: their numbers, not how they are kept to.
+//!
+//! Action sets, edits and checksums, membership in VLANs, which ports and buckets are fit, meters' bands, the controllers'
+//! rate: those it has of its own.
 
 use super::action_set::ActionSet;
 use super::edit::Frame;
 use super::meters::{Meters, Verdict};
-use crate::dpif::{ControllerReason, DropReason};
+use crate::dpif::{ControllerReason, DropReason, MeterId};
 use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, Field, Flow, OfPort, VLAN_CFI};
@@ -17,6 +34,7 @@ use crate::ofproto::groups::hash_fields;
 use crate::ofproto::rules::{Rule, RuleId};
 use crate::ofproto::xlate::{ACTION_COUNT_MAX, RESUBMIT_COUNT_MAX, RESUBMIT_DEPTH_MAX};
 use crate::openflow::flow_mod::TableId;
+use crate::openflow::group::GROUP_ANY;
 use crate::openflow::{Action, Bucket, GroupType, SelectionMethod, Subfield};
 use crate::sync::Nanos;
 
@@ -70,6 +88,10 @@ pub(super) struct Outcome {
     pub(super) lacked_header: bool,
     /// Whether a copy of it died.
     pub(super) lost_copy: bool,
+    /// Whether a mirror would have had it again, had not a copy of it been there before.
+    pub(super) twice_mirrored: bool,
+    /// Whether copies of it met a meter that did not let all of them pass: which ones it took hangs on their order.
+    pub(super) contended_meter: bool,
     /// Whether its processing ran into a limit, which the real switch may notice at another point.
     pub(super) hit_limit: bool,
 }
@@ -105,6 +127,10 @@ pub(super) struct Interpreter<'a> {
     truncation: Option<(usize, usize)>,
     /// Mirrors of this bridge that have had the packet.
     pub(super) mirrored: u32,
+    /// Those of them that a copy of it went to.
+    pub(super) mirrored_copies: u32,
+    /// Meters that it met so far, and whether they let it pass as it is.
+    metered: Vec<(MeterId, bool)>,
     /// Whether rules may only look at the packet: nothing is sent.
     is_muted: bool,
     /// Whether it went anywhere, mirrors aside.
@@ -152,6 +178,8 @@ impl<'a> Interpreter<'a> {
             max_size: None,
             truncation: None,
             mirrored: 0,
+            mirrored_copies: 0,
+            metered: Vec::new(),
             is_muted: false,
             is_sent: false,
             reason: None,
@@ -443,7 +471,11 @@ impl<'a> Interpreter<'a> {
     /// OpenFlow 1.5.1 section 5.11.
     fn meter(&mut self, meter: u32) -> Result<(), Stop> {
         let Some(meter) = self.bridge.meters.get(meter) else { return Ok(()) };
-        match self.meters.pass(meter.id, self.frame.bytes.len(), self.now) {
+        let verdict = self.meters.pass(meter.id, self.frame.bytes.len(), self.now);
+        self.metered.push((meter.id, matches!(verdict, Verdict::Pass)));
+        let mut same = self.metered.iter().filter(|(id, _)| *id == meter.id);
+        self.outcome.contended_meter |= same.clone().count() > 1 && !same.all(|(_, passed)| *passed);
+        match verdict {
             Verdict::Pass => Ok(()),
             Verdict::Drop => Err(Stop::Dead(DropReason::Meter)),
             Verdict::Remark(steps) => {
@@ -460,7 +492,7 @@ impl<'a> Interpreter<'a> {
             return Ok(());
         };
         self.outcome.used.push(Used::Group(self.id, number));
-        let lives = |bucket: &Bucket| self.bridge.is_bucket_live(bucket);
+        let lives = |bucket: &Bucket| is_fit(self.bridge, bucket, 0);
         let chosen: Vec<usize> = match group.group_type {
             GroupType::All | GroupType::Indirect => (0..group.buckets.len()).collect(),
             GroupType::FastFailover => group.buckets.iter().position(lives).into_iter().collect(),
@@ -469,7 +501,7 @@ impl<'a> Interpreter<'a> {
                     SelectionMethod::DpHash => five_tuple(&self.frame.key, number, false),
                     SelectionMethod::Hash { fields } => hash_fields(&self.flow(), fields, number),
                 };
-                group.pick(hash, |bucket| self.bridge.is_bucket_live(bucket)).into_iter().collect()
+                group.pick(hash, lives).into_iter().collect()
             }
         };
         if chosen.is_empty() {
@@ -516,7 +548,9 @@ impl<'a> Interpreter<'a> {
             sizes: (self.max_size, self.truncation),
         };
         let (was_sent, decrements) = (std::mem::replace(&mut self.is_sent, false), self.decrements);
+        let mirrored = self.mirrored;
         let result = act(self);
+        self.mirrored_copies |= self.mirrored & !mirrored;
         // Where the controllers are told of TTLs that run out, a copy is made to find that out, though it goes nowhere.
         self.outcome.lost_copy |= !self.is_sent && self.decrements > decrements;
         self.is_sent |= was_sent;
@@ -627,9 +661,9 @@ impl<'a> Interpreter<'a> {
         self.go_deeper()?;
         self.outcome.used.push(Used::PatchTx(self.id, number));
         self.outcome.used.push(Used::PatchRx(peer_id, peer));
-        let here = (self.id, self.bridge, self.mirrored);
+        let here = (self.id, self.bridge, self.mirrored, self.mirrored_copies);
         let result = self.aside(|copy| {
-            (copy.id, copy.bridge, copy.mirrored) = (peer_id, bridge, 0);
+            (copy.id, copy.bridge, copy.mirrored, copy.mirrored_copies) = (peer_id, bridge, 0, 0);
             copy.state = Flow::new(copy.frame.key, peer);
             let (size, sent) = (copy.frame.bytes.len(), copy.size_sent());
             copy.truncation = (sent < size).then_some((sent, size));
@@ -637,10 +671,25 @@ impl<'a> Interpreter<'a> {
             (copy.set, copy.rule) = (ActionSet::default(), None);
             copy.enter()
         });
-        (self.id, self.bridge, self.mirrored) = here;
+        (self.id, self.bridge, self.mirrored, self.mirrored_copies) = here;
         self.depth -= 1;
         result
     }
+}
+
+/// Whether a bucket may be chosen: it watches nothing, or one of what it watches is fit. A port is if it has a link and is
+/// not switched off, a group if one of its buckets is (OpenFlow 1.5.1 section 6.7; what watching both means is not said
+/// there, and taken from `ovs-ofctl(8)`'s switch). `depth` says how many groups led here: more than there are go in a ring.
+fn is_fit(bridge: &Bridge, bucket: &Bucket, depth: usize) -> bool {
+    let watched_port = Some(bucket.watch_port).filter(|&port| port != OfPort::NONE);
+    let watched_group = Some(bucket.watch_group).filter(|&group| group != GROUP_ANY);
+    if watched_port.is_none() && watched_group.is_none() {
+        return true;
+    }
+    let port = watched_port.and_then(|number| bridge.ports.get(&number));
+    let group = watched_group.filter(|_| depth < 64).and_then(|number| bridge.groups.get(number));
+    port.is_some_and(|port| port.is_link_up && !port.config.flags.down)
+        || group.is_some_and(|group| group.buckets.iter().any(|bucket| is_fit(bridge, bucket, depth + 1)))
 }
 
 /// Whether a field is the pipeline's and not the packet's.

@@ -3,10 +3,11 @@
 //! Written after IEEE 802.1Q and the behaviour that `ovs-vswitchd.conf.db(5)` describes.
 
 use super::interpret::{Interpreter, Stop, Used};
+use super::vlan::{Lies, entered, is_member, serves, tag_on_wire};
 use crate::dpif::DropReason;
 use crate::flow::{OfPort, VLAN_CFI};
 use crate::netdev::MacAddress;
-use crate::ofproto::bridge::{Port, PriorityTags, SERVICE_TPID, StpState, VlanIn};
+use crate::ofproto::bridge::{Port, PriorityTags, SERVICE_TPID, StpState};
 use crate::ofproto::mirrors::MirrorTarget;
 
 impl Interpreter<'_> {
@@ -20,8 +21,8 @@ impl Interpreter<'_> {
         let vid = self.outer_vid();
         let ingress = bridge.ports.get(&in_port);
         let lies = match ingress {
-            Some(port) => port.config.vlan.vlan_in(vid),
-            None => Some(VlanIn { vlan: vid, is_tunnelled: false }),
+            Some(port) => entered(&port.config.vlan, vid),
+            None => Some(Lies { vlan: vid, is_tunnelled: false }),
         };
         let Some(lies) = lies else {
             self.reason = Some(DropReason::VlanNotAllowed);
@@ -69,14 +70,13 @@ impl Interpreter<'_> {
     }
 
     /// Whether a frame that lies so in its VLAN may leave by a port.
-    fn carries(&self, port: &Port, lies: VlanIn) -> bool {
+    fn carries(&self, port: &Port, lies: Lies) -> bool {
         let customer_vid = match (lies.is_tunnelled, self.frame.key.has_vlan()) {
             (true, _) | (false, false) => self.outer_vid(),
             // The outer tag is the VLAN's own.
             (false, true) => self.frame.key.inner_vlan_tci & 0x0fff,
         };
-        let suits = port.config.vlan.customer().is_none_or(|customer| customer.contains(customer_vid));
-        port.config.vlan.carries(lies.vlan) && suits
+        is_member(&port.config.vlan, lies.vlan) && serves(&port.config.vlan, customer_vid)
     }
 
     /// Where an address is, by what was learned before and from this very packet.
@@ -93,7 +93,7 @@ impl Interpreter<'_> {
     }
 
     /// Out of a port, with the tag that the VLAN has there; afterwards the packet is as before.
-    fn send_in_vlan(&mut self, number: OfPort, port: &Port, lies: VlanIn) -> Result<(), Stop> {
+    fn send_in_vlan(&mut self, number: OfPort, port: &Port, lies: Lies) -> Result<(), Stop> {
         let before = self.frame.clone();
         self.retag(port, lies);
         let result = self.send(number, port);
@@ -101,10 +101,10 @@ impl Interpreter<'_> {
         result
     }
 
-    fn retag(&mut self, port: &Port, lies: VlanIn) {
+    fn retag(&mut self, port: &Port, lies: Lies) {
         let priority = if lies.is_tunnelled { 0 } else { self.frame.key.vlan_tci & 0xe000 };
         let has_own_tag = !lies.is_tunnelled && self.frame.key.has_vlan();
-        match (port.config.vlan.tag_out(lies.vlan), has_own_tag) {
+        match (tag_on_wire(&port.config.vlan, lies.vlan), has_own_tag) {
             (Some(vid), true) => self.frame.set_tci(vid, 0x0fff),
             (Some(vid), false) => {
                 self.frame.push_vlan(if lies.is_tunnelled { SERVICE_TPID } else { 0x8100 }, vid)
@@ -138,11 +138,13 @@ impl Interpreter<'_> {
 
     fn mirror(&mut self, number: OfPort, wanting: u32) -> Result<(), Stop> {
         let bridge = self.bridge;
-        let lies = bridge.ports.get(&number).and_then(|port| port.config.vlan.vlan_in(self.outer_vid()));
+        let lies = bridge.ports.get(&number).and_then(|port| entered(&port.config.vlan, self.outer_vid()));
         let Some(lies) = lies else { return Ok(()) };
         let before = (self.is_sent, self.reason, self.max_size);
         for index in 0..u32::BITS as usize {
             if wanting & !self.mirrored & 1 << index == 0 {
+                // A switch that sends copies round does not know in time where they went.
+                self.outcome.twice_mirrored |= wanting & self.mirrored_copies & 1 << index != 0;
                 continue;
             }
             let Some(mirror) = bridge.mirrors.get(index) else { continue };
@@ -160,7 +162,7 @@ impl Interpreter<'_> {
                     }
                 }
                 Some(MirrorTarget::Vlan(vlan)) if vlan != lies.vlan && !self.is_reserved() => {
-                    let lies = VlanIn { vlan, ..lies };
+                    let lies = Lies { vlan, ..lies };
                     for (&to, port) in &bridge.ports {
                         if self.carries(port, lies) && !bridge.mirrors.is_output(to) {
                             self.send_in_vlan(to, port, lies)?;

@@ -97,3 +97,57 @@ fn drop_precedence_rises_within_its_class_and_nothing_else_is_remarked() {
         assert_eq!(u128::from(edited.key.nw_tos >> 2), expected, "of {dscp} by {steps}");
     }
 }
+
+/// SCTP's CRC32c, bit by bit (RFC 9260 appendix A).
+fn sctp_crc(packet: &[u8]) -> u32 {
+    let bytes = packet.iter().enumerate().map(|(at, &byte)| if (8..12).contains(&at) { 0 } else { byte });
+    !bytes.fold(u32::MAX, |crc, byte| {
+        (0..8).fold(
+            crc ^ u32::from(byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 },
+        )
+    })
+}
+
+#[test]
+fn a_crc_of_sctp_moves_by_the_difference_in_whole_packets_and_first_fragments() {
+    let whole = FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).sctp(1, 2).payload(b"chunk").build();
+    let mut fragment = whole.clone();
+    // More fragments follow.
+    fragment[20] |= 0x20;
+    for (bytes, error) in [(&whole, 0), (&whole, 0x0102_0304), (&fragment, 0), (&fragment, 0xffff)] {
+        let mut edited = frame(bytes);
+        assert!(edited.layout.l4_at() == Some(34) && edited.key.nw_proto == 132);
+        let stored = (sctp_crc(&bytes[34..]) ^ error).to_le_bytes();
+        edited.bytes[42..46].copy_from_slice(&stored);
+        edited.set(Field::SctpSrc, 0x1234, 0xffff);
+        edited.set(Field::Ipv4Dst, 7, u128::MAX);
+        assert_eq!(edited.bytes[34..36], [0x12, 0x34]);
+        let stored = u32::from_le_bytes(edited.bytes[42..46].try_into().expect("four bytes"));
+        assert_eq!(stored ^ sctp_crc(&edited.bytes[34..]), error, "wrong by as much as before");
+    }
+}
+
+#[test]
+fn a_destination_before_the_last_is_not_in_the_checksum() {
+    let udp = FrameBuilder::new().ipv6([1; 16], [2; 16]).udp(1, 2).payload(b"x").build();
+    let with_routing = |segments_left: u8| {
+        let mut bytes = udp.clone();
+        // A routing header of type 4 with room for one segment (RFC 8754 section 2), after options that do nothing.
+        let options = [43, 0, 1, 4, 0, 0, 0, 0];
+        let routing = [&[17, 2, 4, segments_left, 0, 0, 0, 0][..], &[3; 16]].concat();
+        bytes.splice(54..54, [&options[..], &routing].concat());
+        (bytes[19], bytes[20]) = (bytes[19] + 32, 0);
+        bytes
+    };
+    for (segments_left, is_covered) in [(1, false), (0, true)] {
+        let mut edited = frame(&with_routing(segments_left));
+        assert_eq!(edited.layout.l4_at(), Some(86), "the transport is found behind the headers");
+        let before = edited.bytes.clone();
+        edited.set(Field::Ipv6Dst, 9, u128::MAX);
+        assert_eq!(edited.bytes[92..94] != before[92..94], is_covered, "{segments_left} segments left");
+        let before = edited.bytes.clone();
+        edited.set(Field::Ipv6Src, 9, u128::MAX);
+        assert_ne!(edited.bytes[92..94], before[92..94], "the source always counts");
+    }
+}

@@ -21,7 +21,7 @@ mod meters;
 mod normal;
 mod vlan;
 
-use super::bridge::{Bridge, Bridges, Port};
+use super::bridge::{Bridge, Bridges, Port, StpState};
 use super::meters::MeterChange;
 use super::validate::check_packet_out;
 use super::{
@@ -231,7 +231,11 @@ impl Reference {
             Used::Mirror(_, id) => bridge.mirrors.credit(id, 1, bytes),
             Used::PatchTx(_, port) => patch(bridge, port, 0, 1),
             Used::PatchRx(_, port) => patch(bridge, port, 1, 0),
-            Used::Learn(_, vlan, mac, port) => drop(bridge.macs.learn(vlan, mac, port, now)),
+            // A port that is blocked or has no link is not where an address is.
+            Used::Learn(_, vlan, mac, port) if bridge.ports.get(&port).is_some_and(may_learn) => {
+                let _ = bridge.macs.learn(vlan, mac, port, now);
+            }
+            Used::Learn(..) => {}
         }
     }
 
@@ -310,6 +314,12 @@ impl Reference {
     fn bridge_mut(&mut self, bridge: BridgeId) -> Result<&mut Bridge, OfprotoError> {
         self.bridges.get_mut(bridge).ok_or(OfprotoError::NoSuchBridge(bridge))
     }
+}
+
+/// IEEE 802.1D clause 7.4: the states in which a port's filter learns. A patch port has no link to lose.
+fn may_learn(port: &Port) -> bool {
+    let has_link = port.patch.is_some() || port.is_link_up;
+    has_link && matches!(port.config.stp, StpState::Learning | StpState::Forwarding)
 }
 
 impl Ofproto for Reference {

@@ -185,7 +185,9 @@ families! {
     SLOW_PATH_PACKETS: Counter "penstock_slow_path_packets_total" []
         "Packets handled one by one, because their actions are too many for a megaflow.";
     PACKET_INS_LOST: Counter "penstock_packet_ins_lost_total" []
-        "Packets for controllers that found no room to wait.";
+        "Packets for controllers that were lost: no room to wait, or more than their bridge may send in a second.";
+    PACKET_INS_LIMITED: Counter "penstock_packet_ins_limited_total" []
+        "Of the packets for controllers that were lost, those beyond the rate of their bridge.";
     SAMPLES_LOST: Counter "penstock_samples_lost_total" []
         "Sampled packets that found no room to wait.";
     MEGAFLOW_INSTALLS: Counter "penstock_megaflow_installs_total" []
@@ -506,6 +508,7 @@ fn collect_upcalls(families: &mut Collected, snapshot: &MetricsSnapshot) {
     families.one(&UNCACHED_PACKETS, upcalls.uncached_packets as f64);
     families.one(&SLOW_PATH_PACKETS, upcalls.slow_path_packets as f64);
     families.one(&PACKET_INS_LOST, upcalls.packet_ins_lost as f64);
+    families.one(&PACKET_INS_LIMITED, upcalls.packet_ins_limited as f64);
     families.one(&SAMPLES_LOST, upcalls.samples_lost as f64);
     families.one(&MEGAFLOW_INSTALLS, upcalls.installs as f64);
     families.one(&MEGAFLOW_INSTALL_FAILURES, upcalls.install_failures as f64);

@@ -152,8 +152,10 @@ pub struct UpcallMetrics {
     pub uncached_packets: u64,
     /// Packets handled one by one, because their actions are too many for a megaflow.
     pub slow_path_packets: u64,
-    /// Packets for controllers that found no room to wait.
+    /// Packets for controllers that were lost: no room to wait, or more than their bridge may send in a second.
     pub packet_ins_lost: u64,
+    /// Of those, the ones beyond the rate of their bridge.
+    pub packet_ins_limited: u64,
     /// Sampled packets that found no room to wait.
     pub samples_lost: u64,
     /// Megaflows installed.

@@ -8,7 +8,8 @@
 //! As in Open vSwitch, a packet is copied as it was received if it came in by a port selected as a source, and as it
 //! is sent if it leaves by a port selected as a destination; `select_vlans` narrows both to packets of some VLANs, as
 //! the port it came in by, or leaves by, sees them. A packet goes to one mirror at most once, and mirrors with one and
-//! the same output count as one: the packet goes to the first of them, and counts for it alone.
+//! the same output count as one: the packet goes to the first of them, and counts for it alone. A copy that goes round
+//! by itself, such as one for a select group, is a packet of its own in this.
 //!
 //! A copy for an output port leaves with the tag that NORMAL would give a packet of its VLAN there. A copy for an
 //! output VLAN is put in that VLAN and leaves likewise by all ports that carry it; a packet that is in this VLAN
@@ -55,7 +56,7 @@ pub struct MirrorConfig {
 /// Where a mirror's copies go.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum MirrorOutput {
-    /// A port, by name. It is for this alone: what comes in by it is dropped, and nothing else is sent to it.
+    /// A port, by name. What comes in by it is dropped, and NORMAL and floods send nothing to it; rules that name it do.
     Port(String),
     /// A VLAN.
     Vlan(u16),

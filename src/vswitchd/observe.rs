@@ -191,6 +191,7 @@ impl Switch {
             uncached_packets: counters.uncached_packets,
             slow_path_packets: counters.slow_path_packets,
             packet_ins_lost: counters.packet_ins_lost,
+            packet_ins_limited: counters.packet_ins_limited,
             samples_lost: counters.samples_lost,
             installs: counters.installs,
             install_failures: counters.install_failures,

@@ -171,7 +171,9 @@ fn remedy(prerequisite: Prerequisite) -> &'static str {
 #[allow(missing_docs, reason = "each variant's message says what its members are; `offset` is said above")]
 pub enum ParseError {
     /// No such match field, shorthand or keyword.
-    #[error("byte {offset}: `{found}` is no match field, protocol or flow keyword; ovs-fields(7) lists them")]
+    #[error(
+        "byte {offset}: `{found}` is no match field, protocol or flow keyword that is supported; ovs-fields(7) tells how they are written"
+    )]
     UnknownKeyword { offset: usize, found: String },
     /// No such keyword of a group or a meter.
     #[error("byte {offset}: `{found}` is no keyword here; there are {known}")]

@@ -242,7 +242,7 @@ fn a_message_says_what_was_found_and_what_to_write() {
     for (text, message) in [
         (
             "foo=1,actions=1",
-            "byte 0: `foo` is no match field, protocol or flow keyword; ovs-fields(7) lists them",
+            "byte 0: `foo` is no match field, protocol or flow keyword that is supported; ovs-fields(7) tells how they are written",
         ),
         ("ip", "byte 2: the flow says not what to do; add actions=..., or actions=drop"),
         (

@@ -137,7 +137,7 @@ pub enum Command {
     InsertBuckets {
         /// The bridge.
         bridge: String,
-        /// Where and which, for example `group_id=1,command_bucket_id=last,bucket=bucket_id:7,output:3`.
+        /// Where and which, for example `group_id=1,command_bucket_id=last,bucket=bucket_id:7,weight:1,output:3`.
         /// With `type=select` a bucket has weight 1 unless it says otherwise, else 0.
         buckets: String,
     },
@@ -145,7 +145,7 @@ pub enum Command {
     RemoveBuckets {
         /// The bridge.
         bridge: String,
-        /// Which: `group_id=1,command_bucket_id=7`; or `first`, `last`, `all`.
+        /// Which: `group_id=1,command_bucket_id=7`; instead of the number, `first`, `last` or `all`.
         buckets: String,
     },
     /// A bridge's groups.

@@ -2,7 +2,8 @@
 //! `settle`, with megaflows that all come out otherwise and with megaflows that all stay as they are. The worker has
 //! no thread, so its part (looking at the commands) is in the time.
 //!
-//! Budget: 500 ms at 100 k megaflows.
+//! Budget: 500 ms at 100 k megaflows. On a noisy virtual core it takes some 440 ms where none changes and 840 ms where
+//! all do: translations and their memory are a few microseconds for each.
 
 mod common;
 
@@ -56,7 +57,7 @@ impl Bed {
         let mut bed = Bed { ofproto, bridge, wires, clock };
         bed.rule(&format!("priority=1,udp,actions={LOOK},output:2"));
         for n in 0..megaflows as u32 {
-            let [_, a, b, _] = (n / 50_000).to_be_bytes();
+            let [_, _, a, b] = (n / 50_000).to_be_bytes();
             let frame = FrameBuilder::new().ipv4([10, 0, a, b], [10, 1, 0, 1]);
             let port = 1_000 + (n % 50_000) as u16;
             assert!(bed.wires[0].inject_frame(0, &frame.udp(port, 53).payload(&[0; 18]).build()));
@@ -65,7 +66,12 @@ impl Bed {
             }
         }
         bed.run();
-        assert!(bed.ofproto.dpif().flow_dump().len() >= megaflows, "each connection has a megaflow");
+        let made = bed.ofproto.dpif().flow_dump().len();
+        assert!(
+            made >= megaflows,
+            "{made} of {megaflows} connections have a megaflow: {:?}",
+            bed.ofproto.counters()
+        );
         bed
     }
 

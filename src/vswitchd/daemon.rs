@@ -48,6 +48,11 @@ pub enum DaemonError {
     /// A worker.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    /// The threads that translate can't be started.
+    #[error(
+        "the threads that translate can't be started: {0}; see to the limits of threads (ulimit -u, pids.max)"
+    )]
+    TranslationThreads(#[from] rayon::ThreadPoolBuildError),
     /// Bridges, ports and rules.
     #[error(transparent)]
     Switch(#[from] SwitchError),
@@ -97,7 +102,7 @@ pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -
     let eal = devices.dpdk.eal().clone();
     let available: Vec<u16> = eal.cores().iter().map(|core| core.0 as u16).collect();
     let cores = place_workers(&config.workers.placement, config.workers.control_core, &available);
-    let mut others = OtherThreads::start(available.clone(), &cores);
+    let mut others = OtherThreads::start(available.clone(), &cores)?;
     let datapath = Datapath::threaded(
         datapath_config(config, cores.clone()),
         Arc::clone(&clock),
@@ -300,7 +305,10 @@ impl TranslationThreads {
 
 impl OtherThreads {
     /// Starts the threads that translate: one for each core that no worker owns, and on it.
-    fn start(available: Vec<u16>, worker_cores: &[Option<u16>]) -> OtherThreads {
+    fn start(
+        available: Vec<u16>,
+        worker_cores: &[Option<u16>],
+    ) -> Result<OtherThreads, rayon::ThreadPoolBuildError> {
         let cores = other_cores(&available, worker_cores);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(cores.len())
@@ -314,10 +322,8 @@ impl OtherThreads {
             threads.ids.push(thread);
             threads.place(thread);
         });
-        if let Err(error) = pool.build_global() {
-            tracing::warn!("translations run on the control thread alone: {error}");
-        }
-        OtherThreads { available, translation }
+        pool.build_global()?;
+        Ok(OtherThreads { available, translation })
     }
 
     /// Keeps the calling thread, the control thread, to its core, or to those that no worker owns; and those that

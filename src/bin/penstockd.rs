@@ -7,6 +7,10 @@ use penstock::vswitchd::daemon;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Translations make and drop many small lists, on all threads that control has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Penstock's switch daemon.
 #[derive(Parser, Debug)]
 #[command(version = penstock::VERSION, about, max_term_width = 100)]

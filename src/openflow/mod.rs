@@ -13,6 +13,7 @@ pub mod format;
 pub mod fuzz;
 pub mod group;
 pub mod matching;
+pub mod message;
 pub mod meter;
 mod names;
 pub mod parse;

@@ -275,3 +275,45 @@ fn the_example_of_the_tour_is_what_the_readme_says() {
     let listen = config.metrics.listen.expect("the tour scrapes it");
     assert!(readme.contains(&format!("http://{listen}/metrics")));
 }
+
+/// The rows of the table under a heading, each by its cells; without those of the head.
+fn table_rows<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let (_, section) = text.split_once(heading).unwrap_or_else(|| panic!("there is no {heading}"));
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+    rows.map(|row| row.split(" | ").map(|cell| cell.trim_matches('`')).collect()).collect()
+}
+
+#[test]
+fn every_field_is_in_the_document_about_openflow_as_it_is_in_the_code() {
+    let text = read("docs/openflow.md");
+    let mark = |is_so: bool| if is_so { "yes".to_owned() } else { "-".to_owned() };
+    let wanted: Vec<Vec<String>> = penstock::flow::fields::FIELDS
+        .iter()
+        .map(|info| {
+            let oxm = info.oxm.map_or_else(|| "-".to_owned(), |number| number.to_string());
+            let (other, masked, set) = (mark(info.nxm.is_some()), mark(info.maskable), mark(info.writable));
+            vec![info.name.to_owned(), oxm, other, masked, set]
+        })
+        .collect();
+    let rows = table_rows(&text, "\n## Fields\n");
+    for (row, wanted) in rows.iter().zip(&wanted) {
+        assert_eq!(row, wanted, "docs/openflow.md: a row of the fields");
+    }
+    assert_eq!(rows.len(), wanted.len(), "docs/openflow.md has every field");
+}
+
+#[test]
+fn every_action_is_in_the_document_about_openflow() {
+    let source = read("src/openflow/action.rs");
+    let (_, rest) = source.split_once("pub enum Action {\n").expect("there are actions");
+    let body = rest.split("\n}\n").next().unwrap_or_default();
+    let variants = body.lines().filter_map(|line| line.strip_prefix("    "));
+    let variants = variants.filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()));
+    let names = variants.map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or(line));
+    let names: Vec<_> = names.collect();
+    assert!(names.contains(&"Output") && names.contains(&"GotoTable"), "they were read: {names:?}");
+    let text = read("docs/openflow.md");
+    let rows: Vec<_> = table_rows(&text, "\n## Actions\n").into_iter().map(|row| row[0]).collect();
+    assert_eq!(rows, names, "docs/openflow.md: the actions, in their order");
+}

@@ -14,6 +14,7 @@ use crate::flow::OfPort;
 use crate::netdev::{MacAddress, NetdevConfig, NetdevKind};
 use crate::ofproto::{ControllerRate, FragmentPolicy};
 use crate::openflow::FlowMod;
+use crate::openflow::endpoint::Listen;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -47,6 +48,8 @@ pub(super) struct Taken {
     /// Kernel interfaces, devargs, and files that are written to.
     pub(super) devices: HashMap<String, KeyPath>,
     pub(super) exporters: HashMap<(SocketAddr, u32), KeyPath>,
+    /// Where bridges wait for OpenFlow connections.
+    pub(super) listens: HashMap<Listen, KeyPath>,
     /// Patch ports: name, peer, and the path of that.
     pub(super) patches: Vec<(String, String, KeyPath)>,
 }
@@ -267,7 +270,10 @@ impl Checker<'_> {
             groups: groups.iter().map(|group| group.group).collect(),
             meters: meters.iter().map(|meter| meter.meter).collect(),
         };
-        let rules = self.rules(raw.rules, raw.rules_file, &names, &numbers, path);
+        let openflow = raw.openflow.unwrap_or_default().0;
+        let openflow = self.openflow(openflow, &mut taken.listens, &path.key("openflow"));
+        let rules =
+            self.rules(raw.rules, raw.rules_file, &names, &numbers, !openflow.controllers.is_empty(), path);
         let own = internal_port.is_some().then_some(name.as_str());
         let mirrors = self.mirrors(raw.mirrors, &ports, own, &path.key("mirrors"));
         let controller_rate = raw.controller_rate_limit.map(|Section(raw)| {
@@ -294,6 +300,7 @@ impl Checker<'_> {
             rules,
             ports,
             mirrors,
+            openflow,
             ipfix: raw.ipfix.and_then(|Section(raw)| self.ipfix(raw, taken, &path.key("ipfix"))),
             name,
         })
@@ -306,6 +313,7 @@ impl Checker<'_> {
         file: Option<Text<NonEmpty>>,
         names: &PortNames,
         numbers: &Numbers,
+        has_controllers: bool,
         path: &KeyPath,
     ) -> Vec<FlowMod> {
         let mut flow_mods = Vec::new();
@@ -335,7 +343,7 @@ impl Checker<'_> {
                 }
             }
         }
-        if flow_mods.is_empty() {
+        if flow_mods.is_empty() && !has_controllers {
             flow_mods.push(rules::normal());
         }
         flow_mods

@@ -32,6 +32,7 @@ mod check;
 mod devices;
 mod fault;
 mod marks;
+mod openflow;
 mod pipeline;
 mod ports;
 mod raw;

@@ -4,12 +4,14 @@
 //! for [`check`](super::check) to say. The order of the fields is the order in which messages list the keys.
 //! What each key means stands in `conf/penstock.yaml`, and a test holds the two together.
 
-use super::types::Hugepages;
+use super::types::{FailMode, Hugepages};
 use super::value::{FromText, ListOrWord, ListWord, PowerOfTwo, Section, Text, Whole, WholeOrAuto};
 use crate::datapath::IdlePolicy;
 use crate::ipfix::exporter::{MESSAGE_SIZE_MAX, MESSAGE_SIZE_MIN};
 use crate::netdev::{MacAddress, SocketRole};
 use crate::ofproto::{FragmentPolicy, PortFlags, PriorityTags, StpState};
+use crate::openflow::endpoint::{LISTEN_ALLOWED, Listen as ListenAt, REMOTE_ALLOWED, Remote};
+use crate::openflow::message::Version;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -81,7 +83,31 @@ pub(super) struct RawBridge {
     pub(super) rules_file: Option<Text<NonEmpty>>,
     pub(super) ports: List<Section<RawPort>>,
     pub(super) mirrors: List<Section<RawMirror>>,
+    pub(super) openflow: Option<Section<RawOpenFlow>>,
     pub(super) ipfix: Option<Section<RawIpfix>>,
+}
+
+/// `openflow:` of a bridge
+#[derive(Deserialize, Default, Debug)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawOpenFlow {
+    pub(super) versions: List<Text<Version>>,
+    pub(super) controllers: List<Text<Remote>>,
+    pub(super) listen: List<Text<ListenAt>>,
+    pub(super) management_socket: Option<bool>,
+    pub(super) fail_mode: Option<Text<FailMode>>,
+    pub(super) probe_interval_s: Option<Whole<0, 3600>>,
+    pub(super) backoff_max_s: Option<Whole<1, 3600>>,
+    pub(super) tls: Option<Section<RawTls>>,
+}
+
+/// `tls:` of `openflow:`
+#[derive(Deserialize, Default, Debug)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub(super) certificate: Option<Text<AbsolutePath>>,
+    pub(super) private_key: Option<Text<AbsolutePath>>,
+    pub(super) ca_certificate: Option<Text<AbsolutePath>>,
 }
 
 /// `controller_rate_limit:` of a bridge
@@ -238,6 +264,27 @@ words!(PortType, "tap, null, pcap, dpdk, af-packet, af-xdp, ring, memif, vhost-u
     "memif" => PortType::Memif, "vhost-user" => PortType::VhostUser, "virtio-user" => PortType::VirtioUser,
     "patch" => PortType::Patch,
     "dummy" => PortType::Dummy);
+
+words!(FailMode, "standalone or secure", "standalone" => FailMode::Standalone, "secure" => FailMode::Secure);
+words!(Version, "OpenFlow10, OpenFlow11, OpenFlow12, OpenFlow13, OpenFlow14 or OpenFlow15",
+    "OpenFlow10" => Version::V10, "OpenFlow11" => Version::V11, "OpenFlow12" => Version::V12,
+    "OpenFlow13" => Version::V13, "OpenFlow14" => Version::V14, "OpenFlow15" => Version::V15);
+
+impl FromText for Remote {
+    const ALLOWED: &'static str = REMOTE_ALLOWED;
+
+    fn from_text(text: &str) -> Option<Remote> {
+        text.parse().ok()
+    }
+}
+
+impl FromText for ListenAt {
+    const ALLOWED: &'static str = LISTEN_ALLOWED;
+
+    fn from_text(text: &str) -> Option<ListenAt> {
+        text.parse().ok()
+    }
+}
 
 impl PortType {
     pub(super) fn word(self) -> &'static str {

@@ -4,6 +4,7 @@ use crate::dpif::PlacementRules;
 use crate::flow::{Field, OfPort};
 use crate::netdev::{NetdevKind, SocketRole, VirtioBackend};
 use crate::ofproto::{MirrorOutput, VlanMode, VlanSet};
+use crate::openflow::message::{Version, VersionSet};
 use crate::openflow::parse::parse_flow_mod;
 use crate::openflow::{Action, FlowMod, FlowModCommand};
 use crate::sync::Nanos;
@@ -80,7 +81,7 @@ fn the_reference_shows_every_key() {
     let mut shown = BTreeSet::new();
     collect_keys(&tree, "", &mut shown);
     let mut known = BTreeSet::new();
-    let sections: [(&str, &[&str]); 11] = [
+    let sections: [(&str, &[&str]); 13] = [
         ("", field_names::<raw::RawConfig>()),
         ("switch.", field_names::<raw::RawSwitch>()),
         ("dpdk.", field_names::<raw::RawDpdk>()),
@@ -90,6 +91,8 @@ fn the_reference_shows_every_key() {
         ("bridges.mirrors.", field_names::<raw::RawMirror>()),
         ("bridges.ports.", field_names::<raw::RawPort>()),
         ("bridges.ports.vlan.", field_names::<raw::RawVlan>()),
+        ("bridges.openflow.", field_names::<raw::RawOpenFlow>()),
+        ("bridges.openflow.tls.", field_names::<raw::RawTls>()),
         ("bridges.ipfix.", field_names::<raw::RawIpfix>()),
         ("metrics.", field_names::<raw::RawMetrics>()),
     ];
@@ -327,7 +330,7 @@ fn unknown_keys_are_named_with_what_was_probably_meant() {
         "swich: {}\nbridges: [{name: br0, frobnicate: 1, mac_agin_s: 20}]\nmetrics: {listen: off, extra: 1}\n",
         &[
             "t.yaml:1: swich: there is no such key; did you mean switch?",
-            "t.yaml:2: bridges[0].frobnicate: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, fragments, controller_rate_limit, meters, groups, rules, rules_file, ports, mirrors, ipfix",
+            "t.yaml:2: bridges[0].frobnicate: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, fragments, controller_rate_limit, meters, groups, rules, rules_file, ports, mirrors, openflow, ipfix",
             "t.yaml:2: bridges[0].mac_agin_s: there is no such key; did you mean mac_ageing_s?",
             "t.yaml:3: metrics.extra: there is no such key; allowed: listen",
         ],
@@ -893,7 +896,7 @@ fn what_the_file_says_cannot_forge_lines_or_steer_the_terminal() {
         "bridges: [{name: \"a`, expected `b\", \"c`, expected `d\": 1}]\n",
         &[
             "t.yaml:1: bridges[0].name: \"a`, expected `b\" is wrong; allowed: 1 to 15 of a-z A-Z 0-9 - _ . beginning with a letter, no OpenFlow port's name",
-            "t.yaml:1: bridges[0].c`, expected `d: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, fragments, controller_rate_limit, meters, groups, rules, rules_file, ports, mirrors, ipfix",
+            "t.yaml:1: bridges[0].c`, expected `d: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, fragments, controller_rate_limit, meters, groups, rules, rules_file, ports, mirrors, openflow, ipfix",
         ],
     );
 }
@@ -1298,5 +1301,30 @@ fn a_port_is_set_up_in_the_words_of_open_vswitch_too() {
     assert!(faults_of(&port(", disable: [flood, flood]"))[0].contains("flood is taken by"));
     assert!(
         faults_of(&port(", stp: off"))[0].contains("forwarding, learning, listening, blocking or disabled")
+    );
+}
+
+#[test]
+fn openflow_connections_are_read_and_checked() {
+    let with =
+        |openflow: &str| format!("bridges:\n- name: br0\n  internal_port: false\n  openflow: {openflow}\n");
+    let config = good(&with("{}"));
+    assert_eq!(config.bridges[0].openflow, OpenFlowConfig::default());
+    assert_eq!(config.bridges[0].rules.len(), 1, "without a controller it forwards by itself");
+    let config = good(&with(
+        "{versions: [OpenFlow13], controllers: ['tcp:192.0.2.1'], listen: [ptcp], fail_mode: secure, probe_interval_s: 0}",
+    ));
+    let openflow = &config.bridges[0].openflow;
+    assert_eq!(openflow.versions, VersionSet::of(&[Version::V13]));
+    assert_eq!(openflow.controllers[0].to_string(), "tcp:192.0.2.1:6653");
+    assert_eq!((openflow.fail_mode, openflow.probe_interval), (FailMode::Secure, None));
+    assert!(config.bridges[0].rules.is_empty(), "a controller makes the rules");
+    bad(
+        &with("{controllers: ['tls:192.0.2.1', 'tcp:host', 'tls:192.0.2.1:6653'], tls: ~}"),
+        &[
+            "t.yaml:4: bridges[0].openflow.controllers[1]: \"tcp:host\" is wrong; allowed: tcp:ADDRESS[:PORT], tls:ADDRESS[:PORT] or unix:/PATH, where ADDRESS is an IP address (IPv6 in brackets) and PORT 6653 if it is left out",
+            "t.yaml:4: bridges[0].openflow.controllers[2]: tls:192.0.2.1:6653 is taken by bridges[0].openflow.controllers[0]; allowed: one that is not",
+            "t.yaml:4: bridges[0].openflow.tls: is missing; allowed: certificate, private_key and ca_certificate, for the connections by tls: or ptls:",
+        ],
     );
 }

@@ -5,6 +5,8 @@ use crate::dpif::PlacementRules;
 use crate::flow::OfPort;
 use crate::netdev::{MacAddress, NetdevConfig};
 use crate::ofproto::{self, ControllerRate, FragmentPolicy, MirrorConfig};
+use crate::openflow::endpoint::{Listen, Remote};
+use crate::openflow::message::{Version, VersionSet};
 use crate::openflow::{FlowMod, GroupMod, MeterMod};
 use crate::sync::Nanos;
 use std::collections::BTreeMap;
@@ -126,13 +128,15 @@ pub struct BridgeConfig {
     pub meters: Vec<MeterMod>,
     /// Its groups, as adds: each behind those that it names. Numbers are unique in the bridge.
     pub groups: Vec<GroupMod>,
-    /// The rules that it starts with, in the order of the file; at least one. They name groups and meters of the
+    /// The rules that it starts with, in the order of the file; at least one if it has no controllers. They name groups and meters of the
     /// bridge only.
     pub rules: Vec<FlowMod>,
     /// Its ports, in the order of the file; names are unique in the switch, numbers in the bridge.
     pub ports: Vec<PortConfig>,
     /// Its mirrors, in the order of the file: of ports of the bridge.
     pub mirrors: Vec<MirrorConfig>,
+    /// Its OpenFlow connections.
+    pub openflow: OpenFlowConfig,
     /// Its IPFIX exporter; at most [`EXPORTER_COUNT_MAX`](crate::datapath::EXPORTER_COUNT_MAX) bridges have one.
     pub ipfix: Option<IpfixConfig>,
 }
@@ -207,4 +211,60 @@ pub struct ControlConfig {
     pub socket: PathBuf,
     /// Permission bits of the socket, at most 0o777.
     pub mode: u32,
+}
+
+/// A bridge's OpenFlow connections.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenFlowConfig {
+    /// Versions that it agrees to; at least one.
+    pub versions: VersionSet,
+    /// Controllers that it connects to, none of them twice.
+    pub controllers: Vec<Remote>,
+    /// Where it waits for connections, beside the management socket.
+    pub listen: Vec<Listen>,
+    /// Whether it waits for `ovs-ofctl` at `RUN_DIR/BRIDGE.mgmt`.
+    pub management_socket: bool,
+    /// What it does while no controller is there.
+    pub fail_mode: FailMode,
+    /// Silence after which a controller is asked for a sign of life; none: never.
+    pub probe_interval: Option<Nanos>,
+    /// Time between tries to connect at most.
+    pub backoff_max: Nanos,
+    /// Its certificate, if it uses TLS.
+    pub tls: Option<TlsConfig>,
+}
+
+impl Default for OpenFlowConfig {
+    fn default() -> OpenFlowConfig {
+        OpenFlowConfig {
+            versions: VersionSet::of(&Version::ALL),
+            controllers: Vec::new(),
+            listen: Vec::new(),
+            management_socket: true,
+            fail_mode: FailMode::Standalone,
+            probe_interval: Some(Nanos::from_secs(5)),
+            backoff_max: Nanos::from_secs(8),
+            tls: None,
+        }
+    }
+}
+
+/// What a bridge with controllers does while none of them is there (OpenFlow 1.5.1 section 6.3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FailMode {
+    /// It forwards as a learning switch.
+    Standalone,
+    /// It goes on by the rules it has.
+    Secure,
+}
+
+/// Files of a TLS identity, in PEM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsConfig {
+    /// Its certificate, and those between it and the authority.
+    pub certificate: PathBuf,
+    /// The key to it.
+    pub private_key: PathBuf,
+    /// The authority that signs peers' certificates.
+    pub ca_certificate: PathBuf,
 }

@@ -730,6 +730,9 @@ fn change_packet(op: &Op, packet: &mut HeadersMut<'_>, layout: &mut PacketLayout
         Op::Set { field, value, mask } => {
             edit::set_field(packet, layout, *field, *value, *mask);
         }
+        Op::Reshape { field, value, mask } => {
+            edit::reshape(packet, layout, *field, *value, *mask);
+        }
         Op::PushVlan { tpid, tci } => return edit::push_vlan(packet, layout, *tpid, *tci).is_ok(),
         Op::PopVlan => {
             edit::pop_vlan(packet, layout);

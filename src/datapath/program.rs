@@ -28,6 +28,8 @@ pub(super) enum Op {
     Drop(DropReason),
     /// Write bits of a field.
     Set { field: Field, value: u128, mask: u128 },
+    /// Write bits of a field that says what the headers after it are.
+    Reshape { field: Field, value: u128, mask: u128 },
     /// Add an outer tag.
     PushVlan { tpid: u16, tci: u16 },
     /// Take the outer tag off.
@@ -95,6 +97,7 @@ impl OnCopy {
                     break;
                 }
                 Op::Set { .. }
+                | Op::Reshape { .. }
                 | Op::PushVlan { .. }
                 | Op::PopVlan
                 | Op::PushMpls { .. }
@@ -253,6 +256,9 @@ fn compile_one(
         Action::Drop(reason) => Op::Drop(*reason),
         Action::Set { field: Field::PktMark, value, mask } => {
             Op::SetMark { value: *value as u32, mask: *mask as u32 }
+        }
+        Action::Set { field: field @ (Field::EthType | Field::IpProto), value, mask } => {
+            Op::Reshape { field: *field, value: *value, mask: *mask }
         }
         Action::Set { field, value, mask } => Op::Set { field: *field, value: *value, mask: *mask },
         Action::PushVlan { tpid, tci } => Op::PushVlan { tpid: *tpid, tci: *tci },

@@ -195,6 +195,9 @@ pub enum UserspaceCookie {
         bridge: u16,
         /// The port it came in by in that bridge.
         in_port: OfPort,
+        /// What names the bytes that the packet-in carries along; none without any. An id like that of a recirculation,
+        /// which only the layer above can look up.
+        userdata: Option<u32>,
     },
     /// An OpenFlow `sample` action that no exporter of the datapath serves.
     FlowSample {
@@ -237,12 +240,19 @@ pub enum SlowPathReason {
 }
 
 /// Why a packet goes to a controller (OpenFlow 1.5.1 section 7.4.1, `ofp_packet_in_reason`).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub enum ControllerReason {
     /// A table-miss rule.
     TableMiss,
     /// An action of a rule.
+    #[default]
     ApplyAction,
     /// Its TTL ran out.
     InvalidTtl,
+    /// The action set.
+    ActionSet,
+    /// A bucket of a group.
+    Group,
+    /// A packet-out.
+    PacketOut,
 }

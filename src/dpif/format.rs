@@ -391,6 +391,9 @@ fn format_cookie(cookie: &UserspaceCookie) -> String {
                 ControllerReason::TableMiss => "table_miss",
                 ControllerReason::ApplyAction => "apply_action",
                 ControllerReason::InvalidTtl => "invalid_ttl",
+                ControllerReason::ActionSet => "action_set",
+                ControllerReason::Group => "group",
+                ControllerReason::PacketOut => "packet_out",
             };
             format!(
                 "controller(reason={reason},table={table},cookie={cookie:#x},max_len={max_len},id={controller_id})"

@@ -483,6 +483,8 @@ pub(crate) struct Ipv6Chain {
     pub(crate) fragment: u8,
     /// Bytes of the fixed header and the chain: where what follows starts.
     pub(crate) end: usize,
+    /// Where the byte is that names `protocol`.
+    pub(crate) protocol_at: usize,
     /// A routing header has segments left: the destination address is not yet the one that the transport's
     /// pseudo-header counts (RFC 8200 section 8.1).
     pub(crate) segments_left: bool,
@@ -567,7 +569,9 @@ impl Ipv6Chain {
     pub(crate) fn walk(datagram: &[u8]) -> Option<Ipv6Chain> {
         let next = datagram[6];
         let headers = Headers::default();
-        let chain = Ipv6Chain { protocol: next, fragment: 0, end: IPV6_SIZE, segments_left: false, headers };
+        let (protocol, protocol_at) = (next, 6);
+        let (end, segments_left) = (IPV6_SIZE, false);
+        let chain = Ipv6Chain { protocol, fragment: 0, end, protocol_at, segments_left, headers };
         if is_extension(next) { chain.follow(datagram) } else { Some(chain.ended()) }
     }
 
@@ -590,6 +594,7 @@ impl Ipv6Chain {
                 ip_proto::AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
                 _ => (usize::from(header[1]) + 1) * 8,
             };
+            let at = self.end;
             self.end += size;
             if self.end > datagram.len() {
                 return None;
@@ -611,7 +616,7 @@ impl Ipv6Chain {
                 ip_proto::ROUTING => self.segments_left |= header[3] != 0,
                 _ => {}
             }
-            self.protocol = header[0];
+            (self.protocol, self.protocol_at) = (header[0], at);
             if !is_extension(self.protocol) {
                 return Some(self.ended());
             }

@@ -85,6 +85,7 @@ pub enum Field {
     PktMark,
     Metadata,
     ActsetOutput,
+    ConjId,
     Reg(u8),
     Xreg(u8),
     Xxreg(u8),
@@ -177,8 +178,63 @@ pub struct FieldInfo {
     pub writable: bool,
     /// OXM field number in class 0x8000, if OpenFlow has the field.
     pub oxm: Option<u8>,
-    /// NXM class (0 or 1) and field number, if Nicira's extension has the field.
-    pub nxm: Option<(u16, u8)>,
+    /// What stands for it outside of class 0x8000, if anything does.
+    pub nxm: Option<HeaderId>,
+}
+
+/// Class and number of a field in an OXM header (OpenFlow 1.5.1 section 7.2.3.3), without mask bit and length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeaderId {
+    /// Class.
+    pub class: u16,
+    /// Experimenter, if the class is [`HeaderId::EXPERIMENTER`], else 0.
+    pub experimenter: u32,
+    /// Field number in the class, 7 bits.
+    pub number: u8,
+}
+
+impl HeaderId {
+    /// Class OFPXMC_OPENFLOW_BASIC.
+    pub const BASIC: u16 = 0x8000;
+    /// Class OFPXMC_EXPERIMENTER: the experimenter's number follows the header.
+    pub const EXPERIMENTER: u16 = 0xffff;
+    /// The Open Networking Foundation as an experimenter: fields that a later version has in class
+    /// [`HeaderId::BASIC`], by the same number.
+    pub const ONF: u32 = 0x4f4e_4600;
+
+    /// A field of class [`HeaderId::BASIC`].
+    pub const fn basic(number: u8) -> HeaderId {
+        HeaderId { class: HeaderId::BASIC, experimenter: 0, number }
+    }
+
+    const fn onf(number: u8) -> Option<HeaderId> {
+        Some(HeaderId { class: HeaderId::EXPERIMENTER, experimenter: HeaderId::ONF, number })
+    }
+}
+
+/// `NXM_OF_*`.
+const fn of(number: u8) -> Option<HeaderId> {
+    Some(HeaderId { class: 0, experimenter: 0, number })
+}
+
+/// `NXM_NX_*`.
+const fn nx(number: u8) -> Option<HeaderId> {
+    Some(HeaderId { class: 1, experimenter: 0, number })
+}
+
+/// `NXOXM_NSH_*`.
+const fn nsh(number: u8) -> Option<HeaderId> {
+    Some(HeaderId { class: HeaderId::EXPERIMENTER, experimenter: 0x005a_d650, number })
+}
+
+/// `ERICOXM_OF_*`.
+const fn eric(number: u8) -> Option<HeaderId> {
+    Some(HeaderId { class: 0x1000, experimenter: 0, number })
+}
+
+/// `OXM_OF_PKT_REG*`: class OFPXMC_PACKET_REGS.
+const fn packet_reg(number: u8) -> Option<HeaderId> {
+    Some(HeaderId { class: 0x8001, experimenter: 0, number })
 }
 
 /// A row, written the way the table reads best.
@@ -195,7 +251,7 @@ const fn row(
     format: Format,
     (maskable, writable): (bool, bool),
     oxm: Option<u8>,
-    nxm: Option<(u16, u8)>,
+    nxm: Option<HeaderId>,
 ) -> FieldInfo {
     let member = (member.0 as u16, member.1);
     FieldInfo {
@@ -221,77 +277,78 @@ const NO: bool = false;
 /// Every field but the registers, which [`Field::info`] makes by rule.
 #[rustfmt::skip]
 pub static FIELDS: &[FieldInfo] = &[
-    row(Field::InPort, "in_port", &[], 32, (offset_of!(Flow, in_port), 4), 0, NO, Prerequisite::None, Format::OfPort, (NO, YES), Some(0), Some((0, 0))),
-    row(Field::EthDst, "dl_dst", &["eth_dst"], 48, (offset_of!(Flow, key.eth_dst), 6), 0, YES, Prerequisite::None, Format::Ethernet, (YES, YES), Some(3), Some((0, 1))),
-    row(Field::EthSrc, "dl_src", &["eth_src"], 48, (offset_of!(Flow, key.eth_src), 6), 0, YES, Prerequisite::None, Format::Ethernet, (YES, YES), Some(4), Some((0, 2))),
-    row(Field::EthType, "dl_type", &["eth_type"], 16, (offset_of!(Flow, key.eth_type), 2), 0, NO, Prerequisite::None, Format::Hexadecimal, (NO, NO), Some(5), Some((0, 3))),
-    row(Field::VlanTci, "vlan_tci", &[], 16, (offset_of!(Flow, key.vlan_tci), 2), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, Some((0, 4))),
+    row(Field::InPort, "in_port", &[], 32, (offset_of!(Flow, in_port), 4), 0, NO, Prerequisite::None, Format::OfPort, (NO, YES), Some(0), of(0)),
+    row(Field::EthDst, "dl_dst", &["eth_dst"], 48, (offset_of!(Flow, key.eth_dst), 6), 0, YES, Prerequisite::None, Format::Ethernet, (YES, YES), Some(3), of(1)),
+    row(Field::EthSrc, "dl_src", &["eth_src"], 48, (offset_of!(Flow, key.eth_src), 6), 0, YES, Prerequisite::None, Format::Ethernet, (YES, YES), Some(4), of(2)),
+    row(Field::EthType, "dl_type", &["eth_type"], 16, (offset_of!(Flow, key.eth_type), 2), 0, NO, Prerequisite::None, Format::Hexadecimal, (NO, YES), Some(5), of(3)),
+    row(Field::VlanTci, "vlan_tci", &[], 16, (offset_of!(Flow, key.vlan_tci), 2), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, of(4)),
     row(Field::VlanVid, "vlan_vid", &[], 13, (offset_of!(Flow, key.vlan_tci), 2), 0, NO, Prerequisite::None, Format::Decimal, (YES, YES), Some(6), None),
     row(Field::VlanPcp, "vlan_pcp", &["dl_vlan_pcp"], 3, (offset_of!(Flow, key.vlan_tci), 2), 13, NO, Prerequisite::Vlan, Format::Decimal, (NO, YES), Some(7), None),
-    row(Field::IpProto, "nw_proto", &["ip_proto"], 8, (offset_of!(Flow, key.nw_proto), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, NO), Some(10), Some((0, 6))),
-    row(Field::IpTos, "nw_tos", &[], 8, (offset_of!(Flow, key.nw_tos), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), None, Some((0, 5))),
+    row(Field::IpProto, "nw_proto", &["ip_proto"], 8, (offset_of!(Flow, key.nw_proto), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), Some(10), of(6)),
+    row(Field::IpTos, "nw_tos", &[], 8, (offset_of!(Flow, key.nw_tos), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), None, of(5)),
     row(Field::IpDscp, "ip_dscp", &[], 6, (offset_of!(Flow, key.nw_tos), 1), 2, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), Some(8), None),
-    row(Field::IpEcn, "nw_ecn", &["ip_ecn"], 2, (offset_of!(Flow, key.nw_tos), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), Some(9), Some((1, 28))),
-    row(Field::IpTtl, "nw_ttl", &[], 8, (offset_of!(Flow, key.nw_ttl), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), None, Some((1, 29))),
-    row(Field::IpFrag, "ip_frag", &["nw_frag"], 2, (offset_of!(Flow, key.nw_frag), 1), 0, NO, Prerequisite::Ip, Format::Frag, (YES, NO), None, Some((1, 26))),
-    row(Field::Ipv4Src, "nw_src", &["ip_src"], 32, (offset_of!(Flow, key.nw_src), 4), 0, NO, Prerequisite::Ipv4, Format::Ipv4, (YES, YES), Some(11), Some((0, 7))),
-    row(Field::Ipv4Dst, "nw_dst", &["ip_dst"], 32, (offset_of!(Flow, key.nw_dst), 4), 0, NO, Prerequisite::Ipv4, Format::Ipv4, (YES, YES), Some(12), Some((0, 8))),
-    row(Field::Ipv6Src, "ipv6_src", &[], 128, (offset_of!(Flow, key.ipv6_src), 16), 0, YES, Prerequisite::Ipv6, Format::Ipv6, (YES, YES), Some(26), Some((1, 19))),
-    row(Field::Ipv6Dst, "ipv6_dst", &[], 128, (offset_of!(Flow, key.ipv6_dst), 16), 0, YES, Prerequisite::Ipv6, Format::Ipv6, (YES, YES), Some(27), Some((1, 20))),
-    row(Field::Ipv6Label, "ipv6_label", &[], 20, (offset_of!(Flow, key.ipv6_label), 4), 0, NO, Prerequisite::Ipv6, Format::Hexadecimal, (YES, YES), Some(28), Some((1, 27))),
-    row(Field::ArpOp, "arp_op", &[], 8, (offset_of!(Flow, key.nw_proto), 1), 0, NO, Prerequisite::Arp, Format::Decimal, (NO, YES), Some(21), Some((0, 15))),
-    row(Field::ArpSpa, "arp_spa", &[], 32, (offset_of!(Flow, key.nw_src), 4), 0, NO, Prerequisite::Arp, Format::Ipv4, (YES, YES), Some(22), Some((0, 16))),
-    row(Field::ArpTpa, "arp_tpa", &[], 32, (offset_of!(Flow, key.nw_dst), 4), 0, NO, Prerequisite::Arp, Format::Ipv4, (YES, YES), Some(23), Some((0, 17))),
-    row(Field::ArpSha, "arp_sha", &[], 48, (offset_of!(Flow, key.arp_sha), 6), 0, YES, Prerequisite::Arp, Format::Ethernet, (YES, YES), Some(24), Some((1, 17))),
-    row(Field::ArpTha, "arp_tha", &[], 48, (offset_of!(Flow, key.arp_tha), 6), 0, YES, Prerequisite::Arp, Format::Ethernet, (YES, YES), Some(25), Some((1, 18))),
-    row(Field::TcpSrc, "tcp_src", &["tp_src"], 16, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Tcp, Format::Decimal, (YES, YES), Some(13), Some((0, 9))),
-    row(Field::TcpDst, "tcp_dst", &["tp_dst"], 16, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Tcp, Format::Decimal, (YES, YES), Some(14), Some((0, 10))),
-    row(Field::TcpFlags, "tcp_flags", &[], 12, (offset_of!(Flow, key.tcp_flags), 2), 0, NO, Prerequisite::Tcp, Format::TcpFlags, (YES, NO), Some(42), Some((1, 34))),
-    row(Field::UdpSrc, "udp_src", &[], 16, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Udp, Format::Decimal, (YES, YES), Some(15), Some((0, 11))),
-    row(Field::UdpDst, "udp_dst", &[], 16, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Udp, Format::Decimal, (YES, YES), Some(16), Some((0, 12))),
+    row(Field::IpEcn, "nw_ecn", &["ip_ecn"], 2, (offset_of!(Flow, key.nw_tos), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), Some(9), nx(28)),
+    row(Field::IpTtl, "nw_ttl", &[], 8, (offset_of!(Flow, key.nw_ttl), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), None, nx(29)),
+    row(Field::IpFrag, "ip_frag", &["nw_frag"], 2, (offset_of!(Flow, key.nw_frag), 1), 0, NO, Prerequisite::Ip, Format::Frag, (YES, NO), None, nx(26)),
+    row(Field::Ipv4Src, "nw_src", &["ip_src"], 32, (offset_of!(Flow, key.nw_src), 4), 0, NO, Prerequisite::Ipv4, Format::Ipv4, (YES, YES), Some(11), of(7)),
+    row(Field::Ipv4Dst, "nw_dst", &["ip_dst"], 32, (offset_of!(Flow, key.nw_dst), 4), 0, NO, Prerequisite::Ipv4, Format::Ipv4, (YES, YES), Some(12), of(8)),
+    row(Field::Ipv6Src, "ipv6_src", &[], 128, (offset_of!(Flow, key.ipv6_src), 16), 0, YES, Prerequisite::Ipv6, Format::Ipv6, (YES, YES), Some(26), nx(19)),
+    row(Field::Ipv6Dst, "ipv6_dst", &[], 128, (offset_of!(Flow, key.ipv6_dst), 16), 0, YES, Prerequisite::Ipv6, Format::Ipv6, (YES, YES), Some(27), nx(20)),
+    row(Field::Ipv6Label, "ipv6_label", &[], 20, (offset_of!(Flow, key.ipv6_label), 4), 0, NO, Prerequisite::Ipv6, Format::Hexadecimal, (YES, YES), Some(28), nx(27)),
+    row(Field::ArpOp, "arp_op", &[], 8, (offset_of!(Flow, key.nw_proto), 1), 0, NO, Prerequisite::Arp, Format::Decimal, (NO, YES), Some(21), of(15)),
+    row(Field::ArpSpa, "arp_spa", &[], 32, (offset_of!(Flow, key.nw_src), 4), 0, NO, Prerequisite::Arp, Format::Ipv4, (YES, YES), Some(22), of(16)),
+    row(Field::ArpTpa, "arp_tpa", &[], 32, (offset_of!(Flow, key.nw_dst), 4), 0, NO, Prerequisite::Arp, Format::Ipv4, (YES, YES), Some(23), of(17)),
+    row(Field::ArpSha, "arp_sha", &[], 48, (offset_of!(Flow, key.arp_sha), 6), 0, YES, Prerequisite::Arp, Format::Ethernet, (YES, YES), Some(24), nx(17)),
+    row(Field::ArpTha, "arp_tha", &[], 48, (offset_of!(Flow, key.arp_tha), 6), 0, YES, Prerequisite::Arp, Format::Ethernet, (YES, YES), Some(25), nx(18)),
+    row(Field::TcpSrc, "tcp_src", &["tp_src"], 16, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Tcp, Format::Decimal, (YES, YES), Some(13), of(9)),
+    row(Field::TcpDst, "tcp_dst", &["tp_dst"], 16, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Tcp, Format::Decimal, (YES, YES), Some(14), of(10)),
+    row(Field::TcpFlags, "tcp_flags", &[], 12, (offset_of!(Flow, key.tcp_flags), 2), 0, NO, Prerequisite::Tcp, Format::TcpFlags, (YES, NO), Some(42), nx(34)),
+    row(Field::UdpSrc, "udp_src", &[], 16, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Udp, Format::Decimal, (YES, YES), Some(15), of(11)),
+    row(Field::UdpDst, "udp_dst", &[], 16, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Udp, Format::Decimal, (YES, YES), Some(16), of(12)),
     row(Field::SctpSrc, "sctp_src", &[], 16, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Sctp, Format::Decimal, (YES, YES), Some(17), None),
     row(Field::SctpDst, "sctp_dst", &[], 16, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Sctp, Format::Decimal, (YES, YES), Some(18), None),
-    row(Field::Icmpv4Type, "icmp_type", &["icmpv4_type"], 8, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Icmpv4, Format::Decimal, (NO, YES), Some(19), Some((0, 13))),
-    row(Field::Icmpv4Code, "icmp_code", &["icmpv4_code"], 8, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Icmpv4, Format::Decimal, (NO, YES), Some(20), Some((0, 14))),
-    row(Field::Icmpv6Type, "icmpv6_type", &[], 8, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Icmpv6, Format::Decimal, (NO, YES), Some(29), Some((1, 21))),
-    row(Field::Icmpv6Code, "icmpv6_code", &[], 8, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Icmpv6, Format::Decimal, (NO, YES), Some(30), Some((1, 22))),
-    row(Field::NdTarget, "nd_target", &["ipv6_nd_target"], 128, (offset_of!(Flow, key.nd_target), 16), 0, YES, Prerequisite::Nd, Format::Ipv6, (YES, YES), Some(31), Some((1, 23))),
-    row(Field::NdSll, "nd_sll", &["ipv6_nd_sll"], 48, (offset_of!(Flow, key.arp_sha), 6), 0, YES, Prerequisite::NdSolicit, Format::Ethernet, (YES, YES), Some(32), Some((1, 24))),
-    row(Field::NdTll, "nd_tll", &["ipv6_nd_tll"], 48, (offset_of!(Flow, key.arp_tha), 6), 0, YES, Prerequisite::NdAdvert, Format::Ethernet, (YES, YES), Some(33), Some((1, 25))),
+    row(Field::Icmpv4Type, "icmp_type", &["icmpv4_type"], 8, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Icmpv4, Format::Decimal, (NO, YES), Some(19), of(13)),
+    row(Field::Icmpv4Code, "icmp_code", &["icmpv4_code"], 8, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Icmpv4, Format::Decimal, (NO, YES), Some(20), of(14)),
+    row(Field::Icmpv6Type, "icmpv6_type", &[], 8, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Icmpv6, Format::Decimal, (NO, YES), Some(29), nx(21)),
+    row(Field::Icmpv6Code, "icmpv6_code", &[], 8, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Icmpv6, Format::Decimal, (NO, YES), Some(30), nx(22)),
+    row(Field::NdTarget, "nd_target", &["ipv6_nd_target"], 128, (offset_of!(Flow, key.nd_target), 16), 0, YES, Prerequisite::Nd, Format::Ipv6, (YES, YES), Some(31), nx(23)),
+    row(Field::NdSll, "nd_sll", &["ipv6_nd_sll"], 48, (offset_of!(Flow, key.arp_sha), 6), 0, YES, Prerequisite::NdSolicit, Format::Ethernet, (YES, YES), Some(32), nx(24)),
+    row(Field::NdTll, "nd_tll", &["ipv6_nd_tll"], 48, (offset_of!(Flow, key.arp_tha), 6), 0, YES, Prerequisite::NdAdvert, Format::Ethernet, (YES, YES), Some(33), nx(25)),
     row(Field::Ipv6Exthdr, "ipv6_exthdr", &[], 9, (offset_of!(Flow, key.ipv6_exthdr), 2), 0, NO, Prerequisite::Ipv6, Format::Hexadecimal, (YES, NO), Some(39), None),
-    row(Field::NdReserved, "nd_reserved", &[], 32, (offset_of!(Flow, key.nd_reserved), 4), 0, NO, Prerequisite::Nd, Format::Decimal, (NO, YES), None, None),
-    row(Field::NdOptionsType, "nd_options_type", &[], 8, (offset_of!(Flow, key.nd_options_type), 1), 0, NO, Prerequisite::Nd, Format::Decimal, (NO, NO), None, None),
+    row(Field::NdReserved, "nd_reserved", &[], 32, (offset_of!(Flow, key.nd_reserved), 4), 0, NO, Prerequisite::Nd, Format::Decimal, (NO, YES), None, eric(1)),
+    row(Field::NdOptionsType, "nd_options_type", &[], 8, (offset_of!(Flow, key.nd_options_type), 1), 0, NO, Prerequisite::Nd, Format::Decimal, (NO, NO), None, eric(2)),
     row(Field::MplsLabel, "mpls_label", &[], 20, (offset_of!(Flow, key.mpls_lse), 4), 12, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(34), None),
     row(Field::MplsTc, "mpls_tc", &[], 3, (offset_of!(Flow, key.mpls_lse), 4), 9, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(35), None),
-    row(Field::MplsBos, "mpls_bos", &[], 1, (offset_of!(Flow, key.mpls_lse), 4), 8, NO, Prerequisite::Mpls, Format::Decimal, (NO, NO), Some(36), None),
-    row(Field::MplsTtl, "mpls_ttl", &[], 8, (offset_of!(Flow, key.mpls_lse), 4), 0, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), None, Some((1, 30))),
-    row(Field::NshFlags, "nsh_flags", &[], 2, (offset_of!(Flow, key.nsh_flags), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (YES, YES), None, None),
-    row(Field::NshTtl, "nsh_ttl", &[], 6, (offset_of!(Flow, key.nsh_ttl), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, None),
-    row(Field::NshMdtype, "nsh_mdtype", &[], 8, (offset_of!(Flow, key.nsh_mdtype), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, None),
-    row(Field::NshNp, "nsh_np", &[], 8, (offset_of!(Flow, key.nsh_np), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, None),
-    row(Field::NshSpi, "nsh_spi", &["nsp"], 24, (offset_of!(Flow, key.nsh_path), 4), 8, NO, Prerequisite::Nsh, Format::Hexadecimal, (NO, YES), None, None),
-    row(Field::NshSi, "nsh_si", &["nsi"], 8, (offset_of!(Flow, key.nsh_path), 4), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, None),
-    row(Field::NshC1, "nsh_c1", &["nshc1"], 32, (offset_of!(Flow, key.nsh_context), 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, None),
-    row(Field::NshC2, "nsh_c2", &["nshc2"], 32, (offset_of!(Flow, key.nsh_context) + 4, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, None),
-    row(Field::NshC3, "nsh_c3", &["nshc3"], 32, (offset_of!(Flow, key.nsh_context) + 8, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, None),
-    row(Field::NshC4, "nsh_c4", &["nshc4"], 32, (offset_of!(Flow, key.nsh_context) + 12, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, None),
+    row(Field::MplsBos, "mpls_bos", &[], 1, (offset_of!(Flow, key.mpls_lse), 4), 8, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(36), None),
+    row(Field::MplsTtl, "mpls_ttl", &[], 8, (offset_of!(Flow, key.mpls_lse), 4), 0, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), None, nx(30)),
+    row(Field::NshFlags, "nsh_flags", &[], 2, (offset_of!(Flow, key.nsh_flags), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (YES, YES), None, nsh(1)),
+    row(Field::NshTtl, "nsh_ttl", &[], 6, (offset_of!(Flow, key.nsh_ttl), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, nsh(10)),
+    row(Field::NshMdtype, "nsh_mdtype", &[], 8, (offset_of!(Flow, key.nsh_mdtype), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, nsh(2)),
+    row(Field::NshNp, "nsh_np", &[], 8, (offset_of!(Flow, key.nsh_np), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, nsh(3)),
+    row(Field::NshSpi, "nsh_spi", &["nsp"], 24, (offset_of!(Flow, key.nsh_path), 4), 8, NO, Prerequisite::Nsh, Format::Hexadecimal, (NO, YES), None, nsh(4)),
+    row(Field::NshSi, "nsh_si", &["nsi"], 8, (offset_of!(Flow, key.nsh_path), 4), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, nsh(5)),
+    row(Field::NshC1, "nsh_c1", &["nshc1"], 32, (offset_of!(Flow, key.nsh_context), 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(6)),
+    row(Field::NshC2, "nsh_c2", &["nshc2"], 32, (offset_of!(Flow, key.nsh_context) + 4, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(7)),
+    row(Field::NshC3, "nsh_c3", &["nshc3"], 32, (offset_of!(Flow, key.nsh_context) + 8, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(8)),
+    row(Field::NshC4, "nsh_c4", &["nshc4"], 32, (offset_of!(Flow, key.nsh_context) + 12, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(9)),
     row(Field::PbbIsid, "pbb_isid", &[], 24, (offset_of!(Flow, key.pbb_itag), 4), 0, NO, Prerequisite::Pbb, Format::Decimal, (YES, YES), Some(37), None),
     row(Field::PbbUca, "pbb_uca", &[], 1, (offset_of!(Flow, key.pbb_itag), 4), 27, NO, Prerequisite::Pbb, Format::Decimal, (NO, YES), Some(41), None),
-    row(Field::DpHash, "dp_hash", &[], 32, (offset_of!(Flow, key.dp_hash), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, NO), None, Some((1, 35))),
-    row(Field::RecircId, "recirc_id", &[], 32, (offset_of!(Flow, key.recirc_id), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (NO, NO), None, Some((1, 36))),
-    row(Field::TunId, "tun_id", &["tunnel_id"], 64, (offset_of!(Flow, tun_id), 8), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), Some(38), Some((1, 16))),
-    row(Field::TunSrc, "tun_src", &[], 32, (offset_of!(Flow, tun_src), 4), 0, NO, Prerequisite::None, Format::Ipv4, (YES, YES), None, Some((1, 31))),
-    row(Field::TunDst, "tun_dst", &[], 32, (offset_of!(Flow, tun_dst), 4), 0, NO, Prerequisite::None, Format::Ipv4, (YES, YES), None, Some((1, 32))),
-    row(Field::TunIpv6Src, "tun_ipv6_src", &[], 128, (offset_of!(Flow, tun_ipv6_src), 16), 0, YES, Prerequisite::None, Format::Ipv6, (YES, YES), None, Some((1, 109))),
-    row(Field::TunIpv6Dst, "tun_ipv6_dst", &[], 128, (offset_of!(Flow, tun_ipv6_dst), 16), 0, YES, Prerequisite::None, Format::Ipv6, (YES, YES), None, Some((1, 110))),
-    row(Field::TunFlags, "tun_flags", &[], 16, (offset_of!(Flow, tun_flags), 2), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, Some((1, 104))),
+    row(Field::DpHash, "dp_hash", &[], 32, (offset_of!(Flow, key.dp_hash), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, NO), None, nx(35)),
+    row(Field::RecircId, "recirc_id", &[], 32, (offset_of!(Flow, key.recirc_id), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (NO, NO), None, nx(36)),
+    row(Field::TunId, "tun_id", &["tunnel_id"], 64, (offset_of!(Flow, tun_id), 8), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), Some(38), nx(16)),
+    row(Field::TunSrc, "tun_src", &[], 32, (offset_of!(Flow, tun_src), 4), 0, NO, Prerequisite::None, Format::Ipv4, (YES, YES), None, nx(31)),
+    row(Field::TunDst, "tun_dst", &[], 32, (offset_of!(Flow, tun_dst), 4), 0, NO, Prerequisite::None, Format::Ipv4, (YES, YES), None, nx(32)),
+    row(Field::TunIpv6Src, "tun_ipv6_src", &[], 128, (offset_of!(Flow, tun_ipv6_src), 16), 0, YES, Prerequisite::None, Format::Ipv6, (YES, YES), None, nx(109)),
+    row(Field::TunIpv6Dst, "tun_ipv6_dst", &[], 128, (offset_of!(Flow, tun_ipv6_dst), 16), 0, YES, Prerequisite::None, Format::Ipv6, (YES, YES), None, nx(110)),
+    row(Field::TunFlags, "tun_flags", &[], 16, (offset_of!(Flow, tun_flags), 2), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, nx(104)),
     row(Field::TunTos, "tun_tos", &[], 8, (offset_of!(Flow, tun_tos), 1), 0, NO, Prerequisite::None, Format::Decimal, (NO, YES), None, None),
     row(Field::TunTtl, "tun_ttl", &[], 8, (offset_of!(Flow, tun_ttl), 1), 0, NO, Prerequisite::None, Format::Decimal, (NO, YES), None, None),
-    row(Field::TunGbpId, "tun_gbp_id", &[], 16, (offset_of!(Flow, tun_gbp_id), 2), 0, NO, Prerequisite::None, Format::Decimal, (YES, YES), None, Some((1, 38))),
-    row(Field::TunGbpFlags, "tun_gbp_flags", &[], 8, (offset_of!(Flow, tun_gbp_flags), 1), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, Some((1, 39))),
-    row(Field::PktMark, "pkt_mark", &[], 32, (offset_of!(Flow, key.pkt_mark), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, Some((1, 33))),
+    row(Field::TunGbpId, "tun_gbp_id", &[], 16, (offset_of!(Flow, tun_gbp_id), 2), 0, NO, Prerequisite::None, Format::Decimal, (YES, YES), None, nx(38)),
+    row(Field::TunGbpFlags, "tun_gbp_flags", &[], 8, (offset_of!(Flow, tun_gbp_flags), 1), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, nx(39)),
+    row(Field::PktMark, "pkt_mark", &[], 32, (offset_of!(Flow, key.pkt_mark), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, nx(33)),
     row(Field::Metadata, "metadata", &[], 64, (offset_of!(Flow, metadata), 8), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), Some(2), None),
-    row(Field::ActsetOutput, "actset_output", &[], 32, (offset_of!(Flow, actset_output), 4), 0, NO, Prerequisite::None, Format::OfPort, (NO, NO), Some(43), None),
+    row(Field::ActsetOutput, "actset_output", &[], 32, (offset_of!(Flow, actset_output), 4), 0, NO, Prerequisite::None, Format::OfPort, (NO, NO), Some(43), HeaderId::onf(43)),
+    row(Field::ConjId, "conj_id", &[], 32, (offset_of!(Flow, conj_id), 4), 0, NO, Prerequisite::None, Format::Decimal, (NO, NO), None, nx(37)),
 ];
 
 /// Names of reg0 to reg15, xreg0 to xreg7 and xxreg0 to xxreg3.
@@ -305,9 +362,9 @@ impl Field {
     /// The field's row.
     pub fn info(self) -> FieldInfo {
         let (index, first_reg, bits, nxm) = match self {
-            Field::Reg(n) => (n, n, 32, Some((1, n))),
-            Field::Xreg(n) => (16 + n, n * 2, 64, None),
-            Field::Xxreg(n) => (24 + n, n * 4, 128, Some((1, 111 + n))),
+            Field::Reg(n) => (n, n, 32, nx(n)),
+            Field::Xreg(n) => (16 + n, n * 2, 64, packet_reg(n)),
+            Field::Xxreg(n) => (24 + n, n * 4, 128, nx(111 + n)),
             // FIELDS lists the other variants in their order; a test holds it to that.
             _ => return *FIELDS.iter().find(|info| info.field == self).expect("every field has a row"),
         };
@@ -329,6 +386,22 @@ impl Field {
         }
         let row = FIELDS.iter().find(|info| info.name == name || info.aliases.contains(&name))?;
         Some(row.field)
+    }
+
+    /// The field that stands behind this class and number.
+    pub fn by_header(id: HeaderId) -> Option<Field> {
+        let HeaderId { class, experimenter, number } = id;
+        match (class, number) {
+            (1, 0..16) => return Some(Field::Reg(number)),
+            (1, 111..115) => return Some(Field::Xxreg(number - 111)),
+            (0x8001, 0..8) => return Some(Field::Xreg(number)),
+            _ => {}
+        }
+        let is_basic = class == HeaderId::BASIC
+            || (class == HeaderId::EXPERIMENTER && experimenter == HeaderId::ONF && number >= 42);
+        let is_meant =
+            |info: &&FieldInfo| if is_basic { info.oxm == Some(number) } else { info.nxm == Some(id) };
+        FIELDS.iter().find(is_meant).map(|info| info.field)
     }
 
     /// All bits of the field set.
@@ -514,6 +587,8 @@ mod tests {
             pad3: _,
             in_port,
             actset_output,
+            conj_id,
+            pad4: _,
         } = flow;
         let crate::flow::FlowKey {
             in_port: _,
@@ -557,8 +632,8 @@ mod tests {
             nd_reserved,
         } = key;
         assert_eq!(
-            (metadata, regs, in_port.0, actset_output.0),
-            (u64::MAX, [u32::MAX; 16], u32::MAX, u32::MAX)
+            (metadata, regs, in_port.0, actset_output.0, conj_id),
+            (u64::MAX, [u32::MAX; 16], u32::MAX, u32::MAX, u32::MAX)
         );
         assert_eq!((eth_type, nw_frag, nw_proto, nw_tos, nw_ttl), (0xffff, 3, 0xff, 0xff, 0xff));
         assert_eq!((tp_src, tp_dst, nw_src, nw_dst, vlan_tci), (0xffff, 0xffff, u32::MAX, u32::MAX, 0xffff));

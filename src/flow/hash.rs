@@ -5,7 +5,8 @@
 //! hashes by five-tuple; tables that a sender could flood are hashed elsewhere, with a secret.
 //!
 //! What is hashed is what all packets of a connection have alike, *fragments too*: only the first fragment has ports, so
-//! of any fragment the ports do not count. VLAN tags do not count either: a connection stays in its bucket when it is
+//! of any fragment the ports do not count. Ethernet addresses count: behind one router the same connections take the same
+//! pair. VLAN tags do not count either: a connection stays in its bucket when it is
 //! tagged on the way.
 //!
 //! Thread safety: a pure function. Bounds: seven rounds at most. It leaves out what is below MPLS, PBB and NSH: such
@@ -17,40 +18,48 @@ use super::{FlowKey, NW_FRAG_ANY};
 const START: u64 = 0x6a09_e667_f3bc_c908;
 const STEP: u64 = 0xbb67_ae85_84ca_a73b;
 
-/// The hash of a packet's five-tuple: addresses, protocol and, for TCP, UDP and SCTP that are not fragments, ports; for
-/// a packet that is not IP, Ethernet addresses and type. Different for each `basis`; the same in both directions of a
-/// connection if `symmetric`. Never 0, which says that there is no hash.
+/// The hash of a packet's five-tuple and Ethernet addresses: addresses of IP or ARP, protocol and, for TCP, UDP and SCTP
+/// that are not fragments, ports; for any other packet Ethernet addresses and type. Different for each `basis`; the same in
+/// both directions of a connection if `symmetric`. Never 0, which says that there is no hash.
 pub fn five_tuple(key: &FlowKey, basis: u32, symmetric: bool) -> u32 {
     let (src, dst, kind) = endpoints(key);
     let (first, second) = if symmetric && dst < src { (dst, src) } else { (src, dst) };
     let mut hash = round(START ^ u64::from(basis), kind);
-    for (address, port) in [first, second] {
+    for End { address, mac, port } in [first, second] {
         if key.eth_type == 0x86dd {
             hash = round(hash, (address >> 64) as u64);
         }
         hash = round(hash, address as u64);
-        hash = round(hash, u64::from(port));
+        hash = round(hash, mac << 16 | u64::from(port));
     }
     let folded = (hash >> 32) as u32 ^ hash as u32;
     folded.max(1)
 }
 
-/// Both ends of the connection, each with address and port, and what kind of connection it is.
-fn endpoints(key: &FlowKey) -> ((u128, u16), (u128, u16), u64) {
-    let mac = |[a, b, c, d, e, f]: [u8; 6]| u128::from(u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
+/// One end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    address: u128,
+    /// 48 bits: with the port they are one word.
+    mac: u64,
+    port: u16,
+}
+
+/// Both ends of the connection, and what kind of connection it is.
+fn endpoints(key: &FlowKey) -> (End, End, u64) {
+    let mac = |[a, b, c, d, e, f]: [u8; 6]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
     let has_ports = matches!(key.nw_proto, 6 | 17 | 132) && key.nw_frag & NW_FRAG_ANY == 0;
-    let (src_port, dst_port) = if has_ports { (key.tp_src, key.tp_dst) } else { (0, 0) };
+    let (src_port, dst_port) = if key.is_ip() && has_ports { (key.tp_src, key.tp_dst) } else { (0, 0) };
     // A later fragment over IPv6 does not say its protocol, so that of no fragment counts.
-    let protocol = if key.nw_frag & NW_FRAG_ANY == 0 { key.nw_proto } else { 0 };
-    let ip_kind = u64::from(key.eth_type) << 8 | u64::from(protocol);
-    match key.eth_type {
-        0x0800 => ((key.nw_src.into(), src_port), (key.nw_dst.into(), dst_port), ip_kind),
-        0x86dd => {
-            let [src, dst] = [key.ipv6_src, key.ipv6_dst].map(u128::from_be_bytes);
-            ((src, src_port), (dst, dst_port), ip_kind)
-        }
-        eth_type => ((mac(key.eth_src), 0), (mac(key.eth_dst), 0), u64::from(eth_type) << 8),
-    }
+    let protocol = if key.is_ip() && key.nw_frag & NW_FRAG_ANY == 0 { key.nw_proto } else { 0 };
+    let (src, dst) = match key.eth_type {
+        0x0800 | 0x0806 | 0x8035 => (key.nw_src.into(), key.nw_dst.into()),
+        0x86dd => (u128::from_be_bytes(key.ipv6_src), u128::from_be_bytes(key.ipv6_dst)),
+        _ => (0, 0),
+    };
+    let kind = u64::from(key.eth_type) << 8 | u64::from(protocol);
+    let src = End { address: src, mac: mac(key.eth_src), port: src_port };
+    (src, End { address: dst, mac: mac(key.eth_dst), port: dst_port }, kind)
 }
 
 /// Both halves of a 64 x 64 bit product: every bit of either factor reaches about half of the result's.
@@ -100,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_the_five_tuple_counts_and_nothing_else() {
+    fn every_part_of_the_five_tuple_and_the_ethernet_addresses_count_and_nothing_else() {
         let key = connection(1);
         let hash = five_tuple(&key, 0, false);
         for other in [
@@ -109,13 +118,14 @@ mod tests {
             FlowKey { nw_proto: 17, ..key },
             FlowKey { tp_src: 1, ..key },
             FlowKey { tp_dst: 1, ..key },
+            FlowKey { eth_src: [9; 6], ..key },
+            FlowKey { eth_dst: [9; 6], ..key },
         ] {
             assert_ne!(five_tuple(&other, 0, false), hash, "{other:?}");
         }
         assert_ne!(five_tuple(&key, 1, false), hash, "the basis counts");
         let same = FlowKey {
             vlan_tci: 0x1005,
-            eth_src: [9; 6],
             nw_tos: 3,
             nw_ttl: 3,
             tcp_flags: 2,
@@ -125,6 +135,15 @@ mod tests {
             ..key
         };
         assert_eq!(five_tuple(&same, 0, false), hash);
+        let arp = FlowKey { eth_type: 0x0806, nw_src: 1, nw_dst: 2, nw_proto: 1, ..FlowKey::ZERO };
+        for other in [FlowKey { nw_src: 3, ..arp }, FlowKey { nw_dst: 3, ..arp }] {
+            assert_ne!(five_tuple(&other, 0, false), five_tuple(&arp, 0, false));
+        }
+        assert_eq!(
+            five_tuple(&FlowKey { nw_proto: 2, ..arp }, 0, false),
+            five_tuple(&arp, 0, false),
+            "an answer is of the same talk"
+        );
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub const PBB_UCA: u32 = 1 << 27;
 /// Words in a [`FlowKey`].
 pub const FLOW_KEY_WORDS: usize = 21;
 /// Words in a [`Flow`].
-pub const FLOW_WORDS: usize = FLOW_KEY_WORDS + 17;
+pub const FLOW_WORDS: usize = FLOW_KEY_WORDS + 18;
 
 /// All that the datapath knows of a packet. Fields a packet does not have are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Pod, Zeroable)]
@@ -216,6 +216,10 @@ pub struct Flow {
     pub in_port: OfPort,
     /// Output port of the action set, [`OfPort::UNSET`] if it has none (OpenFlow 1.5.1 section 7.2.3.8).
     pub actset_output: OfPort,
+    /// The conjunctive match that was met (`conj_id`); 0 for none.
+    pub conj_id: u32,
+    /// Always zero.
+    pub pad4: u32,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == FLOW_KEY_WORDS * 8);

@@ -10,13 +10,14 @@
 //! At most 65 535 bridges over the life of a switch, and [`crate::dpif::PORT_COUNT_MAX`] ports in all.
 
 use super::groups::Groups;
+use super::learn::Learned;
 use super::mac_learning::MacTable;
 use super::meters::{Meter, MeterChange, MeterIds, Meters};
 use super::mirrors::{MirrorConfig, Mirrors};
 use super::recirc::FrozenStore;
 use super::rules::{Rule, RuleId};
 use super::tables::{Change, FlowTables};
-use super::{FlowModError, OfprotoError, PortInfo};
+use super::{FlowModError, FlowRemovedReason, OfprotoError, PortInfo};
 use crate::dpif::{ExporterId, MeterId, MeterStats as DpMeterStats, MeteringConfig};
 use crate::flow::{DpPort, OfPort};
 use crate::openflow::group::{Bucket, GroupMod, GroupStats};
@@ -53,6 +54,9 @@ pub struct BridgeConfig {
     pub controller_rate: Option<ControllerRate>,
     /// Its mirrors, by name; at most [`super::mirrors::MIRROR_COUNT_MAX`], further ones do nothing.
     pub mirrors: Vec<MirrorConfig>,
+    /// Whether it forwards as a learning switch does, whatever its rules: while its controllers are away (fail-standalone
+    /// mode, OpenFlow 1.5.1 section 6.3.2).
+    pub is_standalone: bool,
 }
 
 impl BridgeConfig {
@@ -69,6 +73,7 @@ impl BridgeConfig {
             fragments: FragmentPolicy::Normal,
             controller_rate: None,
             mirrors: Vec::new(),
+            is_standalone: false,
         }
     }
 }
@@ -500,7 +505,11 @@ impl Bridge {
         let names_one = |rule: &Rule| {
             names(&rule.actions, &|action| matches!(action, Action::Group(id) if removed.contains(id)))
         };
-        let removed_rules = if removed.is_empty() { Vec::new() } else { self.tables.remove_where(names_one) };
+        let removed_rules = if removed.is_empty() {
+            Vec::new()
+        } else {
+            self.tables.remove_where(FlowRemovedReason::GroupDelete, names_one)
+        };
         Ok(Cascade { removed_rules, meters: Vec::new() })
     }
 
@@ -519,7 +528,11 @@ impl Bridge {
         let names_one = |rule: &Rule| {
             names(&rule.actions, &|action| matches!(action, Action::Meter(id) if removed.contains(id)))
         };
-        let removed_rules = if removed.is_empty() { Vec::new() } else { self.tables.remove_where(names_one) };
+        let removed_rules = if removed.is_empty() {
+            Vec::new()
+        } else {
+            self.tables.remove_where(FlowRemovedReason::MeterDelete, names_one)
+        };
         Ok(Cascade { removed_rules, meters: changes })
     }
 
@@ -635,6 +648,10 @@ pub struct Bridges {
     pub meter_ids: MeterIds,
     /// What packets that go round are to meet.
     pub recirc: FrozenStore,
+    /// Whether packets have changed rules since this was looked at.
+    pub has_learned: bool,
+    /// Rules that left their tables because of that.
+    pub unlearned: Vec<(BridgeId, RuleId, FlowRemovedReason)>,
 }
 
 impl Bridges {
@@ -686,6 +703,17 @@ impl Bridges {
         let bridge = self.bridges.get_mut(usize::from(id.0)).and_then(Option::as_mut);
         let bridge = bridge.ok_or(FlowModError::NoSuchBridge(id))?;
         Ok(bridge.meter_mod(meter_mod, &mut self.meter_ids, now)?)
+    }
+
+    /// Learns a rule, or renews it.
+    pub fn learn(&mut self, learned: &Learned, now: Nanos) {
+        let id = learned.bridge;
+        let Some(bridge) = self.bridges.get_mut(usize::from(id.0)).and_then(Option::as_mut) else { return };
+        let Some(change) = bridge.learn(learned, now) else { return };
+        self.has_learned = true;
+        let removed = change.removed.into_iter().map(|rule| (id, rule, FlowRemovedReason::Delete));
+        let evicted = change.evicted.into_iter().map(|rule| (id, rule, FlowRemovedReason::Eviction));
+        self.unlearned.extend(removed.chain(evicted));
     }
 
     /// Whose a port of the datapath is, and what its number is there.

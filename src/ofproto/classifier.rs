@@ -23,12 +23,15 @@
 //! # Bounds
 //! A look-up visits each subtable at most once; there are at most as many as masks among the rules.
 
+mod conjunction;
+
 use super::prefix_trie::{PrefixTrie, Prefixes, leading_ones};
 use super::rules::RuleId;
 use crate::flow::{FLOW_WORDS, Flow, FlowKey};
 use crate::openflow::Match;
 use ahash::RandomState;
 use arrayvec::ArrayVec;
+use conjunction::Clause;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
@@ -47,7 +50,8 @@ static STAGES: LazyLock<[Flow; STAGE_COUNT]> = LazyLock::new(|| {
     #[rustfmt::skip]
     let Flow {
         key, metadata, regs, tun_id, tun_src, tun_dst, tun_ipv6_src, tun_ipv6_dst, tun_flags, tun_tos, tun_ttl,
-        tun_gbp_id, tun_gbp_flags, pad3, in_port, actset_output,
+        tun_gbp_id, tun_gbp_flags, pad3, in_port, actset_output, conj_id,
+        pad4,
     } = everything;
     #[rustfmt::skip]
     let FlowKey {
@@ -105,7 +109,8 @@ static STAGES: LazyLock<[Flow; STAGE_COUNT]> = LazyLock::new(|| {
     #[rustfmt::skip]
     let known = Flow {
         key: known, metadata, regs, tun_id, tun_src, tun_dst, tun_ipv6_src, tun_ipv6_dst, tun_flags, tun_tos, tun_ttl,
-        tun_gbp_id, tun_gbp_flags, pad3, in_port, actset_output,
+        tun_gbp_id, tun_gbp_flags, pad3, in_port, actset_output, conj_id,
+        pad4,
     };
     [known, stage(layer_2), stage(layer_3), stage(layer_4)]
 });
@@ -118,6 +123,8 @@ pub struct Classifier {
     /// Of `nw_src`, `nw_dst`, `ipv6_src` and `ipv6_dst`.
     tries: [PrefixTrie; TRIE_COUNT],
     rule_count: usize,
+    /// Rules that stand for clauses of conjunctive matches: no look-up finds them by themselves.
+    clauses: HashMap<RuleId, Box<[Clause]>, RandomState>,
 }
 
 /// Rules with one and the same mask.
@@ -217,27 +224,30 @@ impl Classifier {
 
     /// The rule of highest priority that covers `flow`; adds the bits that it took to know to `looked`.
     pub fn lookup(&self, flow: &Flow, looked: &mut Flow) -> Option<RuleId> {
+        if !self.clauses.is_empty() {
+            return self.lookup_conjunctive(flow, looked);
+        }
         let mut best: Option<(u16, RuleId)> = None;
         let mut prefixes = [None; TRIE_COUNT];
         for subtable in &self.subtables {
             if best.is_some_and(|(priority, _)| priority >= subtable.max_priority) {
                 break;
             }
-            let hit = self.lookup_in(subtable, flow, looked, &mut prefixes);
+            let hit = self.lookup_in(subtable, flow, looked, &mut prefixes).map(|rules| rules[0]);
             best = hit.filter(|hit| best.is_none_or(|best| hit.0 > best.0)).or(best);
         }
         best.map(|(_, rule)| rule)
     }
 
     /// For each stage: leave if the tries say that no rule can match; leave if no rule has the flow's words so
-    /// far; at the last stage, take the rule that has them all.
-    fn lookup_in(
+    /// far; at the last stage, take the rules that have them all, highest priority first.
+    fn lookup_in<'a>(
         &self,
-        subtable: &Subtable,
+        subtable: &'a Subtable,
         flow: &Flow,
         looked: &mut Flow,
         prefixes: &mut [Option<Prefixes>; TRIE_COUNT],
-    ) -> Option<(u16, RuleId)> {
+    ) -> Option<&'a [(u16, RuleId)]> {
         let mut key = ArrayVec::<u64, KEY_WORDS_MAX>::new();
         let mut hasher = subtable.hasher.build_hasher();
         for (number, stage) in subtable.stages[..=subtable.last_stage].iter().enumerate() {
@@ -254,7 +264,7 @@ impl Classifier {
                 return None;
             }
         }
-        subtable.rules.get(&key[..]).map(|rules| rules[0])
+        subtable.rules.get(&key[..]).map(Vec::as_slice)
     }
 
     /// Whether a trie says that no rule of `subtable` covers `flow`; if so, adds the bits that say so.

@@ -16,13 +16,14 @@ use super::bridge::{Bridge, Bridges, ControllerRate, Port};
 use super::megaflows::{Delta, Megaflow, Megaflows};
 use super::meters::MeterChange;
 use super::revalidate::{Dying, apply_credits};
+use super::transaction::{BundleOp, Transaction};
 use super::upcall::installed_actions;
 use super::validate::check_packet_out;
 use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowModError, FlowRemoved, FlowRemovedReason, IpfixStats,
     MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats, PortConfig,
-    PortInfo, SampledPacket, TableStats, take,
+    PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
 };
 use crate::dpif::{
     Actions, CopiedMegaflow, Dpif, DpifError, Execute, ExporterId, FlowRecord, MegaflowStats, MeterId,
@@ -31,6 +32,7 @@ use crate::dpif::{
 use crate::flow::extract::extract_packet;
 use crate::flow::{DpPort, FlowKey, FlowMask, OfPort};
 use crate::netdev::Netdev;
+use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
 use crate::openflow::meter::{MeterMod, MeterStats};
 use crate::openflow::{FlowMod, FlowStats, FlowStatsRequest};
@@ -308,6 +310,19 @@ impl OfprotoDpif {
         }
     }
 
+    /// Tells the datapath of meters.
+    fn set_meters(&mut self, changes: Vec<MeterChange>) {
+        for change in changes {
+            match change {
+                MeterChange::Set(id, config) => {
+                    let done = self.dpif.meter_set(id, &config);
+                    debug_assert!(done.is_ok(), "numbers come from `MeterIds`");
+                }
+                MeterChange::Delete(id) => self.dying_meters.push((id, self.pass)),
+            }
+        }
+    }
+
     /// Tells the datapath what all bridges meter.
     fn set_metering(&mut self) {
         let ipfix = self.bridges.iter().filter_map(|(_, bridge)| bridge.config.ipfix.as_ref());
@@ -468,11 +483,9 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn flow_mod(&mut self, bridge: BridgeId, flow_mod: &FlowMod) -> Result<usize, FlowModError> {
-        if self.bridges.get(bridge).is_none() {
-            return Err(FlowModError::NoSuchBridge(bridge));
-        }
-        if flow_mod.flags.reset_counts {
-            // What was counted before now must not be credited after it.
+        let learns = self.bridges.get(bridge).map(|bridge| bridge.tables.learns());
+        if learns.ok_or(FlowModError::NoSuchBridge(bridge))? || flow_mod.flags.reset_counts {
+            // What was counted before now must not be credited, or learned from, after it.
             self.push_stats();
         }
         let now = self.now;
@@ -482,7 +495,66 @@ impl Ofproto for OfprotoDpif {
         for rule in change.removed {
             self.rule_removed(bridge, rule, FlowRemovedReason::Delete);
         }
+        for rule in change.evicted {
+            self.rule_removed(bridge, rule, FlowRemovedReason::Eviction);
+        }
         Ok(change.touched)
+    }
+
+    fn transaction(&mut self, bridge: BridgeId, ops: Vec<BundleOp>) -> Result<(), (usize, FlowModError)> {
+        // What was counted before now must not be credited after it.
+        self.push_stats();
+        let mut transaction = Transaction::begin(&mut self.bridges, bridge).map_err(|error| (0, error))?;
+        let mut packets = Vec::new();
+        for (index, op) in ops.into_iter().enumerate() {
+            let result = match op {
+                BundleOp::PacketOut(packet_out) => {
+                    self.packet_xlate(bridge, packet_out).map(|xlate| packets.push(xlate))
+                }
+                op => transaction.apply(&mut self.bridges, bridge, &op, self.now),
+            };
+            if let Err(error) = result {
+                transaction.roll_back(&mut self.bridges, bridge);
+                self.config_changed = true;
+                return Err((index, error));
+            }
+        }
+        let committed = transaction.commit(&mut self.bridges, bridge);
+        self.set_meters(committed.meter_changes);
+        self.config_changed = true;
+        for (rule, reason) in committed.removed {
+            self.rule_removed(bridge, rule, reason);
+        }
+        packets.into_iter().for_each(|packet| self.packet_execute(packet));
+        Ok(())
+    }
+
+    fn table_settings(&self, bridge: BridgeId, table: TableId) -> TableSettings {
+        let bridge = self.bridges.get(bridge);
+        bridge.map_or_else(TableSettings::default, |bridge| bridge.tables.settings(table))
+    }
+
+    fn table_set(
+        &mut self,
+        bridge: BridgeId,
+        table: TableId,
+        settings: TableSettings,
+    ) -> Result<(), OfprotoError> {
+        let entry = self.bridge_mut(bridge)?;
+        entry.tables.set_settings(table, settings);
+        entry.config_epoch += 1;
+        self.config_changed = true;
+        Ok(())
+    }
+
+    fn watch_rules(&mut self, bridge: BridgeId, is_watched: bool) -> Result<(), OfprotoError> {
+        self.bridge_mut(bridge)?.tables.watch(is_watched);
+        Ok(())
+    }
+
+    fn recv_rule_events(&mut self, bridge: BridgeId, into: &mut Vec<RuleEvent>, max: usize) -> usize {
+        let events = self.bridges.get_mut(bridge).and_then(|bridge| bridge.tables.events_mut());
+        events.map_or(0, |events| events.take(bridge, into, max))
     }
 
     fn flow_stats(&mut self, bridge: BridgeId, request: &FlowStatsRequest) -> Vec<FlowStats> {
@@ -520,15 +592,7 @@ impl Ofproto for OfprotoDpif {
 
     fn meter_mod(&mut self, bridge: BridgeId, meter_mod: &MeterMod) -> Result<(), FlowModError> {
         let cascade = self.bridges.meter_mod(bridge, meter_mod, self.now)?;
-        for change in cascade.meters {
-            match change {
-                MeterChange::Set(id, config) => {
-                    let done = self.dpif.meter_set(id, &config);
-                    debug_assert!(done.is_ok(), "numbers come from `MeterIds`");
-                }
-                MeterChange::Delete(id) => self.dying_meters.push((id, self.pass)),
-            }
-        }
+        self.set_meters(cascade.meters);
         self.config_changed = true;
         for rule in cascade.removed_rules {
             self.rule_removed(bridge, rule, FlowRemovedReason::MeterDelete);
@@ -570,6 +634,7 @@ impl Ofproto for OfprotoDpif {
         let XlateOut { actions, credits, .. } = self.resolve(*out, key.in_port).out;
         let delta = Delta { packets: 1, bytes: packet.size() as u64 };
         self.macs_changed |= apply_credits(&mut self.bridges, &credits, delta, self.now);
+        self.note_learned();
         let worker = self.dpif.workers().first().copied().unwrap_or(WorkerId(0));
         self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions });
     }

@@ -38,6 +38,8 @@ pub mod bridge;
 pub mod classifier;
 pub mod dpif;
 pub mod groups;
+pub mod learn;
+mod links;
 pub mod mac_learning;
 mod megaflows;
 pub mod meters;
@@ -46,10 +48,12 @@ mod prefix_trie;
 pub mod recirc;
 pub mod reference;
 pub mod revalidate;
+mod rule_events;
 pub mod rules;
 pub mod tables;
 #[cfg(test)]
 mod testing;
+mod transaction;
 pub mod upcall;
 pub mod validate;
 pub mod xlate;
@@ -61,12 +65,16 @@ pub use bridge::{
 pub use dpif::{OfprotoCounters, OfprotoDpif, OfprotoDpifConfig};
 pub use mirrors::{MirrorConfig, MirrorOutput, MirrorStats};
 pub use reference::Reference;
+pub use rule_events::{RuleEvent, RuleEventKind};
+pub use tables::{MissHandling, TableSettings};
+pub use transaction::BundleOp;
 
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie};
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::{MacAddress, Netdev};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
+use crate::openflow::message::PacketInReason;
 use crate::openflow::meter::{MeterMod, MeterStats};
 use crate::openflow::{Action, FlowMod, FlowStats, FlowStatsRequest, OfError};
 use crate::packet::Packet;
@@ -158,6 +166,37 @@ pub trait Ofproto: fmt::Debug {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     fn flow_mod(&mut self, bridge: BridgeId, flow_mod: &FlowMod) -> Result<usize, FlowModError>;
+
+    /// Makes changes in order, all of them or none (OpenFlow 1.5.1 section 6.9). The caches follow as with
+    /// [`Ofproto::flow_mod`].
+    ///
+    /// # Errors
+    /// Which of them, counted from 0, could not be, and why; everything is as before then.
+    fn transaction(&mut self, bridge: BridgeId, ops: Vec<BundleOp>) -> Result<(), (usize, FlowModError)>;
+
+    /// A table's settings; those of a new table if there is no such bridge.
+    fn table_settings(&self, bridge: BridgeId, table: TableId) -> TableSettings;
+
+    /// Sets a table's settings, for [`crate::openflow::flow_mod::TABLE_ALL`] of all tables. Rules beyond a new limit
+    /// stay.
+    ///
+    /// # Errors
+    /// [`OfprotoError::NoSuchBridge`].
+    fn table_set(
+        &mut self,
+        bridge: BridgeId,
+        table: TableId,
+        settings: TableSettings,
+    ) -> Result<(), OfprotoError>;
+
+    /// Keeps what happens to a bridge's rules for [`Ofproto::recv_rule_events`] from now on, or no longer.
+    ///
+    /// # Errors
+    /// [`OfprotoError::NoSuchBridge`].
+    fn watch_rules(&mut self, bridge: BridgeId, is_watched: bool) -> Result<(), OfprotoError>;
+
+    /// Takes what has happened to a bridge's rules, oldest first.
+    fn recv_rule_events(&mut self, bridge: BridgeId, into: &mut Vec<RuleEvent>, max: usize) -> usize;
 
     /// Rules with their counters as of now: by table, then falling priority.
     fn flow_stats(&mut self, bridge: BridgeId, request: &FlowStatsRequest) -> Vec<FlowStats>;
@@ -338,6 +377,8 @@ pub enum FlowRemovedReason {
     GroupDelete = 3,
     /// A meter that it named was deleted.
     MeterDelete = 4,
+    /// It made room for another.
+    Eviction = 5,
 }
 
 /// A rule that went, with its final counters. Only for rules that asked for it.
@@ -359,7 +400,7 @@ pub struct PacketIn {
     /// Port it came in by; [`OfPort::NONE`] if it is gone by now.
     pub in_port: OfPort,
     /// Why.
-    pub reason: ControllerReason,
+    pub reason: PacketInReason,
     /// Table of the rule.
     pub table: TableId,
     /// Cookie of the rule.
@@ -368,6 +409,8 @@ pub struct PacketIn {
     pub max_len: u16,
     /// Which controllers.
     pub controller_id: u16,
+    /// Bytes that the rule's action wants it to carry along.
+    pub userdata: Vec<u8>,
     /// The packet, as the actions before had left it.
     pub packet: Packet,
 }
@@ -433,6 +476,18 @@ pub struct FdbEntry {
     pub port: OfPort,
     /// Since it was last seen, in nanoseconds.
     pub age_ns: u64,
+}
+
+/// The reason of a packet-in.
+fn packet_in_reason(reason: ControllerReason) -> PacketInReason {
+    match reason {
+        ControllerReason::TableMiss => PacketInReason::TableMiss,
+        ControllerReason::ApplyAction => PacketInReason::ApplyAction,
+        ControllerReason::InvalidTtl => PacketInReason::InvalidTtl,
+        ControllerReason::ActionSet => PacketInReason::ActionSet,
+        ControllerReason::Group => PacketInReason::Group,
+        ControllerReason::PacketOut => PacketInReason::PacketOut,
+    }
 }
 
 /// Takes up to `max` from the front of a queue.

@@ -22,17 +22,20 @@ mod normal;
 mod vlan;
 
 use super::bridge::{Bridge, Bridges, Port, StpState};
+use super::learn::Learned;
 use super::meters::MeterChange;
+use super::transaction::{BundleOp, Transaction};
 use super::validate::check_packet_out;
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowModError, FlowRemoved, FlowRemovedReason, IpfixStats,
     MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats, PortConfig,
-    PortInfo, SampledPacket, TableStats, take,
+    PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
 };
 use crate::dpif::{DpifError, DropReason, FlowRecord, PORT_COUNT_MAX, PortStats, RemovedPort};
 use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::{Netdev, NetdevError, RxQueue, TxQueue};
+use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
 use crate::openflow::meter::{MeterMod, MeterStats};
 use crate::openflow::{Action, FlowMod, FlowStats, FlowStatsRequest};
@@ -203,6 +206,7 @@ impl Reference {
                 cookie: packet.cookie,
                 max_len: packet.max_len,
                 controller_id: packet.controller_id,
+                userdata: packet.userdata,
                 packet: Packet::from_bytes(&packet.bytes),
             });
         }
@@ -213,6 +217,8 @@ impl Reference {
         let id = match used {
             Used::Table(id, ..) | Used::Group(id, _) | Used::Bucket(id, ..) | Used::Mirror(id, _) => id,
             Used::PatchTx(id, _) | Used::PatchRx(id, _) | Used::Learn(id, ..) => id,
+            Used::FinTimeout(id, ..) => id,
+            Used::LearnRule(learned) => return self.learn(&learned),
         };
         let Some(bridge) = self.bridges.get_mut(id) else { return };
         let patch = |bridge: &mut Bridge, port: OfPort, rx: u64, tx: u64| {
@@ -229,6 +235,8 @@ impl Reference {
             Used::Group(_, group) => bridge.groups.credit(group, 1, bytes),
             Used::Bucket(_, group, bucket) => bridge.groups.credit_bucket(group, bucket, 1, bytes),
             Used::Mirror(_, id) => bridge.mirrors.credit(id, 1, bytes),
+            Used::FinTimeout(_, rule, idle_s, hard_s) => bridge.tables.shorten(rule, idle_s, hard_s),
+            Used::LearnRule(_) => {}
             Used::PatchTx(_, port) => patch(bridge, port, 0, 1),
             Used::PatchRx(_, port) => patch(bridge, port, 1, 0),
             // A port that is blocked or has no link is not where an address is.
@@ -236,6 +244,25 @@ impl Reference {
                 let _ = bridge.macs.learn(vlan, mac, port, now);
             }
             Used::Learn(..) => {}
+        }
+    }
+
+    fn learn(&mut self, learned: &Learned) {
+        self.bridges.learn(learned, self.now);
+        for (bridge, rule, reason) in std::mem::take(&mut self.bridges.unlearned) {
+            self.rule_removed(bridge, rule, reason);
+        }
+    }
+
+    fn set_meters(&mut self, changes: Vec<MeterChange>) {
+        for change in changes {
+            match change {
+                MeterChange::Set(id, config) => self.meters.set(id, config, self.now),
+                MeterChange::Delete(id) => {
+                    self.meters.delete(id);
+                    self.bridges.meter_ids.release(id);
+                }
+            }
         }
     }
 
@@ -433,7 +460,61 @@ impl Ofproto for Reference {
         for rule in change.removed {
             self.rule_removed(bridge, rule, FlowRemovedReason::Delete);
         }
+        for rule in change.evicted {
+            self.rule_removed(bridge, rule, FlowRemovedReason::Eviction);
+        }
         Ok(change.touched)
+    }
+
+    fn transaction(&mut self, bridge: BridgeId, ops: Vec<BundleOp>) -> Result<(), (usize, FlowModError)> {
+        let mut transaction = Transaction::begin(&mut self.bridges, bridge).map_err(|error| (0, error))?;
+        let mut packets = Vec::new();
+        for (index, op) in ops.into_iter().enumerate() {
+            let result = match op {
+                BundleOp::PacketOut(packet_out) => {
+                    self.packet_xlate(bridge, packet_out).map(|xlate| packets.push(xlate))
+                }
+                op => transaction.apply(&mut self.bridges, bridge, &op, self.now),
+            };
+            if let Err(error) = result {
+                transaction.roll_back(&mut self.bridges, bridge);
+                return Err((index, error));
+            }
+        }
+        let committed = transaction.commit(&mut self.bridges, bridge);
+        self.set_meters(committed.meter_changes);
+        for (rule, reason) in committed.removed {
+            self.rule_removed(bridge, rule, reason);
+        }
+        packets.into_iter().for_each(|packet| self.packet_execute(packet));
+        Ok(())
+    }
+
+    fn table_settings(&self, bridge: BridgeId, table: TableId) -> TableSettings {
+        let bridge = self.bridges.get(bridge);
+        bridge.map_or_else(TableSettings::default, |bridge| bridge.tables.settings(table))
+    }
+
+    fn table_set(
+        &mut self,
+        bridge: BridgeId,
+        table: TableId,
+        settings: TableSettings,
+    ) -> Result<(), OfprotoError> {
+        let entry = self.bridge_mut(bridge)?;
+        entry.tables.set_settings(table, settings);
+        entry.config_epoch += 1;
+        Ok(())
+    }
+
+    fn watch_rules(&mut self, bridge: BridgeId, is_watched: bool) -> Result<(), OfprotoError> {
+        self.bridge_mut(bridge)?.tables.watch(is_watched);
+        Ok(())
+    }
+
+    fn recv_rule_events(&mut self, bridge: BridgeId, into: &mut Vec<RuleEvent>, max: usize) -> usize {
+        let events = self.bridges.get_mut(bridge).and_then(|bridge| bridge.tables.events_mut());
+        events.map_or(0, |events| events.take(bridge, into, max))
     }
 
     fn flow_stats(&mut self, bridge: BridgeId, request: &FlowStatsRequest) -> Vec<FlowStats> {
@@ -470,15 +551,7 @@ impl Ofproto for Reference {
         for rule in cascade.removed_rules {
             self.rule_removed(bridge, rule, FlowRemovedReason::MeterDelete);
         }
-        for change in cascade.meters {
-            match change {
-                MeterChange::Set(id, config) => self.meters.set(id, config, now),
-                MeterChange::Delete(id) => {
-                    self.meters.delete(id);
-                    self.bridges.meter_ids.release(id);
-                }
-            }
-        }
+        self.set_meters(cascade.meters);
         Ok(())
     }
 

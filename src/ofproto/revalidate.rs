@@ -29,7 +29,7 @@ use super::megaflows::{Delta, Epochs, Resolved, advance};
 use super::rules::RuleId;
 use super::xlate::{Credit, Origin, XlateIn, XlateOut, xlate};
 use super::{FlowRemoved, FlowRemovedReason};
-use crate::dpif::{Action, DropReason, MegaflowId, RetiredMegaflow};
+use crate::dpif::{Action, DropReason, MegaflowId, RetiredMegaflow, UserspaceCookie};
 use crate::flow::{DpPort, FlowKey};
 use crate::sync::Nanos;
 use rayon::prelude::*;
@@ -66,6 +66,12 @@ pub(super) fn apply_credits(
     }
     for credit in credits {
         match *credit {
+            Credit::LearnRule(ref learned) => bridges.learn(learned, last_used),
+            Credit::FinTimeout { bridge, rule, idle_s, hard_s } => {
+                if let Some(bridge) = bridges.get_mut(bridge) {
+                    bridge.tables.shorten(rule, idle_s, hard_s);
+                }
+            }
             Credit::Rule { bridge, table, rule } => {
                 if let Some(bridge) = bridges.get_mut(bridge) {
                     bridge.tables.credit(table, rule, delta.packets, delta.bytes, last_used);
@@ -145,6 +151,12 @@ fn name_ids(actions: &mut [Action], ids: &[Option<u32>]) {
                 let id = ids.get(*place as usize).copied().flatten();
                 *action = id.map_or(Action::Drop(DropReason::RecirculationShare), Action::Recirc);
             }
+            Action::Userspace(UserspaceCookie::Controller { userdata: Some(place), .. }) => {
+                let id = ids.get(*place as usize).copied().flatten();
+                if let Action::Userspace(UserspaceCookie::Controller { userdata, .. }) = action {
+                    *userdata = id;
+                }
+            }
             Action::Clone(inner) => name_ids(inner, ids),
             Action::CheckPktLen { greater, less_equal, .. } => {
                 name_ids(greater, ids);
@@ -210,6 +222,7 @@ impl OfprotoDpif {
             let delta = advance(&mut flow.pushed, stats).as_received(flow.growth);
             self.macs_changed |= apply_credits(&mut self.bridges, &flow.credits, delta, stats.last_used);
         }
+        self.note_learned();
     }
 
     /// Credits the last counters of megaflows that left their workers.
@@ -237,6 +250,22 @@ impl OfprotoDpif {
         let pass = self.pass - 1;
         let dying = over.into_iter().map(|(bridge, rule, reason)| Dying { bridge, rule, reason, pass });
         self.dying.extend(dying);
+    }
+
+    /// Notes what packets have done to rules.
+    pub(super) fn note_learned(&mut self) {
+        self.config_changed |= std::mem::take(&mut self.bridges.has_learned);
+        for (bridge, rule, reason) in std::mem::take(&mut self.bridges.unlearned) {
+            self.rule_removed(bridge, rule, reason);
+        }
+    }
+
+    /// Learns a rule, if that is what the credit is for.
+    pub(super) fn learn_rule(&mut self, credit: &Credit, now: Nanos) {
+        if let Credit::LearnRule(learned) = credit {
+            self.bridges.learn(learned, now);
+            self.note_learned();
+        }
     }
 
     /// Notes that a rule left its table.

@@ -11,8 +11,10 @@
 //! As many rules as the tables let in ([`super::tables::RULE_COUNT_MAX`] each), plus those that were removed
 //! within the last revalidation and still collect their last counts.
 
+use super::bridge::names;
 use crate::flow::OfPort;
 use crate::openflow::flow_mod::{FlowModFlags, TableId};
+use crate::openflow::group::GROUP_ANY;
 use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, Match};
 use crate::sync::Nanos;
 
@@ -46,6 +48,8 @@ pub struct Rule {
     pub actions: Vec<Action>,
     /// When it was added.
     pub created: Nanos,
+    /// What its hard timeout counts from: when it was added, or last learned anew.
+    pub renewed: Nanos,
     /// When a packet last used it; when it was added, if none did.
     pub last_used: Nanos,
     /// Packets.
@@ -71,6 +75,7 @@ impl Rule {
             importance: self.importance,
             flags: self.flags,
             out_port: OfPort::NONE,
+            out_group: GROUP_ANY,
             actions: self.actions.clone(),
         }
     }
@@ -88,6 +93,7 @@ impl Rule {
             flags: flow_mod.flags,
             actions: flow_mod.actions.clone(),
             created: now,
+            renewed: now,
             last_used: now,
             packets: 0,
             bytes: 0,
@@ -106,13 +112,44 @@ impl Rule {
     pub fn outputs_to(&self, port: OfPort) -> bool {
         fn any(actions: &[Action], port: OfPort) -> bool {
             actions.iter().any(|action| match action {
-                Action::Output(to) => *to == port,
+                Action::Output(to)
+                | Action::OutputMaxLen { port: to, .. }
+                | Action::OutputTrunc { port: to, .. }
+                | Action::Enqueue { port: to, .. } => *to == port,
+                Action::Clone(inner) => any(inner, port),
                 Action::Controller { .. } => port == OfPort::CONTROLLER,
                 Action::WriteActions(set) => any(set, port),
                 _ => false,
             })
         }
         any(&self.actions, port)
+    }
+
+    /// Whether it has an action on a group: the filter `out_group` there.
+    pub fn names_group(&self, group: u32) -> bool {
+        names(&self.actions, &|action| *action == Action::Group(group))
+    }
+
+    /// Whether a flow-mod would add the same rule, times and counters apart.
+    pub fn is_as(&self, flow_mod: &FlowMod) -> bool {
+        (self.cookie, self.idle_timeout_s, self.hard_timeout_s, self.importance, self.flags)
+            == (
+                flow_mod.cookie,
+                flow_mod.idle_timeout_s,
+                flow_mod.hard_timeout_s,
+                flow_mod.importance,
+                flow_mod.flags,
+            )
+            && self.actions == flow_mod.actions
+    }
+
+    /// How long it stays if no packet comes; as long as can be if it has no timeout.
+    pub fn time_left(&self, now: Nanos) -> Nanos {
+        let left = |since: Nanos, timeout_s: u16| match timeout_s {
+            0 => Nanos(u64::MAX),
+            _ => Nanos(Nanos::from_secs(timeout_s.into()).0.saturating_sub(now.since(since).0)),
+        };
+        left(self.renewed, self.hard_timeout_s).min(left(self.last_used, self.idle_timeout_s))
     }
 
     /// What a switch tells of it at `now`.

@@ -13,16 +13,19 @@
 //! # Bounds
 //! [`RULE_COUNT_MAX`] rules a table.
 
+use super::bridge::for_each_action;
 use super::classifier::Classifier;
+use super::rule_events::{RuleEventKind, RuleEvents};
 use super::rules::{Rule, RuleId, RuleStore};
 use super::validate::{check_actions, check_match};
 use super::{FlowRemovedReason, TableStats};
 use crate::flow::{Flow, OfPort};
 use crate::openflow::flow_mod::{TABLE_ALL, TableId};
-use crate::openflow::{FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, Match, OfError};
+use crate::openflow::group::GROUP_ANY;
+use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, Match, OfError};
 use crate::sync::Nanos;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Flow tables of a bridge: 0 to 254 (OpenFlow 1.5.1 section 7.2.3.1: OFPTT_MAX is 254).
@@ -40,6 +43,25 @@ pub struct FlowTables {
     rule_count_max: usize,
     /// Rules with a timeout.
     mortal: BTreeSet<RuleId>,
+    /// Rules with a `learn` that takes what it learned along, by the table and cookie that it gives.
+    learners: BTreeMap<(TableId, u64), usize>,
+    /// Tables and cookies of which the last such rule has gone.
+    orphaned: Vec<(TableId, u64)>,
+    /// How to undo what was done since [`FlowTables::begin`]; none where nobody asked.
+    journal: Option<Vec<Undo>>,
+    /// What has happened to rules, if somebody wants to know.
+    events: Option<RuleEvents>,
+}
+
+/// How to undo one step.
+#[derive(Debug)]
+enum Undo {
+    /// A rule was added.
+    Add(RuleId),
+    /// A rule was put in the place of this one.
+    Replace(RuleId, Box<Rule>),
+    /// A rule left its table.
+    Unlist(RuleId),
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +70,35 @@ struct Table {
     order: BTreeSet<(Reverse<u16>, RuleId)>,
     lookups: u64,
     matches: u64,
+    settings: TableSettings,
+    /// `learn`s in its rules.
+    learner_count: usize,
+}
+
+/// How a table behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TableSettings {
+    /// Whether a rule goes to make room for a new one when the table is full (OFPTC_EVICTION).
+    pub eviction: bool,
+    /// Whether to tell of vacancy, and the bounds in percent, down then up; only kept here.
+    pub vacancy: Option<(u8, u8)>,
+    /// Rules that it takes at most, below [`RULE_COUNT_MAX`]; none for that.
+    pub rule_count_max: Option<usize>,
+    /// What becomes of packets that match nothing.
+    pub miss: MissHandling,
+}
+
+/// What becomes of packets that match nothing in a table (OpenFlow 1.1 section A.3.3, `ofp_table_config`). From 1.3 on a
+/// table-miss rule says so, and without one they are dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum MissHandling {
+    /// They are dropped.
+    #[default]
+    Drop,
+    /// They go to the controllers.
+    Controller,
+    /// They go on in the next table; from the last one they are dropped.
+    Continue,
 }
 
 /// What a flow-mod did.
@@ -58,6 +109,8 @@ pub struct Change {
     pub touched: usize,
     /// Rules that left their table and wait for [`FlowTables::release`].
     pub removed: Vec<RuleId>,
+    /// Likewise, evicted to make room.
+    pub evicted: Vec<RuleId>,
 }
 
 /// Which rules a request is about.
@@ -66,12 +119,14 @@ struct Filter<'a> {
     cookie: u64,
     cookie_mask: u64,
     out_port: OfPort,
+    out_group: u32,
 }
 
 impl Filter<'_> {
     fn accepts(&self, rule: &Rule) -> bool {
         (rule.cookie ^ self.cookie) & self.cookie_mask == 0
             && (self.out_port == OfPort::NONE || rule.outputs_to(self.out_port))
+            && (self.out_group == GROUP_ANY || rule.names_group(self.out_group))
             && rule.matching.is_within(self.matching)
     }
 }
@@ -86,7 +141,31 @@ impl FlowTables {
     /// Empty tables that take this many rules each.
     pub fn with_rule_count_max(rule_count_max: usize) -> FlowTables {
         let tables = std::iter::repeat_with(Table::default).take(TABLE_COUNT).collect();
-        FlowTables { rules: RuleStore::default(), tables, rule_count_max, mortal: BTreeSet::new() }
+        FlowTables {
+            rules: RuleStore::default(),
+            tables,
+            rule_count_max,
+            mortal: BTreeSet::new(),
+            learners: BTreeMap::new(),
+            orphaned: Vec::new(),
+            journal: None,
+            events: None,
+        }
+    }
+
+    /// A table's settings.
+    pub fn settings(&self, table: TableId) -> TableSettings {
+        self.tables.get(usize::from(table)).map_or_else(TableSettings::default, |table| table.settings)
+    }
+
+    /// Sets them, for [`TABLE_ALL`] of all tables. Rules beyond a new limit stay.
+    pub fn set_settings(&mut self, table: TableId, settings: TableSettings) {
+        self.tables[table_range(table)].iter_mut().for_each(|table| table.settings = settings);
+    }
+
+    /// Whether a rule with a `learn` may be there.
+    pub fn learns(&self) -> bool {
+        self.tables.iter().any(|table| table.learner_count > 0)
     }
 
     /// The rule, if its last packets are not all counted yet, whether or not it is still in its table.
@@ -120,19 +199,22 @@ impl FlowTables {
     pub fn flow_mod(&mut self, flow_mod: &FlowMod, now: Nanos) -> Result<Change, OfError> {
         check_match(&flow_mod.matching)?;
         let is_delete = matches!(flow_mod.command, FlowModCommand::Delete | FlowModCommand::DeleteStrict);
-        if flow_mod.table == TABLE_ALL && !is_delete {
+        // As Open vSwitch, a modify may be about all tables: 1.0 knows of no table, and has no other way to say it.
+        if flow_mod.table == TABLE_ALL && flow_mod.command == FlowModCommand::Add {
             return Err(OfError::FlowModBadTableId);
         }
-        if !is_delete {
+        if !is_delete && flow_mod.table != TABLE_ALL {
             check_actions(&flow_mod.actions, &flow_mod.matching, flow_mod.table)?;
         }
         match flow_mod.command {
             FlowModCommand::Add => self.add(flow_mod, now),
             FlowModCommand::Modify | FlowModCommand::ModifyStrict => self.modify(flow_mod),
             FlowModCommand::Delete | FlowModCommand::DeleteStrict => {
-                let removed = self.chosen(flow_mod);
-                removed.iter().for_each(|&id| self.unlist(id));
-                Ok(Change { touched: removed.len(), removed })
+                let mut removed = self.chosen(flow_mod);
+                removed.iter().for_each(|&id| self.unlist(id, FlowRemovedReason::Delete));
+                let touched = removed.len();
+                self.remove_orphans(&mut removed);
+                Ok(Change { touched, removed, evicted: Vec::new() })
             }
         }
     }
@@ -143,31 +225,190 @@ impl FlowTables {
             return Err(OfError::FlowModOverlap);
         }
         let mut rule = Rule::new(flow_mod, now);
-        let is_mortal = rule.idle_timeout_s > 0 || rule.hard_timeout_s > 0;
-        let id = if let Some(id) = table.classifier.find_exact(&flow_mod.matching, flow_mod.priority) {
+        let mut change = Change { touched: 1, ..Change::default() };
+        if let Some(id) = table.classifier.find_exact(&flow_mod.matching, flow_mod.priority) {
             // The id goes on, so that packets counted for the old rule and not yet credited are not lost.
-            let old = self.rules.get_mut(id).expect("the classifier holds only rules in the store");
+            let old = self.rules.get(id).expect("the classifier holds only rules in the store");
             if !flow_mod.flags.reset_counts {
                 (rule.packets, rule.bytes) = (old.packets, old.bytes);
             }
-            *old = rule;
-            id
+            self.replace(id, rule);
         } else {
-            if table.classifier.len() >= self.rule_count_max {
-                return Err(OfError::FlowModTableFull);
+            let limit = table.settings.rule_count_max.unwrap_or(usize::MAX).min(self.rule_count_max);
+            if table.classifier.len() >= limit {
+                let victim = self.victim(flow_mod.table, now).ok_or(OfError::FlowModTableFull)?;
+                self.unlist(victim, FlowRemovedReason::Eviction);
+                change.evicted.push(victim);
             }
             let id = self.rules.insert(rule);
-            let table = &mut self.tables[usize::from(flow_mod.table)];
-            table.classifier.insert(&flow_mod.matching, flow_mod.priority, id);
-            table.order.insert((Reverse(flow_mod.priority), id));
-            id
-        };
+            self.list(id);
+            self.note(Undo::Add(id));
+            self.tell(id, RuleEventKind::Added);
+        }
+        self.remove_orphans(&mut change.removed);
+        Ok(change)
+    }
+
+    /// The rule of a full table that has to go, if it evicts: the least important, and of those the one with the least time
+    /// left (OpenFlow 1.5.1 section 7.3.4.1: importance, then lifetime).
+    fn victim(&self, table: TableId, now: Nanos) -> Option<RuleId> {
+        let entry = self.tables.get(usize::from(table)).filter(|table| table.settings.eviction)?;
+        // A limit below what was there before it was set would need several.
+        let limit = entry.settings.rule_count_max.unwrap_or(usize::MAX).min(self.rule_count_max);
+        if entry.classifier.len() > limit {
+            return None;
+        }
+        let rank = |&(id, rule): &(RuleId, &Rule)| (rule.importance, rule.time_left(now), id);
+        self.in_order(table).min_by_key(rank).map(|(id, _)| id)
+    }
+
+    /// Puts a rule of the store into its table.
+    fn list(&mut self, id: RuleId) {
+        let rule = self.rules.get_mut(id).expect("the caller has just put it there");
+        rule.is_listed = true;
+        let table = &mut self.tables[usize::from(rule.table)];
+        table.classifier.insert(&rule.matching, rule.priority, id);
+        table.order.insert((Reverse(rule.priority), id));
+        self.follow(id, true);
+    }
+
+    /// Puts a rule in the place of another with the same match and priority.
+    fn replace(&mut self, id: RuleId, rule: Rule) {
+        self.follow(id, false);
+        let slot = self.rules.get_mut(id).expect("the caller has just found it");
+        let old = std::mem::replace(slot, rule);
+        self.follow(id, true);
+        self.note(Undo::Replace(id, Box::new(old)));
+        self.tell(id, RuleEventKind::Modified);
+    }
+
+    /// Brings what is known of a rule besides up to date: before it goes or changes, and after it came or changed.
+    fn follow(&mut self, id: RuleId, is_there: bool) {
+        let Some(rule) = self.rules.get(id) else { return };
+        let is_mortal = is_there && (rule.idle_timeout_s > 0 || rule.hard_timeout_s > 0);
         if is_mortal {
             self.mortal.insert(id)
         } else {
             self.mortal.remove(&id)
         };
-        Ok(Change { touched: 1, removed: Vec::new() })
+        let table = &mut self.tables[usize::from(rule.table)];
+        table.classifier.set_clauses(id, if is_there { &rule.actions } else { &[] });
+        let (learners, orphaned) = (&mut self.learners, &mut self.orphaned);
+        for_each_action(&rule.actions, &mut |action| {
+            let Action::Learn(learn) = action else { return };
+            if is_there {
+                table.learner_count += 1
+            } else {
+                table.learner_count -= 1
+            }
+            if !learn.delete_learned {
+                return;
+            }
+            let place = (learn.table, learn.cookie);
+            if is_there {
+                *learners.entry(place).or_insert(0) += 1;
+            } else if let Some(count) = learners.get_mut(&place) {
+                *count -= 1;
+                if *count == 0 {
+                    learners.remove(&place);
+                    orphaned.push(place);
+                }
+            }
+        });
+    }
+
+    /// Removes what was learned by rules that have gone since, and what those have learned.
+    fn remove_orphans(&mut self, removed: &mut Vec<RuleId>) {
+        while let Some(place) = self.orphaned.pop() {
+            if self.learners.contains_key(&place) {
+                continue;
+            }
+            let (table, cookie) = place;
+            let rules = self.in_order(table).filter(|(_, rule)| rule.cookie == cookie);
+            let ids: Vec<RuleId> = rules.map(|(id, _)| id).collect();
+            ids.iter().for_each(|&id| self.unlist(id, FlowRemovedReason::Delete));
+            removed.extend(ids);
+        }
+    }
+
+    fn note(&mut self, undo: Undo) {
+        if let Some(journal) = &mut self.journal {
+            journal.push(undo);
+        }
+    }
+
+    fn tell(&mut self, id: RuleId, kind: RuleEventKind) {
+        if let (Some(events), Some(rule)) = (&mut self.events, self.rules.get(id)) {
+            events.push(kind, rule);
+        }
+    }
+
+    /// From now on it can be undone what is done, by [`FlowTables::roll_back`], until [`FlowTables::commit`].
+    pub fn begin(&mut self) {
+        self.journal = Some(Vec::new());
+        if let Some(events) = &mut self.events {
+            events.begin();
+        }
+    }
+
+    /// What was done since [`FlowTables::begin`] stays.
+    pub fn commit(&mut self) {
+        self.journal = None;
+    }
+
+    /// Undoes all that was done since [`FlowTables::begin`]. Rules that were unlisted must not have been released.
+    pub fn roll_back(&mut self) {
+        for undo in self.journal.take().into_iter().flatten().rev() {
+            match undo {
+                Undo::Add(id) => {
+                    self.take_out(id);
+                    self.rules.remove(id);
+                }
+                Undo::Replace(id, old) => {
+                    self.follow(id, false);
+                    if let Some(rule) = self.rules.get_mut(id) {
+                        *rule = *old;
+                    }
+                    self.follow(id, true);
+                }
+                Undo::Unlist(id) => self.list(id),
+            }
+        }
+        self.orphaned.clear();
+        if let Some(events) = &mut self.events {
+            events.roll_back();
+        }
+    }
+
+    /// From now on, keeps what happens to rules, or no longer.
+    pub fn watch(&mut self, is_watched: bool) {
+        if is_watched != self.events.is_some() {
+            self.events = is_watched.then(RuleEvents::default);
+        }
+    }
+
+    /// What has happened to rules, oldest first.
+    pub fn events_mut(&mut self) -> Option<&mut RuleEvents> {
+        self.events.as_mut()
+    }
+
+    /// Renews a rule, if it is as a flow-mod would make it: its hard timeout counts from `now`.
+    pub fn renew(&mut self, flow_mod: &FlowMod, now: Nanos) -> bool {
+        let table = self.tables.get(usize::from(flow_mod.table));
+        let found = table.and_then(|t| t.classifier.find_exact(&flow_mod.matching, flow_mod.priority));
+        let rule = found.and_then(|id| self.rules.get_mut(id)).filter(|rule| rule.is_as(flow_mod));
+        rule.map(|rule| rule.renewed = rule.renewed.max(now)).is_some()
+    }
+
+    /// Makes a rule's timeouts no more than these; 0 leaves one as it is.
+    pub fn shorten(&mut self, id: RuleId, idle_s: u16, hard_s: u16) {
+        let Some(rule) = self.rules.get_mut(id).filter(|rule| rule.is_listed) else { return };
+        let shorter = |now: u16, most: u16| if most != 0 && (now == 0 || now > most) { most } else { now };
+        rule.idle_timeout_s = shorter(rule.idle_timeout_s, idle_s);
+        rule.hard_timeout_s = shorter(rule.hard_timeout_s, hard_s);
+        if rule.idle_timeout_s > 0 || rule.hard_timeout_s > 0 {
+            self.mortal.insert(id);
+        }
     }
 
     /// Whether some rule of the same priority, but another match, shares a packet with this one.
@@ -185,13 +426,16 @@ impl FlowTables {
             check_actions(&flow_mod.actions, &rule.matching, rule.table)?;
         }
         for &id in &chosen {
-            let rule = self.rules.get_mut(id).expect("the index holds only rules in the store");
+            let mut rule = self.rules.get(id).expect("the index holds only rules in the store").clone();
             rule.actions.clone_from(&flow_mod.actions);
             if flow_mod.flags.reset_counts {
                 (rule.packets, rule.bytes) = (0, 0);
             }
+            self.replace(id, rule);
         }
-        Ok(Change { touched: chosen.len(), removed: Vec::new() })
+        let mut change = Change { touched: chosen.len(), ..Change::default() };
+        self.remove_orphans(&mut change.removed);
+        Ok(change)
     }
 
     /// The rules that a modify or delete is about.
@@ -202,6 +446,7 @@ impl FlowTables {
             cookie: flow_mod.cookie,
             cookie_mask: flow_mod.cookie_mask,
             out_port: if is_delete { flow_mod.out_port } else { OfPort::NONE },
+            out_group: if is_delete { flow_mod.out_group } else { GROUP_ANY },
         };
         let is_strict =
             matches!(flow_mod.command, FlowModCommand::ModifyStrict | FlowModCommand::DeleteStrict);
@@ -219,20 +464,31 @@ impl FlowTables {
     }
 
     /// Takes a rule out of its table; it stays in the store.
-    fn unlist(&mut self, id: RuleId) {
+    fn unlist(&mut self, id: RuleId, reason: FlowRemovedReason) {
+        self.tell(id, RuleEventKind::Removed(reason));
+        self.take_out(id);
+        self.note(Undo::Unlist(id));
+    }
+
+    fn take_out(&mut self, id: RuleId) {
+        self.follow(id, false);
         let rule = self.rules.get_mut(id).expect("the caller has just found it");
         rule.is_listed = false;
         let table = &mut self.tables[usize::from(rule.table)];
         assert!(table.classifier.remove(&rule.matching, rule.priority), "index and classifier agree");
         table.order.remove(&(Reverse(rule.priority), id));
-        self.mortal.remove(&id);
     }
 
     /// Takes the rules that `is_meant` names out of their tables; they stay in the store.
-    pub fn remove_where(&mut self, is_meant: impl Fn(&Rule) -> bool) -> Vec<RuleId> {
+    pub fn remove_where(
+        &mut self,
+        reason: FlowRemovedReason,
+        is_meant: impl Fn(&Rule) -> bool,
+    ) -> Vec<RuleId> {
         let all = (0..TABLE_COUNT).flat_map(|table| self.in_order(table as TableId));
-        let removed: Vec<RuleId> = all.filter(|(_, rule)| is_meant(rule)).map(|(id, _)| id).collect();
-        removed.iter().for_each(|&id| self.unlist(id));
+        let mut removed: Vec<RuleId> = all.filter(|(_, rule)| is_meant(rule)).map(|(id, _)| id).collect();
+        removed.iter().for_each(|&id| self.unlist(id, reason));
+        self.remove_orphans(&mut removed);
         removed
     }
 
@@ -247,7 +503,7 @@ impl FlowTables {
             timeout_s > 0 && now.since(since) >= Nanos::from_secs(u64::from(timeout_s))
         };
         let reason = |rule: &Rule| {
-            if is_over(rule.created, rule.hard_timeout_s) {
+            if is_over(rule.renewed, rule.hard_timeout_s) {
                 Some(FlowRemovedReason::HardTimeout)
             } else if is_over(rule.last_used, rule.idle_timeout_s) {
                 Some(FlowRemovedReason::IdleTimeout)
@@ -257,8 +513,11 @@ impl FlowTables {
         };
         let mortal = self.mortal.iter();
         let over = mortal.filter_map(|&id| Some((id, self.rules.get(id).and_then(reason)?)));
-        let over: Vec<_> = over.collect();
-        over.iter().for_each(|&(id, _)| self.unlist(id));
+        let mut over: Vec<_> = over.collect();
+        over.iter().for_each(|&(id, reason)| self.unlist(id, reason));
+        let mut orphans = Vec::new();
+        self.remove_orphans(&mut orphans);
+        over.extend(orphans.into_iter().map(|id| (id, FlowRemovedReason::Delete)));
         over
     }
 
@@ -291,6 +550,7 @@ impl FlowTables {
             cookie: request.cookie,
             cookie_mask: request.cookie_mask,
             out_port: request.out_port,
+            out_group: request.out_group,
         };
         self.filtered(request.table, &filter).map(|(_, rule)| rule.stats(now)).collect()
     }
@@ -303,7 +563,7 @@ impl FlowTables {
             masks: table.classifier.mask_count(),
             lookups: table.lookups,
             matches: table.matches,
-            rule_count_max: self.rule_count_max,
+            rule_count_max: table.settings.rule_count_max.unwrap_or(usize::MAX).min(self.rule_count_max),
         };
         self.tables.iter().enumerate().map(stats).collect()
     }

@@ -4,6 +4,7 @@
 use super::bridge::{Bridge, BridgeConfig, BridgeId, BridgeIpfix, Bridges, Port, PortConfig, VlanMode};
 use crate::dpif::{ExporterId, MeteringConfig};
 use crate::flow::{DpPort, Field, FlowKey, FlowMask, OfPort};
+use crate::openflow::action::{Bundle, BundleAlgorithm, HashFields, Multipath, MultipathAlgorithm};
 use crate::openflow::{Action, FlowMod, Match, Subfield};
 use crate::packet::build::FrameBuilder;
 use crate::sync::Nanos;
@@ -237,7 +238,8 @@ pub(super) fn random_actions(rng: &mut Rng, matching: &Match, table: u8) -> Vec<
 }
 
 fn random_action(rng: &mut Rng, matching: &Match, table: u8) -> Action {
-    match rng.u8(0..14) {
+    match rng.u8(0..17) {
+        14 | 15 => random_extension(rng),
         0..=2 => Action::Output(OfPort(rng.u32(1..6))),
         3 => Action::Output(pick(rng, &[OfPort::FLOOD, OfPort::ALL, OfPort::IN_PORT, OfPort::LOCAL])),
         4 => Action::Output(OfPort::NORMAL),
@@ -261,16 +263,75 @@ fn random_action(rng: &mut Rng, matching: &Match, table: u8) -> Action {
                 ],
             ),
         },
-        8 => Action::OutputReg(Subfield { field: Field::Reg(0), first_bit: 0, bits: 3 }),
+        8 => Action::output_reg(Subfield { field: Field::Reg(0), first_bit: 0, bits: 3 }),
         9 => pick(rng, &[Action::SetVlanVid(2), Action::SetVlanPcp(3), Action::PushVlan(0x8100)]),
         10 => Action::PopVlan,
         11 => Action::DecTtl,
-        12 => Action::Controller { max_len: 64, controller_id: 0 },
-        _ => Action::Resubmit {
-            in_port: rng.bool().then(|| OfPort(rng.u32(1..5))),
-            table: Some(rng.u8(table..4)).filter(|_| rng.u8(0..8) > 0),
-        },
+        12 => Action::controller(64, 0),
+        _ => Action::resubmit(
+            rng.bool().then(|| OfPort(rng.u32(1..5))),
+            Some(rng.u8(table..4)).filter(|_| rng.u8(0..8) > 0),
+        ),
     }
+}
+
+fn random_extension(rng: &mut Rng) -> Action {
+    let registers = [
+        Subfield { field: Field::Reg(0), first_bit: 0, bits: 2 },
+        Subfield { field: Field::Reg(1), first_bit: 3, bits: 2 },
+        Subfield { field: Field::EthDst, first_bit: 0, bits: 2 },
+        Subfield { field: Field::EthSrc, first_bit: 0, bits: 3 },
+    ];
+    let fields = pick(rng, &HashFields::ALL);
+    match rng.u8(0..8) {
+        0 => Action::Exit,
+        1 => Action::StackPush(pick(rng, &registers)),
+        2 => Action::StackPop(pick(rng, &registers)),
+        3 => {
+            let algorithm = pick(rng, &MultipathAlgorithm::ALL);
+            let (basis, link_max, argument) = (rng.u16(0..3), rng.u16(0..4), 2);
+            let destination = pick(rng, &registers);
+            Action::Multipath(Box::new(Multipath {
+                fields,
+                basis,
+                algorithm,
+                link_max,
+                argument,
+                destination,
+            }))
+        }
+        4 | 5 => {
+            let algorithms = [BundleAlgorithm::ActiveBackup, BundleAlgorithm::HighestRandomWeight];
+            let destination = Subfield { field: Field::Reg(0), first_bit: 0, bits: 16 };
+            Action::Bundle(Box::new(Bundle {
+                algorithm: pick(rng, &algorithms),
+                fields,
+                basis: 0,
+                members: (0..rng.u32(0..4)).map(|_| OfPort(rng.u32(1..6))).collect(),
+                destination: rng.bool().then_some(destination),
+            }))
+        }
+        6 => Action::DecTtlIds(vec![1, 2]),
+        _ => Action::FinTimeout { idle_s: 1, hard_s: 0 },
+    }
+}
+
+/// Rules that stand for clauses of a conjunctive match, and one that it leads to. The former share a priority with no others.
+fn random_conjunction(rng: &mut Rng, table: u8) -> Vec<FlowMod> {
+    let (id, clause_count) = (rng.u32(1..3), rng.u8(2..4));
+    let mut rules = Vec::new();
+    for clause in 0..clause_count {
+        for _ in 0..rng.u8(1..4) {
+            let actions = vec![Action::Conjunction { id, clause, clause_count }];
+            let matching = random_match(rng);
+            rules.push(FlowMod { table, priority: 100, matching, actions, ..FlowMod::add() });
+        }
+    }
+    let mut matching = random_match(rng);
+    matching.set(Field::ConjId, id.into());
+    let actions = random_actions(rng, &matching, table);
+    rules.push(FlowMod { table, priority: 50, matching, actions, ..FlowMod::add() });
+    rules
 }
 
 /// A write to a field that every packet of the match has.
@@ -311,6 +372,9 @@ pub(super) fn random_rules(rng: &mut Rng) -> Vec<FlowMod> {
             let matching = random_match(rng);
             let actions = random_actions(rng, &matching, table);
             rules.push(FlowMod { table, priority, matching, actions, ..FlowMod::add() });
+        }
+        if rng.u8(0..3) == 0 {
+            rules.extend(random_conjunction(rng, table));
         }
         if rng.bool() {
             rules.push(FlowMod {

@@ -9,13 +9,13 @@
 //! [`UPCALL_BATCH_LEN`] upcalls at a time and [`UPCALLS_PER_RUN_MAX`] a turn of the loop; queues for controllers
 //! and collectors as configured. What finds them full is counted as lost.
 
-use super::PacketIn;
-use super::bridge::BridgeId;
+use super::bridge::{Bridge, BridgeId};
 use super::dpif::OfprotoDpif;
 use super::megaflows::{Admission, Delta, Epochs, Megaflow, Resolved};
 use super::revalidate::{apply_credits, apply_learn, xlate_all};
 use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{IpfixStats, SampledPacket};
+use super::{PacketIn, packet_in_reason};
 use crate::dpif::{
     Action, Actions, Execute, ExporterId, FlowPut, MegaflowId, MegaflowStats, SlowPathReason, Upcall,
     UpcallKind, UserspaceCookie, WorkerId,
@@ -122,6 +122,7 @@ impl OfprotoDpif {
                 controller_id,
                 bridge,
                 in_port,
+                userdata,
             } => {
                 let bridge = BridgeId(bridge);
                 let now = self.now;
@@ -136,16 +137,19 @@ impl OfprotoDpif {
                     self.counters.packet_ins_lost += 1;
                     return;
                 };
+                let frozen = userdata.and_then(|id| self.bridges.recirc.get(id));
+                let userdata = frozen.and_then(|frozen| frozen.userdata()).unwrap_or_default().to_vec();
                 let is_there = entry.ports.contains_key(&in_port);
                 let in_port = if is_there { in_port } else { OfPort::NONE };
                 self.packet_ins.push_back(PacketIn {
                     bridge,
                     in_port,
-                    reason,
+                    reason: packet_in_reason(reason),
                     table,
                     cookie,
                     max_len,
                     controller_id,
+                    userdata,
                     packet,
                 });
             }
@@ -179,14 +183,18 @@ impl OfprotoDpif {
         let keys: Vec<FlowKey> = wanted.map(|(miss, _)| miss.key).collect();
         let mut outs = xlate_all(&self.bridges, &keys, self.config.is_parallel).into_iter();
         self.counters.translations += keys.len() as u64;
-        let before: Vec<(BridgeId, u64)> = self.bridges.iter().map(|(id, b)| (id, b.mac_epoch)).collect();
+        let epochs = |bridge: &Bridge| (bridge.mac_epoch, bridge.config_epoch);
+        let before: Vec<_> = self.bridges.iter().map(|(id, bridge)| (id, epochs(bridge))).collect();
         for (miss, open) in misses.into_iter().zip(open) {
             let out = if open { outs.next() } else { None };
-            // An earlier packet of the batch may have taught the bridge where a host is.
+            // An earlier packet of the batch may have taught the bridge where a host is, or a rule.
             let out = out.filter(|out| {
-                out.uses.iter().filter(|used| used.reads_macs).all(|used| {
-                    let now = self.bridges.get(used.bridge).map(|bridge| bridge.mac_epoch);
-                    now == before.iter().find(|(id, _)| *id == used.bridge).map(|&(_, epoch)| epoch)
+                out.uses.iter().all(|used| {
+                    let now = self.bridges.get(used.bridge).map(epochs);
+                    let before = before.iter().find(|(id, _)| *id == used.bridge);
+                    now.zip(before).is_some_and(|(now, &(_, before))| {
+                        now.1 == before.1 && (now.0 == before.0 || !used.reads_macs)
+                    })
                 })
             });
             self.handle_miss(miss, out);
@@ -215,6 +223,9 @@ impl OfprotoDpif {
         let epochs = Epochs::of(&self.bridges, &out.out.uses);
         for credit in &out.out.credits {
             self.macs_changed |= apply_learn(&mut self.bridges, credit, self.now);
+        }
+        for credit in &out.out.credits {
+            self.learn_rule(credit, self.now);
         }
         // A megaflow that covers the packet here is out of date.
         if let Some(stale) = self.megaflows.find(miss.worker, &miss.key)
@@ -279,6 +290,7 @@ impl OfprotoDpif {
                 self.counters.uncached_packets += delta.packets;
                 let delta = delta.as_received(out.growth);
                 self.macs_changed |= apply_credits(&mut self.bridges, &out.credits, delta, self.now);
+                self.note_learned();
             }
         }
     }
@@ -294,6 +306,7 @@ impl OfprotoDpif {
         let Miss { worker, key, packets } = miss;
         let delta = count(&packets).as_received(growth);
         self.macs_changed |= apply_credits(&mut self.bridges, credits, delta, self.now);
+        self.note_learned();
         self.dpif.execute(Execute { worker, packets: with_key(key, packets), actions });
     }
 }

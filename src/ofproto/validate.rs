@@ -12,9 +12,13 @@
 //! Bits are checked, not names: a priority without a tag passes here, because the same bits of `vlan_tci` may
 //! be matched alone. A codec that was given the name checks that.
 
+mod extension;
+
 use crate::flow::fields::FIELDS;
 use crate::flow::{Field, Flow, NW_FRAG_ANY, NW_FRAG_LATER, OfPort, Prerequisite, VLAN_CFI};
-use crate::openflow::action::{CLONE_DEPTH_MAX, TRUNCATED_LEN_MIN, can_follow_labels};
+use crate::openflow::action::{
+    CLAUSE_COUNT_MAX, CLONE_DEPTH_MAX, TRUNCATED_LEN_MIN, USERDATA_SIZE_MAX, can_follow_labels,
+};
 use crate::openflow::flow_mod::{TABLE_ALL, TableId};
 use crate::openflow::group::{
     BUCKET_ALL, BUCKET_FIRST, BUCKET_ID_MAX, BUCKET_LAST, GROUP_ALL, GROUP_ANY, GROUP_MAX,
@@ -78,6 +82,7 @@ pub fn check_match(matching: &Match) -> Result<(), OfError> {
 /// The first fault, by its OpenFlow name.
 pub fn check_actions(actions: &[Action], matching: &Match, table: TableId) -> Result<(), OfError> {
     check_meter_first(actions)?;
+    extension::check_conjunctions(actions, matching)?;
     let mut promised = Promised::by(matching);
     actions.iter().try_for_each(|action| check_action(action, &mut promised, Some(table)))
 }
@@ -89,10 +94,11 @@ pub fn check_actions(actions: &[Action], matching: &Match, table: TableId) -> Re
 pub fn check_packet_out(actions: &[Action]) -> Result<(), OfError> {
     check_meter_first(actions)?;
     actions.iter().try_for_each(|action| match action {
-        Action::Output(OfPort::TABLE) => Ok(()),
+        Action::Output(OfPort::TABLE) | Action::OutputMaxLen { port: OfPort::TABLE, .. } => Ok(()),
         Action::ClearActions
         | Action::WriteActions(_)
         | Action::WriteMetadata { .. }
+        | Action::Conjunction { .. }
         | Action::GotoTable(_) => Err(OfError::BadActionArgument),
         _ => check_action(action, &mut Promised::everything(), None),
     })
@@ -228,8 +234,8 @@ fn check_meter_first(actions: &[Action]) -> Result<(), OfError> {
 
 fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>) -> Result<(), OfError> {
     match action {
-        Action::Output(port) => check_output(*port),
-        Action::OutputReg(source) => check_source(*source, promised),
+        Action::Output(port) | Action::OutputMaxLen { port, .. } => check_output(*port),
+        Action::OutputReg { source, .. } | Action::StackPush(source) => check_source(*source, promised),
         Action::OutputTrunc { port, max_len } => check_truncated(*port, *max_len),
         Action::SetField { field, value, mask } => check_set(*field, *value, *mask, promised),
         Action::Move { source, destination } => {
@@ -257,6 +263,22 @@ fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>
             let mut inner = *promised;
             set.iter().try_for_each(|action| check_set_member(action, &mut inner, table))
         }
+        Action::Enqueue { port, .. } => check_queue_port(*port),
+        Action::Controller { userdata, .. } if userdata.len() > USERDATA_SIZE_MAX => {
+            Err(OfError::BadActionArgument)
+        }
+        Action::Learn(learn) => extension::check_learn(learn, promised),
+        Action::Multipath(multipath) => extension::check_multipath(multipath, promised),
+        Action::Bundle(bundle) => extension::check_bundle(bundle, promised),
+        Action::Sample { probability: 0, .. } => Err(OfError::BadActionArgument),
+        Action::StackPop(destination) => {
+            check_subfield(*destination)?;
+            check_set(destination.field, 0, destination.mask(), promised)
+        }
+        Action::Conjunction { clause, clause_count, .. } => {
+            let is_clause = (2..=CLAUSE_COUNT_MAX).contains(clause_count) && clause < clause_count;
+            if is_clause { Ok(()) } else { Err(OfError::BadActionArgument) }
+        }
         Action::WriteMetadata { value, mask } if value & !mask != 0 => Err(OfError::BadActionArgument),
         Action::GotoTable(to) if *to == TABLE_ALL || table.is_some_and(|table| *to <= table) => {
             Err(OfError::BadInstructionTableId)
@@ -264,9 +286,15 @@ fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>
         Action::Resubmit { table: Some(TABLE_ALL), .. } => Err(OfError::BadActionArgument),
         Action::Controller { .. }
         | Action::DecTtl
+        | Action::DecTtlIds(_)
         | Action::DecMplsTtl
         | Action::CopyTtlIn
         | Action::CopyTtlOut
+        | Action::SetQueue(_)
+        | Action::PopQueue
+        | Action::Exit
+        | Action::FinTimeout { .. }
+        | Action::Sample { .. }
         | Action::Group(_)
         | Action::Meter(_)
         | Action::Resubmit { .. }
@@ -301,6 +329,7 @@ fn check_clone(actions: &[Action], promised: &Promised, depth: usize) -> Result<
         Action::Clone(nested) => check_clone(nested, &inner, depth + 1),
         Action::Meter(_)
         | Action::ClearActions
+        | Action::Conjunction { .. }
         | Action::WriteActions(_)
         | Action::WriteMetadata { .. }
         | Action::GotoTable(_) => Err(OfError::BadActionArgument),
@@ -312,6 +341,11 @@ fn check_length_bit(destination: Subfield) -> Result<(), OfError> {
     check_subfield(destination)?;
     let is_register = matches!(destination.field, Field::Reg(_) | Field::Xreg(_) | Field::Xxreg(_));
     if is_register && destination.bits == 1 { Ok(()) } else { Err(OfError::BadActionSetArgument) }
+}
+
+fn check_queue_port(port: OfPort) -> Result<(), OfError> {
+    let is_port = is_real(port) || matches!(port, OfPort::LOCAL | OfPort::IN_PORT);
+    if is_port { Ok(()) } else { Err(OfError::BadActionOutPort) }
 }
 
 fn check_truncated(port: OfPort, max_len: u32) -> Result<(), OfError> {
@@ -326,6 +360,7 @@ fn check_set_member(action: &Action, promised: &mut Promised, table: Option<Tabl
     let is_orderable = matches!(
         action,
         Action::Output(_)
+            | Action::OutputMaxLen { .. }
             | Action::Controller { .. }
             | Action::SetField { .. }
             | Action::SetVlanVid(_)
@@ -340,6 +375,8 @@ fn check_set_member(action: &Action, promised: &mut Promised, table: Option<Tabl
             | Action::DecMplsTtl
             | Action::CopyTtlIn
             | Action::CopyTtlOut
+            | Action::SetQueue(_)
+            | Action::Resubmit { .. }
             | Action::Group(_)
     );
     if is_orderable { check_action(action, promised, table) } else { Err(OfError::BadActionArgument) }
@@ -383,6 +420,10 @@ fn check_set(field: Field, value: u128, mask: u128, promised: &mut Promised) -> 
     let info = field.info();
     let fits = value & !mask == 0 && mask & !field.full_mask() == 0;
     if !info.writable || !fits || mask == 0 {
+        return Err(OfError::BadActionSetArgument);
+    }
+    // It is written whole, with a number that is known, for what it says decides where it is.
+    if field == Field::EthType && !(mask == field.full_mask() && can_follow_labels(value as u16)) {
         return Err(OfError::BadActionSetArgument);
     }
     let is_icmp = matches!(
@@ -432,7 +473,9 @@ impl Promised {
         if mask.key.nw_proto != u8::MAX {
             flow.key.nw_proto = 0;
         }
-        if mask.key.tp_src & 0xff != 0xff || mask.key.tp_dst & 0xff != 0xff {
+        // Of a neighbour discovery message its type is asked for alone (OpenFlow 1.5.1 table 7.12): with a code that is not
+        // 0, which the match may leave open, it is none, and its fields are zero.
+        if mask.key.tp_src & 0xff != 0xff {
             flow.key.tp_src = 0;
         }
         Promised { flow, everything: false }
@@ -470,17 +513,18 @@ mod tests {
         assert_eq!(check_match(&matching(&[(Field::VlanVid, 0x1005), (Field::VlanPcp, 3)])), Ok(()));
         let udp_flags = [(Field::EthType, 0x0800), (Field::IpProto, 17), (Field::TcpFlags, 2)];
         assert_eq!(check_match(&matching(&udp_flags)), Err(OfError::BadMatchPrerequisite));
-        let sll = [
-            (Field::EthType, 0x86dd),
-            (Field::IpProto, 58),
-            (Field::Icmpv6Type, 135),
-            (Field::Icmpv6Code, 0),
-        ];
+        let sll = [(Field::EthType, 0x86dd), (Field::IpProto, 58), (Field::Icmpv6Type, 135)];
         let mut nd = matching(&sll);
         nd.set(Field::NdSll, 1);
+        assert_eq!(check_match(&nd), Ok(()), "the code need not be there");
+        nd.set(Field::Icmpv6Code, 0);
         assert_eq!(check_match(&nd), Ok(()));
-        nd.set(Field::Icmpv6Type, 136);
-        assert_eq!(check_match(&nd), Err(OfError::BadMatchPrerequisite));
+        nd.set(Field::Icmpv6Code, 1);
+        assert_eq!(check_match(&nd), Err(OfError::BadMatchPrerequisite), "no neighbour discovery");
+        let mut advert = matching(&sll);
+        advert.set(Field::NdSll, 1);
+        advert.set(Field::Icmpv6Type, 136);
+        assert_eq!(check_match(&advert), Err(OfError::BadMatchPrerequisite));
     }
 
     #[test]
@@ -511,13 +555,20 @@ mod tests {
         assert_eq!(check(Action::GotoTable(255), &[]), Err(OfError::BadInstructionTableId));
         assert_eq!(check(set(Field::TcpDst, 80), &[]), Err(OfError::BadActionMatchInconsistent));
         assert_eq!(check(set(Field::TcpDst, 80), TCP), Ok(()));
-        assert_eq!(check(set(Field::EthType, 80), TCP), Err(OfError::BadActionSetArgument));
+        for eth_type in [80, 0x8100, 0x88a8] {
+            assert_eq!(check(set(Field::EthType, eth_type), TCP), Err(OfError::BadActionSetArgument));
+        }
+        let part = Action::SetField { field: Field::EthType, value: 0x0800, mask: 0xff00 };
+        assert_eq!(check(part, TCP), Err(OfError::BadActionSetArgument));
+        let (source, destination) = (Subfield::whole(Field::VlanTci), Subfield::whole(Field::EthType));
+        let copy = Action::Move { source, destination };
+        assert_eq!(check(copy, TCP), Err(OfError::BadActionSetArgument));
         assert_eq!(check(set(Field::Reg(16), 0), &[]), Err(OfError::BadActionSetArgument));
         assert_eq!(check(Action::PushVlan(0x9100), &[]), Err(OfError::BadActionArgument));
         let nested = Action::WriteActions(vec![Action::GotoTable(9)]);
         assert_eq!(check(nested, &[]), Err(OfError::BadActionArgument));
         let wide = Subfield { field: Field::VlanVid, first_bit: 10, bits: 4 };
-        assert_eq!(check(Action::OutputReg(wide), &[]), Err(OfError::BadActionArgument));
+        assert_eq!(check(Action::output_reg(wide), &[]), Err(OfError::BadActionArgument));
     }
 
     #[test]
@@ -567,6 +618,22 @@ mod tests {
     }
 
     #[test]
+    fn a_type_or_protocol_that_is_written_says_which_fields_there_are() {
+        let tcp = matching(TCP);
+        let refused = Err(OfError::BadActionMatchInconsistent);
+        let check = |first: Action, field| check_actions(&[first, set(field, 1)], &tcp, 0);
+        assert_eq!(check(set(Field::IpProto, 17), Field::UdpSrc), Ok(()));
+        assert_eq!(check(set(Field::IpProto, 17), Field::TcpSrc), refused);
+        assert_eq!(check(set(Field::IpProto, 17), Field::Ipv4Src), Ok(()));
+        let part = Action::SetField { field: Field::IpProto, value: 6, mask: 0x0f };
+        assert_eq!(check(part, Field::TcpSrc), refused, "what the rest was is not asked");
+        assert_eq!(check(set(Field::EthType, 0x86dd), Field::Ipv6Label), Ok(()));
+        assert_eq!(check(set(Field::EthType, 0x86dd), Field::TcpSrc), refused);
+        assert_eq!(check(set(Field::EthType, 0x8847), Field::MplsBos), Ok(()));
+        assert_eq!(check_actions(&[set(Field::IpProto, 6)], &Match::any(), 0), refused);
+    }
+
+    #[test]
     fn a_meter_stands_first_and_nowhere_else() {
         let any = Match::any();
         let output = Action::Output(OfPort(1));
@@ -608,7 +675,7 @@ mod tests {
         assert_eq!(check(deep.clone()), Ok(()));
         assert_eq!(check(Action::Clone(vec![deep])), Err(OfError::BadActionArgument));
         let source = Subfield::whole(Field::RecircId);
-        assert_eq!(check(Action::OutputReg(source)), Err(OfError::BadActionArgument));
+        assert_eq!(check(Action::output_reg(source)), Err(OfError::BadActionArgument));
     }
 
     #[test]

@@ -33,6 +33,7 @@
 
 mod action_set;
 mod actions;
+mod extension;
 pub(super) mod frozen;
 mod group;
 mod ingress;
@@ -42,19 +43,23 @@ mod output;
 mod track;
 
 pub(super) use action_set::ActionSet;
+pub(super) use extension::STACK_LEN_MAX;
 pub(super) use frozen::Frozen;
 
 use super::bridge::{Bridge, BridgeId, Bridges, FragmentPolicy};
+use super::learn::Learned;
 use super::mirrors::MirrorMask;
 use super::rules::RuleId;
 use crate::dpif::{
-    Action as DpAction, Actions, DropReason, RECIRCULATION_DEPTH_MAX, is_nested_within_bounds,
+    Action as DpAction, Actions, ControllerReason, DropReason, RECIRCULATION_DEPTH_MAX,
+    is_nested_within_bounds,
 };
 use crate::flow::{FlowKey, FlowMask, OfPort};
 use crate::netdev::MacAddress;
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::{Action, Subfield};
 use frozen::{Step, Todo, Truncation};
+use std::sync::Arc;
 use track::{Tracker, Ttl};
 
 /// How deep resubmits, patch ports, buckets and clones may nest, all together: as in Open vSwitch. The stack needs some
@@ -158,7 +163,7 @@ fn action_count(actions: &[DpAction]) -> usize {
 }
 
 /// Something that packets of a translation count for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Credit {
     /// They used a rule.
     Rule {
@@ -186,6 +191,19 @@ pub enum Credit {
         mac: MacAddress,
         /// Where it is.
         port: OfPort,
+    },
+    /// They teach the bridge a rule.
+    LearnRule(Arc<Learned>),
+    /// They end a connection, and with it soon a rule.
+    FinTimeout {
+        /// Its bridge.
+        bridge: BridgeId,
+        /// The rule.
+        rule: RuleId,
+        /// What its idle timeout is at most from now on, in seconds; 0: as before.
+        idle_s: u16,
+        /// What its hard timeout is at most.
+        hard_s: u16,
     },
     /// They used a group.
     Group {
@@ -245,14 +263,32 @@ enum Stop {
     Redo,
     /// The packet goes round; what is to follow so far is in [`Context::rest`].
     Frozen,
+    /// Nothing more is done in this pipeline but the action set.
+    Exit,
 }
 
 /// The rule whose actions are being done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 struct CurrentRule {
+    /// None for a packet-out's own actions.
+    id: Option<RuleId>,
     table: TableId,
     cookie: u64,
-    is_table_miss: bool,
+    /// Why packets go to the controllers from here. A packet-out's go for that reason whatever comes.
+    reason: ControllerReason,
+}
+
+impl CurrentRule {
+    /// The same where things are done for another reason.
+    fn because(self, reason: ControllerReason) -> CurrentRule {
+        let reason = if self.reason == ControllerReason::PacketOut { self.reason } else { reason };
+        CurrentRule { reason, ..self }
+    }
+
+    /// None, in a bridge behind a patch port.
+    fn in_peer(self) -> CurrentRule {
+        CurrentRule { id: None, table: 0, cookie: 0, ..self.because(ControllerReason::ApplyAction) }
+    }
 }
 
 struct Context<'a> {
@@ -288,6 +324,8 @@ struct Context<'a> {
     max_len: Option<u32>,
     /// How much of the packet there is at all.
     truncation: Option<Truncation>,
+    /// What `push` put there, the last on top.
+    stack: Vec<u128>,
 }
 
 /// What goes back to how it was after something was done to a copy.
@@ -300,6 +338,7 @@ struct Saved<'a> {
     is_muted: bool,
     max_len: Option<u32>,
     truncation: Option<Truncation>,
+    stack: Vec<u128>,
 }
 
 /// Where to go back to if an action has to wait for the packet to go round.
@@ -311,6 +350,7 @@ struct Checkpoint {
     reason: Option<DropReason>,
     mirrored: MirrorMask,
     max_len: Option<u32>,
+    stack: Vec<u128>,
 }
 
 /// Translates one packet. See the module.
@@ -394,6 +434,7 @@ impl<'a> Context<'a> {
             is_muted: false,
             max_len: None,
             truncation: None,
+            stack: Vec::new(),
         };
         context.go_to_bridge(bridge_id, bridge);
         context
@@ -423,6 +464,7 @@ impl<'a> Context<'a> {
         let result = match start {
             Start::Origin(Origin::Datapath) => self.run_pipeline(),
             Start::Origin(Origin::PacketOut { actions, .. }) => {
+                self.rule.reason = ControllerReason::PacketOut;
                 let result = self.do_actions(actions).map(drop);
                 self.then_finish(result)
             }
@@ -476,7 +518,7 @@ impl<'a> Context<'a> {
     /// Ends the pipeline, now or when the packet comes round.
     fn then_finish(&mut self, result: Result<(), Stop>) -> Result<(), Stop> {
         match result {
-            Ok(()) => self.finish(),
+            Ok(()) | Err(Stop::Exit) => self.finish(),
             Err(Stop::Frozen) => {
                 let rule = self.rule;
                 self.do_later(rule, Todo::ActionSet);
@@ -493,6 +535,7 @@ impl<'a> Context<'a> {
             self.reason = Some(DropReason::StpBlocked);
         }
         let last = self.action_set.take();
+        self.rule = self.rule.because(ControllerReason::ActionSet);
         self.do_actions(&last).map(drop)
     }
 
@@ -527,6 +570,7 @@ impl<'a> Context<'a> {
             is_muted: self.is_muted,
             max_len: self.max_len,
             truncation: self.truncation,
+            stack: self.stack.clone(),
         };
         let result = act(self);
         let result = self.end_list(result);
@@ -538,6 +582,7 @@ impl<'a> Context<'a> {
         ((self.bridge_id, self.bridge), self.action_set, self.rule) =
             (saved.bridge, saved.action_set, saved.rule);
         (self.is_muted, self.max_len, self.truncation) = (saved.is_muted, saved.max_len, saved.truncation);
+        self.stack = saved.stack;
         if result.is_err() {
             self.credits.truncate(lens.0);
             self.frozen.truncate(lens.1);
@@ -560,6 +605,8 @@ impl<'a> Context<'a> {
                 self.reason = Some(DropReason::TtlExpired);
                 Ok(())
             }
+            // That of a copy, or of the action set.
+            Err(Stop::Exit) => Ok(()),
             Err(Stop::Frozen) => self.go_round(),
             other => other,
         }
@@ -601,6 +648,7 @@ impl<'a> Context<'a> {
             reason: self.reason,
             mirrored: self.mirrored,
             max_len: self.max_len,
+            stack: self.stack.clone(),
         }
     }
 
@@ -612,6 +660,7 @@ impl<'a> Context<'a> {
         (self.depth, self.resubmits, self.emitted) = to.counts;
         (self.is_sent, self.reason, self.mirrored, self.max_len) =
             (to.is_sent, to.reason, to.mirrored, to.max_len);
+        self.stack = to.stack;
     }
 }
 

@@ -4,6 +4,15 @@
 //! `write_actions`, `write_metadata`, `meter` and `goto_table` stand after the applied actions, in the order of
 //! OpenFlow 1.5.1 section 5.5. A list that breaks that order is refused by the codec, not here.
 
+mod learn;
+mod multipath;
+
+pub use learn::{LEARN_SPEC_COUNT_MAX, Learn, LearnSource, LearnSpec};
+pub use multipath::{
+    BUNDLE_MEMBER_COUNT_MAX, Bundle, BundleAlgorithm, HashFields, Multipath, MultipathAlgorithm,
+};
+
+use super::message::PacketInReason;
 use crate::flow::{Field, Flow, OfPort, VLAN_CFI};
 
 /// How deep `clone` may hold `clone`.
@@ -41,14 +50,32 @@ pub enum Action {
     /// Out of a port, which may be a reserved one (`NORMAL`, `FLOOD`, `ALL`, `IN_PORT`, `LOCAL`).
     /// `CONTROLLER` is [`Action::Controller`].
     Output(OfPort),
+    /// The same, with the `max_len` that a controller gave. It says something only of output to the controller (OpenFlow
+    /// 1.5.1 section 7.2.5), and is kept to be told back as it came.
+    OutputMaxLen {
+        /// The port; not `CONTROLLER`.
+        port: OfPort,
+        /// What came; not 0.
+        max_len: u16,
+    },
     /// Out of the port whose number a field holds.
-    OutputReg(Subfield),
+    OutputReg {
+        /// The bits that hold it.
+        source: Subfield,
+        /// Bytes of the packet to send at most, if that is the controller; 65 535 for all.
+        max_len: u16,
+    },
     /// To a controller.
     Controller {
         /// Bytes of the packet to send at most; 65 535 for all.
         max_len: u16,
         /// Which controllers; 0 is the default.
         controller_id: u16,
+        /// What the packet-in gives as its reason. [`PacketInReason::ApplyAction`] stands for the one that fits where the
+        /// action is done: in a table-miss rule, a bucket, the action set or a packet-out it is another.
+        reason: PacketInReason,
+        /// Bytes that the packet-in carries along; empty for none.
+        userdata: Vec<u8>,
     },
     /// Write bits of a field (`set_field`, `load`, `mod_*`). `value` has no bit outside `mask`.
     SetField {
@@ -76,9 +103,11 @@ pub enum Action {
     PopVlan,
     /// Take one off TTL or hop limit.
     DecTtl,
+    /// The same, and if it runs out these controllers are told instead of the default (`dec_ttl(1,2)`).
+    DecTtlIds(Vec<u16>),
     /// Add an MPLS label stack entry outermost, after all tags, of this Ethernet type (0x8847 or 0x8848). It starts
-    /// as a copy of the one below, or with label 0 (2 over IPv6), traffic class 0 and the TTL of the IP header, 64 where there
-    /// is none (OpenFlow 1.5.1 section 5.8).
+    /// as a copy of the one below, or with label 0, traffic class 0 and the TTL of the IP header, 0 where there is none
+    /// (OpenFlow 1.5.1 section 5.8.1).
     PushMpls(u16),
     /// Take the outermost label stack entry off; the Ethernet type is this afterwards.
     PopMpls(u16),
@@ -118,7 +147,66 @@ pub enum Action {
         in_port: Option<OfPort>,
         /// Table; none: this one.
         table: Option<u8>,
+        /// Whether the look-up sees the original direction of a tracked connection. No connection is tracked here, so it
+        /// makes no difference.
+        ct: bool,
     },
+    /// Outputs after this use a queue. The datapath has none: without effect.
+    SetQueue(u32),
+    /// Outputs after this use no queue in particular.
+    PopQueue,
+    /// Out of a port, by a queue of it. The datapath has no queues: as [`Action::Output`].
+    Enqueue {
+        /// The port: a number, [`OfPort::LOCAL`] or [`OfPort::IN_PORT`].
+        port: OfPort,
+        /// The queue.
+        queue: u32,
+    },
+    /// Nothing more is done with the packet but the action set: this list ends, and those that led here.
+    Exit,
+    /// The rule is one of several that stand for a clause of a conjunctive match (`conj_id` in `ovs-fields(7)`). A rule with
+    /// such an action has no others but notes.
+    Conjunction {
+        /// The `conj_id` of the match.
+        id: u32,
+        /// Which clause, from 0 on.
+        clause: u8,
+        /// Clauses there are, 2 to 64.
+        clause_count: u8,
+    },
+    /// Make a rule of the packet.
+    Learn(Box<Learn>),
+    /// Choose a link.
+    Multipath(Box<Multipath>),
+    /// Choose a port that lives.
+    Bundle(Box<Bundle>),
+    /// Once a TCP packet with FIN or RST has come to the rule, its timeouts are at most these, in seconds; 0 leaves one as it
+    /// is.
+    FinTimeout {
+        /// Idle timeout.
+        idle_s: u16,
+        /// Hard timeout.
+        hard_s: u16,
+    },
+    /// Hand packets to collectors, some of them.
+    Sample {
+        /// Chance of a packet, of 65 535; at least 1.
+        probability: u16,
+        /// Which collectors.
+        collector_set_id: u32,
+        /// IPFIX observation domain.
+        obs_domain_id: u32,
+        /// IPFIX observation point.
+        obs_point_id: u32,
+        /// The port that it is seen at; [`OfPort::NONE`] for none in particular.
+        sampling_port: OfPort,
+        /// Which way it goes there.
+        direction: SampleDirection,
+    },
+    /// Put bits of a field on the packet's stack (`push`).
+    StackPush(Subfield),
+    /// Take as many bits off the stack and write them to a field (`pop`); an empty stack leaves it as it is.
+    StackPop(Subfield),
     /// Carries bytes and does nothing (`note`).
     Note(Vec<u8>),
     /// Empty the action set.
@@ -136,10 +224,44 @@ pub enum Action {
     GotoTable(u8),
 }
 
+/// Which way a sampled packet goes (`nx_action_sample_direction`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SampleDirection {
+    /// Not said.
+    Default = 0,
+    /// Coming in.
+    Ingress = 1,
+    /// Going out.
+    Egress = 2,
+}
+
+/// Clauses of a conjunctive match at most.
+pub const CLAUSE_COUNT_MAX: u8 = 64;
+
+/// Bytes of user data at most: what fits an action with its header and the place for its other properties.
+pub const USERDATA_SIZE_MAX: usize = 65_000;
+
 /// Ethernet type of a provider backbone frame's service tag (IEEE 802.1Q table 9-1).
 pub const ETH_TYPE_PBB: u16 = 0x88e7;
 
 impl Action {
+    /// To a controller, for the reason that fits where it is done; id 0 is the default controller, as that of an output to
+    /// [`OfPort::CONTROLLER`].
+    pub fn controller(max_len: u16, controller_id: u16) -> Action {
+        let reason = PacketInReason::ApplyAction;
+        Action::Controller { max_len, controller_id, reason, userdata: Vec::new() }
+    }
+
+    /// Look the packet up again.
+    pub fn resubmit(in_port: Option<OfPort>, table: Option<u8>) -> Action {
+        Action::Resubmit { in_port, table, ct: false }
+    }
+
+    /// Out of the port whose number these bits hold.
+    pub fn output_reg(source: Subfield) -> Action {
+        Action::OutputReg { source, max_len: u16::MAX }
+    }
+
     /// Makes `flow`, which holds what is certain of a packet and zero where nothing is, hold what is certain after this
     /// action: which headers there are, not what they say. Tags and labels that come and go change what all below
     /// them is.
@@ -151,6 +273,18 @@ impl Action {
             Action::SetField { field: field @ (Field::VlanTci | Field::VlanVid), value, mask } => {
                 flow.set_masked(field, value, mask);
             }
+            Action::SetField { field: Field::EthType, value, mask: 0xffff } => {
+                forget_layers(flow, value as u16)
+            }
+            Action::SetField { field: Field::IpProto, value, mask: 0xff } => {
+                forget_transport(flow, value as u8)
+            }
+            // Which one it is then hangs on what it was, or on what comes from elsewhere.
+            Action::SetField { field: Field::IpProto, .. }
+            | Action::Move { destination: Subfield { field: Field::IpProto, .. }, .. }
+            | Action::StackPop(Subfield { field: Field::IpProto, .. }) => forget_transport(flow, 0),
+            // What comes off the stack may take a tag off, or say that there is one.
+            Action::StackPop(Subfield { field: Field::VlanTci | Field::VlanVid, .. }) => key.vlan_tci = 0,
             Action::PushMpls(eth_type) => forget_layers(flow, eth_type),
             // A packet without a label stays what it is.
             Action::PopMpls(eth_type) if key.is_mpls() => forget_layers(flow, eth_type),
@@ -175,7 +309,14 @@ fn forget_layers(flow: &mut Flow, eth_type: u16) {
     (key.eth_type, key.nw_proto, key.nw_frag, key.tp_src, key.tp_dst) = (eth_type, 0, 0, 0, 0);
 }
 
-/// Whether `pop_mpls` may say that this is what follows the labels: no length, and no tag, for tags stand before labels.
+/// Whatever came after the IP header is now read in another way, of which nothing but this protocol is known.
+fn forget_transport(flow: &mut Flow, nw_proto: u8) {
+    let key = &mut flow.key;
+    (key.nw_proto, key.tp_src, key.tp_dst) = (nw_proto, 0, 0);
+}
+
+/// Whether `pop_mpls` may say that this is what follows the labels, or `set_field` that it is what follows the tags: no
+/// length, and no tag, for tags stand before labels.
 pub fn can_follow_labels(eth_type: u16) -> bool {
     eth_type >= 0x0600 && !matches!(eth_type, 0x8100 | 0x88a8)
 }

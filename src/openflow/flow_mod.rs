@@ -1,6 +1,7 @@
 //! Flow-mods and flow statistics, version-neutral (OpenFlow 1.5.1 sections 7.3.4.2 and 7.3.5.2).
 
 use super::action::Action;
+use super::group::GROUP_ANY;
 use super::matching::Match;
 use crate::flow::OfPort;
 
@@ -65,6 +66,8 @@ pub struct FlowMod {
     pub flags: FlowModFlags,
     /// Delete: only rules with an output action to this port; [`OfPort::NONE`] for any.
     pub out_port: OfPort,
+    /// Delete: only rules with an action on this group; [`GROUP_ANY`] for any.
+    pub out_group: u32,
     /// What to do with the packets; empty: drop.
     pub actions: Vec<Action>,
 }
@@ -84,6 +87,7 @@ impl FlowMod {
             importance: 0,
             flags: FlowModFlags::default(),
             out_port: OfPort::NONE,
+            out_group: GROUP_ANY,
             actions: Vec::new(),
         }
     }
@@ -102,6 +106,8 @@ pub struct FlowStatsRequest {
     pub cookie_mask: u64,
     /// Rules with an output to this port; [`OfPort::NONE`] for any.
     pub out_port: OfPort,
+    /// Rules with an action on this group; [`GROUP_ANY`] for any.
+    pub out_group: u32,
 }
 
 impl FlowStatsRequest {
@@ -113,6 +119,7 @@ impl FlowStatsRequest {
             cookie: 0,
             cookie_mask: 0,
             out_port: OfPort::NONE,
+            out_group: GROUP_ANY,
         }
     }
 }

@@ -1,10 +1,12 @@
-//! The bodies of the fuzz targets for the syntax of flows, groups and meters; `tests` below replays their committed
-//! corpora.
+//! The bodies of the fuzz targets for the syntax of flows, groups and meters, and for the wire formats; `tests` below
+//! replays their committed corpora.
 
 use super::format::{format_actions, format_flow_mod, format_group_mod, format_match, format_meter_mod};
+use super::message::{Message, Version};
 use super::parse::{
     parse_actions, parse_flow_mod, parse_flow_stats_request, parse_group_mod, parse_match, parse_meter_mod,
 };
+use super::wire::{self, WireSettings};
 use super::{FlowModCommand, GroupModCommand, Match, MeterModCommand, NoNames};
 
 /// Reads any bytes as each kind of text. What is accepted must be read back from what it is written as; a fault
@@ -91,14 +93,42 @@ pub fn fuzz_group_syntax(data: &[u8]) {
     }
 }
 
+/// Reads any bytes as a frame: of the first byte, bit 0 says whether the connection chose NXM, bit 1 whether tables stand
+/// in commands; the rest is the frame, whose length is made right. What is read can be written, as messages of no more than
+/// their longest, and is read again as the same if it fits one message.
+pub fn fuzz_wire(data: &[u8]) {
+    let Some((&choices, frame)) = data.split_first() else { return };
+    let Some(version) = frame.first().and_then(|&number| Version::from_wire(number)) else { return };
+    let settings = WireSettings { version, nxm: choices & 1 != 0, table_id: choices & 2 != 0 };
+    let mut frame = frame[..frame.len().min(usize::from(u16::MAX))].to_vec();
+    if let Some(len) = frame.get(2..4).map(<[u8]>::len) {
+        let frame_len = (frame.len() as u16).to_be_bytes();
+        frame[2..2 + len].copy_from_slice(&frame_len);
+    }
+    let Ok(message) = wire::decode(&frame, &settings) else { return };
+    let frames = wire::encode(&message, 1, &settings);
+    assert!(frames.iter().all(|frame| frame.len() <= usize::from(u16::MAX)));
+    // What is split is more than one message, and what does not fit a message is left out.
+    let [written] = &frames[..] else { return };
+    // Of a hello only the versions that we know are kept.
+    if matches!(message, Message::Hello(_)) {
+        return;
+    }
+    let again = wire::decode(written, &settings);
+    assert_eq!(again.as_ref(), Ok(&message), "{settings:?}: {frame:02x?} as {written:02x?}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::path::Path;
 
     /// The targets and their bodies.
-    const TARGETS: [(&str, fn(&[u8])); 2] =
-        [("flow_syntax", fuzz_flow_syntax), ("group_syntax", fuzz_group_syntax)];
+    const TARGETS: [(&str, fn(&[u8])); 3] = [
+        ("flow_syntax", fuzz_flow_syntax),
+        ("group_syntax", fuzz_group_syntax),
+        ("openflow_wire", fuzz_wire),
+    ];
 
     fn corpus(target: &str) -> Vec<Vec<u8>> {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);

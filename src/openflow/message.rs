@@ -35,6 +35,18 @@ impl Version {
     pub const ALL: [Version; 6] =
         [Version::V10, Version::V11, Version::V12, Version::V13, Version::V14, Version::V15];
 
+    /// Its name in Open vSwitch's tools and in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Version::V10 => "OpenFlow10",
+            Version::V11 => "OpenFlow11",
+            Version::V12 => "OpenFlow12",
+            Version::V13 => "OpenFlow13",
+            Version::V14 => "OpenFlow14",
+            Version::V15 => "OpenFlow15",
+        }
+    }
+
     /// The version with this number in the header.
     pub fn from_wire(number: u8) -> Option<Version> {
         Version::ALL.into_iter().find(|version| *version as u8 == number)
@@ -158,9 +170,25 @@ pub enum Message {
         message: Vec<u8>,
     },
     /// OFPT_MULTIPART_REQUEST, or OFPT_STATS_REQUEST before 1.3.
-    MultipartRequest(MultipartRequest),
+    MultipartRequest {
+        /// Whether it is NXST_FLOW, NXST_AGGREGATE or NXST_FLOW_MONITOR; the reply has to be the like.
+        is_nicira: bool,
+        /// OFPMPF_REQ_MORE: more of the same request follows (1.3 on, table features and flow monitors only).
+        more: bool,
+        /// What is asked.
+        body: MultipartRequest,
+    },
     /// OFPT_MULTIPART_REPLY, or OFPT_STATS_REPLY: written as several messages where one is too small.
-    MultipartReply(MultipartReply),
+    MultipartReply {
+        /// As in the request.
+        is_nicira: bool,
+        /// Whether more messages follow, on top of those that this one is split into.
+        more: bool,
+        /// What is told.
+        body: MultipartReply,
+    },
+    /// OFPT_CONTROLLER_STATUS (1.5): a controller's connection changed.
+    ControllerStatus(ControllerStatus),
     /// NXT_SET_FLOW_FORMAT: 0 for OpenFlow 1.0's match, 2 for NXM.
     SetFlowFormat(u32),
     /// NXT_FLOW_MOD_TABLE_ID: whether the table stands in a 1.0 flow-mod's command.
@@ -195,7 +223,7 @@ pub enum ErrorKind {
     Known(OfError),
     /// Any other, as read.
     Raw {
-        /// `type`.
+        /// `type`; 0xffff for an experimenter's (1.2 on), whose number then stands at the start of the data.
         error_type: u16,
         /// `code`.
         code: u16,
@@ -248,7 +276,7 @@ pub struct SwitchConfig {
 
 /// Why a packet comes to a controller, as 1.4 and later tell it (`ofp_packet_in_reason`); older versions get the nearest
 /// that they know.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum PacketInReason {
     /// The table-miss rule (1.3: OFPR_NO_MATCH), or in 1.0 no rule at all.
     TableMiss = 0,
@@ -513,8 +541,6 @@ pub struct FlowMonitorRequest {
     pub flags: u16,
     /// Which rules.
     pub flows: FlowStatsRequest,
-    /// Rules with an action on this group; [`super::group::GROUP_ANY`] for any.
-    pub out_group: u32,
 }
 
 /// What a flow monitor tells.
@@ -538,13 +564,12 @@ pub enum FlowUpdate {
 pub enum MultipartRequest {
     /// OFPMP_DESC.
     Desc,
-    /// OFPMP_FLOW or OFPMP_FLOW_DESC (1.5), NXST_FLOW, with the group that rules must name, or
-    /// [`super::group::GROUP_ANY`].
-    Flow(FlowStatsRequest, u32),
+    /// OFPMP_FLOW or OFPMP_FLOW_DESC (1.5), NXST_FLOW.
+    Flow(FlowStatsRequest),
     /// OFPMP_FLOW_STATS of 1.5: the same without actions and settings.
-    FlowLight(FlowStatsRequest, u32),
+    FlowLight(FlowStatsRequest),
     /// OFPMP_AGGREGATE, NXST_AGGREGATE.
-    Aggregate(FlowStatsRequest, u32),
+    Aggregate(FlowStatsRequest),
     /// OFPMP_TABLE.
     Table,
     /// OFPMP_PORT_STATS; [`OfPort::NONE`] for all.

@@ -6,6 +6,7 @@
 //! layer knows the shape of what is asked, never what a switch does about it: that is `ofproto`'s.
 
 pub mod action;
+pub mod endpoint;
 pub mod error;
 pub mod flow_mod;
 pub mod format;
@@ -20,6 +21,8 @@ pub mod parse;
 pub mod ports;
 #[cfg(test)]
 pub(crate) mod random;
+pub mod session;
+pub mod wire;
 
 pub use action::{Action, Subfield};
 pub use error::OfError;

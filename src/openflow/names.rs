@@ -4,6 +4,7 @@
 //! [`crate::flow::format`]; here is only what those do not carry.
 
 use super::action::Subfield;
+use super::message::PacketInReason;
 use crate::flow::Field;
 
 /// The name of each field in `move`, `load` and `output`, as Open vSwitch's tools print it, and its other name in
@@ -80,6 +81,7 @@ const HEADER_NAMES: &[(Field, &str, Option<&str>)] = &[
     (Field::TunGbpFlags, "NXM_NX_TUN_GBP_FLAGS", None),
     (Field::PktMark, "NXM_NX_PKT_MARK", None),
     (Field::Metadata, "OXM_OF_METADATA", None),
+    (Field::ConjId, "NXM_NX_CONJ_ID", None),
     (Field::ActsetOutput, "ONFOXM_ET_ACTSET_OUTPUT", Some("OXM_OF_ACTSET_OUTPUT")),
 ];
 
@@ -128,6 +130,16 @@ pub(super) fn set_field_name(field: Field) -> &'static str {
         _ => field.info().name,
     }
 }
+
+/// Reasons of packet-ins, as `controller(reason=...)` has them.
+pub(super) const PACKET_IN_REASON_NAMES: [(PacketInReason, &str); 6] = [
+    (PacketInReason::TableMiss, "no_match"),
+    (PacketInReason::ApplyAction, "action"),
+    (PacketInReason::InvalidTtl, "invalid_ttl"),
+    (PacketInReason::ActionSet, "action_set"),
+    (PacketInReason::Group, "group"),
+    (PacketInReason::PacketOut, "packet_out"),
+];
 
 /// Shorthands for an Ethernet type and perhaps an IP protocol. For one pair the first name is the one printed.
 pub(super) const PROTOCOLS: &[(&str, u16, Option<u8>)] = &[

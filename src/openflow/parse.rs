@@ -137,7 +137,8 @@ pub fn parse_flow_stats_request(text: &str, ports: &dyn PortNames) -> Result<Flo
     };
     reader.read(Token::whole(text))?;
     let FlowMod { table, cookie, cookie_mask, out_port, .. } = reader.flow_mod;
-    Ok(FlowStatsRequest { table, matching: reader.matching.finish()?, cookie, cookie_mask, out_port })
+    let matching = reader.matching.finish()?;
+    Ok(FlowStatsRequest { table, matching, cookie, cookie_mask, out_port, ..FlowStatsRequest::all() })
 }
 
 /// The text before `actions=`; that keyword, and the text after it.

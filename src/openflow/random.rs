@@ -1,5 +1,7 @@
 //! Random matches and actions that mean something, for tests.
 
+mod extension;
+
 use super::group::{BUCKET_ALL, BUCKET_FIRST, BUCKET_ID_MAX, BUCKET_LAST, GROUP_ALL, GROUP_ANY, GROUP_MAX};
 use super::meter::{METER_ALL, METER_MAX};
 use super::{
@@ -10,7 +12,8 @@ use crate::flow::{Field, Flow, NW_FRAG_LATER, OfPort, VLAN_CFI};
 use fastrand::Rng;
 
 /// Fields that every packet has.
-const ALWAYS: &[Field] = &[Field::EthSrc, Field::EthDst, Field::PktMark, Field::Metadata, Field::DpHash];
+const ALWAYS: &[Field] =
+    &[Field::EthSrc, Field::EthDst, Field::PktMark, Field::Metadata, Field::DpHash, Field::ConjId];
 
 /// Fields of an encapsulation, which packets may or may not have had.
 const TUNNEL: &[Field] = &[
@@ -222,12 +225,13 @@ fn random_set(random: &mut Rng, known: &Flow, count: usize) -> Vec<Action> {
 
 /// An action for a packet of which so much is known; `depth` clones may be in each other.
 fn random_action(random: &mut Rng, known: &Flow, depth: usize) -> Action {
-    match random.u8(..12) {
-        0 => Action::OutputReg(random_subfield(random, Field::Reg(3))),
+    match random.u8(..14) {
+        0 => Action::output_reg(random_subfield(random, Field::Reg(3))),
         1 => Action::Note((0..random.u8(..9)).map(|_| random.u8(..)).collect()),
         2 => {
             let in_port = random.bool().then(|| random_port(random));
-            Action::Resubmit { in_port, table: random.bool().then(|| random.u8(..255)) }
+            let table = random.bool().then(|| random.u8(..255));
+            Action::Resubmit { in_port, table, ct: random.u8(..4) == 0 }
         }
         3 if depth > 0 => {
             let mut inner = *known;
@@ -239,6 +243,7 @@ fn random_action(random: &mut Rng, known: &Flow, depth: usize) -> Action {
             }
             Action::Clone(actions)
         }
+        6 => extension::random_extension(random, known),
         4 => {
             let field = random_register(random);
             let destination = Subfield { field, first_bit: random.u16(..field.info().bits), bits: 1 };
@@ -257,7 +262,9 @@ fn random_action(random: &mut Rng, known: &Flow, depth: usize) -> Action {
 fn random_set_action(random: &mut Rng, known: &Flow) -> Action {
     match random.u8(..20) {
         0 => Action::Output(random_port(random)),
-        1 => Action::Controller { max_len: random.u16(..), controller_id: random.u16(..3) },
+        1 => Action::controller(random.u16(..), random.u16(..3)),
+        13 => extension::random_controller(random),
+        14 => Action::SetQueue(random.u32(..)),
         2 => Action::SetVlanVid(random.u16(..4096)),
         3 => Action::SetVlanPcp(random.u8(..8)),
         4 => Action::PushVlan(if random.bool() { 0x8100 } else { 0x88a8 }),

@@ -29,6 +29,7 @@
 //! nothing panics, whatever bytes or layout it is given.
 
 mod encap;
+mod reshape;
 
 use super::checksum::{Delta, crc32c_difference};
 use super::offload::complete_before_edit;
@@ -39,6 +40,7 @@ use crate::flow::extract::{
 };
 use crate::flow::{DpPort, Field, FlowKey, VLAN_CFI};
 pub use encap::{copy_ttl_in, copy_ttl_out, pop_mpls, pop_pbb, push_mpls, push_pbb};
+pub use reshape::reshape;
 
 /// The TTL or hop limit of a packet is used up: it was 0 or 1, and is as it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -550,7 +552,7 @@ fn wire<const N: usize>(value: u128) -> [u8; N] {
 
 /// Writes the bits of `field` that are set in `mask`, in the numbers of [`crate::flow::fields`], and moves the
 /// checksums. False, and nothing written, if the packet does not have the field or the field is no part of
-/// packets (registers, metadata, ports of the switch) or is not writable.
+/// packets (registers, metadata, ports of the switch), is not writable, or is for [`reshape`] to write.
 ///
 /// The functions above do the same for the commonest fields without looking the field up.
 pub fn set_field(
@@ -597,6 +599,7 @@ pub fn set_field(
         }
         Field::MplsLabel
         | Field::MplsTc
+        | Field::MplsBos
         | Field::MplsTtl
         | Field::PbbIsid
         | Field::PbbUca
@@ -615,7 +618,6 @@ pub fn set_field(
         | Field::TcpFlags
         | Field::Ipv6Exthdr
         | Field::NdOptionsType
-        | Field::MplsBos
         | Field::NshMdtype
         | Field::NshNp
         | Field::DpHash
@@ -633,6 +635,7 @@ pub fn set_field(
         | Field::PktMark
         | Field::Metadata
         | Field::ActsetOutput
+        | Field::ConjId
         | Field::Reg(_)
         | Field::Xreg(_)
         | Field::Xxreg(_) => false,

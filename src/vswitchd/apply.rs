@@ -619,6 +619,7 @@ impl Switch {
                 let id = self.ofproto.bridge_add(settings).map_err(failed)?;
                 let name = name.to_owned();
                 let (ports, failed_ports) = (BTreeMap::new(), Vec::new());
+                self.openflow.configure(id, &name, &to.openflow, self.clock.now());
                 self.bridges.push(BridgeState { id, name, exporter: None, ports, failed_ports });
             }
             (Some(_), Some(to)) => {
@@ -626,6 +627,7 @@ impl Switch {
                 let old = self.ofproto.bridge(id).ok_or(OfprotoError::NoSuchBridge(id)).map_err(failed)?;
                 let settings = settings(old, to);
                 self.ofproto.bridge_set(id, settings).map_err(failed)?;
+                self.openflow.configure(id, name, &to.openflow, self.clock.now());
             }
             (Some(_), None) => {
                 let index = self.bridge_index(name)?;
@@ -639,6 +641,7 @@ impl Switch {
                         .into_iter()
                         .map(|rule| Step::Rule { bridge: name.to_owned(), change: Change::add(rule) }),
                 );
+                self.openflow.remove(id);
                 self.ofproto.bridge_del(id).map_err(failed)?;
                 self.bridges.remove(index);
             }

@@ -24,6 +24,8 @@ const WAKER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const CONTROL: std::ops::Range<usize> = 16..17 + CONNECTION_COUNT_MAX;
 const METRICS: std::ops::Range<usize> = 256..289;
+/// From here on: OpenFlow listeners and connections.
+const OPENFLOW: usize = 1024;
 
 /// How often connections without progress are looked for.
 const HOUSEKEEPING_INTERVAL: Nanos = Nanos::from_secs(1);
@@ -123,6 +125,8 @@ impl MainLoop {
         let registry = self.poll.registry().try_clone();
         let registry = registry.map_err(|source| LoopError::Io { step: "share the event poll", source })?;
         servers.process.register(registry, METRICS)?;
+        let openflow = switch.openflow_mut().register(self.poll.registry(), OPENFLOW);
+        openflow.map_err(|source| LoopError::Io { step: "share the event poll", source })?;
         let mut events = Events::with_capacity(256);
         let mut next_housekeeping = Nanos(0);
         while !switch.is_stopping() {
@@ -181,6 +185,8 @@ impl MainLoop {
             } else if servers.control.owns(token) {
                 let mut desk = Desk { switch, process: &mut servers.process };
                 servers.control.handle(token, now, &mut desk);
+            } else if switch.openflow_mut().owns(token) {
+                switch.openflow_mut().handle(token);
             } else if let Some(metrics) = servers.process.metrics()
                 && metrics.owns(token)
             {

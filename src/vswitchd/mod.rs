@@ -19,6 +19,7 @@ mod exporters;
 pub mod main_loop;
 mod objects;
 mod observe;
+mod openflow;
 mod opening;
 mod pipeline;
 pub mod plan;

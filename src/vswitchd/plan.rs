@@ -36,7 +36,7 @@ pub use describe::{Refusal, StepKind, StepText};
 
 use crate::config::{
     BridgeConfig, Config, ControlConfig, DPDK_DEVICE_COUNT_MAX, DpdkConfig, IpfixConfig, MetricsConfig,
-    PortConfig, SwitchConfig, WorkerPlacement, WorkersConfig,
+    OpenFlowConfig, PortConfig, SwitchConfig, WorkerPlacement, WorkersConfig,
 };
 use crate::dpif::{PORT_COUNT_MAX, PlacementRules};
 use crate::flow::OfPort;
@@ -92,6 +92,8 @@ pub struct BridgeSettings {
     pub fragments: FragmentPolicy,
     /// How many packets go to the controllers at most.
     pub controller_rate: Option<ControllerRate>,
+    /// Its OpenFlow connections.
+    pub openflow: OpenFlowConfig,
     /// Its mirrors. They name ports that may come and go: one whose port is not there waits for it.
     pub mirrors: Vec<MirrorConfig>,
 }
@@ -381,7 +383,7 @@ fn settings(bridge: &BridgeConfig) -> BridgeSettings {
     // `mac` is that of `internal_port`, and in the datapath id if that is not given.
     let BridgeConfig { name: _, datapath_id, mac: _, mac_ageing_s, mac_table_size, .. } = bridge;
     let BridgeConfig { internal_port: _, rules: _, ports: _, ipfix: _, groups: _, meters: _, .. } = bridge;
-    let BridgeConfig { fragments, controller_rate, mirrors, .. } = bridge;
+    let BridgeConfig { fragments, controller_rate, mirrors, openflow, .. } = bridge;
     BridgeSettings {
         datapath_id: *datapath_id,
         mac_ageing_s: *mac_ageing_s,
@@ -389,6 +391,7 @@ fn settings(bridge: &BridgeConfig) -> BridgeSettings {
         fragments: *fragments,
         controller_rate: *controller_rate,
         mirrors: mirrors.clone(),
+        openflow: openflow.clone(),
     }
 }
 

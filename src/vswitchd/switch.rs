@@ -16,6 +16,7 @@
 
 use super::apply::InForce;
 use super::exporters::RetiringExporter;
+use super::openflow::OpenFlow;
 use super::opening::Opener;
 use crate::config::{Collector, Config, IpfixConfig, PortConfig};
 use crate::datapath::EXPORTER_COUNT_MAX;
@@ -29,7 +30,7 @@ use crate::ofproto::{
     self, BridgeId, BridgeIpfix, FlowModError, Ofproto, OfprotoDpif, OfprotoDpifConfig, OfprotoError,
     PortInfo,
 };
-use crate::sync::{Clock, Nanos, RateLimit};
+use crate::sync::{Clock, Nanos};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,9 +42,6 @@ const RECORDS_PER_TURN_MAX: usize = 2048;
 /// Messages that may wait for a collector before no more records are taken from the datapath. With those of one
 /// turn it stays well below what an exporter keeps.
 const MESSAGES_WAITING_MAX: usize = 256;
-
-/// Messages for controllers and sample collectors let go of in one turn, of each kind.
-const UNCLAIMED_PER_TURN_MAX: usize = 4096;
 
 /// Longest time that the loop sleeps: how late a timeout of rules, addresses or megaflows may be noticed.
 const TURN_INTERVAL_MAX: Nanos = Nanos::from_millis(100);
@@ -250,7 +248,8 @@ pub struct Switch {
     pub(super) megaflow_limit: usize,
     pub(super) is_stopping: bool,
     records: Vec<FlowRecord>,
-    packet_in_log: RateLimit,
+    /// OpenFlow connections.
+    pub(super) openflow: OpenFlow,
     /// When the switch started, read once: the wall clock may be stepped later.
     pub(super) start_time_unix_ns: u64,
 }
@@ -289,7 +288,7 @@ impl Switch {
             is_stopping: false,
             records: Vec::new(),
             start_time_unix_ns,
-            packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
+            openflow: OpenFlow::new(&config.switch.run_dir),
         };
         switch.ofproto.set_placement(config.workers.queue_placement);
         switch.begin(config)?;
@@ -371,29 +370,24 @@ impl Switch {
         let mut worked = self.ofproto.run(now);
         worked |= self.export(now);
         worked |= self.watch_ports(now);
-        self.discard_unclaimed(now);
+        worked |= self.converse(now);
         let polls = self.exporters().map(|exporter| exporter.exporter.next_poll());
         let next = polls.chain([self.ofproto.next_due()]).min().map_or(Nanos(0), |next| next.since(now));
         Turn { worked, sleep_max: next.min(TURN_INTERVAL_MAX) }
     }
 
-    /// Lets go of what waits for controllers and sample collectors, since none can connect: packets that wait
-    /// would keep buffers from their ports.
-    fn discard_unclaimed(&mut self, now: Nanos) {
-        let (mut packet_ins, mut removed, mut samples) = (Vec::new(), Vec::new(), Vec::new());
-        self.ofproto.recv_packet_ins(&mut packet_ins, UNCLAIMED_PER_TURN_MAX);
-        self.ofproto.recv_flow_removed(&mut removed, UNCLAIMED_PER_TURN_MAX);
-        self.ofproto.recv_samples(&mut samples, UNCLAIMED_PER_TURN_MAX);
-        if let Some(packet_in) = packet_ins.first()
-            && let Some(suppressed) = self.packet_in_log.allow(now)
-        {
-            tracing::warn!(
-                bridge = self.ofproto.bridge(packet_in.bridge).map_or("", |bridge| bridge.name.as_str()),
-                table = packet_in.table,
-                suppressed,
-                "a rule sends packets to a controller, and there is none: they end here"
-            );
-        }
+    /// Serves OpenFlow connections.
+    fn converse(&mut self, now: Nanos) -> bool {
+        // It changes the switch, of which it is a part.
+        let mut openflow = std::mem::take(&mut self.openflow);
+        let worked = openflow.run(self, now);
+        self.openflow = openflow;
+        worked
+    }
+
+    /// OpenFlow connections, to poll.
+    pub fn openflow_mut(&mut self) -> &mut OpenFlow {
+        &mut self.openflow
     }
 
     /// Moves finished flow records from the datapath to their collectors.

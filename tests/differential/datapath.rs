@@ -272,7 +272,10 @@ fn random_mask(rng: &mut Rng, key: &FlowKey) -> FlowMask {
 
 /// Fields that all packets have which agree with `key` on `mask`, as far as whole headers go.
 fn fields_of(key: &FlowKey, mask: &FlowMask, has_tag: bool) -> Vec<Field> {
-    let mut fields = vec![Field::EthDst, Field::EthSrc, Field::PktMark];
+    let mut fields = vec![Field::EthDst, Field::EthSrc, Field::PktMark, Field::EthType];
+    if key.is_ip() {
+        fields.push(Field::IpProto);
+    }
     if has_tag {
         fields.push(Field::VlanTci);
     }
@@ -281,7 +284,9 @@ fn fields_of(key: &FlowKey, mask: &FlowMask, has_tag: bool) -> Vec<Field> {
         0x86dd => {
             fields.extend([Field::IpTos, Field::IpTtl, Field::Ipv6Src, Field::Ipv6Dst, Field::Ipv6Label]);
         }
-        0x8847 | 0x8848 => fields.extend([Field::MplsLabel, Field::MplsTc, Field::MplsTtl]),
+        0x8847 | 0x8848 => {
+            fields.extend([Field::MplsLabel, Field::MplsTc, Field::MplsBos, Field::MplsTtl]);
+        }
         0x88e7 => fields.extend([Field::PbbIsid, Field::PbbUca]),
         0x894f => fields.extend([
             Field::NshFlags,
@@ -320,6 +325,7 @@ fn fields_of(key: &FlowKey, mask: &FlowMask, has_tag: bool) -> Vec<Field> {
 fn random_cookie(rng: &mut Rng) -> UserspaceCookie {
     match rng.u8(0..3) {
         0 => UserspaceCookie::Controller {
+            userdata: None,
             reason: ControllerReason::ApplyAction,
             table: rng.u8(0..3),
             cookie: rng.u64(0..3),

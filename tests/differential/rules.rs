@@ -8,7 +8,11 @@ use penstock::flow::{Field, Flow, OfPort, Prerequisite};
 use penstock::ofproto::{
     MirrorConfig, MirrorOutput, PortConfig, PortFlags, PriorityTags, StpState, VlanMode, VlanSet,
 };
+use penstock::openflow::action::{
+    Bundle, BundleAlgorithm, HashFields, Learn, LearnSource, LearnSpec, Multipath, MultipathAlgorithm,
+};
 use penstock::openflow::group::{Bucket, GROUP_ANY, GroupMod, GroupModCommand, GroupType, SelectionMethod};
+use penstock::openflow::message::PacketInReason;
 use penstock::openflow::meter::{Band, BandType, MeterMod, MeterModCommand};
 use penstock::openflow::{Action, FlowMod, Match, Subfield};
 
@@ -41,6 +45,10 @@ pub(crate) struct Style {
     pub(crate) mirrors: bool,
     /// Rules may ask how long a packet is.
     pub(crate) lengths: bool,
+    /// Rules may do what only Open vSwitch knows.
+    pub(crate) extensions: bool,
+    /// Packets may make rules, so that what becomes of a packet hangs on those before it.
+    pub(crate) learns: bool,
     /// Ports that rules may name: 1 to this, and one that is not there.
     pub(crate) port_count: u32,
 }
@@ -48,7 +56,7 @@ pub(crate) struct Style {
 impl Style {
     /// Whether packets hang on each other.
     pub(crate) fn has_memory(&self) -> bool {
-        self.normal || self.meters
+        self.normal || self.meters || self.learns
     }
 
     /// Whether packets may have to be looked up again in the midst of their actions.
@@ -171,7 +179,9 @@ pub(crate) fn random_match(rng: &mut Rng, packets: &[Flow]) -> Match {
             require(rng, &mut matching, Field::IpProto);
             if matching.value().key.nw_proto == 58 && rng.bool() {
                 matching.set(Field::Icmpv6Type, pick(rng, &[135, 136]));
-                matching.set(Field::Icmpv6Code, 0);
+                if rng.bool() {
+                    matching.set(Field::Icmpv6Code, 0);
+                }
             }
         }
     }
@@ -202,7 +212,7 @@ fn match_of(rng: &mut Rng, flow: &Flow) -> Match {
                 &[Field::EthType]
             }
             Prerequisite::Nd | Prerequisite::NdSolicit | Prerequisite::NdAdvert => {
-                &[Field::EthType, Field::IpProto, Field::Icmpv6Type, Field::Icmpv6Code]
+                &[Field::EthType, Field::IpProto, Field::Icmpv6Type]
             }
             Prerequisite::Mpls | Prerequisite::Nsh | Prerequisite::Pbb => &[Field::EthType],
             _ => &[Field::EthType, Field::IpProto],
@@ -226,7 +236,7 @@ fn promises(matching: &Match, prerequisite: Prerequisite) -> bool {
     if mask.key.nw_proto != u8::MAX {
         flow.key.nw_proto = 0;
     }
-    if mask.key.tp_src & 0xff != 0xff || mask.key.tp_dst & 0xff != 0xff {
+    if mask.key.tp_src & 0xff != 0xff {
         flow.key.tp_src = 0;
     }
     Flow::meets(&flow, prerequisite)
@@ -273,6 +283,14 @@ fn after(known: &Match, action: &Action) -> Match {
     };
     match action {
         Action::PushMpls(eth_type) | Action::PopMpls(eth_type) => with_type(Some(*eth_type), true),
+        Action::SetField { field: Field::EthType, value, .. } => with_type(Some(*value as u16), true),
+        Action::SetField { field: Field::IpProto, .. }
+        | Action::StackPop(Subfield { field: Field::IpProto, .. }) => {
+            with_type(Some(known.value().key.eth_type), true)
+        }
+        Action::Move { destination: Subfield { field: Field::IpProto, .. }, .. } => {
+            with_type(Some(known.value().key.eth_type), true)
+        }
         Action::PushPbb => with_type(Some(0x88e7), false),
         Action::PopPbb => with_type(None, false),
         _ => *known,
@@ -281,11 +299,18 @@ fn after(known: &Match, action: &Action) -> Match {
 
 /// An action for a list, with actions in it down to `depth`.
 fn random_action(rng: &mut Rng, style: Style, matching: &Match, table: u8, depth: u8) -> Action {
+    if style.extensions && one_in(rng, 3) {
+        return extension(rng, style, matching);
+    }
+    // What a packet's first pass has learned its next pass may meet; the reference learns when a packet is through.
+    if style.learns && !style.may_go_round() && one_in(rng, 6) {
+        return learn(rng, matching);
+    }
     match rng.u8(0..16) {
         0..=6 => set_member(rng, style, matching, GROUP_COUNT),
         7 if style.normal => Action::Output(OfPort::NORMAL),
         7 | 8 => random_move(rng, style, matching),
-        9 => Action::OutputReg(Subfield { field: Field::Reg(0), first_bit: 0, bits: 3 }),
+        9 => Action::output_reg(Subfield { field: Field::Reg(0), first_bit: 0, bits: 3 }),
         10 => Action::Note(vec![1, 2, 3]),
         11 => {
             let port = OfPort(rng.u32(1..=style.port_count + 1));
@@ -306,11 +331,113 @@ fn random_action(rng: &mut Rng, style: Style, matching: &Match, table: u8, depth
             let len = pick(rng, &[14, 50, 60, 80, 100, 1_500]);
             Action::CheckPktLarger { len, destination: Subfield { field, first_bit, bits: 1 } }
         }
-        _ => Action::Resubmit {
-            in_port: rng.bool().then(|| OfPort(rng.u32(1..=style.port_count))),
-            table: Some(rng.u8(table..TABLE_COUNT)).filter(|_| !one_in(rng, 8)),
-        },
+        _ => Action::resubmit(
+            rng.bool().then(|| OfPort(rng.u32(1..=style.port_count))),
+            Some(rng.u8(table..TABLE_COUNT)).filter(|_| !one_in(rng, 8)),
+        ),
     }
+}
+
+/// Something of Open vSwitch's own.
+fn extension(rng: &mut Rng, style: Style, matching: &Match) -> Action {
+    let fields = pick(rng, &HashFields::ALL);
+    let place = |rng: &mut Rng, field: Field| {
+        let bits = field.info().bits.min(rng.u16(1..=32));
+        Subfield { field, first_bit: rng.u16(0..=field.info().bits - bits), bits }
+    };
+    match rng.u8(0..10) {
+        0 => Action::Exit,
+        1 | 2 => {
+            let field = pick(rng, &fields_of(style, matching, false));
+            Action::StackPush(place(rng, field))
+        }
+        3 => {
+            let field = pick(rng, &fields_of(style, matching, true));
+            let is_tag = matches!(field, Field::VlanTci | Field::VlanVid);
+            Action::StackPop(place(rng, if is_tag { Field::Reg(1) } else { field }))
+        }
+        4 => {
+            let algorithm = pick(rng, &MultipathAlgorithm::ALL);
+            let destination = Subfield { field: Field::Reg(rng.u8(0..3)), first_bit: 0, bits: 3 };
+            let (basis, link_max, argument) = (rng.u16(0..3), rng.u16(0..6), 2);
+            let multipath = Multipath { fields, basis, algorithm, link_max, argument, destination };
+            Action::Multipath(Box::new(multipath))
+        }
+        5 | 6 => {
+            let algorithms = [BundleAlgorithm::ActiveBackup, BundleAlgorithm::HighestRandomWeight];
+            let algorithm = pick(rng, &algorithms);
+            let members = (0..rng.u32(0..4)).map(|_| OfPort(rng.u32(1..=style.port_count + 1))).collect();
+            let destination = Subfield { field: Field::Reg(0), first_bit: 0, bits: 16 };
+            let destination = rng.bool().then_some(destination);
+            Action::Bundle(Box::new(Bundle { algorithm, fields, basis: 0, members, destination }))
+        }
+        7 => Action::DecTtlIds((0..rng.u16(1..4)).collect()),
+        8 => Action::FinTimeout { idle_s: rng.u16(0..9), hard_s: rng.u16(0..9) },
+        _ => {
+            let reasons = [PacketInReason::ApplyAction, PacketInReason::InvalidTtl, PacketInReason::Group];
+            Action::Controller {
+                max_len: u16::MAX,
+                controller_id: 0,
+                reason: pick(rng, &reasons),
+                userdata: (0..rng.u8(0..3)).collect(),
+            }
+        }
+    }
+}
+
+/// Makes a rule of the last table that sends answers back, or one that does little.
+fn learn(rng: &mut Rng, matching: &Match) -> Action {
+    let whole = Subfield::whole;
+    let (source, destination) = (LearnSource::Field(whole(Field::EthSrc)), whole(Field::EthDst));
+    let mut specs = vec![LearnSpec::Match { source, destination }];
+    if promises(matching, Prerequisite::Ipv4) {
+        let eth_type = LearnSource::Value(0x0800);
+        specs.push(LearnSpec::Match { source: eth_type, destination: whole(Field::EthType) });
+        let source = LearnSource::Field(whole(Field::Ipv4Src));
+        specs.push(LearnSpec::Match { source, destination: whole(Field::Ipv4Dst) });
+    }
+    let low = |field| Subfield { field, first_bit: 0, bits: 2 };
+    specs.push(match rng.u8(0..3) {
+        0 => LearnSpec::Output(whole(Field::InPort)),
+        1 => LearnSpec::Load { source: LearnSource::Value(2), destination: low(Field::Reg(0)) },
+        _ => LearnSpec::Load {
+            source: LearnSource::Field(low(Field::Reg(1))),
+            destination: low(Field::Reg(0)),
+        },
+    });
+    Action::Learn(Box::new(Learn {
+        table: TABLE_COUNT - 1,
+        // Those with one match have one priority.
+        priority: 200 + specs.len() as u16,
+        idle_timeout_s: rng.u16(0..9),
+        hard_timeout_s: rng.u16(0..9),
+        fin_idle_timeout_s: rng.u16(0..2),
+        cookie: rng.u64(200..203),
+        delete_learned: one_in(rng, 3),
+        limit: pick(rng, &[0, 0, 1, 3]),
+        result: rng.bool().then_some(Subfield { field: Field::Reg(2), first_bit: 0, bits: 1 }),
+        specs,
+        ..Learn::new()
+    }))
+}
+
+/// Rules that stand for the clauses of a conjunctive match, which share a priority, and one that it leads to.
+fn conjunction(rng: &mut Rng, style: Style, packets: &[Flow], table: u8) -> Vec<FlowMod> {
+    let (id, clause_count) = (rng.u32(1..4), rng.u8(2..4));
+    let mut rules = Vec::new();
+    for clause in 0..clause_count {
+        for _ in 0..rng.u8(1..4) {
+            let matching = random_match(rng, packets);
+            let actions = vec![Action::Conjunction { id, clause, clause_count }];
+            rules.push(FlowMod { table, priority: 100, matching, actions, ..FlowMod::add() });
+        }
+    }
+    rules.retain(|rule| rule.matching.get(Field::ConjId).1 == 0);
+    let mut matching = random_match(rng, packets);
+    matching.set(Field::ConjId, id.into());
+    let actions = random_actions(rng, style, &matching, table);
+    rules.push(FlowMod { table, priority: 50, matching, actions, ..FlowMod::add() });
+    rules
 }
 
 /// A few actions that the action set may hold; groups among them have numbers below or at `group_max`.
@@ -320,10 +447,13 @@ fn random_set(rng: &mut Rng, style: Style, matching: &Match, group_max: u32) -> 
 
 /// An action that the action set may hold.
 fn set_member(rng: &mut Rng, style: Style, matching: &Match, group_max: u32) -> Action {
+    if style.extensions && one_in(rng, 12) {
+        return Action::resubmit(None, Some(TABLE_COUNT - 1));
+    }
     match rng.u8(0..16) {
         0..=2 => Action::Output(OfPort(rng.u32(1..=style.port_count + 1))),
         3 => Action::Output(pick(rng, &[OfPort::FLOOD, OfPort::ALL, OfPort::IN_PORT, OfPort::LOCAL])),
-        4 => Action::Controller { max_len: pick(rng, &[64, u16::MAX]), controller_id: rng.u16(0..2) },
+        4 => Action::controller(pick(rng, &[64, u16::MAX]), rng.u16(0..2)),
         5 if style.push => {
             let vid = Action::SetVlanVid(rng.u16(0..4));
             pick(rng, &[vid, Action::SetVlanPcp(3), Action::PushVlan(0x8100), Action::PushVlan(0x88a8)])
@@ -424,6 +554,11 @@ pub(crate) fn random_meter(rng: &mut Rng, meter: u32, command: MeterModCommand) 
 fn fields_of(style: Style, matching: &Match, writable: bool) -> Vec<Field> {
     let suits = |field: &Field| {
         let info = field.info();
+        let reshapes = matches!(field, Field::EthType | Field::IpProto | Field::MplsBos);
+        let may_reshape = style.labels && *field != Field::EthType;
+        if writable && reshapes && !may_reshape {
+            return false;
+        }
         let is_safe = matches!(info.prerequisite, Prerequisite::None | Prerequisite::Vlan) || !style.broken;
         (!writable || (info.writable && is_safe)) && promises(matching, info.prerequisite)
     };
@@ -431,6 +566,10 @@ fn fields_of(style: Style, matching: &Match, writable: bool) -> Vec<Field> {
 }
 
 fn set_field(rng: &mut Rng, style: Style, matching: &Match) -> Action {
+    if style.labels && one_in(rng, 12) {
+        let eth_type = pick(rng, &[0x0800, 0x0800, 0x86dd, 0x0806, 0x8847, 0x88e7, 0x894f, 0x88b5]);
+        return Action::SetField { field: Field::EthType, value: eth_type, mask: 0xffff };
+    }
     let field = pick(rng, &fields_of(style, matching, true));
     let mask = match random_mask(rng, field) {
         0 => field.full_mask(),
@@ -485,11 +624,14 @@ pub(crate) fn random_rules(rng: &mut Rng, style: Style, packets: &[Flow]) -> Vec
         for priority in 1..rng.u16(2..12) {
             rules.push(random_rule(rng, style, packets, table, priority));
         }
+        if style.extensions && one_in(rng, 2) {
+            rules.extend(conjunction(rng, style, packets, table));
+        }
         if rng.bool() {
             let ways = [
                 vec![Action::Output(if style.normal { OfPort::NORMAL } else { OfPort::FLOOD })],
-                vec![Action::Resubmit { in_port: None, table: Some((table + 1).min(TABLE_COUNT - 1)) }],
-                vec![Action::Controller { max_len: u16::MAX, controller_id: 0 }],
+                vec![Action::resubmit(None, Some((table + 1).min(TABLE_COUNT - 1)))],
+                vec![Action::controller(u16::MAX, 0)],
                 vec![Action::Output(OfPort(1)), Action::Output(OfPort(2))],
             ];
             let actions = if table + 1 < TABLE_COUNT && rng.bool() {

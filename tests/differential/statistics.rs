@@ -24,7 +24,7 @@ fn rule(priority: u16, actions: &[Action]) -> FlowMod {
         source: Subfield::whole(Field::UdpSrc),
         destination: Subfield { field: Field::Reg(0), first_bit: 0, bits: 16 },
     };
-    let look = Action::OutputReg(Subfield::whole(Field::Reg(0)));
+    let look = Action::output_reg(Subfield::whole(Field::Reg(0)));
     let actions = [to_register, look].into_iter().chain(actions.iter().cloned()).collect();
     FlowMod { priority, matching, actions, ..FlowMod::add() }
 }

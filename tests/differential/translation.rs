@@ -153,6 +153,8 @@ impl Scenario {
             meters: one_in(rng, 4),
             mirrors: one_in(rng, 4),
             lengths: one_in(rng, 3),
+            extensions: one_in(rng, 3),
+            learns: one_in(rng, 6),
             port_count: WIRE_COUNT + u32::from(bridge_count > 1),
         };
         let bridges: Vec<Plan> =
@@ -478,7 +480,7 @@ impl<O: Ofproto> Side<O> {
         let line = |p: &PacketIn| {
             let (bytes, to) = (p.packet.data(), (p.max_len, p.controller_id));
             let place = (p.bridge, p.in_port, p.table);
-            format!("{place:?} {:?} {:x} {to:?} {bytes:02x?}", p.reason, p.cookie)
+            format!("{place:?} {:?} {:x} {to:?} {:?} {bytes:02x?}", p.reason, p.cookie, p.userdata)
         };
         let mut packet_ins: Vec<String> = packet_ins.iter().map(line).collect();
         if is_sorted {

@@ -24,6 +24,8 @@ fn style(rng: &mut Rng) -> Style {
         meters: true,
         mirrors: false,
         lengths: true,
+        extensions: true,
+        learns: false,
         port_count: pick(rng, &[4, PATCH_NUMBER]),
     }
 }

@@ -70,6 +70,7 @@ pub(crate) fn random_value(rng: &mut Rng, field: Field) -> u128 {
         Field::Icmpv6Type => pick(rng, &[128, 129, 135, 136]),
         Field::ActsetOutput if one_in(rng, 2) => 0xffff_fff7,
         Field::ActsetOutput => rng.u8(1..6).into(),
+        Field::ConjId => rng.u8(0..3).into(),
         Field::Ipv6Exthdr => pick(rng, &[0, 0, 0x40, 0x08, 0x20, 0x10]),
         Field::NdReserved => pick(rng, &[0, 0x6000_0000]),
         Field::NdOptionsType => rng.u8(0..3).into(),

@@ -261,6 +261,15 @@ impl Host {
         ping(self, to, count);
     }
 
+    /// Pings once; returns whether an answer came within half a second.
+    #[track_caller]
+    pub(crate) fn tries(&self, to: IpAddr) -> bool {
+        let socket = ping_socket(self, to);
+        send_ping(&socket, 1);
+        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout that is not 0");
+        socket.recv(&mut [0; 128]).is_ok()
+    }
+
     /// Pings in vain: none of three requests is answered within a second.
     #[track_caller]
     pub(crate) fn does_not_reach(&self, to: IpAddr) {

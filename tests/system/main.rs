@@ -20,6 +20,7 @@ mod lab;
 mod lifecycle;
 mod live;
 mod metrics;
+mod openflow;
 #[path = "../../pmd/tests/common/packet_socket.rs"]
 mod packet_socket;
 mod peers;

@@ -116,7 +116,13 @@ impl Holdings {
         };
         Holdings {
             buffers_in_use: in_use.sum::<f64>() as u64,
-            descriptors: fs::read_dir(proc.join("fd")).expect("the switch runs").count(),
+            // The connections of the questions before may be open for a moment.
+            descriptors: wait_for("descriptors to settle", || {
+                let count = || fs::read_dir(proc.join("fd")).expect("the switch runs").count();
+                let before = count();
+                thread::sleep(Duration::from_millis(300));
+                (count() == before).then_some(before)
+            }),
             threads: field("Threads:"),
             // Without what is of files, which the kernel takes away and brings back as it likes.
             resident_kib: field("RssAnon:") + field("RssShmem:"),

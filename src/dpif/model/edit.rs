@@ -82,6 +82,11 @@ impl Frame {
     /// What the transport's checksum covers: pseudo-header if it has one, and segment without the checksum, or,
     /// for SCTP, with zeros in its place.
     fn covered_by_transport(&self) -> Covered {
+        self.covered_as(self.key.nw_proto)
+    }
+
+    /// The same, with this protocol in the pseudo-header.
+    fn covered_as(&self, claimed: u8) -> Covered {
         let (l3, l4) = (self.layout.l3_at()?, self.layout.l4_at()?);
         let segment = &self.bytes[l4..self.end(l3)];
         let protocol = self.key.nw_proto;
@@ -90,7 +95,7 @@ impl Frame {
             _ if self.segments_left(l3) => &self.bytes[l3 + 8..l3 + 24],
             _ => &self.bytes[l3 + 8..l3 + 40],
         };
-        let pseudo = [addresses, &[0, protocol], &(segment.len() as u32).to_be_bytes()].concat();
+        let pseudo = [addresses, &[0, claimed], &(segment.len() as u32).to_be_bytes()].concat();
         match protocol {
             1 => Some((l4 + 2, [&segment[..2], &segment[4..]].concat())),
             58 => Some((l4 + 2, [&pseudo, &segment[..2], &segment[4..]].concat())),
@@ -180,6 +185,9 @@ impl Frame {
             return None;
         }
         match field {
+            Field::EthType => self.set_type(value as u16, mask as u16),
+            Field::IpProto => self.set_protocol(value as u8, mask as u8),
+            Field::MplsBos => self.write::<1>(self.l2_5_of(&[0x8847, 0x8848])? + 2, value, mask & 1),
             Field::EthDst => self.write::<6>(0, value, mask),
             Field::EthSrc => self.write::<6>(6, value, mask),
             Field::VlanTci | Field::VlanVid if self.has_vlan() => self.write::<2>(14, value, mask & 0xefff),
@@ -236,6 +244,52 @@ impl Frame {
             Field::NshC4 if has_contexts => self.write::<4>(at + 20, value, mask),
             _ => None,
         }
+    }
+
+    fn set_type(&mut self, value: u16, mask: u16) -> Option<()> {
+        let at = self.type_at();
+        self.write::<2>(at, value.into(), mask.into())?;
+        self.read_again();
+        Some(())
+    }
+
+    /// Where the byte is that names what comes after the IP headers.
+    fn protocol_at(&self) -> Option<usize> {
+        let l3 = self.l3_of(&[0x0800, 0x86dd])?;
+        if self.key.eth_type == 0x0800 {
+            return Some(l3 + 9);
+        }
+        // Nothing calls a hop-by-hop header its payload: that is what a chain that is cut short shows.
+        if self.key.nw_proto == 0 {
+            return None;
+        }
+        let (mut place, mut header) = (l3 + 6, l3 + 40);
+        loop {
+            let words = usize::from(*self.bytes.get(header + 1).unwrap_or(&0));
+            let size = match self.bytes[place] {
+                // What follows the header of a later fragment is data.
+                44 if self.u16_at(header + 2) >= 8 => return Some(place),
+                44 => 8,
+                51 => 4 * words + 8,
+                0 | 43 | 60 => 8 * words + 8,
+                _ => return Some(place),
+            };
+            (place, header) = (header, header + size);
+        }
+    }
+
+    fn set_protocol(&mut self, value: u8, mask: u8) -> Option<()> {
+        let at = self.protocol_at()?;
+        let new = self.bytes[at] & !mask | value & mask;
+        let (before, after) = (self.covered_as(self.key.nw_proto), self.covered_as(new));
+        self.write::<1>(at, new.into(), 0xff)?;
+        if let (6 | 17 | 58, Some((stored, before)), Some((_, after))) = (self.key.nw_proto, before, after)
+            && before != after
+        {
+            self.carry(true, stored, &before, &after);
+        }
+        self.read_again();
+        Some(())
     }
 
     /// The layer 3 header, if it is of one of these Ethernet types.

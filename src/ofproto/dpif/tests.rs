@@ -1,13 +1,15 @@
 use super::*;
 
+mod learning;
 mod rounds;
 
 use crate::dpif::model::{ModelConfig, ModelDpif};
-use crate::dpif::{Action as DpAction, ControllerReason, DropReason, UserspaceCookie};
+use crate::dpif::{Action as DpAction, DropReason, UserspaceCookie};
 use crate::flow::Field;
 use crate::netdev::dummy::{DummyHandle, DummyNetdev};
 use crate::ofproto::{StpState, testing};
 use crate::openflow::flow_mod::TABLE_ALL;
+use crate::openflow::message::PacketInReason;
 use crate::openflow::{Action, FlowModCommand};
 use crate::packet::Packet;
 use crate::packet::build::FrameBuilder;
@@ -283,12 +285,12 @@ fn the_flow_limit_costs_caching_and_no_packet_or_count() {
 fn controllers_get_packets_and_a_full_queue_is_counted() {
     let config = OfprotoDpifConfig { packet_in_len_max: 3, is_parallel: false, ..Default::default() };
     let mut switch = switch_with(config, ModelConfig::default());
-    switch.add_rule(0, &[], &[Action::Controller { max_len: 99, controller_id: 0 }]);
+    switch.add_rule(0, &[], &[Action::controller(99, 0)]);
     (0..5).for_each(|_| switch.send(2, &udp(1, 2, 1)));
     let mut packet_ins = Vec::new();
     assert_eq!(switch.ofproto.recv_packet_ins(&mut packet_ins, 2), 2);
     let first = &packet_ins[0];
-    assert_eq!((first.in_port, first.reason, first.max_len), (OfPort(2), ControllerReason::TableMiss, 99));
+    assert_eq!((first.in_port, first.reason, first.max_len), (OfPort(2), PacketInReason::TableMiss, 99));
     assert_eq!(first.packet.data(), udp(1, 2, 1));
     assert_eq!(switch.ofproto.counters().packet_ins_lost, 2);
     assert_eq!(switch.ofproto.recv_packet_ins(&mut packet_ins, 9), 1);

@@ -21,8 +21,10 @@ enum Kind {
     DecrementMplsTtl,
     Set,
     Meter,
+    SetQueue,
     Group,
     Output,
+    Resubmit,
 }
 
 fn kind(action: &Action) -> Kind {
@@ -35,11 +37,13 @@ fn kind(action: &Action) -> Kind {
         Action::PushPbb => Kind::PushPbb,
         Action::PushVlan(_) => Kind::PushVlan,
         Action::CopyTtlOut => Kind::CopyTtlOut,
-        Action::DecTtl => Kind::DecrementTtl,
+        Action::DecTtl | Action::DecTtlIds(_) => Kind::DecrementTtl,
         Action::DecMplsTtl => Kind::DecrementMplsTtl,
         Action::SetField { .. } | Action::SetVlanVid(_) | Action::SetVlanPcp(_) => Kind::Set,
         Action::Meter(_) => Kind::Meter,
+        Action::SetQueue(_) => Kind::SetQueue,
         Action::Group(_) => Kind::Group,
+        Action::Resubmit { .. } => Kind::Resubmit,
         _ => Kind::Output,
     }
 }
@@ -90,7 +94,9 @@ impl ActionSet {
             return OfPort::UNSET;
         }
         let output = self.0.iter().find_map(|action| match action {
-            Action::Output(port) | Action::OutputTrunc { port, .. } => Some(*port),
+            Action::Output(port) | Action::OutputMaxLen { port, .. } | Action::OutputTrunc { port, .. } => {
+                Some(*port)
+            }
             Action::Controller { .. } => Some(OfPort::CONTROLLER),
             _ => None,
         });
@@ -100,11 +106,10 @@ impl ActionSet {
     /// What is done when the pipeline ends, in order: nothing where the packet would go nowhere.
     pub(super) fn take(&mut self) -> Vec<Action> {
         let mut actions = std::mem::take(&mut self.0);
-        let has_group = actions.iter().any(|action| kind(action) == Kind::Group);
-        actions.retain(|action| !(has_group && kind(action) == Kind::Output));
-        if !actions.iter().any(|action| matches!(kind(action), Kind::Group | Kind::Output)) {
-            return Vec::new();
-        }
+        // One way to go: the first of these kinds that is there.
+        let way = actions.iter().map(kind).filter(|kind| *kind >= Kind::Group).min();
+        let Some(way) = way else { return Vec::new() };
+        actions.retain(|action| kind(action) < Kind::Group || kind(action) == way);
         // Writes stay in the order they were made.
         actions.sort_by_key(kind);
         actions

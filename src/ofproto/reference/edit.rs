@@ -187,12 +187,13 @@ impl Frame {
             Field::SctpDst => (l4? + 2, 2, 0),
             Field::Icmpv4Type | Field::Icmpv6Type => (l4?, 1, 0),
             Field::Icmpv4Code | Field::Icmpv6Code => (l4? + 1, 1, 0),
-            Field::NdReserved => (l4? + 4, 4, 0),
-            Field::NdTarget => (l4? + 8, 16, 0),
+            Field::NdReserved => (self.discovery()? + 4, 4, 0),
+            Field::NdTarget => (self.discovery()? + 8, 16, 0),
             Field::NdSll => (self.nd_option(1)?, 6, 0),
             Field::NdTll => (self.nd_option(2)?, 6, 0),
             Field::MplsLabel => (self.label(0)?, WORD_SIZE, 12),
             Field::MplsTc => (self.label(0)?, WORD_SIZE, 9),
+            Field::MplsBos => (self.label(0)?, WORD_SIZE, 8),
             Field::MplsTtl => (self.label(0)?, WORD_SIZE, 0),
             Field::PbbIsid => (self.service_tag()?, WORD_SIZE, 0),
             Field::PbbUca => (self.service_tag()?, WORD_SIZE, PBB_UCA.trailing_zeros()),
@@ -248,21 +249,79 @@ impl Frame {
         self.service_header().filter(|_| self.key.nsh_mdtype == 1).map(|at| at + 8)
     }
 
+    /// Where a neighbour discovery message is that has its target and no address twice.
+    fn discovery(&self) -> Option<usize> {
+        let (l3, l4) = (self.layout.l3_at()?, self.layout.l4_at()?);
+        let is_whole = self.l4_end(l3) >= l4 + 24;
+        let is_twice =
+            |kind| self.nd_options(l4, self.l4_end(l3)).filter(|option| option.0 == kind).count() > 1;
+        (is_whole && !is_twice(1) && !is_twice(2)).then_some(l4)
+    }
+
+    /// Kinds of a message's options that are as long as an Ethernet address makes them, and where they are.
+    fn nd_options(&self, l4: usize, end: usize) -> impl Iterator<Item = (u8, usize)> {
+        let size = move |at: usize| self.bytes.get(at + 1).map_or(0, |&words| usize::from(words) * 8);
+        let fits = move |at: usize| at + 8 <= end && size(at) > 0 && at + size(at) <= end;
+        std::iter::successors(Some(l4 + 24), move |&at| Some(at + size(at)))
+            .take_while(move |&at| fits(at))
+            .filter(move |&at| size(at) == 8)
+            .map(|at| (self.bytes[at], at))
+    }
+
     /// Where the address in a neighbour discovery option is.
     fn nd_option(&self, kind: u8) -> Option<usize> {
-        let end = self.l4_end(self.layout.l3_at()?);
-        let mut at = self.layout.l4_at()? + 24;
-        while at + 8 <= end {
-            let (found, size) = (self.bytes[at], usize::from(self.bytes[at + 1]) * 8);
-            if size == 0 {
-                return None;
-            }
-            if found == kind && size == 8 {
-                return Some(at + 2);
-            }
-            at += size;
+        let (l4, end) = (self.discovery()?, self.l4_end(self.layout.l3_at()?));
+        self.nd_options(l4, end).find(|option| option.0 == kind).map(|option| option.1 + 2)
+    }
+
+    /// Where the byte is that says what comes after the IP headers; none where they are not whole.
+    fn protocol_at(&self) -> Option<usize> {
+        let l3 = self.layout.l3_at().filter(|_| self.key.is_ip())?;
+        if self.key.eth_type == 0x0800 {
+            return Some(l3 + 9);
         }
-        None
+        // A chain that is cut short shows no protocol; 0 is that of a header in the chain.
+        if self.key.nw_proto == 0 {
+            return None;
+        }
+        let (mut named_at, mut at) = (l3 + 6, l3 + 40);
+        while matches!(self.bytes[named_at], 0 | 43 | 44 | 51 | 60) {
+            let is_fragment = self.bytes[named_at] == 44;
+            if is_fragment && (self.bytes[at + 2] != 0 || self.bytes[at + 3] & 0xf8 != 0) {
+                break;
+            }
+            let len = usize::from(self.bytes[at + 1]);
+            let size = match self.bytes[named_at] {
+                44 => 8,
+                51 => (len + 2) * 4,
+                _ => (len + 1) * 8,
+            };
+            (named_at, at) = (at, at + size);
+        }
+        Some(named_at)
+    }
+
+    /// Writes bits of the IP protocol. The header that there was keeps its checksum's error, under a pseudo-header that
+    /// has the new protocol.
+    fn set_protocol(&mut self, value: u8, mask: u8) {
+        let Some(at) = self.protocol_at() else { return };
+        let old = self.bytes[at];
+        let new = (old & !mask) | (value & mask);
+        let is_ipv4 = self.key.eth_type == 0x0800;
+        let network = self.layout.l3_at().filter(|_| is_ipv4).map(|l3| l3 + 10);
+        // ICMP has no pseudo-header.
+        let transport =
+            self.transport_checksum().filter(|_| self.key.nw_proto != 1).map(|covered| covered.at);
+        self.bytes[at] = new;
+        for place in [network, transport].into_iter().flatten().filter(|_| old != new) {
+            let stored = u16::from_be_bytes([self.bytes[place], self.bytes[place + 1]]);
+            let mut checksum = !add(add(!stored, !u16::from(old)), new.into());
+            if Some(place) == transport && old == 17 && checksum == 0 {
+                checksum = 0xffff;
+            }
+            self.bytes[place..place + 2].copy_from_slice(&checksum.to_be_bytes());
+        }
+        self.extract();
     }
 
     /// Writes bits of a field; nothing if the frame does not have it.
@@ -270,6 +329,14 @@ impl Frame {
         if field == Field::PktMark {
             self.key.pkt_mark = (self.key.pkt_mark & !(mask as u32)) | (value & mask) as u32;
             return;
+        }
+        match field {
+            Field::EthType => {
+                self.write_type(value as u16);
+                return self.extract();
+            }
+            Field::IpProto => return self.set_protocol(value as u8, mask as u8),
+            _ => {}
         }
         let Some((at, size, shift)) = self.place(field) else {
             self.lacks_header = true;
@@ -325,14 +392,8 @@ impl Frame {
     /// Adds a label stack entry, the outermost (OpenFlow 1.5.1 section 5.8).
     pub(super) fn push_mpls(&mut self, eth_type: u16) {
         let key = &self.key;
-        let entry = match key.eth_type {
-            0x8847 | 0x8848 => key.mpls_lse[0] & !MPLS_BOTTOM,
-            // RFC 3032 section 2.1: label 0 says that IPv4 follows, label 2 that IPv6 does. The TTL comes from there, as
-            // far as it can be told.
-            0x0800 => MPLS_BOTTOM,
-            0x86dd => 2 << 12 | MPLS_BOTTOM,
-            _ => MPLS_BOTTOM | 64,
-        };
+        // All zero by default; the TTL comes from an IP header, as far as it can be told.
+        let entry = if key.is_mpls() { key.mpls_lse[0] & !MPLS_BOTTOM } else { MPLS_BOTTOM };
         let (is_ip, at) = (key.is_ip(), self.type_at() + 2);
         self.write_type(eth_type);
         self.bytes.splice(at..at, entry.to_be_bytes());

@@ -14,7 +14,8 @@
 //!   their changes, mirrors and what they select ([`crate::ofproto::mirrors`]), ports, and what of all that is refused
 //!   ([`crate::ofproto::validate`]). Counters are kept there too; what is counted is decided here.
 //! - Hashes, and which bucket of a select group a hash means: [`five_tuple`], [`hash_fields`],
-//!   [`crate::ofproto::groups::Group::pick`].
+//!   [`crate::ofproto::groups::Group::pick`]; which link or member ([`crate::ofproto::links`]).
+//! - What rule a `learn` makes of a packet, and how it is added ([`crate::ofproto::learn`]).
 //! - The MAC table, its ageing and who is evicted from it ([`crate::ofproto::mac_learning`]).
 //! - The limits of [`crate::ofproto::xlate`]: their numbers, not how they are kept to.
 //!
@@ -24,19 +25,25 @@
 use super::action_set::ActionSet;
 use super::edit::Frame;
 use super::meters::{Meters, Verdict};
-use crate::dpif::{ControllerReason, DropReason, MeterId};
+use crate::dpif::{DropReason, MeterId};
 use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, Field, Flow, OfPort, VLAN_CFI};
 use crate::netdev::MacAddress;
 use crate::ofproto::bridge::{Bridge, BridgeId, Bridges, FragmentPolicy, Port, StpState};
 use crate::ofproto::groups::hash_fields;
+use crate::ofproto::learn::{Learned, learned_rule};
+use crate::ofproto::links::{choose_link, choose_member, hash, port_of_number};
 use crate::ofproto::rules::{Rule, RuleId};
-use crate::ofproto::xlate::{ACTION_COUNT_MAX, RESUBMIT_COUNT_MAX, RESUBMIT_DEPTH_MAX};
+use crate::ofproto::tables::MissHandling;
+use crate::ofproto::xlate::{ACTION_COUNT_MAX, RESUBMIT_COUNT_MAX, RESUBMIT_DEPTH_MAX, STACK_LEN_MAX};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::GROUP_ANY;
+use crate::openflow::message::PacketInReason;
 use crate::openflow::{Action, Bucket, GroupType, SelectionMethod, Subfield};
 use crate::sync::Nanos;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The address of spanning tree's own frames (IEEE 802.1D clause 7.12.3).
 const STP_MAC: MacAddress = [0x01, 0x80, 0xc2, 0, 0, 0];
@@ -46,16 +53,17 @@ const STP_MAC: MacAddress = [0x01, 0x80, 0xc2, 0, 0, 0];
 pub(super) struct ForController {
     pub(super) bridge: BridgeId,
     pub(super) in_port: OfPort,
-    pub(super) reason: ControllerReason,
+    pub(super) reason: PacketInReason,
     pub(super) table: TableId,
     pub(super) cookie: u64,
     pub(super) max_len: u16,
     pub(super) controller_id: u16,
+    pub(super) userdata: Vec<u8>,
     pub(super) bytes: Vec<u8>,
 }
 
 /// Something that a packet is counted for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Used {
     /// A rule of a table, or its finding none.
     Table(BridgeId, TableId, Option<RuleId>),
@@ -71,6 +79,10 @@ pub(super) enum Used {
     PatchRx(BridgeId, OfPort),
     /// Where an address was seen.
     Learn(BridgeId, u16, MacAddress, OfPort),
+    /// A rule that it teaches.
+    LearnRule(Box<Learned>),
+    /// A rule whose connection it ends.
+    FinTimeout(BridgeId, RuleId, u16, u16),
 }
 
 /// What became of a packet.
@@ -102,6 +114,8 @@ pub(super) enum Stop {
     Limit(DropReason),
     /// What was done stays done.
     Dead(DropReason),
+    /// Only the action set is left to do.
+    Exit,
 }
 
 pub(super) struct Interpreter<'a> {
@@ -114,7 +128,11 @@ pub(super) struct Interpreter<'a> {
     /// The pipeline's own fields; its key is the frame's.
     pub(super) state: Flow,
     set: ActionSet,
-    rule: Option<&'a Rule>,
+    rule: Option<(RuleId, &'a Rule)>,
+    /// Whether a packet-out led here, the actions are a bucket's, or those of the action set: the first that holds is told to
+    /// the controllers.
+    places: [bool; 3],
+    stack: Vec<u128>,
     depth: usize,
     resubmits: usize,
     added_tags: usize,
@@ -144,7 +162,9 @@ struct Saved<'a> {
     frame: Frame,
     state: Flow,
     set: ActionSet,
-    rule: Option<&'a Rule>,
+    rule: Option<(RuleId, &'a Rule)>,
+    places: [bool; 3],
+    stack: Vec<u128>,
     added: (usize, usize),
     is_muted: bool,
     sizes: (Option<usize>, Option<(usize, usize)>),
@@ -170,6 +190,8 @@ impl<'a> Interpreter<'a> {
             frame,
             set: ActionSet::default(),
             rule: None,
+            places: [false; 3],
+            stack: Vec::new(),
             depth: 0,
             resubmits: 0,
             added_tags: 0,
@@ -189,12 +211,13 @@ impl<'a> Interpreter<'a> {
 
     /// Follows a packet that came in by a port, or a packet-out's actions, to its end.
     pub(super) fn run(mut self, packet_out: Option<&'a [Action]>) -> Outcome {
+        self.places[0] = packet_out.is_some();
         let result = match packet_out {
-            Some(actions) => self.actions(actions).and_then(|_| self.action_set()),
+            Some(actions) => or_exit(self.actions(actions).map(drop)).and_then(|()| self.action_set()),
             None => self.enter(),
         };
         match result {
-            Ok(()) => {}
+            Ok(()) | Err(Stop::Exit) => {}
             Err(Stop::Dead(reason)) => self.reason = Some(reason),
             Err(Stop::Limit(reason)) => {
                 self.outcome.sends.clear();
@@ -227,7 +250,7 @@ impl<'a> Interpreter<'a> {
         // Rules see what a learning port gets, so that NORMAL learns; it goes no further.
         self.is_muted |=
             port.is_some_and(|port| port.config.stp == StpState::Learning) && !self.is_reserved();
-        self.tables_from(0, None, false)?;
+        or_exit(self.tables_from(0, None, false))?;
         if self.is_muted {
             self.set.clear();
             self.reason = Some(DropReason::StpBlocked);
@@ -273,15 +296,31 @@ impl<'a> Interpreter<'a> {
         in_port: Option<OfPort>,
         is_resubmitted: bool,
     ) -> Result<(), Stop> {
+        if self.bridge.config.is_standalone {
+            return self.normal();
+        }
         let mut next = Some(first);
         while let Some(table) = next {
             let mut flow = self.flow();
             if table == first {
                 flow.in_port = in_port.unwrap_or(flow.in_port);
             }
-            let found = self.bridge.tables.in_order(table).find(|(_, rule)| rule.matching.covers(&flow));
+            let found = self.find(table, &flow);
             self.outcome.used.push(Used::Table(self.id, table, found.map(|(id, _)| id)));
-            let Some((_, rule)) = found else {
+            let Some((id, rule)) = found else {
+                match self.bridge.tables.settings(table).miss {
+                    _ if is_resubmitted && table == first => {}
+                    MissHandling::Drop => {}
+                    MissHandling::Controller => {
+                        self.rule = None;
+                        self.controller(PacketInReason::TableMiss, u16::MAX, 0, &[])?;
+                    }
+                    MissHandling::Continue if table < 254 => {
+                        next = Some(table + 1);
+                        continue;
+                    }
+                    MissHandling::Continue => {}
+                }
                 if !is_resubmitted || table != first {
                     self.set.clear();
                     self.state.actset_output = OfPort::UNSET;
@@ -289,15 +328,44 @@ impl<'a> Interpreter<'a> {
                 self.reason = self.reason.or(Some(DropReason::TableMiss));
                 return Ok(());
             };
-            self.rule = Some(rule);
+            self.rule = Some((id, rule));
+            (self.places[1], self.places[2]) = (false, false);
             next = self.actions(&rule.actions)?;
         }
         Ok(())
     }
 
+    /// The rule that a packet goes by. `ovs-fields(7)` on `conj_id`: those that stand for clauses count where all clauses of
+    /// an id are met at one priority, above that of any other rule; then the table is searched again with that `conj_id`.
+    fn find(&self, table: TableId, flow: &Flow) -> Option<(RuleId, &'a Rule)> {
+        let tables = &self.bridge.tables;
+        let is_clause = |action: &Action| matches!(action, Action::Conjunction { .. });
+        let stands_alone = |rule: &Rule| !rule.actions.iter().any(is_clause);
+        let alone = |flow: &Flow| {
+            let mut rules = tables.in_order(table);
+            rules.find(|(_, rule)| stands_alone(rule) && rule.matching.covers(flow))
+        };
+        let found = alone(flow);
+        let mut clauses: BTreeMap<(Reverse<u16>, u32, u8), BTreeSet<u8>> = BTreeMap::new();
+        for (_, rule) in tables.in_order(table) {
+            if found.is_some_and(|(_, found)| rule.priority <= found.priority) {
+                break;
+            }
+            for action in rule.actions.iter().filter(|_| rule.matching.covers(flow)) {
+                if let Action::Conjunction { id, clause, clause_count } = *action {
+                    clauses.entry((Reverse(rule.priority), id, clause_count)).or_default().insert(clause);
+                }
+            }
+        }
+        let whole = clauses.iter().filter(|((.., count), met)| met.len() == usize::from(*count));
+        let mut again = whole.filter_map(|(&(_, id, _), _)| alone(&Flow { conj_id: id, ..*flow }));
+        again.next().or(found)
+    }
+
     /// Ends the pipeline.
     fn action_set(&mut self) -> Result<(), Stop> {
         let last = self.set.take();
+        self.places[2] = true;
         self.actions(&last).map(drop)
     }
 
@@ -313,20 +381,22 @@ impl<'a> Interpreter<'a> {
 
     fn action(&mut self, action: &Action) -> Result<(), Stop> {
         match action {
-            Action::Output(port) => self.output(*port)?,
-            Action::OutputReg(source) => {
-                if let Some(port) = self.read(*source) {
-                    self.output(OfPort(port as u32))?;
-                }
-            }
+            Action::Output(port) | Action::OutputMaxLen { port, .. } => self.output(*port)?,
+            Action::OutputReg { source, max_len } => match self.read(*source).map(port_of_number) {
+                Some(OfPort::CONTROLLER) => self.controller(self.controller_reason(), *max_len, 0, &[])?,
+                Some(port) => self.output(port)?,
+                None => {}
+            },
             Action::OutputTrunc { port, max_len } => {
                 self.max_size = Some(*max_len as usize);
                 let result = self.output(*port);
                 self.max_size = None;
                 result?;
             }
-            Action::Controller { max_len, controller_id } => {
-                self.controller(self.controller_reason(), *max_len, *controller_id)?;
+            Action::Controller { max_len, controller_id, reason, userdata } => {
+                let is_unsaid = *reason == PacketInReason::ApplyAction;
+                let reason = if is_unsaid { self.controller_reason() } else { *reason };
+                self.controller(reason, *max_len, *controller_id, userdata)?;
             }
             Action::SetField { field, value, mask } => self.write(*field, *value, *mask)?,
             Action::Move { source, destination } => {
@@ -343,7 +413,7 @@ impl<'a> Interpreter<'a> {
             Action::SetVlanPcp(pcp) => self.write_tci(u16::from(*pcp) << 13 | VLAN_CFI, 0xf000)?,
             Action::PushVlan(tpid) => self.push_tag(*tpid, self.frame.key.vlan_tci)?,
             Action::PopVlan => self.pop_tag(),
-            Action::DecTtl => self.decrement_ttl()?,
+            Action::DecTtl => self.decrement_ttl(&[0])?,
             Action::PushMpls(eth_type) => {
                 self.count_header()?;
                 self.frame.push_mpls(*eth_type);
@@ -364,7 +434,59 @@ impl<'a> Interpreter<'a> {
                 self.aside(|copy| copy.actions(actions).map(drop))?;
                 self.depth -= 1;
             }
-            Action::Resubmit { in_port, table } => self.resubmit(*in_port, *table)?,
+            Action::Resubmit { in_port, table, ct: _ } => self.resubmit(*in_port, *table)?,
+            Action::Enqueue { port, .. } => self.output(*port)?,
+            Action::DecTtlIds(ids) => self.decrement_ttl(ids)?,
+            Action::Exit => return Err(Stop::Exit),
+            Action::StackPush(source) => {
+                let value = self.read(*source);
+                if value.is_some() && self.stack.len() == STACK_LEN_MAX {
+                    return Err(Stop::Limit(DropReason::TooManyActions));
+                }
+                self.stack.extend(value);
+            }
+            Action::StackPop(to) => {
+                if let Some(value) = self.stack.pop() {
+                    self.write(to.field, value << to.first_bit & to.mask(), to.mask())?;
+                }
+            }
+            Action::Multipath(multipath) => {
+                let hash = hash(multipath.fields, &self.flow(), multipath.basis);
+                let (to, link) = (multipath.destination, u128::from(choose_link(multipath, hash)));
+                self.write(to.field, link << to.first_bit, to.mask())?;
+            }
+            Action::Bundle(bundle) => {
+                let hash = hash(bundle.fields, &self.flow(), bundle.basis);
+                let port = |number| self.bridge.ports.get(&number);
+                let lives = |number| port(number).is_some_and(|p| p.is_link_up && !p.config.flags.down);
+                let chosen = choose_member(bundle, hash, lives);
+                match bundle.destination {
+                    Some(to) => {
+                        let number = u128::from(chosen.0 & 0xffff);
+                        self.write(to.field, number << to.first_bit, to.mask())?;
+                    }
+                    None => self.output(chosen)?,
+                }
+            }
+            Action::Learn(learn) => {
+                let made = learned_rule(learn, |source| Ok::<_, Stop>(self.read(source)))?;
+                if let Some(flow_mod) = made {
+                    if let Some(to) = learn.result {
+                        let may = u128::from(self.bridge.may_learn(&flow_mod, learn.limit));
+                        self.write(to.field, may << to.first_bit, to.mask())?;
+                    }
+                    let learned = Learned { bridge: self.id, flow_mod, limit: learn.limit };
+                    self.outcome.used.push(Used::LearnRule(Box::new(learned)));
+                }
+            }
+            Action::FinTimeout { idle_s, hard_s } => {
+                let flow = self.flow();
+                let is_end = flow.meets(Field::TcpFlags.info().prerequisite) && flow.key.tcp_flags & 5 != 0;
+                if let Some((rule, _)) = self.rule.filter(|_| is_end) {
+                    self.outcome.used.push(Used::FinTimeout(self.id, rule, *idle_s, *hard_s));
+                }
+            }
+            Action::SetQueue(_) | Action::PopQueue | Action::Conjunction { .. } | Action::Sample { .. } => {}
             Action::Note(_) | Action::GotoTable(_) => {}
             Action::ClearActions => {
                 self.set.clear();
@@ -435,7 +557,7 @@ impl<'a> Interpreter<'a> {
         self.frame.pop_vlan();
     }
 
-    fn decrement_ttl(&mut self) -> Result<(), Stop> {
+    fn decrement_ttl(&mut self, told: &[u16]) -> Result<(), Stop> {
         let key = self.frame.key;
         self.decrements += 1;
         if !key.is_ip() {
@@ -445,7 +567,7 @@ impl<'a> Interpreter<'a> {
             self.frame.set(Field::IpTtl, u128::from(key.nw_ttl - 1), 0xff);
             return Ok(());
         }
-        self.ttl_ran_out()
+        self.ttl_ran_out(told)
     }
 
     fn decrement_mpls_ttl(&mut self) -> Result<(), Stop> {
@@ -458,12 +580,14 @@ impl<'a> Interpreter<'a> {
             self.frame.set(Field::MplsTtl, u128::from(ttl - 1), 0xff);
             return Ok(());
         }
-        self.ttl_ran_out()
+        self.ttl_ran_out(&[0])
     }
 
-    fn ttl_ran_out(&mut self) -> Result<(), Stop> {
+    fn ttl_ran_out(&mut self, told: &[u16]) -> Result<(), Stop> {
         if self.bridge.config.invalid_ttl_to_controller {
-            self.controller(ControllerReason::InvalidTtl, u16::MAX, 0)?;
+            for &id in told {
+                self.controller(PacketInReason::InvalidTtl, u16::MAX, id, &[])?;
+            }
         }
         Err(Stop::Dead(DropReason::TtlExpired))
     }
@@ -511,7 +635,10 @@ impl<'a> Interpreter<'a> {
             self.outcome.used.push(Used::Bucket(self.id, number, group.buckets[index].id));
             let actions = ActionSet::of(&group.buckets[index].actions).take();
             self.go_deeper()?;
-            self.aside(|copy| copy.actions(&actions).map(drop))?;
+            self.aside(|copy| {
+                copy.places[1] = true;
+                copy.actions(&actions).map(drop)
+            })?;
             self.depth -= 1;
         }
         Ok(())
@@ -520,11 +647,12 @@ impl<'a> Interpreter<'a> {
     fn resubmit(&mut self, in_port: Option<OfPort>, table: Option<TableId>) -> Result<(), Stop> {
         let rule = self.rule;
         self.go_deeper()?;
-        let table = table.unwrap_or(rule.map_or(0, |rule| rule.table));
-        self.tables_from(table, in_port.filter(|&port| port != OfPort::IN_PORT), true)?;
+        let places = self.places;
+        let table = table.unwrap_or(rule.map_or(0, |(_, rule)| rule.table));
+        let result = self.tables_from(table, in_port.filter(|&port| port != OfPort::IN_PORT), true);
         self.depth -= 1;
-        self.rule = rule;
-        Ok(())
+        (self.rule, self.places) = (rule, places);
+        result
     }
 
     fn go_deeper(&mut self) -> Result<(), Stop> {
@@ -543,6 +671,8 @@ impl<'a> Interpreter<'a> {
             state: self.state,
             set: self.set.clone(),
             rule: self.rule,
+            places: self.places,
+            stack: self.stack.clone(),
             added: (self.added_tags, self.added_headers),
             is_muted: self.is_muted,
             sizes: (self.max_size, self.truncation),
@@ -556,6 +686,7 @@ impl<'a> Interpreter<'a> {
         self.is_sent |= was_sent;
         (self.frame, self.state, self.set, self.rule) = (saved.frame, saved.state, saved.set, saved.rule);
         (self.added_tags, self.added_headers) = saved.added;
+        (self.places, self.stack) = (saved.places, saved.stack);
         (self.is_muted, (self.max_size, self.truncation)) = (saved.is_muted, saved.sizes);
         match result {
             Err(Stop::Dead(reason)) => {
@@ -564,27 +695,40 @@ impl<'a> Interpreter<'a> {
                 self.reason = Some(reason);
                 Ok(())
             }
-            other => other,
+            other => or_exit(other),
         }
     }
 
-    fn controller_reason(&self) -> ControllerReason {
-        let is_miss = self.rule.is_some_and(Rule::is_table_miss);
-        if is_miss { ControllerReason::TableMiss } else { ControllerReason::ApplyAction }
+    fn controller_reason(&self) -> PacketInReason {
+        match self.places {
+            [true, ..] => PacketInReason::PacketOut,
+            [_, true, _] => PacketInReason::Group,
+            [.., true] => PacketInReason::ActionSet,
+            _ if self.rule.is_some_and(|(_, rule)| rule.is_table_miss()) => PacketInReason::TableMiss,
+            _ => PacketInReason::ApplyAction,
+        }
     }
 
-    fn controller(&mut self, reason: ControllerReason, max_len: u16, controller_id: u16) -> Result<(), Stop> {
+    fn controller(
+        &mut self,
+        reason: PacketInReason,
+        max_len: u16,
+        controller_id: u16,
+        userdata: &[u8],
+    ) -> Result<(), Stop> {
         let in_port = self.state.in_port;
         let no_packet_in = self.bridge.ports.get(&in_port).is_some_and(|port| port.config.flags.no_packet_in);
-        if self.is_muted || (reason == ControllerReason::TableMiss && no_packet_in) {
+        if self.is_muted || (reason == PacketInReason::TableMiss && no_packet_in) {
             return Ok(());
         }
         self.is_sent = true;
-        let (table, cookie) = self.rule.map_or((0, 0), |rule| (rule.table, rule.cookie));
+        let (table, cookie) = self.rule.map_or((0, 0), |(_, rule)| (rule.table, rule.cookie));
         let bytes = self.frame.bytes[..self.size_sent()].to_vec();
         let is_there = self.bridge.ports.contains_key(&in_port);
         let (bridge, in_port) = (self.id, if is_there { in_port } else { OfPort::NONE });
-        let packet = ForController { bridge, in_port, reason, table, cookie, max_len, controller_id, bytes };
+        let userdata = userdata.to_vec();
+        let packet =
+            ForController { bridge, in_port, reason, table, cookie, max_len, controller_id, userdata, bytes };
         self.outcome.for_controller.push(packet);
         self.check_count()
     }
@@ -607,7 +751,7 @@ impl<'a> Interpreter<'a> {
         let (bridge, in_port) = (self.bridge, self.state.in_port);
         match port {
             OfPort::NORMAL => return self.normal(),
-            OfPort::CONTROLLER => return self.controller(self.controller_reason(), u16::MAX, 0),
+            OfPort::CONTROLLER => return self.controller(self.controller_reason(), u16::MAX, 0, &[]),
             OfPort::TABLE => return self.resubmit(None, Some(0)),
             _ => {}
         }
@@ -669,11 +813,21 @@ impl<'a> Interpreter<'a> {
             copy.truncation = (sent < size).then_some((sent, size));
             copy.max_size = None;
             (copy.set, copy.rule) = (ActionSet::default(), None);
+            (copy.places[1], copy.places[2]) = (false, false);
+            copy.stack.clear();
             copy.enter()
         });
         (self.id, self.bridge, self.mirrored, self.mirrored_copies) = here;
         self.depth -= 1;
         result
+    }
+}
+
+/// An exit is over where its list ends.
+fn or_exit(result: Result<(), Stop>) -> Result<(), Stop> {
+    match result {
+        Err(Stop::Exit) => Ok(()),
+        other => other,
     }
 }
 

@@ -1,4 +1,7 @@
 use super::*;
+
+mod settings;
+
 use crate::flow::Field;
 use crate::openflow::Action;
 

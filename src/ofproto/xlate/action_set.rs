@@ -21,19 +21,22 @@ fn place(action: &Action) -> (u8, Option<Field>) {
         Action::PushPbb => (5, None),
         Action::PushVlan(_) => (6, None),
         Action::CopyTtlOut => (7, None),
-        Action::DecTtl => (8, None),
+        Action::DecTtl | Action::DecTtlIds(_) => (8, None),
         Action::DecMplsTtl => (9, None),
         Action::SetVlanVid(_) => (10, Some(Field::VlanVid)),
         Action::SetVlanPcp(_) => (10, Some(Field::VlanPcp)),
         Action::SetField { field, .. } => (10, Some(*field)),
         Action::Meter(_) => (11, None),
-        Action::Group(_) => (12, None),
-        _ => (13, None),
+        Action::SetQueue(_) => (12, None),
+        Action::Group(_) => (13, None),
+        Action::Resubmit { .. } => (15, None),
+        _ => (14, None),
     }
 }
 
-const GROUP_PLACE: u8 = 12;
-const OUTPUT_PLACE: u8 = 13;
+const GROUP_PLACE: u8 = 13;
+const OUTPUT_PLACE: u8 = 14;
+const RESUBMIT_PLACE: u8 = 15;
 
 impl ActionSet {
     /// The set that these actions make.
@@ -64,7 +67,9 @@ impl ActionSet {
     /// (OpenFlow 1.5.1 section 7.2.3.8).
     pub(in crate::ofproto) fn output(&self) -> OfPort {
         let output = self.actions.iter().find_map(|action| match action {
-            Action::Output(port) | Action::OutputTrunc { port, .. } => Some(*port),
+            Action::Output(port) | Action::OutputMaxLen { port, .. } | Action::OutputTrunc { port, .. } => {
+                Some(*port)
+            }
             Action::Controller { .. } => Some(OfPort::CONTROLLER),
             _ => None,
         });
@@ -76,13 +81,17 @@ impl ActionSet {
     pub(in crate::ofproto) fn take(&mut self) -> Vec<Action> {
         let has_group = self.has(GROUP_PLACE);
         let has_output = self.has(OUTPUT_PLACE);
+        let has_resubmit = self.has(RESUBMIT_PLACE);
         let mut actions = std::mem::take(&mut self.actions);
-        if !has_group && !has_output {
+        if !has_group && !has_output && !has_resubmit {
             return Vec::new();
         }
-        if has_group {
-            actions.retain(|action| place(action).0 != OUTPUT_PLACE);
-        }
+        // Of a group, an output and a resubmit (`ovs-actions(7)`), only the first that is there is done.
+        actions.retain(|action| match place(action).0 {
+            OUTPUT_PLACE => !has_group,
+            RESUBMIT_PLACE => !has_group && !has_output,
+            _ => true,
+        });
         // A stable sort: writes to different fields stay in the order they were made.
         actions.sort_by_key(|action| place(action).0);
         actions

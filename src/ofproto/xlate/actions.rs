@@ -3,9 +3,11 @@
 use super::frozen::Todo;
 use super::track::Decrement;
 use super::{Context, Credit, CurrentRule, RESUBMIT_COUNT_MAX, RESUBMIT_DEPTH_MAX, Stop};
-use crate::dpif::{Action as DpAction, DropReason};
+use crate::dpif::{Action as DpAction, ControllerReason, DropReason};
 use crate::flow::{Field, Flow, OfPort, VLAN_CFI};
+use crate::ofproto::tables::MissHandling;
 use crate::openflow::flow_mod::TableId;
+use crate::openflow::message::PacketInReason;
 use crate::openflow::meter::BandType;
 use crate::openflow::{Action, Subfield};
 
@@ -18,6 +20,9 @@ impl Context<'_> {
         in_port: Option<OfPort>,
         is_resubmit: bool,
     ) -> Result<(), Stop> {
+        if self.bridge.config.is_standalone {
+            return self.normal();
+        }
         let mut next = Some(first);
         while let Some(table) = next {
             let is_first = table == first;
@@ -33,6 +38,19 @@ impl Context<'_> {
             let bridge = self.bridge_id;
             let Some(rule) = found else {
                 self.credits.push(Credit::Miss { bridge, table });
+                match self.bridge.tables.settings(table).miss {
+                    MissHandling::Drop => {}
+                    _ if is_resubmit && is_first => {}
+                    MissHandling::Controller => {
+                        self.rule = self.rule.in_peer();
+                        self.controller(ControllerReason::TableMiss, u16::MAX, 0, &[])?;
+                    }
+                    MissHandling::Continue if table < 254 => {
+                        next = Some(table + 1);
+                        continue;
+                    }
+                    MissHandling::Continue => {}
+                }
                 // OpenFlow 1.5.1 section 5.4: without a table-miss entry the packet is dropped. A resubmit is
                 // not a step of the pipeline: if it finds nothing, nothing happens.
                 if !(is_resubmit && is_first) {
@@ -44,7 +62,10 @@ impl Context<'_> {
             };
             self.credits.push(Credit::Rule { bridge, table, rule });
             let entry = self.bridge.tables.rule(rule).expect("it was just found");
-            self.rule = CurrentRule { table, cookie: entry.cookie, is_table_miss: entry.is_table_miss() };
+            let is_miss = entry.is_table_miss();
+            let reason = if is_miss { ControllerReason::TableMiss } else { ControllerReason::ApplyAction };
+            self.rule =
+                CurrentRule { id: Some(rule), table, cookie: entry.cookie, ..self.rule.because(reason) };
             next = self.do_actions(&entry.actions)?;
         }
         Ok(())
@@ -90,27 +111,30 @@ impl Context<'_> {
 
     fn do_action(&mut self, action: &Action) -> Result<(), Stop> {
         match action {
-            Action::Output(port) => self.output(*port)?,
-            Action::OutputReg(source) => {
-                if let Some(port) = self.read_subfield(*source)? {
-                    self.output(OfPort(port as u32))?;
-                }
-            }
+            Action::Output(port) | Action::OutputMaxLen { port, .. } => self.output(*port)?,
+            Action::OutputReg { source, max_len } => self.output_reg(*source, *max_len)?,
             Action::OutputTrunc { port, max_len } => {
                 self.max_len = Some(*max_len);
                 let result = self.output(*port);
                 self.max_len = None;
                 result?;
             }
-            Action::Controller { max_len, controller_id } => {
-                let reason = self.controller_reason();
-                self.controller(reason, *max_len, *controller_id)?;
+            Action::Controller { max_len, controller_id, reason, userdata } => {
+                let reason = match reason {
+                    PacketInReason::ApplyAction => self.controller_reason(),
+                    PacketInReason::TableMiss => ControllerReason::TableMiss,
+                    PacketInReason::InvalidTtl => ControllerReason::InvalidTtl,
+                    PacketInReason::ActionSet => ControllerReason::ActionSet,
+                    PacketInReason::Group => ControllerReason::Group,
+                    PacketInReason::PacketOut => ControllerReason::PacketOut,
+                };
+                self.controller(reason, *max_len, *controller_id, userdata)?;
             }
-            Action::SetField { field, value, mask } => self.packet.write(*field, *value, *mask)?,
+            Action::SetField { field, value, mask } => self.write(*field, *value, *mask)?,
             Action::Move { source, destination } => {
                 if let Some(value) = self.read_subfield(*source)? {
                     let value = value << destination.first_bit;
-                    self.packet.write(destination.field, value, destination.mask())?;
+                    self.write(destination.field, value, destination.mask())?;
                 }
             }
             Action::SetVlanVid(_) | Action::SetVlanPcp(_) | Action::PushVlan(_) | Action::PopVlan => {
@@ -136,12 +160,24 @@ impl Context<'_> {
                 self.length_check = Some((*len, *destination));
                 return Err(Stop::Frozen);
             }
-            Action::Resubmit { in_port, table } => self.resubmit(*in_port, *table)?,
+            Action::Resubmit { in_port, table, ct: _ } => self.resubmit(*in_port, *table)?,
             Action::ClearActions => self.change_action_set(super::ActionSet::clear),
             Action::WriteActions(written) => self.change_action_set(|set| set.write(written)),
             Action::WriteMetadata { value, mask } => {
                 self.packet.write(Field::Metadata, u128::from(*value), u128::from(*mask))?;
             }
+            Action::Enqueue { port, .. } => self.output(*port)?,
+            Action::Exit => return Err(Stop::Exit),
+            Action::DecTtlIds(_)
+            | Action::Learn(_)
+            | Action::Multipath(_)
+            | Action::Bundle(_)
+            | Action::FinTimeout { .. }
+            | Action::Sample { .. }
+            | Action::StackPush(_)
+            | Action::StackPop(_) => self.do_extension(action)?,
+            // The datapath has no queues, and rules with clauses are found by none.
+            Action::SetQueue(_) | Action::PopQueue | Action::Conjunction { .. } => {}
             Action::Note(_) | Action::GotoTable(_) => {}
         }
         Ok(())
@@ -171,13 +207,19 @@ impl Context<'_> {
         self.check_action_count()
     }
 
+    /// Writes bits of a field.
+    pub(super) fn write(&mut self, field: Field, value: u128, bits: u128) -> Result<(), Stop> {
+        self.packet.write_any(field, value, bits, &mut self.actions)?;
+        self.check_action_count()
+    }
+
     fn change_action_set(&mut self, change: impl FnOnce(&mut super::ActionSet)) {
         change(&mut self.action_set);
         self.packet.set_actset_output(self.action_set.output());
     }
 
     /// The value of some bits of a field, at the low end; none if the packet has no such field.
-    fn read_subfield(&mut self, source: Subfield) -> Result<Option<u128>, Stop> {
+    pub(super) fn read_subfield(&mut self, source: Subfield) -> Result<Option<u128>, Stop> {
         if !self.packet.meets(source.field.info().prerequisite)? {
             return Ok(None);
         }

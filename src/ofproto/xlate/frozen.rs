@@ -31,6 +31,34 @@ pub(in crate::ofproto) struct Frozen {
     pub(super) rounds: u8,
     pub(super) is_muted: bool,
     pub(super) truncation: Option<Truncation>,
+    pub(super) stack: Vec<u128>,
+}
+
+impl Frozen {
+    /// Bytes for a packet-in to carry along, under an id as of packets that go round.
+    fn of_userdata(bridge: BridgeId, userdata: &[u8]) -> Frozen {
+        let (rule, depth) = (CurrentRule::default(), 0);
+        Frozen {
+            bridge,
+            carried: Carried::default(),
+            action_set: ActionSet::default(),
+            steps: vec![Step { rule, depth, todo: Todo::Userdata(userdata.to_vec()) }],
+            mirrored: 0,
+            resubmits: 0,
+            rounds: 0,
+            is_muted: false,
+            truncation: None,
+            stack: Vec::new(),
+        }
+    }
+
+    /// The bytes, if it is there for those.
+    pub(in crate::ofproto) fn userdata(&self) -> Option<&[u8]> {
+        match self.steps.first() {
+            Some(Step { todo: Todo::Userdata(bytes), .. }) => Some(bytes),
+            _ => None,
+        }
+    }
 }
 
 /// One thing that is still to be done.
@@ -59,6 +87,8 @@ pub(super) enum Todo {
     Choose(u32),
     /// The pipeline ends: do the action set.
     ActionSet,
+    /// Nothing: see [`Frozen::userdata`].
+    Userdata(Vec<u8>),
 }
 
 /// How much of a packet a patch port let through.
@@ -90,8 +120,18 @@ impl Context<'_> {
             rounds: self.rounds + 1,
             is_muted: self.is_muted,
             truncation: self.truncation,
+            stack: self.stack.clone(),
         });
         index
+    }
+
+    /// Writes down bytes for a packet-in to carry along; returns their place.
+    pub(super) fn keep_userdata(&mut self, userdata: &[u8]) -> Option<u32> {
+        if userdata.is_empty() {
+            return None;
+        }
+        self.frozen.push(Frozen::of_userdata(self.bridge_id, userdata));
+        Some(self.frozen.len() as u32 - 1)
     }
 
     /// Goes on with a packet that came round.
@@ -100,6 +140,9 @@ impl Context<'_> {
         self.action_set = frozen.action_set.clone();
         (self.mirrored, self.resubmits, self.rounds) = (frozen.mirrored, frozen.resubmits, frozen.rounds);
         (self.is_muted, self.truncation) = (frozen.is_muted, frozen.truncation);
+        self.stack.clone_from(&frozen.stack);
+        // Once an exit has been met: how deep, and in whose name, the last step was that was done or left out.
+        let mut over: Option<(usize, CurrentRule)> = None;
         if !matches!(frozen.steps.first(), Some(Step { todo: Todo::Choose(_), .. })) {
             self.packet.hide_hash();
         }
@@ -107,11 +150,23 @@ impl Context<'_> {
             // What ends a pipeline is done in the name of its last rule, which may have been found in this pass.
             let ends = |next: &Step| next.todo == Todo::ActionSet && next.depth == step.depth;
             let is_end = index > 0 && ends(step) && frozen.steps[index - 1].depth == step.depth;
-            self.rule = if is_end { self.rule } else { step.rule };
+            if over.is_some() && step.todo != Todo::ActionSet {
+                over = Some((step.depth, step.rule));
+                continue;
+            }
+            self.rule = match over.take() {
+                Some((depth, rule)) if depth == step.depth => rule,
+                None if is_end => self.rule,
+                _ => step.rule,
+            };
             self.depth = step.depth;
             let result = self.do_step(step);
             let undone = match result {
                 Ok(()) => continue,
+                Err(Stop::Exit) => {
+                    over = Some((step.depth, self.rule));
+                    continue;
+                }
                 Err(Stop::Redo) => index,
                 Err(Stop::Frozen) => index + 1,
                 Err(other) => return Err(other),
@@ -135,6 +190,7 @@ impl Context<'_> {
             Todo::Table { table, in_port, is_resubmit } => self.tables_from(*table, *in_port, *is_resubmit),
             Todo::Choose(group) => self.choose_by_hash(*group),
             Todo::ActionSet => self.finish(),
+            Todo::Userdata(_) => Ok(()),
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::action_set::ActionSet;
 use super::frozen::Todo;
 use super::{Context, Credit, Stop};
-use crate::dpif::{Action as DpAction, DropReason};
+use crate::dpif::{Action as DpAction, ControllerReason, DropReason};
 use crate::flow::{Field, Flow};
 use crate::ofproto::groups::{Group, hash_fields, hashed_bits};
 use crate::openflow::{Bucket, GroupType, SelectionMethod};
@@ -108,7 +108,10 @@ impl<'a> Context<'a> {
         self.credits.push(Credit::Bucket { bridge: self.bridge_id, group, serial, bucket: bucket.id });
         let actions = ActionSet::of(&bucket.actions).take();
         self.go_deeper()?;
-        let result = self.aside(|copy| copy.do_actions(&actions).map(drop));
+        let result = self.aside(|copy| {
+            copy.rule = copy.rule.because(ControllerReason::Group);
+            copy.do_actions(&actions).map(drop)
+        });
         self.depth -= 1;
         result
     }

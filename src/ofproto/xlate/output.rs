@@ -16,7 +16,7 @@ impl<'a> Context<'a> {
         let (bridge, in_port) = (self.bridge, self.packet.flow().in_port);
         match port {
             OfPort::NORMAL => self.normal(),
-            OfPort::CONTROLLER => self.controller(self.controller_reason(), u16::MAX, 0),
+            OfPort::CONTROLLER => self.controller(self.controller_reason(), u16::MAX, 0, &[]),
             OfPort::TABLE => self.resubmit(None, Some(0)),
             OfPort::FLOOD | OfPort::ALL => {
                 let takes_part =
@@ -106,7 +106,8 @@ impl<'a> Context<'a> {
             copy.max_len = None;
             copy.packet.reset_pipeline(peer);
             copy.go_to_bridge(peer_id, bridge);
-            (copy.mirrored, copy.action_set, copy.rule) = (0, ActionSet::default(), CurrentRule::default());
+            (copy.mirrored, copy.action_set, copy.rule) = (0, ActionSet::default(), copy.rule.in_peer());
+            copy.stack.clear();
             copy.run_pipeline()
         });
         self.mirrored = outer_mirrored;
@@ -128,13 +129,23 @@ impl<'a> Context<'a> {
     }
 
     pub(super) fn controller_reason(&self) -> ControllerReason {
-        if self.rule.is_table_miss { ControllerReason::TableMiss } else { ControllerReason::ApplyAction }
+        self.rule.reason
     }
 
     fn cookie(&self, reason: ControllerReason, max_len: u16, controller_id: u16) -> UserspaceCookie {
         let CurrentRule { table, cookie, .. } = self.rule;
         let (bridge, in_port) = (self.bridge_id.0, self.packet.flow().in_port);
-        UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id, bridge, in_port }
+        let userdata = None;
+        UserspaceCookie::Controller {
+            reason,
+            table,
+            cookie,
+            max_len,
+            controller_id,
+            bridge,
+            in_port,
+            userdata,
+        }
     }
 
     /// What packets whose TTL runs out are handed up with, if they are.
@@ -146,7 +157,7 @@ impl<'a> Context<'a> {
     /// The packet's TTL is known to run out here.
     pub(super) fn expire(&mut self) -> Result<(), Stop> {
         if self.bridge.config.invalid_ttl_to_controller {
-            self.controller(ControllerReason::InvalidTtl, u16::MAX, 0)?;
+            self.controller(ControllerReason::InvalidTtl, u16::MAX, 0, &[])?;
         }
         Err(Stop::TtlExpired)
     }
@@ -156,6 +167,7 @@ impl<'a> Context<'a> {
         reason: ControllerReason,
         max_len: u16,
         controller_id: u16,
+        bytes: &[u8],
     ) -> Result<(), Stop> {
         let in_port = self.packet.flow().in_port;
         let flags = self.bridge.ports.get(&in_port).map(|port| port.config.flags);
@@ -168,7 +180,10 @@ impl<'a> Context<'a> {
         if let Some(len) = self.len_max() {
             self.emit(DpAction::Trunc(len))?;
         }
-        let cookie = self.cookie(reason, max_len, controller_id);
+        let mut cookie = self.cookie(reason, max_len, controller_id);
+        if let UserspaceCookie::Controller { userdata, .. } = &mut cookie {
+            *userdata = self.keep_userdata(bytes);
+        }
         self.is_sent = true;
         self.emit(DpAction::Userspace(cookie))
     }

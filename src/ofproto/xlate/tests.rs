@@ -1,6 +1,7 @@
 use super::*;
 
 mod chains;
+mod extension;
 mod pipeline;
 
 use crate::dpif::{ControllerReason, ExporterId, ObservationDirection, UserspaceCookie};
@@ -154,7 +155,7 @@ fn a_move_looks_at_its_source_and_output_by_register_at_nothing() {
         source: Subfield { field: Field::VlanTci, first_bit: 0, bits: 12 },
         destination: Subfield { field: Field::Reg(3), first_bit: 4, bits: 12 },
     };
-    let by_reg = Action::OutputReg(Subfield { field: Field::Reg(3), first_bit: 4, bits: 8 });
+    let by_reg = Action::output_reg(Subfield { field: Field::Reg(3), first_bit: 4, bits: 8 });
     add(&mut bridges, 0, 0, &[], &[to_reg, by_reg]);
     let key = FlowKey { vlan_tci: 0xf003, vlan_tpid: 0x8100, ..tcp() };
     let result = translate(&bridges, &key);
@@ -243,6 +244,7 @@ fn an_expired_ttl_goes_to_the_controller_if_the_bridge_says_so() {
     bridge(&mut bridges).config.invalid_ttl_to_controller = true;
     add(&mut bridges, 0, 0, &[], &[of_set(Field::EthDst, 7), Action::DecTtl, OUT2]);
     let cookie = UserspaceCookie::Controller {
+        userdata: None,
         reason: ControllerReason::InvalidTtl,
         table: 0,
         cookie: 0,
@@ -262,7 +264,7 @@ fn an_expired_ttl_goes_to_the_controller_if_the_bridge_says_so() {
 #[test]
 fn resubmit_comes_back_and_looks_up_with_another_port_only_once() {
     let mut bridges = bridges();
-    let again = Action::Resubmit { in_port: Some(OfPort(3)), table: Some(1) };
+    let again = Action::resubmit(Some(OfPort(3)), Some(1));
     add(&mut bridges, 0, 0, &[], &[again, Action::Output(OfPort(4))]);
     add(&mut bridges, 1, 1, &[(Field::InPort, 3)], &[Action::Output(OfPort(3)), Action::GotoTable(2)]);
     add(&mut bridges, 2, 1, &[(Field::InPort, 1)], &[OUT2]);
@@ -272,7 +274,7 @@ fn resubmit_comes_back_and_looks_up_with_another_port_only_once() {
 #[test]
 fn runaway_rules_drop_the_whole_packet() {
     let mut bridges = bridges();
-    let this_table = Action::Resubmit { in_port: None, table: None };
+    let this_table = Action::resubmit(None, None);
     add(&mut bridges, 0, 0, &[], &[OUT2, this_table]);
     assert_eq!(actions_of(&bridges, &tcp()), [DpAction::Drop(DropReason::ResubmitLimit)]);
     let flood = Action::Output(OfPort::ALL);
@@ -282,7 +284,7 @@ fn runaway_rules_drop_the_whole_packet() {
     assert_eq!(actions_of(&bridges, &tcp()), [DpAction::Drop(DropReason::TooManyActions)]);
     // 16 levels of 2 are 65 536 resubmits: too many, though not too deep.
     for table in 0..16 {
-        let twice = vec![Action::Resubmit { in_port: None, table: Some(table + 1) }; 2];
+        let twice = vec![Action::resubmit(None, Some(table + 1)); 2];
         add(&mut bridges, table, 0, &[], &twice);
     }
     assert_eq!(actions_of(&bridges, &tcp()), [DpAction::Drop(DropReason::ResubmitLimit)]);
@@ -313,10 +315,11 @@ fn metadata_and_registers_carry_values_between_tables() {
 #[test]
 fn a_controller_action_says_whether_a_table_miss_rule_sent_it() {
     let mut bridges = bridges();
-    let controller = Action::Controller { max_len: 128, controller_id: 2 };
+    let controller = Action::controller(128, 2);
     let expected = |reason| {
         let (max_len, controller_id) = (128, 2);
         let cookie = UserspaceCookie::Controller {
+            userdata: None,
             reason,
             table: 0,
             cookie: 0,
@@ -424,7 +427,7 @@ fn metering_sees_packets_come_in_and_go_out() {
     add(&mut bridges, 0, 0, &[], &[OUT2, Action::Output(OfPort(3))]);
     let expected = [ingress.clone(), egress(20), out(20), egress(30), out(30)];
     assert_eq!(actions_of(&bridges, &tcp()), expected);
-    add(&mut bridges, 0, 0, &[], &[OUT2, Action::Resubmit { in_port: None, table: None }]);
+    add(&mut bridges, 0, 0, &[], &[OUT2, Action::resubmit(None, None)]);
     assert_eq!(actions_of(&bridges, &tcp()), [ingress, DpAction::Drop(DropReason::ResubmitLimit)]);
     let only_in = BridgeIpfix { output: false, ..testing::ipfix(ExporterId(3)) };
     bridge(&mut bridges).config.ipfix = Some(only_in);

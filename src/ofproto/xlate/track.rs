@@ -14,9 +14,11 @@
 //! agree on the mask translate alike. In particular a written value is committed even if this packet has it
 //! already, unless the mask says that all such packets do.
 //!
-//! Tags are in [`tags`], labels and whole headers in [`layers`], the TTL in [`ttl`].
+//! Tags are in [`tags`], labels and whole headers in [`layers`], fields that say what headers there are in [`reshape`], the
+//! TTL in [`ttl`].
 
 mod layers;
+mod reshape;
 mod tags;
 mod ttl;
 
@@ -76,7 +78,7 @@ pub(super) struct Tracker {
 }
 
 /// What of a tracker goes on in another pass, besides the packet itself.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
 pub(in crate::ofproto) struct Carried {
     /// The pipeline's own part; the key is zero.
     pub(super) flow: Flow,
@@ -144,9 +146,13 @@ impl Tracker {
         &self.flow
     }
 
-    /// The flow as rules see it.
+    /// The flow as rules see it. What is not known is zero: what else a look-up asks for must not hang on a value that
+    /// the mask does not hold.
     pub(super) fn view(&self) -> Flow {
         let mut flow = self.flow;
+        for (word, unknown) in flow.key.words_mut().iter_mut().zip(self.unknown.words()) {
+            *word &= !unknown;
+        }
         if self.are_ports_hidden() {
             (flow.key.tp_src, flow.key.tp_dst, flow.key.tcp_flags) = (0, 0, 0);
         }
@@ -303,7 +309,8 @@ impl Tracker {
         Ok(differing == 0)
     }
 
-    /// Writes bits of a field; does nothing to a packet that has no such field.
+    /// Writes bits of a field that says nothing of which others there are; does nothing to a packet that has no such
+    /// field.
     pub(super) fn write(&mut self, field: Field, value: u128, bits: u128) -> Result<(), Stop> {
         if !self.meets(field.info().prerequisite)? {
             return Ok(());
@@ -311,6 +318,10 @@ impl Tracker {
         match field {
             Field::VlanTci | Field::VlanVid => return self.write_tci(value as u16, bits as u16),
             Field::VlanPcp => return self.write_tci((value as u16) << 13, (bits as u16) << 13),
+            Field::EthType | Field::IpProto | Field::MplsBos => {
+                debug_assert!(false, "{field:?} is for write_any");
+                return Ok(());
+            }
             Field::MplsLabel | Field::MplsTc | Field::MplsTtl => return self.write_label(field, value, bits),
             _ if is_pipelines_own(field) => {}
             _ => {
@@ -324,6 +335,30 @@ impl Tracker {
         }
         self.flow.set_masked(field, value, bits);
         Ok(())
+    }
+
+    /// As [`Tracker::write`], for any field: one that says what else there is, is written by the datapath at once, and what
+    /// hangs on it is unknown then.
+    pub(in crate::ofproto::xlate) fn write_any(
+        &mut self,
+        field: Field,
+        value: u128,
+        bits: u128,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Stop> {
+        match field {
+            Field::EthType | Field::IpProto | Field::MplsBos => self.reshape(field, value, bits, actions),
+            Field::Icmpv6Type | Field::Icmpv6Code => {
+                if !self.meets(field.info().prerequisite)? {
+                    return Ok(());
+                }
+                self.write(field, value, bits)?;
+                self.commit(actions);
+                self.forget_discovery();
+                Ok(())
+            }
+            _ => self.write(field, value, bits),
+        }
     }
 
     /// Says that something comes that only packets count for which got here.

@@ -1,10 +1,13 @@
 //! Actions and instructions.
 
+mod extension;
+
 use super::matching::format_value;
 use crate::flow::format::format_hexadecimal as hexadecimal;
 use crate::flow::{Field, OfPort};
 use crate::openflow::action::{Action, ETH_TYPE_PBB, Subfield};
-use crate::openflow::names::{all_bits, set_field_name, subfield_name};
+use crate::openflow::message::PacketInReason;
+use crate::openflow::names::{PACKET_IN_REASON_NAMES, all_bits, set_field_name, subfield_name};
 use crate::openflow::ports::{PortNames, format_port, is_reserved};
 
 /// An action list as `ovs-ofctl` prints it; `drop` if it is empty.
@@ -18,13 +21,16 @@ pub fn format_actions(actions: &[Action], ports: &dyn PortNames) -> String {
 
 fn format_action(action: &Action, ports: &dyn PortNames) -> String {
     match *action {
-        Action::Output(port) if is_reserved(port) => format_port(port, ports),
-        Action::Output(port) => format!("output:{}", format_port(port, ports)),
-        Action::OutputReg(subfield) => format!("output:{}", format_subfield(subfield)),
-        Action::Controller { max_len, controller_id: 0 } => format!("CONTROLLER:{max_len}"),
-        Action::Controller { max_len: u16::MAX, controller_id } => format!("controller(id={controller_id})"),
-        Action::Controller { max_len, controller_id } => {
-            format!("controller(max_len={max_len},id={controller_id})")
+        Action::Output(port) | Action::OutputMaxLen { port, .. } if is_reserved(port) => {
+            format_port(port, ports)
+        }
+        Action::Output(port) | Action::OutputMaxLen { port, .. } => {
+            format!("output:{}", format_port(port, ports))
+        }
+        // The syntax has no place for the length.
+        Action::OutputReg { source, max_len: _ } => format!("output:{}", format_subfield(source)),
+        Action::Controller { max_len, controller_id, reason, ref userdata } => {
+            format_controller(max_len, controller_id, reason, userdata)
         }
         Action::SetField { field, value, mask } => format_set_field(field, value, mask, ports),
         Action::Move { source, destination } => {
@@ -35,6 +41,10 @@ fn format_action(action: &Action, ports: &dyn PortNames) -> String {
         Action::PushVlan(tpid) => format!("push_vlan:{tpid:#06x}"),
         Action::PopVlan => "pop_vlan".to_owned(),
         Action::DecTtl => "dec_ttl".to_owned(),
+        Action::DecTtlIds(ref ids) => {
+            let texts: Vec<_> = ids.iter().map(u16::to_string).collect();
+            format!("dec_ttl({})", texts.join(","))
+        }
         Action::PushMpls(eth_type) => format!("push_mpls:{eth_type:#06x}"),
         Action::PopMpls(eth_type) => format!("pop_mpls:{eth_type:#06x}"),
         Action::DecMplsTtl => "dec_mpls_ttl".to_owned(),
@@ -51,11 +61,22 @@ fn format_action(action: &Action, ports: &dyn PortNames) -> String {
         Action::CheckPktLarger { len, destination } => {
             format!("check_pkt_larger({len})->{}", format_subfield(destination))
         }
-        Action::Resubmit { in_port, table } => format_resubmit(in_port, table, ports),
-        Action::Note(ref bytes) => {
-            let texts: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("note:{}", texts.join("."))
+        Action::Resubmit { in_port, table, ct } => format_resubmit(in_port, table, ct, ports),
+        Action::SetQueue(queue) => format!("set_queue:{queue}"),
+        Action::PopQueue => "pop_queue".to_owned(),
+        Action::Enqueue { port, queue } => format!("enqueue:{}:{queue}", format_port(port, ports)),
+        Action::Exit => "exit".to_owned(),
+        Action::Conjunction { id, clause, clause_count } => {
+            format!("conjunction({id},{}/{clause_count})", u16::from(clause) + 1)
         }
+        Action::Learn(ref learn) => extension::format_learn(learn, ports),
+        Action::Multipath(ref multipath) => extension::format_multipath(multipath),
+        Action::Bundle(ref bundle) => extension::format_bundle(bundle, ports),
+        Action::FinTimeout { idle_s, hard_s } => extension::format_fin_timeout(idle_s, hard_s),
+        Action::Sample { .. } => extension::format_sample(action, ports),
+        Action::StackPush(subfield) => format!("push:{}", format_subfield(subfield)),
+        Action::StackPop(subfield) => format!("pop:{}", format_subfield(subfield)),
+        Action::Note(ref bytes) => format!("note:{}", format_bytes(bytes)),
         Action::ClearActions => "clear_actions".to_owned(),
         Action::WriteActions(ref actions) => format!("write_actions({})", format_actions(actions, ports)),
         Action::WriteMetadata { value, mask: u64::MAX } => {
@@ -102,8 +123,40 @@ fn format_load(field: Field, value: u128, mut mask: u128) -> String {
     loads.join(",")
 }
 
-fn format_resubmit(in_port: Option<OfPort>, table: Option<u8>, ports: &dyn PortNames) -> String {
+fn format_bytes(bytes: &[u8]) -> String {
+    let texts: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    texts.join(".")
+}
+
+fn format_controller(max_len: u16, controller_id: u16, reason: PacketInReason, userdata: &[u8]) -> String {
+    if controller_id == 0 && reason == PacketInReason::ApplyAction && userdata.is_empty() {
+        return format!("CONTROLLER:{max_len}");
+    }
+    let mut parts = Vec::new();
+    if reason != PacketInReason::ApplyAction
+        && let Some((_, name)) = PACKET_IN_REASON_NAMES.iter().find(|row| row.0 == reason)
+    {
+        parts.push(format!("reason={name}"));
+    }
+    if max_len != u16::MAX {
+        parts.push(format!("max_len={max_len}"));
+    }
+    if controller_id != 0 {
+        parts.push(format!("id={controller_id}"));
+    }
+    if !userdata.is_empty() {
+        parts.push(format!("userdata={}", format_bytes(userdata)));
+    }
+    format!("controller({})", parts.join(","))
+}
+
+fn format_resubmit(in_port: Option<OfPort>, table: Option<u8>, ct: bool, ports: &dyn PortNames) -> String {
     let port = in_port.map(|port| format_port(port, ports));
+    if ct {
+        let table = table.map_or(String::new(), |table| table.to_string());
+        let port = port.or_else(|| table.is_empty().then(|| "IN_PORT".to_owned()));
+        return format!("resubmit({},{table},ct)", port.unwrap_or_default());
+    }
     match (port, table) {
         (Some(port), Some(table)) => format!("resubmit({port},{table})"),
         (Some(port), None) => format!("resubmit:{port}"),

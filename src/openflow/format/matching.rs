@@ -75,6 +75,7 @@ impl Writer<'_> {
         // No rule matches the first of these; a person may see it all the same.
         self.field("recirc_id", Field::RecircId);
         self.field("dp_hash", Field::DpHash);
+        self.field("conj_id", Field::ConjId);
         self.field("actset_output", Field::ActsetOutput);
         let shorthand = self.protocol();
         for register in 0..16 {

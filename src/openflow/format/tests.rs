@@ -14,7 +14,8 @@ const GROUPS: &str = include_str!("groups.txt");
 
 /// Those that Open vSwitch prints in other words than ours, though it means the same.
 /// Flow-mods are printed with other keywords than flows; `vlan_tci` loses bits on its way through OpenFlow 1.5;
-/// `mod_vlan_*` become what they come to under the match; notes are filled up to whole actions.
+/// `mod_vlan_*` become what they come to under the match; notes are filled up to whole actions; ports of `enqueue` have 16
+/// bits, and `learn` prints fields that it matches in full by other names.
 const WRITTEN_OTHERWISE: &[&str] = &[
     "dl_vlan=0xffff,actions=1",
     "dl_vlan=65535,ip,actions=1",
@@ -39,6 +40,13 @@ const WRITTEN_OTHERWISE: &[&str] = &[
     "actions=note:aabbcc",
     "actions=note:aa.bb.cc.dd.ee.ff.00",
     "mpls,actions=load:1->OXM_OF_MPLS_TC[0]",
+    "actions=enqueue:3:5,enqueue(LOCAL,6),enqueue:IN_PORT:0",
+    "tcp,actions=learn(table=1,priority=7,cookie=0x5,idle_timeout=3,fin_idle_timeout=4,fin_hard_timeout=5,\
+     send_flow_rem,delete_learned,limit=7,result_dst=reg0[3],eth_type=0x800,nw_proto=6,reg1=5,\
+     NXM_NX_REG2[0..3]=0x3,load:0x5->NXM_NX_REG0[0..4],load:reg2[0..3]->reg3[4..7],output:reg5)",
+    "tcp,actions=learn(eth_type=0x800,ip_proto=6,tcp_dst=80,nw_src=1.2.3.4,NXM_OF_IP_DST[]=NXM_OF_IP_SRC[],\
+     load:NXM_OF_TCP_SRC[]->NXM_NX_REG0[0..15])",
+    "actions=learn(in_port=3,dl_dst=01:02:03:04:05:06)",
 ];
 
 /// What Open vSwitch prints for each of some flows, after a trip through its encoder and decoder.

@@ -2,6 +2,8 @@
 //! headers there are to write. Tags and labels pushed and popped on the way change that context. A bucket of a group
 //! has no match: there every header may be there, and names that several protocols share mean IPv4 and TCP.
 
+mod extension;
+
 use super::error::{Allowed, ParseError};
 use super::matching::{resolve, resolve_anyhow};
 use super::token::{Form, Item, Items, Token};
@@ -9,18 +11,16 @@ use super::value::{self, bounded};
 use crate::flow::fields::Format;
 use crate::flow::{Field, Flow, OfPort, VLAN_CFI};
 use crate::openflow::action::{
-    Action, CLONE_DEPTH_MAX, ETH_TYPE_PBB, Subfield, TRUNCATED_LEN_MIN, can_follow_labels,
+    Action, CLONE_DEPTH_MAX, ETH_TYPE_PBB, Subfield, TRUNCATED_LEN_MIN, USERDATA_SIZE_MAX, can_follow_labels,
 };
 use crate::openflow::group::GROUP_MAX;
+use crate::openflow::message::PacketInReason;
 use crate::openflow::meter::METER_MAX;
-use crate::openflow::names::{all_bits, field_by_header_name};
+use crate::openflow::names::{PACKET_IN_REASON_NAMES, all_bits, field_by_header_name};
 use crate::openflow::ports::{PortNames, parse_port};
 
 /// Actions of `ovs-actions(7)` for which there is no [`Action`].
 const UNSUPPORTED: &[&str] = &[
-    "bundle",
-    "bundle_load",
-    "conjunction",
     "ct",
     "ct_clear",
     "debug_recirc",
@@ -29,18 +29,8 @@ const UNSUPPORTED: &[&str] = &[
     "decap",
     "delete_field",
     "encap",
-    "enqueue",
-    "exit",
-    "fin_timeout",
-    "learn",
-    "multipath",
     "nat",
     "output_trunc",
-    "pop",
-    "pop_queue",
-    "push",
-    "sample",
-    "set_queue",
     "unroll_xlate",
 ];
 
@@ -108,9 +98,21 @@ impl<'a> ActionParser<'a> {
         let (rank, _) = rank(action);
         let is_list_only = matches!(
             action,
-            Action::Resubmit { .. }
-                | Action::Note(_)
-                | Action::OutputReg(_)
+            Action::Note(_)
+                | Action::OutputReg { .. }
+                | Action::DecTtlIds(_)
+                | Action::PopQueue
+                | Action::Enqueue { .. }
+                | Action::Exit
+                | Action::Conjunction { .. }
+                | Action::Learn(_)
+                | Action::Multipath(_)
+                | Action::Bundle(_)
+                | Action::FinTimeout { .. }
+                | Action::Sample { .. }
+                | Action::StackPush(_)
+                | Action::StackPop(_)
+                | Action::OutputMaxLen { .. }
                 | Action::OutputTrunc { .. }
                 | Action::Clone(_)
                 | Action::CheckPktLarger { .. }
@@ -139,6 +141,9 @@ impl<'a> ActionParser<'a> {
         if let Some(action) = self.set_action(&name, item)? {
             return Ok(action);
         }
+        if let Some(action) = self.extension(&name, item)? {
+            return Ok(action);
+        }
         let (value, offset) = (item.value, item.key.offset);
         let bare = |action| item.expect_bare().map(|()| action);
         match name.as_str() {
@@ -149,12 +154,7 @@ impl<'a> ActionParser<'a> {
                 Some(tpid @ (0x8100 | 0x88a8)) => Ok(Action::PushVlan(tpid as u16)),
                 _ => Err(value.bad_value(item.key.text, Allowed::Tpid)),
             },
-            "dec_ttl" if !value.text.is_empty() => Err(ParseError::UnsupportedArgument {
-                offset: value.offset,
-                action: name,
-                argument: value.text.to_owned(),
-                allowed: "no list of controllers",
-            }),
+            "dec_ttl" if !value.text.is_empty() => controller_ids(value).map(Action::DecTtlIds),
             "dec_ttl" => Ok(Action::DecTtl),
             "dec_mpls_ttl" => bare(Action::DecMplsTtl),
             "copy_ttl_in" => bare(Action::CopyTtlIn),
@@ -348,7 +348,7 @@ impl<'a> ActionParser<'a> {
         };
         let subfield = self.subfield(value).map_err(bad)?;
         self.check_present(value, subfield.field)?;
-        Ok(Action::OutputReg(subfield))
+        Ok(Action::output_reg(subfield))
     }
 
     /// `output(port=P,max_len=N)`.
@@ -440,17 +440,27 @@ impl<'a> ActionParser<'a> {
         }
     }
 
-    /// `resubmit:port`, `resubmit(port,table)`, each of the two optional.
+    /// `resubmit:port`, `resubmit(port,table)`, each of the two optional, and `resubmit(port,table,ct)`.
     fn resubmit(&self, item: Item<'_>) -> Result<Action, ParseError> {
         let value = item.value;
         let bad = |token: Token<'_>, allowed| token.bad_value("resubmit", allowed);
-        let (port, table) = match value.split_unquoted(',') {
-            Some((port, table)) if item.form == Form::Parentheses => (port.trim(), Some(table.trim())),
+        let (port, rest) = match value.split_unquoted(',') {
+            Some((port, rest)) if item.form == Form::Parentheses => (port.trim(), Some(rest.trim())),
             _ => (value.trim(), None),
         };
         let in_port = match port.text {
             "" => None,
             word => Some(parse_port(word, self.ports).ok_or_else(|| bad(port, Allowed::Port))?),
+        };
+        let (table, last) = match rest.map(|rest| (rest, rest.split_once(","))) {
+            Some((_, Some((table, last)))) => (Some(table.trim()), Some(last.trim())),
+            Some((table, None)) => (Some(table), None),
+            None => (None, None),
+        };
+        let ct = match last {
+            Some(last) if last.text == "ct" => true,
+            Some(last) => return Err(bad(last, Allowed::ResubmitTarget)),
+            None => false,
         };
         let table = match table.filter(|table| !table.text.is_empty()) {
             Some(table) => Some(bounded::<u8>(table, "resubmit", 255)?),
@@ -461,7 +471,7 @@ impl<'a> ActionParser<'a> {
         }
         // The port it came in by, and table 255, both say: as it is.
         let in_port = in_port.filter(|&port| port != OfPort::IN_PORT);
-        Ok(Action::Resubmit { in_port, table: table.filter(|&table| table != 255) })
+        Ok(Action::Resubmit { in_port, table: table.filter(|&table| table != 255), ct })
     }
 
     fn write_actions(&mut self, item: Item<'_>) -> Result<Action, ParseError> {
@@ -560,7 +570,7 @@ fn whole(field: Field, value: u128) -> Action {
 /// The action that sends to `port`, written as `text`.
 fn output_to(port: OfPort, text: Token<'_>) -> Result<Action, ParseError> {
     match port {
-        OfPort::CONTROLLER => Ok(Action::Controller { max_len: u16::MAX, controller_id: 0 }),
+        OfPort::CONTROLLER => Ok(Action::controller(u16::MAX, 0)),
         OfPort::NONE | OfPort::UNSET => {
             Err(ParseError::NotAnOutput { offset: text.offset, found: text.text.to_owned() })
         }
@@ -568,33 +578,62 @@ fn output_to(port: OfPort, text: Token<'_>) -> Result<Action, ParseError> {
     }
 }
 
-/// `CONTROLLER`, `CONTROLLER:max_len`, `controller(max_len=..,id=..)`.
+/// `CONTROLLER`, `CONTROLLER:max_len`, `controller(max_len=..,id=..,reason=..,userdata=..)`.
 fn controller(item: Item<'_>) -> Result<Action, ParseError> {
-    let (mut max_len, mut controller_id) = (None, None);
+    let (mut max_len, mut controller_id, mut reason, mut userdata) = (None, None, None, None);
     match item.form {
         Form::Bare => {}
         Form::Equals | Form::Colon => max_len = Some(bounded(item.value, "controller", 0xffff)?),
         Form::Parentheses => {
             let mut arguments = Items::of(item.value);
             while let Some(argument) = arguments.next()? {
-                let (place, name) = match argument.key.text {
-                    "max_len" => (&mut max_len, "max_len"),
-                    "id" => (&mut controller_id, "id"),
+                let (value, name) = (argument.value, argument.key.text);
+                let is_repeated = match name {
+                    "max_len" => max_len.replace(bounded(value, name, 0xffff)?).is_some(),
+                    "id" => controller_id.replace(bounded(value, name, 0xffff)?).is_some(),
+                    "reason" => {
+                        let row = PACKET_IN_REASON_NAMES.iter().find(|row| row.1 == value.text);
+                        let bad = || value.bad_value(name, Allowed::PacketInReason);
+                        reason.replace(row.ok_or_else(bad)?.0).is_some()
+                    }
+                    "userdata" => {
+                        let bytes = hex_bytes(value, name)?;
+                        if bytes.len() > USERDATA_SIZE_MAX {
+                            return Err(value.bad_value(name, Allowed::HexBytes));
+                        }
+                        userdata.replace(bytes).is_some()
+                    }
                     _ => {
                         let (action, offset) = ("controller".to_owned(), argument.key.offset);
-                        let allowed = "max_len=BYTES and id=CONTROLLER";
+                        let allowed = "max_len=BYTES, id=CONTROLLER, reason=REASON and userdata=BYTES";
                         let argument = argument.name();
                         return Err(ParseError::UnsupportedArgument { offset, action, argument, allowed });
                     }
                 };
-                if place.replace(bounded(argument.value, name, 0xffff)?).is_some() {
+                if is_repeated {
                     let offset = argument.key.offset;
                     return Err(ParseError::Duplicate { offset, keyword: argument.name() });
                 }
             }
         }
     }
-    Ok(Action::Controller { max_len: max_len.unwrap_or(u16::MAX), controller_id: controller_id.unwrap_or(0) })
+    Ok(Action::Controller {
+        max_len: max_len.unwrap_or(u16::MAX),
+        controller_id: controller_id.unwrap_or(0),
+        reason: reason.unwrap_or(PacketInReason::ApplyAction),
+        userdata: userdata.unwrap_or_default(),
+    })
+}
+
+/// `dec_ttl(id,id)`: controllers to tell.
+fn controller_ids(value: Token<'_>) -> Result<Vec<u16>, ParseError> {
+    let mut ids = Vec::new();
+    let mut items = Items::of(value);
+    while let Some(item) = items.next()? {
+        item.expect_bare()?;
+        ids.push(bounded(item.key, "dec_ttl", 0xffff)?);
+    }
+    Ok(ids)
 }
 
 /// `write_metadata:value[/mask]`.
@@ -611,11 +650,16 @@ fn write_metadata(item: Item<'_>) -> Result<Action, ParseError> {
     Ok(Action::WriteMetadata { value: number, mask })
 }
 
-/// `note:01.ab`: pairs of hexadecimal digits, with dots between pairs or not.
+/// `note:01.ab`.
 fn note(item: Item<'_>) -> Result<Vec<u8>, ParseError> {
-    let bad = || item.value.bad_value(item.key.text, Allowed::HexBytes);
+    hex_bytes(item.value, item.key.text)
+}
+
+/// Pairs of hexadecimal digits, with dots between pairs or not.
+fn hex_bytes(value: Token<'_>, keyword: &str) -> Result<Vec<u8>, ParseError> {
+    let bad = || value.bad_value(keyword, Allowed::HexBytes);
     let mut bytes = Vec::new();
-    let mut rest = item.value.text.as_bytes();
+    let mut rest = value.text.as_bytes();
     loop {
         rest = rest.strip_prefix(b".").unwrap_or(rest);
         let &[high, low, ref more @ ..] = rest else { break };

@@ -73,6 +73,28 @@ pub enum Allowed {
     BandType,
     /// Bits of a field that are hashed.
     HashedBits,
+    /// Why a packet comes to a controller.
+    PacketInReason,
+    /// A port and a queue of it.
+    PortAndQueue,
+    /// A clause of a conjunctive match.
+    Clause,
+    /// What a hash is over.
+    HashFields,
+    /// How a hash chooses a link.
+    MultipathAlgorithm,
+    /// How a bundle chooses.
+    BundleAlgorithm,
+    /// The arguments of `multipath`.
+    MultipathArguments,
+    /// The arguments of `bundle`.
+    BundleArguments,
+    /// Where a number goes that may be so wide.
+    WideSubfield(u16),
+    /// One bit of a field.
+    OneBit,
+    /// Which part of a learned rule: too many of them.
+    LearnSpecCount,
 }
 
 impl fmt::Display for Allowed {
@@ -117,7 +139,27 @@ impl fmt::Display for Allowed {
                 "a port by number or name, or the bits of a field that holds one, such as reg0[0..15]"
             }
             Allowed::HexBytes => "bytes of two hexadecimal digits each, such as 01.ab",
-            Allowed::ResubmitTarget => "(PORT), (PORT,TABLE) or (,TABLE)",
+            Allowed::ResubmitTarget => "(PORT), (PORT,TABLE) or (,TABLE), each of two with ,ct perhaps",
+            Allowed::PacketInReason => "no_match, action, invalid_ttl, action_set, group or packet_out",
+            Allowed::PortAndQueue => {
+                "PORT:QUEUE, where PORT is a number from 1 to 65280, a name, LOCAL or IN_PORT"
+            }
+            Allowed::Clause => "(ID,K/N), where N, the clauses there are, is 2 to 64 and K is 1 to N",
+            Allowed::HashFields => {
+                "eth_src, symmetric_l4, symmetric_l3l4, symmetric_l3l4+udp, nw_src, nw_dst or symmetric_l3"
+            }
+            Allowed::MultipathAlgorithm => "modulo_n, hash_threshold, hrw or iter_hash",
+            Allowed::BundleAlgorithm => "active_backup or hrw",
+            Allowed::MultipathArguments => {
+                "(FIELDS,BASIS,ALGORITHM,LINKS,ARGUMENT,FIELD[BITS]), such as (eth_src,50,modulo_n,4,0,reg0[])"
+            }
+            Allowed::BundleArguments => {
+                "(FIELDS,BASIS,ALGORITHM,ofport,members:PORT,...), such as (eth_src,0,hrw,ofport,members:4,8); \
+                 bundle_load has FIELD[BITS] before members"
+            }
+            Allowed::WideSubfield(bits) => return write!(f, "bits of a field, at least {bits} of them"),
+            Allowed::OneBit => "one bit of a field, such as reg0[3]",
+            Allowed::LearnSpecCount => "at most 256 fields, loads and outputs",
             Allowed::TunnelFlags => "oam, +oam, -oam, or value/mask of sixteen bits",
             Allowed::MplsEthType => "0x8847 or 0x8848",
             Allowed::PoppedEthType => {

@@ -103,6 +103,7 @@ fn a_dump_asks_for_every_table_unless_it_names_one() {
         cookie: 1,
         cookie_mask: u64::MAX,
         out_port: OfPort(3),
+        ..FlowStatsRequest::all()
     };
     assert_eq!(request, expected);
     assert!(parse_flow_stats_request("priority=3", &NoNames).is_err());
@@ -251,8 +252,9 @@ fn a_message_says_what_was_found_and_what_to_write() {
         ),
         ("ip,actions=1,ct(commit)", "byte 13: action ct is not supported"),
         (
-            "actions=controller(userdata=01)",
-            "byte 19: action controller does not take `userdata` here; it takes max_len=BYTES and id=CONTROLLER",
+            "actions=controller(pause)",
+            "byte 19: action controller does not take `pause` here; it takes max_len=BYTES, id=CONTROLLER, \
+             reason=REASON and userdata=BYTES",
         ),
         ("ip=3,actions=1", "byte 3: `ip` takes no value; leave out `3`"),
         (
@@ -260,7 +262,7 @@ fn a_message_says_what_was_found_and_what_to_write() {
             "byte 10: `nosuch` is neither an action nor a port; ovs-actions(7) lists the actions",
         ),
         ("actions=(1", "byte 8: `(` is opened here and never closed"),
-        ("actions=set_field:5->dl_type", "byte 21: `dl_type` can't be written by an action"),
+        ("actions=set_field:5->nsh_np", "byte 21: `nsh_np` can't be written by an action"),
         (
             "actions=load:1->reg0[31..32]",
             "byte 21: `31..32` is not within the field, whose bits are 0 to 31, lowest first",
@@ -294,32 +296,57 @@ fn a_message_says_what_was_found_and_what_to_write() {
 #[test]
 fn every_action_that_is_not_supported_is_refused_by_name() {
     for text in [
-        "enqueue:1:2",
-        "bundle(a,b)",
         "ct(commit)",
         "ct_clear",
-        "learn(table=1)",
-        "conjunction(1,1/2)",
-        "multipath(x)",
-        "sample(probability=3)",
         "encap(nsh)",
         "decap()",
-        "fin_timeout(idle_timeout=5)",
-        "push:reg0[]",
-        "pop:reg0[]",
-        "set_queue:5",
-        "pop_queue",
-        "exit",
         "delete_field:tun_metadata0",
         "debug_recirc",
-        "dec_ttl(1,2)",
-        "controller(reason=no_match)",
+        "controller(pause)",
+        "fin_timeout(time=5)",
+        "sample(port=5)",
         "apply_actions(1)",
     ] {
         let name = text.split(['(', ':']).next().unwrap();
         let error = fault(&format!("tcp,actions=1,{text}"));
         assert!(error.to_string().contains(&format!("action {name} ")), "{text}: {error}");
     }
+}
+
+#[test]
+fn arguments_of_the_extensions_have_bounds() {
+    for text in [
+        "enqueue:0:1",
+        "enqueue:FLOOD:1",
+        "enqueue:1",
+        "conjunction(1,0/2)",
+        "conjunction(1,3/2)",
+        "conjunction(1,1/65)",
+        "conjunction(1,1/1)",
+        "multipath(x)",
+        "multipath(eth_src,50,modulo_n,0,0,reg0)",
+        "multipath(eth_src,50,modulo_n,65537,0,reg0)",
+        "multipath(eth_src,50,modulo_n,17,0,reg0[0..3])",
+        "multipath(eth_src,50,random,17,0,reg0)",
+        "bundle(a,b)",
+        "bundle(eth_src,0,hrw,ofport,4,8)",
+        "bundle(eth_src,0,hrw,ethernet,members:4)",
+        "bundle_load(eth_src,0,hrw,ofport,reg0[0..14],members:4)",
+        "sample(probability=0)",
+        "learn(table=255)",
+        "learn(result_dst=reg0[0..1])",
+        "learn(load:16->reg0[0..3])",
+        "learn(reg0[0..3]=reg1[0..4])",
+        "pop:nsh_np",
+        "dec_ttl(65536)",
+        "controller(reason=why)",
+        "controller(userdata=0)",
+        "resubmit(1,2,tc)",
+    ] {
+        fault(&format!("actions=1,{text}"));
+    }
+    assert_eq!(actions("resubmit(,5,ct)"), [Action::Resubmit { in_port: None, table: Some(5), ct: true }]);
+    assert_eq!(actions("enqueue(3,5)"), [Action::Enqueue { port: OfPort(3), queue: 5 }]);
 }
 
 #[test]
@@ -337,7 +364,7 @@ fn instructions_come_once_and_in_their_order() {
     }
     assert!(matches!(fault("actions=meter:3,meter:3"), ParseError::Duplicate { .. }));
     for text in [
-        "resubmit(,1)",
+        "exit",
         "write_actions(1)",
         "goto_table:3",
         "output:reg0[]",
@@ -390,8 +417,8 @@ fn ways_to_write_a_field_come_to_the_same_action() {
 
 #[test]
 fn ways_to_send_a_packet_on_come_to_the_same_action() {
-    let resubmit = |in_port: Option<u32>, table| Action::Resubmit { in_port: in_port.map(OfPort), table };
-    let controller = |max_len, controller_id| Action::Controller { max_len, controller_id };
+    let resubmit = |in_port: Option<u32>, table| Action::resubmit(in_port.map(OfPort), table);
+    let controller = Action::controller;
     let low = Subfield { field: Field::Reg(0), first_bit: 0, bits: 16 };
     for (text, expected) in [
         ("output:5", Action::Output(OfPort(5))),
@@ -399,9 +426,9 @@ fn ways_to_send_a_packet_on_come_to_the_same_action() {
         ("local", Action::Output(OfPort::LOCAL)),
         ("output:IN_PORT", Action::Output(OfPort::IN_PORT)),
         ("TABLE", Action::Output(OfPort::TABLE)),
-        ("output:reg0[0..15]", Action::OutputReg(low)),
-        ("output:NXM_NX_REG0[0..15]", Action::OutputReg(low)),
-        ("output:reg1", Action::OutputReg(Subfield::whole(Field::Reg(1)))),
+        ("output:reg0[0..15]", Action::output_reg(low)),
+        ("output:NXM_NX_REG0[0..15]", Action::output_reg(low)),
+        ("output:reg1", Action::output_reg(Subfield::whole(Field::Reg(1)))),
         ("CONTROLLER", controller(65535, 0)),
         ("controller()", controller(65535, 0)),
         ("output:controller", controller(65535, 0)),
@@ -677,11 +704,7 @@ fn each_command_on_groups_takes_its_own_keywords() {
             Command::Add,
             "byte 48: `bucket_id 1` is given twice; leave one of them out",
         ),
-        (
-            "group_id=1,type=all,bucket=1,resubmit(,2)",
-            Command::Add,
-            "byte 29: `resubmit` can't be in a bucket",
-        ),
+        ("group_id=1,type=all,bucket=1,exit", Command::Add, "byte 29: `exit` can't be in a bucket"),
         ("group_id=1,type=all,bucket=ct(commit)", Command::Add, "byte 27: action ct is not supported"),
         (
             "group_id=1,type=all,nosuch=1",

@@ -31,7 +31,7 @@ fn mpls_at(data: &[u8], layout: &PacketLayout) -> Option<usize> {
 }
 
 /// Where the headers of a frame are whose front has changed.
-fn read_again(packet: &HeadersMut<'_>) -> PacketLayout {
+pub(super) fn read_again(packet: &HeadersMut<'_>) -> PacketLayout {
     extract_head(packet.data(), packet.size(), DpPort::NONE, &mut FlowKey::default())
 }
 
@@ -165,6 +165,7 @@ pub(super) fn write_encap(
     let (types, size, offset, shift): (&[u16], _, _, _) = match field {
         Field::MplsLabel => (&[ETH_TYPE_MPLS, ETH_TYPE_MPLS_MULTICAST], MPLS_SIZE, 0, 12),
         Field::MplsTc => (&[ETH_TYPE_MPLS, ETH_TYPE_MPLS_MULTICAST], MPLS_SIZE, 0, 9),
+        Field::MplsBos => (&[ETH_TYPE_MPLS, ETH_TYPE_MPLS_MULTICAST], MPLS_SIZE, 0, 8),
         Field::MplsTtl => (&[ETH_TYPE_MPLS, ETH_TYPE_MPLS_MULTICAST], MPLS_SIZE, 0, 0),
         Field::PbbIsid => (&[ETH_TYPE_PBB], ITAG_SIZE, 0, 0),
         Field::PbbUca => (&[ETH_TYPE_PBB], ITAG_SIZE, 0, 27),

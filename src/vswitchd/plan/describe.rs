@@ -1,7 +1,7 @@
 //! A plan in words: what `penstockctl diff` prints and what the log says.
 
 use super::{BridgeSettings, Change, Placement, Plan, Step};
-use crate::config::{Collector, IpfixConfig, PortConfig, WorkerPlacement};
+use crate::config::{Collector, FailMode, IpfixConfig, PortConfig, WorkerPlacement};
 use crate::dpif::PlacementRules;
 use crate::flow::OfPort;
 use crate::ofproto::{
@@ -9,6 +9,7 @@ use crate::ofproto::{
 };
 use crate::openflow::format::{format_flow_mod, format_group_mod, format_meter_mod};
 use crate::openflow::ports::NoNames;
+use crate::openflow::session;
 use crate::openflow::{FlowMod, GroupMod};
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
@@ -178,14 +179,25 @@ fn placement_facts(placement: &Placement) -> Vec<(&'static str, String)> {
 
 fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
     let BridgeSettings { datapath_id, mac_ageing_s, mac_table_size, .. } = settings;
-    let BridgeSettings { fragments, controller_rate, mirrors, .. } = settings;
+    let BridgeSettings { fragments, controller_rate, mirrors, openflow, .. } = settings;
     let rate = controller_rate.map(|rate| format!("{} pps, burst {}", rate.packets_per_s, rate.burst));
+    let tls = openflow.tls.as_ref().map(|tls| tls.certificate.display().to_string());
+    let probe = openflow.probe_interval.map(|interval| (interval.0 / 1_000_000_000).to_string());
+    let fail_mode = if openflow.fail_mode == FailMode::Secure { "secure" } else { "standalone" };
     vec![
         ("datapath_id", format!("{datapath_id:016x}")),
         ("mac_ageing_s", mac_ageing_s.to_string()),
         ("mac_table_size", mac_table_size.to_string()),
         ("fragments", fragments_word(*fragments).to_owned()),
         ("controller_rate_limit", rate.unwrap_or_else(|| "none".to_owned())),
+        ("openflow.versions", session::names(openflow.versions)),
+        ("openflow.controllers", list_or_none(openflow.controllers.iter().map(ToString::to_string))),
+        ("openflow.listen", list_or_none(openflow.listen.iter().map(ToString::to_string))),
+        ("openflow.management_socket", openflow.management_socket.to_string()),
+        ("openflow.fail_mode", fail_mode.to_owned()),
+        ("openflow.probe_interval_s", probe.unwrap_or_else(|| "0".to_owned())),
+        ("openflow.backoff_max_s", (openflow.backoff_max.0 / 1_000_000_000).to_string()),
+        ("openflow.tls.certificate", tls.unwrap_or_else(|| "none".to_owned())),
         ("mirrors", list_or_none(mirrors.iter().map(mirror_text))),
     ]
 }

@@ -7,6 +7,7 @@ pub(crate) mod extract;
 pub(crate) mod flow_syntax;
 pub(crate) mod group_syntax;
 pub(crate) mod http;
+pub(crate) mod openflow_wire;
 
 /// A target: the name of its folder under `corpus/` and its file under `fuzz_targets/`, and what runs an input.
 pub(crate) type Target = (&'static str, fn(&[u8]));
@@ -20,4 +21,5 @@ pub(crate) const TARGETS: &[Target] = &[
     ("flow_syntax", flow_syntax::run),
     ("group_syntax", group_syntax::run),
     ("http", http::run),
+    ("openflow_wire", openflow_wire::run),
 ];

@@ -171,7 +171,7 @@ fn a_patch_counts_at_both_ends_and_closes_when_one_goes() {
     netdev.start().expect("a dummy starts");
     let out = switch.ofproto.port_add(far, PortConfig::new("far"), Box::new(netdev)).expect("there is room");
     switch.add_rule(1, &[], &[to(here.0), to(2)]);
-    let controller = Action::Controller { max_len: 64, controller_id: 0 };
+    let controller = Action::controller(64, 0);
     let flow_mod = FlowMod { actions: vec![Action::Output(out), controller], ..FlowMod::add() };
     switch.ofproto.flow_mod(far, &flow_mod).expect("valid");
     (0..4).for_each(|_| switch.send(1, &from_port(1)));
@@ -216,7 +216,7 @@ fn mirrors_count_what_they_got_and_follow_their_settings() {
 #[test]
 fn a_bridge_sends_no_more_to_its_controllers_than_it_is_told() {
     let mut switch = switch();
-    switch.add_rule(1, &[], &[Action::Controller { max_len: 64, controller_id: 0 }]);
+    switch.add_rule(1, &[], &[Action::controller(64, 0)]);
     let rate = Some(ControllerRate { packets_per_s: 10, burst: 3 });
     let config = BridgeConfig { controller_rate: rate, ..BridgeConfig::new("br0", 1) };
     switch.ofproto.bridge_set(BRIDGE, config).expect("it is there");

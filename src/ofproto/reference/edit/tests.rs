@@ -32,13 +32,13 @@ fn a_label_stands_after_the_tags_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_is_not_ip_gets_a_ttl_of_64_and_ipv6_the_label_that_says_so() {
+fn a_first_label_is_0_with_the_ttl_of_ip_or_0() {
     let mut other = frame(&FrameBuilder::new().eth_type(0x88b5).payload(&[1, 2, 3, 4]).build());
     other.push_mpls(0x8847);
-    assert_eq!(other.bytes[14..20], [0, 0, 0x01, 64, 1, 2]);
+    assert_eq!(other.bytes[14..20], [0, 0, 0x01, 0, 1, 2]);
     let mut ipv6 = frame(&FrameBuilder::new().ipv6([1; 16], [2; 16]).ttl(9).udp(1, 2).build());
     ipv6.push_mpls(0x8847);
-    assert_eq!(ipv6.bytes[14..18], [0, 0, 0x21, 9]);
+    assert_eq!(ipv6.bytes[14..18], [0, 0, 0x01, 9]);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn rules_see_nothing_of_the_hash_that_chose_a_bucket() {
         source: Subfield::whole(field),
         destination: Subfield { bits: field.info().bits, ..Subfield::whole(Field::Reg(register)) },
     };
-    let forward = Action::OutputReg(Subfield::whole(Field::Reg(0)));
+    let forward = Action::output_reg(Subfield::whole(Field::Reg(0)));
     let below =
         [Action::PopMpls(0x0800), to_register(Field::IpTtl, 1), to_register(Field::DpHash, 0), forward];
     let actions: Vec<Action> = [Action::Group(5)].into_iter().chain(below).chain([to(3)]).collect();
@@ -140,6 +140,59 @@ fn a_popped_label_sends_the_packet_round_only_if_something_asks_what_was_below()
 }
 
 #[test]
+fn what_hangs_on_a_written_type_or_protocol_is_looked_at_only_when_the_packet_came_round() {
+    let mut bridges = bridges();
+    add(&mut bridges, 0, 0, &[], &[of_set(Field::EthType, 0x8848), OUT2]);
+    assert_eq!(actions_of(&bridges, &tcp()), [set(Field::EthType, 0x8848), out(20)]);
+    let labelled = [(Field::EthType, 0x8848), (Field::MplsLabel, 7)];
+    add(&mut bridges, 1, 2, &labelled, &[to(3)]);
+    add(&mut bridges, 1, 1, &[(Field::EthType, 0x0800), (Field::Ipv4Src, 1)], &[to(4)]);
+    let to_next = |field, value| [of_set(field, value), Action::GotoTable(1)];
+    add(&mut bridges, 0, 0, &[], &to_next(Field::EthType, 0x8848));
+    let result = translate(&bridges, &tcp());
+    assert_eq!(result.actions, [set(Field::EthType, 0x8848), DpAction::Recirc(0)]);
+    add(&mut bridges, 0, 0, &[], &to_next(Field::EthType, 0x88b5));
+    let kept = [set(Field::EthType, 0x88b5), DpAction::Drop(DropReason::TableMiss)];
+    assert_eq!(actions_of(&bridges, &tcp()), kept, "all is known");
+    let tcp_match = [(Field::EthType, 0x0800), (Field::IpProto, 6)];
+    add(&mut bridges, 0, 1, &tcp_match, &to_next(Field::IpProto, 17));
+    let elsewhere = FlowKey { nw_src: 2, ..tcp() };
+    let kept = [set(Field::IpProto, 17), DpAction::Drop(DropReason::TableMiss)];
+    assert_eq!(actions_of(&bridges, &elsewhere), kept, "addresses stay");
+    add(&mut bridges, 1, 3, &[(Field::EthType, 0x0800), (Field::IpProto, 17)], &[to(5)]);
+    assert_eq!(actions_of(&bridges, &elsewhere), [set(Field::IpProto, 17), DpAction::Recirc(0)]);
+    let twice = [of_set(Field::IpProto, 17), of_set(Field::UdpDst, 5), OUT2];
+    add(&mut bridges, 0, 1, &tcp_match, &twice);
+    assert_eq!(actions_of(&bridges, &tcp()), [set(Field::IpProto, 17), DpAction::Recirc(0)]);
+}
+
+#[test]
+fn what_lies_below_a_label_whose_bottom_bit_was_written_is_unknown() {
+    let mut bridges = bridges();
+    let bits = [(Field::EthType, 0x8847)];
+    add(&mut bridges, 0, 1, &bits, &[of_set(Field::MplsBos, 0), of_set(Field::MplsLabel, 5), OUT2]);
+    let one = mpls([0x10_1ff, 0, 0]);
+    assert_eq!(actions_of(&bridges, &one), [set(Field::MplsBos, 0), set(Field::MplsLabel, 5), out(20)]);
+    add(&mut bridges, 0, 1, &bits, &[of_set(Field::MplsBos, 0), Action::PopMpls(0x8847), OUT2]);
+    assert_eq!(actions_of(&bridges, &one), [set(Field::MplsBos, 0), DpAction::Recirc(0)]);
+    assert_eq!(actions_of(&bridges, &tcp()), [DpAction::Drop(DropReason::TableMiss)]);
+}
+
+/// Its options may have been there before, as bytes of another message.
+#[test]
+fn a_message_made_one_of_neighbour_discovery_is_read_again() {
+    let mut bridges = bridges();
+    let echo = [(Field::EthType, 0x86dd), (Field::IpProto, 58), (Field::Icmpv6Type, 128)];
+    let solicit =
+        [(Field::EthType, 0x86dd), (Field::IpProto, 58), (Field::Icmpv6Type, 135), (Field::NdTarget, 0)];
+    add(&mut bridges, 0, 1, &echo, &[of_set(Field::Icmpv6Type, 135), Action::GotoTable(1)]);
+    add(&mut bridges, 1, 1, &solicit, &[to(3)]);
+    let key = FlowKey { eth_type: 0x86dd, nw_proto: 58, tp_src: 128, ..tcp() };
+    let key = FlowKey { in_port: DpPort(10), tp_dst: 0, tcp_flags: 0, ..key };
+    assert_eq!(actions_of(&bridges, &key), [set(Field::Icmpv6Type, 135), DpAction::Recirc(0)]);
+}
+
+#[test]
 fn a_pushed_label_takes_its_ttl_from_the_header_without_a_look_at_it() {
     let mut bridges = bridges();
     add(&mut bridges, 0, 0, &[], &[Action::PushMpls(0x8847), of_set(Field::MplsLabel, 9), OUT2]);
@@ -149,9 +202,9 @@ fn a_pushed_label_takes_its_ttl_from_the_header_without_a_look_at_it() {
     assert_eq!((&result.actions[..], result.mask.0.nw_ttl), (&expected[..], 0));
     add(&mut bridges, 0, 0, &[], &[Action::PushMpls(0x8847), OUT2]);
     let arp = FlowKey { eth_type: 0x0806, nw_proto: 1, ..tcp() };
-    assert_eq!(actions_of(&bridges, &arp)[0], DpAction::PushMpls { eth_type: 0x8847, lse: 0x140 });
+    assert_eq!(actions_of(&bridges, &arp)[0], DpAction::PushMpls { eth_type: 0x8847, lse: 0x100 });
     let ipv6 = FlowKey { eth_type: 0x86dd, ..tcp() };
-    assert_eq!(actions_of(&bridges, &ipv6)[0], DpAction::PushMpls { eth_type: 0x8847, lse: 0x2100 });
+    assert_eq!(actions_of(&bridges, &ipv6)[0], DpAction::PushMpls { eth_type: 0x8847, lse: 0x100 });
     let labelled = mpls([0x10_1ff, 0, 0]);
     assert_eq!(actions_of(&bridges, &labelled)[0], DpAction::PushMpls { eth_type: 0x8847, lse: 0x10_0ff });
     add(&mut bridges, 0, 0, &[], &[Action::DecMplsTtl, OUT2]);
@@ -274,7 +327,7 @@ fn ports_take_in_and_let_out_what_their_flags_allow() {
         port(&mut bridges, 2).config.flags = flags;
         assert_eq!(actions_of(&bridges, &tcp()), [DpAction::Drop(DropReason::PortNoForward)]);
     }
-    add(&mut bridges, 0, 0, &[], &[Action::Controller { max_len: 9, controller_id: 0 }]);
+    add(&mut bridges, 0, 0, &[], &[Action::controller(9, 0)]);
     port(&mut bridges, 1).config.flags.no_packet_in = true;
     assert_eq!(actions_of(&bridges, &tcp()), [DpAction::Drop(DropReason::Rule)], "a table miss");
 }
@@ -449,7 +502,7 @@ fn a_gratuitous_arp_moves_an_address_as_any_packet_does() {
 fn a_clone_leaves_packet_and_registers_as_they_were() {
     let mut bridges = bridges();
     let inner = vec![of_set(Field::EthDst, 7), of_set(Field::Reg(0), 3), OUT2];
-    let by_reg = Action::OutputReg(Subfield { field: Field::Reg(0), first_bit: 0, bits: 8 });
+    let by_reg = Action::output_reg(Subfield { field: Field::Reg(0), first_bit: 0, bits: 8 });
     add(&mut bridges, 0, 0, &[], &[of_set(Field::Reg(0), 4), Action::Clone(inner), by_reg]);
     let clone = DpAction::Clone(vec![set(Field::EthDst, 7), out(20)]);
     assert_eq!(actions_of(&bridges, &tcp()), [clone, out(40)]);
@@ -560,7 +613,7 @@ fn the_deepest_nesting_of_buckets_fits_a_small_stack() {
                 vec![bucket(1, 0, &[Action::Group(group - 1)])],
             );
         }
-        let again = Action::Clone(vec![Action::Resubmit { in_port: None, table: Some(0) }]);
+        let again = Action::Clone(vec![Action::resubmit(None, Some(0))]);
         add(&mut bridges, 0, 0, &[], &[Action::Group(16), again]);
         translate(&bridges, &tcp())
     });

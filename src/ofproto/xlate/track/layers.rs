@@ -15,7 +15,7 @@ use crate::flow::{DpPort, ETH_TYPE_NONE, Field, Flow, FlowKey};
 /// Labels and backbone headers that rules may add to a packet.
 const ADDED_HEADER_COUNT_MAX: usize = 16;
 /// The bottom-of-stack bit of a label stack entry.
-const BOTTOM: u32 = 1 << 8;
+pub(super) const BOTTOM: u32 = 1 << 8;
 /// The TTL in a label stack entry.
 const TTL: u32 = 0xff;
 /// Bytes of a label stack entry.
@@ -49,7 +49,7 @@ impl Label {
     }
 
     /// Bits that a datapath action wrote, to a value that is not known.
-    fn lose(&mut self, bits: u32) {
+    pub(super) fn lose(&mut self, bits: u32) {
         self.unknown |= bits;
         self.lost |= bits;
         self.lse &= !bits;
@@ -79,7 +79,7 @@ pub(super) fn original(key: &FlowKey) -> Vec<Label> {
 }
 
 /// What the network header and all below it hold, and the service tag.
-fn below_tags() -> FlowKey {
+pub(super) fn below_tags() -> FlowKey {
     let mut key = FlowKey::ZERO;
     *key.words_mut() = [u64::MAX; crate::flow::FLOW_KEY_WORDS];
     (key.in_port, key.eth_type, key.recirc_id) = (DpPort(0), 0, 0);
@@ -148,7 +148,7 @@ impl Tracker {
     }
 
     /// Writes the outer labels where look-ups see them.
-    fn show_labels(&mut self) {
+    pub(super) fn show_labels(&mut self) {
         let mut outer = self.labels.iter().rev().map(|label| label.lse);
         self.flow.key.mpls_lse = std::array::from_fn(|_| outer.next().unwrap_or(0));
     }
@@ -174,7 +174,7 @@ impl Tracker {
     }
 
     /// These bits of the packet are others than they were, and unknown.
-    fn forget(&mut self, bits: &FlowKey) {
+    pub(super) fn forget(&mut self, bits: &FlowKey) {
         self.lose(bits);
         let words = self.unknown.words_mut().iter_mut().zip(bits.words());
         words.for_each(|(unknown, bits)| *unknown |= bits);
@@ -199,7 +199,7 @@ impl Tracker {
         }
     }
 
-    fn set_eth_type(&mut self, eth_type: u16) {
+    pub(super) fn set_eth_type(&mut self, eth_type: u16) {
         (self.flow.key.eth_type, self.base.eth_type) = (eth_type, eth_type);
         (self.written.eth_type, self.unknown.eth_type) = (u16::MAX, 0);
     }
@@ -216,8 +216,8 @@ impl Tracker {
             self.look_at_label(0, !BOTTOM)?;
             self.flow.key.mpls_lse[0] & !BOTTOM
         } else {
-            let label = if self.flow.key.eth_type == 0x86dd { 2 } else { 0 };
-            label << 12 | BOTTOM | if is_ip { 0 } else { 64 }
+            // The specification's defaults: over anything but IP the TTL is 0 too.
+            BOTTOM
         };
         self.count_header()?;
         self.commit(actions);

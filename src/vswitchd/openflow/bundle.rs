@@ -1,0 +1,183 @@
+//! Bundles: changes that are kept back until they are committed, all or none (OpenFlow 1.5.1 section 6.9).
+//!
+//! Messages are decoded and checked as they come, so that a bundle that can't be is refused where it goes wrong; what
+//! depends on the switch's state is checked at the commit, by doing it. The bundle of a failed commit leaves nothing
+//! behind: [`crate::ofproto::Ofproto::transaction`].
+//!
+//! # Bounds
+//! [`BUNDLES_MAX`] bundles of a connection, [`BUNDLE_LEN_MAX`] messages in each.
+
+use super::Sessions;
+use super::agent::{Agent, NO_BUFFER};
+use crate::openflow::OfError;
+use crate::openflow::message::{BundleControl, BundleControlType, Message, Version};
+use crate::openflow::wire::{self, Header};
+use crate::vswitchd::switch::Switch;
+use std::collections::BTreeMap;
+
+/// Bundles of a connection at once.
+const BUNDLES_MAX: usize = 64;
+
+/// Messages of a bundle.
+const BUNDLE_LEN_MAX: usize = 1 << 20;
+
+/// `ofp_bundle_flags`: atomic and ordered. A commit here is always both.
+const FLAGS_KNOWN: u16 = 0b11;
+
+/// A connection's bundles, by id.
+pub(super) type Bundles = BTreeMap<u32, Bundle>;
+
+/// Changes that wait for their commit.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    flags: u16,
+    is_closed: bool,
+    messages: Vec<Queued>,
+}
+
+/// A message of a bundle.
+#[derive(Debug)]
+struct Queued {
+    xid: u32,
+    message: Message,
+    /// What an error about it quotes.
+    head: Vec<u8>,
+}
+
+/// Bytes of a message that an error about it quotes.
+const HEAD_LEN: usize = 64;
+
+impl Agent {
+    /// OFPT_BUNDLE_CONTROL.
+    pub(super) fn bundle_control(
+        &mut self,
+        token: usize,
+        control: BundleControl,
+        switch: &mut Switch,
+        sessions: &mut Sessions<'_>,
+    ) -> Result<Vec<Message>, OfError> {
+        use BundleControlType as Type;
+        let BundleControl { bundle: id, control_type, flags } = control;
+        let bundles = &mut self.controller_mut(token).ok_or(OfError::BundleUnknown)?.bundles;
+        let reply = match control_type {
+            Type::OpenRequest => {
+                if flags & !FLAGS_KNOWN != 0 {
+                    return Err(OfError::BundleBadFlags);
+                }
+                if bundles.contains_key(&id) {
+                    // The one that was there is of no more use (OpenFlow 1.5.1 section 7.3.9.2).
+                    bundles.remove(&id);
+                    return Err(OfError::BundleExists);
+                }
+                if bundles.len() >= BUNDLES_MAX {
+                    return Err(OfError::BundleOutOfBundles);
+                }
+                bundles.insert(id, Bundle { flags, is_closed: false, messages: Vec::new() });
+                Type::OpenReply
+            }
+            Type::CloseRequest => {
+                let bundle = bundles.get_mut(&id).ok_or(OfError::BundleBadId)?;
+                let fault = match (bundle.is_closed, bundle.flags == flags) {
+                    (true, _) => Some(OfError::BundleClosed),
+                    (_, false) => Some(OfError::BundleBadFlags),
+                    _ => None,
+                };
+                if let Some(fault) = fault {
+                    bundles.remove(&id);
+                    return Err(fault);
+                }
+                bundle.is_closed = true;
+                Type::CloseReply
+            }
+            Type::CommitRequest => {
+                let bundle = bundles.remove(&id).ok_or(OfError::BundleBadId)?;
+                if bundle.flags != flags {
+                    return Err(OfError::BundleBadFlags);
+                }
+                self.commit(token, bundle, switch, sessions)?;
+                Type::CommitReply
+            }
+            Type::DiscardRequest => {
+                bundles.remove(&id).ok_or(OfError::BundleBadId)?;
+                Type::DiscardReply
+            }
+            Type::OpenReply | Type::CloseReply | Type::CommitReply | Type::DiscardReply => {
+                return Err(OfError::BundleBadType);
+            }
+        };
+        Ok(vec![Message::BundleControl(BundleControl { bundle: id, control_type: reply, flags })])
+    }
+
+    /// OFPT_BUNDLE_ADD_MESSAGE.
+    pub(super) fn bundle_add(
+        &mut self,
+        token: usize,
+        (xid, id, flags): (u32, u32, u16),
+        frame: &[u8],
+        sessions: &mut Sessions<'_>,
+    ) -> Result<(), OfError> {
+        let settings = sessions.get(token).and_then(|session| session.settings());
+        let settings = settings.ok_or(OfError::BundleUnknown)?;
+        let header = Header::parse(frame).ok_or(OfError::BundleMsgBadLen)?;
+        if header.xid != xid {
+            return Err(OfError::BundleMsgBadXid);
+        }
+        let message = wire::decode(frame, &settings)?;
+        let is_taken = match &message {
+            Message::FlowMod(message) => message.buffer_id == NO_BUFFER,
+            Message::PacketOut(message) => message.buffer_id == NO_BUFFER,
+            Message::GroupMod(_) | Message::PortMod(_) | Message::MeterMod(_) => true,
+            _ => false,
+        };
+        if !is_taken {
+            return Err(OfError::BundleMsgUnsupported);
+        }
+        let bundles = &mut self.controller_mut(token).ok_or(OfError::BundleUnknown)?.bundles;
+        if !bundles.contains_key(&id) && bundles.len() >= BUNDLES_MAX {
+            return Err(OfError::BundleOutOfBundles);
+        }
+        // A message for a bundle that is not there opens it (OpenFlow 1.5.1 section 6.9.4).
+        let bundle =
+            bundles.entry(id).or_insert_with(|| Bundle { flags, is_closed: false, messages: Vec::new() });
+        let fault = match (bundle.is_closed, bundle.flags == flags) {
+            (true, _) => Some(OfError::BundleClosed),
+            (_, false) => Some(OfError::BundleBadFlags),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            bundles.remove(&id);
+            return Err(fault);
+        }
+        if bundle.messages.len() >= BUNDLE_LEN_MAX {
+            return Err(OfError::BundleMsgTooMany);
+        }
+        bundle.messages.push(Queued { xid, message, head: frame[..frame.len().min(HEAD_LEN)].to_vec() });
+        Ok(())
+    }
+
+    /// Does all that a bundle holds, or nothing. What could not be done is told by an error about the message, and one
+    /// about the commit.
+    fn commit(
+        &mut self,
+        token: usize,
+        bundle: Bundle,
+        switch: &mut Switch,
+        sessions: &mut Sessions<'_>,
+    ) -> Result<(), OfError> {
+        let mut changes = Vec::with_capacity(bundle.messages.len());
+        let mut heads = Vec::with_capacity(bundle.messages.len());
+        for Queued { xid, message, head } in bundle.messages {
+            heads.push((xid, head));
+            changes.push(message);
+        }
+        let version = sessions.get(token).and_then(|session| session.version()).unwrap_or(Version::V14);
+        let Err((index, error)) = self.change_all(changes, version, switch) else {
+            self.watch_ports(switch, sessions);
+            return Ok(());
+        };
+        if let (Some((xid, head)), Some(session)) = (heads.get(index), sessions.get(token)) {
+            session.error(error, *xid, head);
+        }
+        Err(OfError::BundleMsgFailed)
+    }
+}

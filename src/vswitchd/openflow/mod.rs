@@ -1,0 +1,703 @@
+//! OpenFlow connections of all bridges: who connects, who is listened to, and when.
+//!
+//! ```text
+//!  controllers <--tcp, tls, unix--> stream <--bytes--> openflow::session <--messages--> agent --> Switch
+//! ```
+//! [`OpenFlow`] owns the sockets; [`agent`] knows what each message means for its bridge; [`multipart`] and
+//! [`describe`] tell of the switch. Each bridge has its own connections: controllers that it calls, peers that call it,
+//! and the management socket `RUN_DIR/BRIDGE.mgmt` by which `ovs-ofctl BRIDGE` finds it.
+//!
+//! # Order
+//! Messages of one connection are handled one after the other, each whole. A barrier is answered when no packet received
+//! afterwards is handled by older rules ([`crate::ofproto::Ofproto::settle`]).
+//!
+//! # Fairness and bounds
+//! A connection gets [`MESSAGES_PER_TURN_MAX`] messages a turn of the control thread; packets are looked after in between.
+//! What waits for a slow peer is bounded by [`crate::openflow::session`]; connections by [`CONNECTIONS_PER_BRIDGE_MAX`].
+//!
+//! # Threads
+//! The control thread.
+
+mod agent;
+mod bundle;
+mod describe;
+mod monitor;
+mod multipart;
+mod stream;
+mod tls;
+
+pub(crate) use agent::ControllerInfo;
+
+use super::switch::Switch;
+use crate::config::{FailMode, OpenFlowConfig};
+use crate::ofproto::{BridgeId, FlowRemoved, Ofproto, PacketIn, SampledPacket};
+use crate::openflow::endpoint::{Listen, Remote};
+use crate::openflow::session::{Backoff, Session};
+use crate::sync::{Nanos, RateLimit};
+use agent::{Agent, Controller};
+use mio::{Registry, Token};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use stream::{ConnectError, Listener, Stream};
+use tls::TlsParts;
+
+/// Messages of one connection handled in one turn of the control thread.
+const MESSAGES_PER_TURN_MAX: usize = 256;
+
+/// Bytes read from a connection at once.
+const READ_SIZE: usize = 64 << 10;
+
+/// Messages written with one system call.
+const WRITE_SLICES_MAX: usize = 64;
+
+/// Connections of a bridge that others have begun.
+const CONNECTIONS_PER_BRIDGE_MAX: usize = 128;
+
+/// Notices of a bridge handed out in one turn.
+const NOTICES_PER_TURN_MAX: usize = 4096;
+
+/// How often silence, failed connections and ports are looked at.
+const WATCH_INTERVAL: Nanos = Nanos::from_millis(100);
+
+/// Time for a connection to be made.
+const CONNECT_TIME_MAX: Nanos = Nanos::from_secs(5);
+
+/// All OpenFlow connections.
+#[derive(Debug)]
+pub struct OpenFlow {
+    poll: Option<Registry>,
+    first_token: usize,
+    next_token: usize,
+    run_dir: PathBuf,
+    bridges: Vec<Bridge>,
+    /// Connections that can go on without an event.
+    ready: BTreeSet<usize>,
+    next_watch: Nanos,
+    buffer: Vec<u8>,
+    accept_log: RateLimit,
+    packet_in_log: RateLimit,
+}
+
+/// One bridge's.
+#[derive(Debug)]
+struct Bridge {
+    agent: Agent,
+    config: OpenFlowConfig,
+    tls: Option<TlsParts>,
+    callers: Vec<Caller>,
+    listeners: Vec<Door>,
+    sockets: BTreeMap<usize, Socket>,
+    /// Since when no controller has been there; none while one is.
+    alone_since: Option<Nanos>,
+}
+
+/// A controller that the switch calls.
+#[derive(Debug)]
+struct Caller {
+    remote: Remote,
+    backoff: Backoff,
+    /// Its socket's token.
+    socket: Option<usize>,
+    last_error: Option<String>,
+    /// Errors in a row, for the log.
+    failures: u32,
+}
+
+/// Where the switch is called.
+#[derive(Debug)]
+struct Door {
+    listen: Listen,
+    listener: Option<(usize, Listener)>,
+    next_try: Nanos,
+    last_error: Option<String>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Socket {
+    stream: Stream,
+    session: Session,
+    begun: Nanos,
+    is_connected: bool,
+    is_at_end: bool,
+    error: Option<String>,
+}
+
+impl Default for OpenFlow {
+    fn default() -> OpenFlow {
+        OpenFlow {
+            poll: None,
+            first_token: 0,
+            next_token: 0,
+            run_dir: PathBuf::new(),
+            bridges: Vec::new(),
+            ready: BTreeSet::new(),
+            next_watch: Nanos(0),
+            buffer: Vec::new(),
+            accept_log: RateLimit::new(5, Nanos::from_secs(60)),
+            packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
+        }
+    }
+}
+
+impl OpenFlow {
+    /// No connections; management sockets will be in `run_dir`.
+    pub fn new(run_dir: &Path) -> OpenFlow {
+        OpenFlow { run_dir: run_dir.to_owned(), buffer: vec![0; READ_SIZE], ..OpenFlow::default() }
+    }
+
+    /// Begins to listen and to call. Tokens from `first_token` on are for it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn register(&mut self, registry: &Registry, first_token: usize) -> io::Result<()> {
+        self.poll = Some(registry.try_clone()?);
+        (self.first_token, self.next_token) = (first_token, first_token);
+        // Whoever sees the switch answer finds it listening.
+        (0..self.bridges.len()).for_each(|index| self.open_doors(index, Nanos(0)));
+        Ok(())
+    }
+
+    /// Whether an event with this token is for it.
+    pub fn owns(&self, token: Token) -> bool {
+        self.poll.is_some() && token.0 >= self.first_token
+    }
+
+    /// Follows a bridge's configuration: connections whose settings stay are not touched. `is_reload` has certificates
+    /// read again.
+    pub(super) fn configure(&mut self, bridge: BridgeId, name: &str, config: &OpenFlowConfig, now: Nanos) {
+        let index = match self.bridges.iter().position(|known| known.agent.bridge() == bridge) {
+            Some(index) => index,
+            None => {
+                self.bridges.push(Bridge::new(Agent::new(bridge, name), now));
+                self.bridges.len() - 1
+            }
+        };
+        let run_dir = self.run_dir.clone();
+        let gone = self.bridges[index].configure(config, &run_dir);
+        for token in gone {
+            self.close(index, token, "the configuration does not name it any more", now);
+        }
+        self.next_watch = Nanos(0);
+    }
+
+    /// Forgets a bridge that went.
+    pub(super) fn remove(&mut self, bridge: BridgeId) {
+        self.bridges.retain(|known| known.agent.bridge() != bridge);
+    }
+
+    /// What there is to tell of a bridge's connections.
+    pub fn controllers(&self, bridge: BridgeId) -> Vec<ControllerInfo> {
+        let Some(known) = self.bridges.iter().find(|known| known.agent.bridge() == bridge) else {
+            return Vec::new();
+        };
+        known.infos()
+    }
+
+    /// Does what an event asks for; the work itself is done in the next [`OpenFlow::run`].
+    pub fn handle(&mut self, token: Token) {
+        self.ready.insert(token.0);
+    }
+
+    /// Does what is due for all bridges. Returns whether anything was done.
+    pub(super) fn run(&mut self, switch: &mut Switch, now: Nanos) -> bool {
+        let mut worked = false;
+        for token in std::mem::take(&mut self.ready) {
+            worked = true;
+            self.serve(token, switch, now);
+        }
+        worked |= self.pass_notices_on(switch, now);
+        if now >= self.next_watch {
+            self.next_watch = now.plus(WATCH_INTERVAL);
+            self.watch(switch, now);
+        }
+        for index in 0..self.bridges.len() {
+            self.flush(index, now);
+        }
+        worked || !self.ready.is_empty()
+    }
+
+    fn new_token(&mut self) -> usize {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    /// Handles what a listener or a connection has.
+    fn serve(&mut self, token: usize, switch: &mut Switch, now: Nanos) {
+        for index in 0..self.bridges.len() {
+            if let Some(door) = self.bridges[index].door(token) {
+                self.accept(index, door, now);
+                return;
+            }
+            if self.bridges[index].sockets.contains_key(&token) {
+                self.converse(index, token, switch, now);
+                return;
+            }
+        }
+    }
+
+    fn accept(&mut self, index: usize, door: usize, now: Nanos) {
+        loop {
+            let bridge = &mut self.bridges[index];
+            let Some((_, listener)) = &bridge.listeners[door].listener else { return };
+            match listener.accept(bridge.tls.as_ref()) {
+                Ok((stream, peer)) => self.admit(index, stream, Who::Caller { peer }, now),
+                Err(ConnectError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    if let Some(suppressed) = self.accept_log.allow(now) {
+                        let bridge = self.bridges[index].agent.name().to_owned();
+                        tracing::warn!(
+                            bridge,
+                            suppressed,
+                            "an OpenFlow connection can't be accepted: {error}"
+                        );
+                    }
+                    // The listener tells of those that still wait when it is entered anew.
+                    let bridge = &mut self.bridges[index];
+                    if let (Some(poll), Some((token, listener))) =
+                        (&self.poll, &mut bridge.listeners[door].listener)
+                        && listener.register(poll, Token(*token), false).is_err()
+                    {
+                        bridge.listeners[door].listener = None;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, index: usize, mut stream: Stream, who: Who, now: Nanos) {
+        let Some(poll) = &self.poll else { return };
+        let token = self.next_token + 1;
+        if let Err(error) = stream.register(poll, Token(token), true) {
+            tracing::warn!("an OpenFlow connection can't be polled: {error}");
+            return;
+        }
+        self.new_token();
+        let bridge = &mut self.bridges[index];
+        let is_called = matches!(who, Who::Called { .. });
+        if !is_called {
+            let count = bridge.sockets.len().saturating_sub(bridge.callers.len());
+            if count >= CONNECTIONS_PER_BRIDGE_MAX {
+                if let Some(suppressed) = self.accept_log.allow(now) {
+                    let bridge = bridge.agent.name();
+                    tracing::warn!(bridge, suppressed, "too many OpenFlow connections: one is turned away");
+                }
+                return;
+            }
+        }
+        let probe = if is_called { bridge.config.probe_interval } else { None };
+        let session = Session::new(bridge.config.versions, probe, now);
+        let (is_connected, is_at_end, error) = (!is_called, false, None);
+        stream.set_nodelay();
+        let socket = Socket { stream, session, begun: now, is_connected, is_at_end, error };
+        bridge.sockets.insert(token, socket);
+        let uri = match who {
+            Who::Called { caller } => {
+                bridge.callers[caller].socket = Some(token);
+                bridge.callers[caller].remote.to_string()
+            }
+            Who::Caller { peer } => peer,
+        };
+        bridge.agent.add(token, Controller::new(uri, !is_called));
+        self.ready.insert(token);
+    }
+
+    /// Reads and handles what a connection has sent, up to a bound.
+    fn converse(&mut self, index: usize, token: usize, switch: &mut Switch, now: Nanos) {
+        let bridge = &mut self.bridges[index];
+        let Some(mut socket) = bridge.sockets.get_mut(&token) else { return };
+        if !socket.is_connected {
+            if let Some(error) = socket.stream.take_error() {
+                socket.error = Some(error.to_string());
+            } else if socket.stream.is_connected() {
+                socket.is_connected = true;
+                socket.stream.set_nodelay();
+            }
+        }
+        let was_up = socket.session.version().is_some();
+        let mut handled = 0;
+        while socket.is_connected && socket.error.is_none() && socket.session.end().is_none() {
+            if socket.session.is_behind() {
+                break;
+            }
+            if !socket.session.has_input() {
+                if !socket.read(&mut self.buffer, now) {
+                    break;
+                }
+                continue;
+            }
+            if handled >= MESSAGES_PER_TURN_MAX {
+                self.ready.insert(token);
+                break;
+            }
+            handled += 1;
+            if let Some(incoming) = socket.session.next_message() {
+                let sockets = &mut bridge.sockets;
+                let mut sessions = Sessions { sockets };
+                bridge.agent.handle(token, incoming, switch, &mut sessions);
+            }
+            let Some(again) = bridge.sockets.get_mut(&token) else { return };
+            socket = again;
+        }
+        if !was_up && let Some(version) = socket.session.version() {
+            let uri = bridge.agent.uri(token).to_owned();
+            let (name, version) = (bridge.agent.name(), version.name());
+            if let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) {
+                caller.failures = 0;
+                caller.last_error = None;
+                tracing::info!(bridge = name, controller = uri, version, "connected");
+            }
+        }
+    }
+
+    /// Sends what waits on all connections of a bridge, and closes those that are over.
+    fn flush(&mut self, index: usize, now: Nanos) {
+        let mut over = Vec::new();
+        for (&token, socket) in &mut self.bridges[index].sockets {
+            let was_behind = socket.session.is_behind();
+            if socket.is_connected && socket.error.is_none() {
+                socket.write();
+            }
+            if was_behind && !socket.session.is_behind() {
+                self.ready.insert(token);
+            }
+            if let Some(reason) = socket.over(now) {
+                over.push((token, reason));
+            }
+        }
+        for (token, reason) in over {
+            self.close(index, token, &reason, now);
+        }
+    }
+
+    fn close(&mut self, index: usize, token: usize, reason: &str, now: Nanos) {
+        let bridge = &mut self.bridges[index];
+        let Some(mut socket) = bridge.sockets.remove(&token) else { return };
+        if let Some(poll) = &self.poll {
+            socket.stream.deregister(poll);
+        }
+        bridge.agent.remove(token);
+        let name = bridge.agent.name().to_owned();
+        let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) else {
+            if socket.session.version().is_none() && socket.session.end().is_some() {
+                tracing::warn!(bridge = name, "an OpenFlow connection ended: {reason}");
+            }
+            return;
+        };
+        let up = if socket.session.version().is_some() { now.since(socket.begun) } else { Nanos(0) };
+        caller.socket = None;
+        caller.backoff.failed(now, up);
+        caller.failures += 1;
+        caller.last_error = Some(reason.to_owned());
+        // A controller that stays away does so every few seconds.
+        if caller.failures == 1 || caller.failures.is_multiple_of(64) {
+            let controller = caller.remote.to_string();
+            tracing::warn!(bridge = name, controller, tries = caller.failures, "not connected: {reason}");
+        }
+    }
+
+    /// Hands packet-ins and the other notices to who is to have them.
+    fn pass_notices_on(&mut self, switch: &mut Switch, now: Nanos) -> bool {
+        let (mut packet_ins, mut removed, mut samples) =
+            (Vec::<PacketIn>::new(), Vec::<FlowRemoved>::new(), Vec::<SampledPacket>::new());
+        let ofproto = &mut switch.ofproto;
+        let mut count = ofproto.recv_packet_ins(&mut packet_ins, NOTICES_PER_TURN_MAX);
+        count += ofproto.recv_flow_removed(&mut removed, NOTICES_PER_TURN_MAX);
+        // Nobody collects OpenFlow samples but IPFIX exporters, which the workers serve.
+        count += ofproto.recv_samples(&mut samples, NOTICES_PER_TURN_MAX);
+        for packet_in in packet_ins {
+            let found = self.bridges.iter_mut().find(|known| known.agent.bridge() == packet_in.bridge);
+            let Some(bridge) = found else { continue };
+            let is_told = bridge.agent.packet_in(&packet_in, &mut Sessions { sockets: &mut bridge.sockets });
+            if !is_told && let Some(suppressed) = self.packet_in_log.allow(now) {
+                tracing::warn!(
+                    bridge = bridge.agent.name(),
+                    table = packet_in.table,
+                    suppressed,
+                    "a rule sends packets to a controller, and none is there that wants them: they end here"
+                );
+            }
+        }
+        for flow in removed {
+            let found = self.bridges.iter_mut().find(|known| known.agent.bridge() == flow.bridge);
+            if let Some(bridge) = found {
+                bridge.agent.flow_removed(&flow, &mut Sessions { sockets: &mut bridge.sockets });
+            }
+        }
+        for bridge in &mut self.bridges {
+            let mut sessions = Sessions { sockets: &mut bridge.sockets };
+            bridge.agent.pass_updates_on(None, switch, &mut sessions);
+        }
+        count > 0
+    }
+
+    /// Looks at what changes with time.
+    fn watch(&mut self, switch: &mut Switch, now: Nanos) {
+        for index in 0..self.bridges.len() {
+            self.open_doors(index, now);
+            self.call(index, now);
+            let bridge = &mut self.bridges[index];
+            for socket in bridge.sockets.values_mut() {
+                socket.session.watch(now);
+            }
+            let mut sessions = Sessions { sockets: &mut bridge.sockets };
+            bridge.agent.watch_ports(switch, &mut sessions);
+            bridge.agent.watch_tables(switch, &mut sessions);
+            bridge.agent.follow_versions(switch, &mut sessions);
+            bridge.follow_fail_mode(switch, now);
+        }
+    }
+
+    fn open_doors(&mut self, index: usize, now: Nanos) {
+        let Some(poll) = &self.poll else { return };
+        let bridge = &mut self.bridges[index];
+        for door in &mut bridge.listeners {
+            if door.listener.is_some() || now < door.next_try {
+                continue;
+            }
+            let token = self.next_token + 1;
+            let opened = Listener::bind(&door.listen).and_then(|mut listener| {
+                listener.register(poll, Token(token), true)?;
+                Ok(listener)
+            });
+            match opened {
+                Ok(listener) => {
+                    self.next_token = token;
+                    door.listener = Some((token, listener));
+                    door.last_error = None;
+                    tracing::debug!(bridge = bridge.agent.name(), "OpenFlow connections at {}", door.listen);
+                }
+                Err(error) => {
+                    door.next_try = now.plus(Nanos::from_secs(5));
+                    let error = error.to_string();
+                    if door.last_error.as_ref() != Some(&error) {
+                        let name = bridge.agent.name();
+                        tracing::warn!(bridge = name, "no OpenFlow connections at {}: {error}", door.listen);
+                    }
+                    door.last_error = Some(error);
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, index: usize, now: Nanos) {
+        if self.poll.is_none() {
+            return;
+        }
+        for caller in 0..self.bridges[index].callers.len() {
+            let bridge = &mut self.bridges[index];
+            let it = &mut bridge.callers[caller];
+            if it.socket.is_some() || !it.backoff.is_due(now) {
+                continue;
+            }
+            match Stream::connect(&it.remote, bridge.tls.as_ref()) {
+                Ok(stream) => self.admit(index, stream, Who::Called { caller }, now),
+                Err(error) => {
+                    it.backoff.failed(now, Nanos(0));
+                    it.failures += 1;
+                    if it.failures == 1 || it.failures.is_multiple_of(64) {
+                        let (name, controller) = (bridge.agent.name(), it.remote.to_string());
+                        tracing::warn!(
+                            bridge = name,
+                            controller,
+                            tries = it.failures,
+                            "not connected: {error}"
+                        );
+                    }
+                    it.last_error = Some(error.to_string());
+                }
+            }
+        }
+    }
+}
+
+/// Who began a connection.
+enum Who {
+    /// We did: the bridge's controller with this index.
+    Called { caller: usize },
+    /// The peer did.
+    Caller { peer: String },
+}
+
+/// Sessions of a bridge by token, for the agent to answer and to notify.
+struct Sessions<'a> {
+    sockets: &'a mut BTreeMap<usize, Socket>,
+}
+
+impl Sessions<'_> {
+    fn get(&mut self, token: usize) -> Option<&mut Session> {
+        self.sockets.get_mut(&token).map(|socket| &mut socket.session)
+    }
+}
+
+impl Socket {
+    /// Reads once. Returns whether there may be more.
+    fn read(&mut self, buffer: &mut [u8], now: Nanos) -> bool {
+        match self.stream.read(buffer) {
+            Ok(0) => self.is_at_end = true,
+            Ok(count) => {
+                self.session.receive(&buffer[..count], now);
+                return true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.error = Some(error.to_string()),
+        }
+        false
+    }
+
+    fn write(&mut self) {
+        loop {
+            let slices: Vec<io::IoSlice<'_>> =
+                self.session.output_slices(WRITE_SLICES_MAX).map(io::IoSlice::new).collect();
+            let written = if slices.is_empty() {
+                match self.stream.flush() {
+                    Ok(()) => return,
+                    Err(error) => Err(error),
+                }
+            } else {
+                self.stream.write_vectored(&slices)
+            };
+            match written {
+                Ok(count) => self.session.sent(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    self.error = Some(error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Why it is over, if it is.
+    fn over(&self, now: Nanos) -> Option<String> {
+        if let Some(error) = &self.error {
+            return Some(error.clone());
+        }
+        if let Some(end) = self.session.end() {
+            return Some(end.to_string());
+        }
+        if self.is_at_end && !self.session.has_input() {
+            return Some("the peer closed the connection".to_owned());
+        }
+        let is_late = !self.is_connected && now.since(self.begun) >= CONNECT_TIME_MAX;
+        is_late.then(|| "nobody answers".to_owned())
+    }
+}
+
+impl Bridge {
+    fn new(agent: Agent, now: Nanos) -> Bridge {
+        Bridge {
+            agent,
+            config: OpenFlowConfig::default(),
+            tls: None,
+            callers: Vec::new(),
+            listeners: Vec::new(),
+            sockets: BTreeMap::new(),
+            alone_since: Some(now),
+        }
+    }
+
+    fn door(&self, token: usize) -> Option<usize> {
+        let is_it = |door: &Door| door.listener.as_ref().is_some_and(|(it, _)| *it == token);
+        self.listeners.iter().position(is_it)
+    }
+
+    /// Takes a configuration; returns tokens of connections that are to end.
+    fn configure(&mut self, config: &OpenFlowConfig, run_dir: &Path) -> Vec<usize> {
+        self.tls = config.tls.as_ref().and_then(|tls| match TlsParts::load(tls) {
+            Ok(parts) => Some(parts),
+            Err(error) => {
+                tracing::error!(bridge = self.agent.name(), "openflow.tls: {error}");
+                None
+            }
+        });
+        let mut listens = config.listen.clone();
+        if config.management_socket {
+            listens.push(Listen::Unix(run_dir.join(format!("{}.mgmt", self.agent.name()))));
+        }
+        self.listeners.retain(|door| listens.contains(&door.listen));
+        for listen in listens {
+            if !self.listeners.iter().any(|door| door.listen == listen) {
+                let (listener, last_error) = (None, None);
+                self.listeners.push(Door { listen, listener, next_try: Nanos(0), last_error });
+            }
+        }
+        let is_kept = |caller: &Caller| config.controllers.contains(&caller.remote);
+        let mut gone: Vec<usize> = self
+            .callers
+            .iter()
+            .filter(|caller| !is_kept(caller))
+            .filter_map(|caller| caller.socket)
+            .collect();
+        self.callers.retain(is_kept);
+        for remote in &config.controllers {
+            if !self.callers.iter().any(|caller| caller.remote == *remote) {
+                let backoff = Backoff::new(config.backoff_max);
+                let (socket, last_error) = (None, None);
+                self.callers.push(Caller {
+                    remote: remote.clone(),
+                    backoff,
+                    socket,
+                    last_error,
+                    failures: 0,
+                });
+            }
+        }
+        if config.versions != self.config.versions {
+            // Versions are agreed on at the start of a connection.
+            gone.extend(self.sockets.keys());
+        }
+        self.config = config.clone();
+        gone
+    }
+
+    /// In standalone mode a bridge whose controllers are away forwards as a learning switch does.
+    fn follow_fail_mode(&mut self, switch: &mut Switch, now: Nanos) {
+        let is_up = |caller: &Caller| {
+            let socket = caller.socket.and_then(|token| self.sockets.get(&token));
+            socket.is_some_and(|socket| socket.session.version().is_some())
+        };
+        let is_connected = self.callers.iter().any(is_up);
+        if is_connected {
+            self.alone_since = None;
+        }
+        let alone_since = if is_connected { None } else { Some(*self.alone_since.get_or_insert(now)) };
+        let probe = self.config.probe_interval.unwrap_or(Nanos::from_secs(5));
+        let is_long = alone_since.is_some_and(|since| now.since(since) >= Nanos(probe.0 * 3));
+        let is_standalone =
+            self.config.fail_mode == FailMode::Standalone && !self.callers.is_empty() && is_long;
+        let Some(settings) = switch.ofproto.bridge(self.agent.bridge()) else { return };
+        if settings.is_standalone == is_standalone {
+            return;
+        }
+        let settings = crate::ofproto::BridgeConfig { is_standalone, ..settings.clone() };
+        if let Err(error) = switch.ofproto.bridge_set(self.agent.bridge(), settings) {
+            tracing::error!(bridge = self.agent.name(), "fail mode: {error}");
+        } else if is_standalone {
+            tracing::warn!(bridge = self.agent.name(), "no controller: forwarding as a learning switch");
+        } else {
+            tracing::info!(bridge = self.agent.name(), "a controller is there: forwarding by its rules");
+        }
+    }
+
+    fn infos(&self) -> Vec<ControllerInfo> {
+        let callers = self.callers.iter().map(|caller| {
+            let info = caller.socket.and_then(|token| self.info(token));
+            info.unwrap_or_else(|| {
+                ControllerInfo::away(&caller.remote.to_string(), caller.last_error.clone())
+            })
+        });
+        let called: BTreeSet<usize> = self.callers.iter().filter_map(|caller| caller.socket).collect();
+        let others = self.sockets.keys().filter(|token| !called.contains(token));
+        callers.chain(others.filter_map(|token| self.info(*token))).collect()
+    }
+
+    fn info(&self, token: usize) -> Option<ControllerInfo> {
+        let socket = self.sockets.get(&token)?;
+        self.agent.info(token, socket.session.version(), socket.session.stats())
+    }
+}

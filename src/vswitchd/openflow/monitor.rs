@@ -1,0 +1,239 @@
+//! Flow monitors: controllers that are told of every change of rules that they care for (OpenFlow 1.5.1 section 7.3.5.17,
+//! and Nicira's extension, from which it comes).
+//!
+//! A change that a controller made itself is told to it in short, by the transaction id, unless it wants otherwise. A
+//! controller that does not read is paused: it is told so, gets nothing, and when it has read what waited it is told to
+//! go on and gets the rules as they are then.
+
+use super::Sessions;
+use super::agent::Agent;
+use crate::flow::OfPort;
+use crate::ofproto::{Ofproto, RuleEvent, RuleEventKind};
+use crate::openflow::OfError;
+use crate::openflow::action::Action;
+use crate::openflow::flow_mod::{FlowStats, FlowStatsRequest, TABLE_ALL};
+use crate::openflow::group::GROUP_ANY;
+use crate::openflow::message::{FlowMonitorRequest, FlowUpdate, Message, MultipartReply};
+use crate::vswitchd::switch::Switch;
+use std::collections::BTreeMap;
+
+/// Monitors of a connection.
+const MONITORS_MAX: usize = 256;
+
+/// Events taken at once.
+const EVENTS_MAX: usize = 4096;
+
+/// `ofp_flow_monitor_flags`.
+mod flags {
+    pub(super) const INITIAL: u16 = 1;
+    pub(super) const ADD: u16 = 2;
+    pub(super) const REMOVED: u16 = 4;
+    pub(super) const MODIFY: u16 = 8;
+    pub(super) const INSTRUCTIONS: u16 = 16;
+    pub(super) const NO_ABBREV: u16 = 32;
+    pub(super) const ONLY_OWN: u16 = 64;
+    pub(super) const ALL: u16 = 127;
+}
+
+/// `ofp_flow_update_event`.
+mod event {
+    pub(super) const INITIAL: u8 = 0;
+    pub(super) const ADDED: u8 = 1;
+    pub(super) const REMOVED: u8 = 2;
+    pub(super) const MODIFIED: u8 = 3;
+}
+
+/// A connection's monitors.
+#[derive(Default, Debug)]
+pub(super) struct Monitors {
+    by_id: BTreeMap<u32, FlowMonitorRequest>,
+    is_nicira: bool,
+    is_paused: bool,
+}
+
+impl Agent {
+    /// OFPMP_FLOW_MONITOR: adds, changes and deletes monitors; the answer are the rules that new ones want to know of first.
+    pub(super) fn monitor(
+        &mut self,
+        token: usize,
+        is_nicira: bool,
+        requests: Vec<FlowMonitorRequest>,
+        switch: &mut Switch,
+    ) -> Result<MultipartReply, OfError> {
+        let bridge = self.bridge();
+        let controller = self.controller_mut(token).ok_or(OfError::MonitorUnknownFailure)?;
+        let monitors = &mut controller.monitors;
+        // All of them or none.
+        let mut known: Vec<u32> = monitors.by_id.keys().copied().collect();
+        for request in &requests {
+            let is_known = known.contains(&request.id);
+            match request.command {
+                0 if is_known => return Err(OfError::MonitorExists),
+                0 if known.len() >= MONITORS_MAX => return Err(OfError::MonitorUnknownFailure),
+                0 => known.push(request.id),
+                1 | 2 if !is_known => return Err(OfError::MonitorUnknown),
+                1 => {}
+                2 => known.retain(|id| *id != request.id),
+                _ => return Err(OfError::MonitorBadCommand),
+            }
+            if request.flags & !flags::ALL != 0 {
+                return Err(OfError::MonitorBadFlags);
+            }
+        }
+        let mut updates = Vec::new();
+        for request in requests {
+            if request.command == 2 {
+                monitors.by_id.remove(&request.id);
+                continue;
+            }
+            monitors.is_nicira = is_nicira;
+            if request.flags & flags::INITIAL != 0 {
+                let flows = switch.ofproto.flow_stats(bridge, &request.flows);
+                updates.extend(flows.into_iter().map(|stats| full(event::INITIAL, 0, stats, request.flags)));
+            }
+            monitors.by_id.insert(request.id, request);
+        }
+        self.follow_monitors(switch);
+        Ok(MultipartReply::FlowMonitor(updates))
+    }
+
+    /// NXT_FLOW_MONITOR_CANCEL.
+    pub(super) fn cancel_monitor(&mut self, token: usize, id: u32) -> Result<(), OfError> {
+        let controller = self.controller_mut(token).ok_or(OfError::MonitorUnknown)?;
+        controller.monitors.by_id.remove(&id).map(drop).ok_or(OfError::MonitorUnknown)
+    }
+
+    /// Has changes of rules kept if anybody cares.
+    fn follow_monitors(&mut self, switch: &mut Switch) {
+        let is_wanted = self.controllers.values().any(|controller| !controller.monitors.by_id.is_empty());
+        if is_wanted != self.is_watching {
+            self.is_watching = is_wanted;
+            if let Err(error) = switch.ofproto.watch_rules(self.bridge(), is_wanted) {
+                tracing::error!(bridge = self.name(), "flow monitors: {error}");
+            }
+        }
+    }
+
+    /// Tells of what changed in rules, to those who watch them; `cause` is the connection whose message changed them, and
+    /// its transaction id.
+    pub(super) fn pass_updates_on(
+        &mut self,
+        cause: Option<(usize, u32)>,
+        switch: &mut Switch,
+        sessions: &mut Sessions<'_>,
+    ) {
+        if !self.is_watching {
+            return;
+        }
+        self.follow_monitors(switch);
+        let mut events = Vec::new();
+        while switch.ofproto.recv_rule_events(self.bridge(), &mut events, EVENTS_MAX) > 0 {
+            for (token, controller) in &mut self.controllers {
+                let monitors = &mut controller.monitors;
+                if monitors.by_id.is_empty() || monitors.is_paused {
+                    continue;
+                }
+                let is_lost = events.iter().any(|event| event.kind == RuleEventKind::Lost);
+                let own = cause.filter(|(causer, _)| causer == token).map(|(_, xid)| xid);
+                let updates = monitors.updates(&events, own);
+                let Some(session) = sessions.get(*token) else { continue };
+                let is_nicira = monitors.is_nicira;
+                let body = MultipartReply::FlowMonitor(updates);
+                let is_told = matches!(&body, MultipartReply::FlowMonitor(updates) if updates.is_empty())
+                    || session.notify(&Message::MultipartReply { is_nicira, more: false, body });
+                if is_lost || !is_told {
+                    monitors.is_paused = true;
+                    session.reply(&Message::FlowMonitorPaused, 0);
+                }
+            }
+            events.clear();
+        }
+        self.resume(switch, sessions);
+    }
+
+    /// Goes on with those who have read what waited.
+    fn resume(&mut self, switch: &mut Switch, sessions: &mut Sessions<'_>) {
+        let bridge = self.bridge();
+        for (token, controller) in &mut self.controllers {
+            let monitors = &mut controller.monitors;
+            let Some(session) = sessions.get(*token) else { continue };
+            if !monitors.is_paused || !session.output().is_empty() {
+                continue;
+            }
+            let mut updates = Vec::new();
+            for request in monitors.by_id.values().filter(|request| request.flags & flags::ADD != 0) {
+                let flows = switch.ofproto.flow_stats(bridge, &request.flows);
+                updates.extend(flows.into_iter().map(|stats| full(event::ADDED, 0, stats, request.flags)));
+            }
+            monitors.is_paused = false;
+            let (is_nicira, more, body) = (monitors.is_nicira, false, MultipartReply::FlowMonitor(updates));
+            session.reply(&Message::MultipartReply { is_nicira, more, body }, 0);
+            session.reply(&Message::FlowMonitorResumed, 0);
+        }
+    }
+}
+
+impl Monitors {
+    /// What of these events there is to tell; `own` is the transaction id if the connection caused them itself.
+    fn updates(&self, events: &[RuleEvent], own: Option<u32>) -> Vec<FlowUpdate> {
+        let mut updates = Vec::new();
+        let mut is_abbreviated = false;
+        for it in events {
+            let Some(stats) = &it.stats else { continue };
+            let (wanted, kind, reason) = match it.kind {
+                RuleEventKind::Added => (flags::ADD, event::ADDED, 0),
+                RuleEventKind::Modified => (flags::MODIFY, event::MODIFIED, 0),
+                RuleEventKind::Removed(reason) => (flags::REMOVED, event::REMOVED, reason as u8),
+                RuleEventKind::Lost => continue,
+            };
+            let is_meant = |request: &&FlowMonitorRequest| {
+                request.flags & wanted != 0
+                    && (own.is_some() || request.flags & flags::ONLY_OWN == 0)
+                    && covers(&request.flows, stats)
+            };
+            // The rule is told of once, as the most curious monitor wants it.
+            let all = self
+                .by_id
+                .values()
+                .filter(is_meant)
+                .fold(None, |all: Option<u16>, request| Some(all.unwrap_or(0) | request.flags));
+            match (all, own) {
+                (None, _) => {}
+                (Some(all), Some(_)) if all & flags::NO_ABBREV == 0 => is_abbreviated = true,
+                (Some(all), _) => updates.push(full(kind, reason, stats.clone(), all)),
+            }
+        }
+        if let (true, Some(xid)) = (is_abbreviated, own) {
+            updates.push(FlowUpdate::Abbreviated(xid));
+        }
+        updates
+    }
+}
+
+fn full(event: u8, reason: u8, mut stats: FlowStats, wanted: u16) -> FlowUpdate {
+    if wanted & flags::INSTRUCTIONS == 0 {
+        stats.actions.clear();
+    }
+    FlowUpdate::Full { event, reason, stats }
+}
+
+/// Whether a monitor is about a rule.
+fn covers(request: &FlowStatsRequest, stats: &FlowStats) -> bool {
+    (request.table == TABLE_ALL || request.table == stats.table)
+        && stats.matching.is_within(&request.matching)
+        && (stats.cookie ^ request.cookie) & request.cookie_mask == 0
+        && (request.out_port == OfPort::NONE
+            || has(
+                &stats.actions,
+                &|it| matches!(it, Action::Output(port) | Action::OutputMaxLen { port, .. } if *port == request.out_port),
+            ))
+        && (request.out_group == GROUP_ANY
+            || has(&stats.actions, &|it| *it == Action::Group(request.out_group)))
+}
+
+fn has(actions: &[Action], is_it: &dyn Fn(&Action) -> bool) -> bool {
+    actions.iter().any(|action| match action {
+        Action::WriteActions(inner) | Action::Clone(inner) => has(inner, is_it),
+        action => is_it(action),
+    })
+}

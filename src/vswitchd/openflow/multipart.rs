@@ -1,0 +1,232 @@
+//! What multipart requests ask for.
+
+use super::agent::Agent;
+use super::describe;
+use crate::flow::OfPort;
+use crate::ofproto::Ofproto;
+use crate::openflow::OfError;
+use crate::openflow::flow_mod::{FlowStats, FlowStatsRequest, TABLE_ALL};
+use crate::openflow::group::{GROUP_ALL, GROUP_ANY, GroupType};
+use crate::openflow::message::{
+    GroupFeatures, MeterFeatures, MultipartReply, MultipartRequest, TableFeatureProperty, TableFeatures,
+    TableStatsEntry, Version,
+};
+use crate::openflow::meter::METER_ALL;
+use crate::vswitchd::switch::Switch;
+
+/// `ofp_group_capabilities`: weights, liveness, chaining, and chains checked for loops.
+const GROUP_CAPABILITIES: u32 = 0b1111;
+/// `ofp_meter_flags`: all of them.
+const METER_CAPABILITIES: u32 = 0b1111;
+/// `ofp_meter_band_type`: drop and DSCP remark.
+const METER_BAND_TYPES: u32 = 0b110;
+/// Rules of a table that controllers are told of.
+const TABLE_ENTRIES_MAX: u32 = 1_000_000;
+/// `ofp_bundle_feature_flags`: atomic and ordered.
+const BUNDLE_CAPABILITIES: u16 = 0b11;
+
+/// Answers a request; none if more of it is to come.
+pub(super) fn answer(
+    agent: &mut Agent,
+    request: MultipartRequest,
+    more: bool,
+    version: Version,
+    switch: &mut Switch,
+) -> Result<Option<MultipartReply>, OfError> {
+    let bridge = agent.bridge();
+    if matches!(
+        request,
+        MultipartRequest::Flow(_)
+            | MultipartRequest::FlowLight(_)
+            | MultipartRequest::Aggregate(_)
+            | MultipartRequest::Table
+            | MultipartRequest::GroupStats(_)
+    ) {
+        // Packets that were handed up before the request count in its answer.
+        switch.ofproto.run(switch.clock.now());
+    }
+    let ofproto = &mut switch.ofproto;
+    let reply = match request {
+        MultipartRequest::Desc => MultipartReply::Desc(describe::desc(switch, bridge)),
+        MultipartRequest::Flow(request) => {
+            check_table(&request)?;
+            MultipartReply::Flow(ofproto.flow_stats(bridge, &request))
+        }
+        MultipartRequest::FlowLight(request) => {
+            check_table(&request)?;
+            MultipartReply::FlowLight(ofproto.flow_stats(bridge, &request))
+        }
+        MultipartRequest::Aggregate(request) => {
+            check_table(&request)?;
+            aggregate(&ofproto.flow_stats(bridge, &request))
+        }
+        MultipartRequest::Table => MultipartReply::Table(table_stats(agent, switch, version)),
+        MultipartRequest::PortStats(port) => {
+            let stats = describe::port_stats(switch, bridge, port);
+            if stats.is_empty() && port != OfPort::NONE {
+                return Err(OfError::BadRequestPort);
+            }
+            MultipartReply::PortStats(stats)
+        }
+        MultipartRequest::QueueStats { port, .. } => {
+            check_queue_port(agent, port, switch)?;
+            MultipartReply::QueueStats(Vec::new())
+        }
+        MultipartRequest::QueueDesc { port, .. } => {
+            check_queue_port(agent, port, switch)?;
+            MultipartReply::QueueDesc(Vec::new())
+        }
+        MultipartRequest::GroupStats(group) => MultipartReply::GroupStats(ofproto.group_stats(bridge, group)),
+        MultipartRequest::GroupDesc(group) => {
+            let mut groups = ofproto.group_desc(bridge);
+            groups.retain(|desc| group == GROUP_ALL || group == GROUP_ANY || desc.group == group);
+            MultipartReply::GroupDesc(groups)
+        }
+        MultipartRequest::GroupFeatures => MultipartReply::GroupFeatures(group_features(version)),
+        MultipartRequest::MeterStats(meter) => {
+            let stats = ofproto.meter_stats(bridge, meter);
+            if stats.is_empty() && meter != METER_ALL {
+                return Err(OfError::MeterModUnknown);
+            }
+            MultipartReply::MeterStats(stats)
+        }
+        MultipartRequest::MeterDesc(meter) => {
+            let mut meters = ofproto.meter_desc(bridge);
+            meters.retain(|desc| meter == METER_ALL || desc.meter == meter);
+            if meters.is_empty() && meter != METER_ALL {
+                return Err(OfError::MeterModUnknown);
+            }
+            MultipartReply::MeterDesc(meters)
+        }
+        MultipartRequest::MeterFeatures => MultipartReply::MeterFeatures(meter_features()),
+        MultipartRequest::TableFeatures(wanted) => {
+            if !wanted.is_empty() || more {
+                // What tables can do is fixed; a controller may ask, not set.
+                return Err(OfError::TableFeaturesEperm);
+            }
+            MultipartReply::TableFeatures(
+                describe::tables().map(|table| table_features(table, version)).collect(),
+            )
+        }
+        MultipartRequest::PortDesc(port) => {
+            let ports = describe::ports(switch, bridge).into_values();
+            MultipartReply::PortDesc(ports.filter(|desc| port == OfPort::NONE || desc.port == port).collect())
+        }
+        MultipartRequest::TableDesc => MultipartReply::TableDesc(agent.table_descs(switch)),
+        MultipartRequest::FlowMonitor(_) => return Err(OfError::BadRequestMultipart),
+        MultipartRequest::ControllerStatus => MultipartReply::ControllerStatus(agent.statuses()),
+        MultipartRequest::BundleFeatures(_) => {
+            MultipartReply::BundleFeatures { capabilities: BUNDLE_CAPABILITIES }
+        }
+    };
+    Ok(Some(reply))
+}
+
+fn check_table(request: &FlowStatsRequest) -> Result<(), OfError> {
+    if request.table == TABLE_ALL || describe::has_table(request.table) {
+        Ok(())
+    } else {
+        Err(OfError::BadRequestTableId)
+    }
+}
+
+fn check_queue_port(agent: &Agent, port: OfPort, switch: &Switch) -> Result<(), OfError> {
+    let known = switch.ofproto.ports(agent.bridge());
+    if port == OfPort::NONE || known.iter().any(|known| known.number == port) {
+        Ok(())
+    } else {
+        Err(OfError::QueueOpBadPort)
+    }
+}
+
+fn aggregate(flows: &[FlowStats]) -> MultipartReply {
+    let sum = |count: fn(&FlowStats) -> u64| flows.iter().map(count).fold(0u64, u64::wrapping_add);
+    MultipartReply::Aggregate {
+        packets: sum(|flow| flow.packets),
+        bytes: sum(|flow| flow.bytes),
+        flows: u32::try_from(flows.len()).unwrap_or(u32::MAX),
+    }
+}
+
+fn table_stats(agent: &Agent, switch: &mut Switch, version: Version) -> Vec<TableStatsEntry> {
+    let stats = switch.ofproto.table_stats(agent.bridge());
+    // Versions that tell of a table's abilities here get them with each; the others only have numbers.
+    let fields = if version < Version::V13 { describe::match_fields() } else { Vec::new() };
+    let entry = |table| {
+        let known = stats.iter().find(|stats| stats.table == table);
+        TableStatsEntry {
+            table,
+            // Nobody gives them any.
+            name: String::new(),
+            active_count: known.map_or(0, |stats| stats.rules as u32),
+            lookup_count: known.map_or(0, |stats| stats.lookups),
+            matched_count: known.map_or(0, |stats| stats.matches),
+            entries_max: TABLE_ENTRIES_MAX,
+            fields: fields.clone(),
+        }
+    };
+    describe::tables().map(entry).collect()
+}
+
+fn group_features(version: Version) -> GroupFeatures {
+    let types = crate::openflow::wire::actions::wire_types(version);
+    let bits = types.iter().filter(|action| **action < 32).fold(0u32, |bits, action| bits | 1 << action);
+    GroupFeatures {
+        types: vec![GroupType::All, GroupType::Select, GroupType::Indirect, GroupType::FastFailover],
+        capabilities: GROUP_CAPABILITIES,
+        groups_max: [crate::openflow::group::GROUP_MAX; 4],
+        actions: [bits; 4],
+    }
+}
+
+fn meter_features() -> MeterFeatures {
+    MeterFeatures {
+        meters_max: crate::dpif::METER_COUNT_MAX as u32,
+        band_types: METER_BAND_TYPES,
+        capabilities: METER_CAPABILITIES,
+        bands_max: crate::dpif::METER_BANDS_MAX as u8,
+        color_max: 0,
+        features: 0,
+    }
+}
+
+/// What a table can do: all tables can do the same, and their miss rules too.
+fn table_features(table: u8, version: Version) -> TableFeatures {
+    use TableFeatureProperty as Property;
+    let actions = crate::openflow::wire::actions::wire_types(version).to_vec();
+    let fields: Vec<_> =
+        describe::match_fields().into_iter().map(|field| (field, is_maskable(field))).collect();
+    let plain: Vec<_> = fields.iter().map(|&(field, _)| (field, false)).collect();
+    let settable: Vec<_> = plain.iter().copied().filter(|&(field, _)| field.info().writable).collect();
+    // Apply, write and clear actions, write metadata, goto table, meter (1.5 has it as an action).
+    let mut instructions = if version < Version::V15 { vec![1, 2, 3, 4, 5, 6] } else { vec![1, 2, 3, 4, 5] };
+    // From the last there is nowhere to go.
+    if table + 1 == describe::TABLE_COUNT {
+        instructions.remove(0);
+    }
+    TableFeatures {
+        table,
+        command: 0,
+        features: 0,
+        name: String::new(),
+        metadata_match: u64::MAX,
+        metadata_write: u64::MAX,
+        config: 0,
+        capabilities: 0,
+        entries_max: TABLE_ENTRIES_MAX,
+        properties: vec![
+            Property::Instructions(instructions),
+            Property::NextTables((table + 1..describe::TABLE_COUNT).collect()),
+            Property::WriteActions(actions.clone()),
+            Property::ApplyActions(actions),
+            Property::Match(fields),
+            Property::Wildcards(plain),
+            Property::WriteSetField(settable.clone()),
+            Property::ApplySetField(settable),
+        ],
+    }
+}
+
+fn is_maskable(field: crate::flow::Field) -> bool {
+    field.info().maskable
+}

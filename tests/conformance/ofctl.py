@@ -1,0 +1,173 @@
+"""Gives ovs-ofctl the same commands for an Open vSwitch bridge and for the switch under test, and compares what it says.
+
+What differs by nature (times, addresses, counters of noise, transaction ids) is taken out of both outputs first. What
+differs on purpose is in ofctl_expected.txt, with the reason; an entry there that is about nothing any more fails too.
+"""
+
+import argparse
+import difflib
+import os
+import re
+import sys
+
+import lab
+
+VERSIONS = ["OpenFlow10", "OpenFlow11", "OpenFlow12", "OpenFlow13", "OpenFlow14", "OpenFlow15"]
+PORTS = 3
+# A command and its arguments; BR is the bridge, FILE(...) a file with lines divided by `;`.
+RULES = [
+    "add-flow BR table=0,priority=10,in_port=1,actions=output:2",
+    "add-flow BR table=0,priority=20,tcp,nw_dst=198.18.0.0/16,tp_dst=80,actions=mod_nw_dst:198.18.0.1,output:3",
+    "add-flow BR priority=5,ip,idle_timeout=100,hard_timeout=200,cookie=0x1234,actions=dec_ttl,NORMAL",
+    "add-flow BR priority=30,arp,actions=CONTROLLER:128",
+    "add-flow BR priority=40,dl_vlan=10,actions=strip_vlan,FLOOD",
+    "add-flow BR priority=50,in_port=2,ip,reg0=1,actions=load:5->NXM_NX_REG1[],resubmit(,1)",
+    "add-flow BR table=1,priority=1,actions=drop",
+]
+# A bridge on its own begins with a rule, and not every switch has the same.
+STEPS = ["del-flows BR"] + RULES + [
+    "show BR", "dump-flows BR", "dump-flows BR tcp", "dump-flows BR cookie=0x1234/-1", "dump-flows BR out_port=3",
+    "dump-aggregate BR", "dump-aggregate BR arp", "dump-tables BR", "dump-ports BR", "dump-ports BR 1",
+    "dump-ports-desc BR", "dump-desc BR", "get-frags BR", "queue-stats BR", "queue-get-config BR 1",
+    "dump-table-features BR", "dump-table-desc BR", "dump-ipfix-bridge BR",
+    "mod-flows BR in_port=1,actions=output:3", "dump-flows BR in_port=1",
+    "--strict mod-flows BR priority=40,dl_vlan=10,actions=output:1", "dump-flows BR dl_vlan=10",
+    "mod-flows BR udp,actions=output:1", "--strict del-flows BR priority=30,arp", "del-flows BR tcp",
+    "dump-flows BR", "del-flows BR cookie=0x1234/-1", "dump-flows BR",
+    "replace-flows BR FILE(priority=1,actions=NORMAL;priority=9,ip,actions=drop)", "dump-flows BR",
+    "diff-flows BR FILE(priority=1,actions=NORMAL;priority=8,ip,actions=drop)",
+    "--bundle replace-flows BR FILE(priority=2,actions=NORMAL)", "dump-flows BR",
+    "--bundle add-flows BR FILE(priority=3,actions=output:1;priority=4,ip,actions=output:2)", "dump-flows BR",
+    "--bundle add-flows BR FILE(priority=6,actions=output:1;priority=7,ip,actions=group:99)", "dump-flows BR",
+    "bundle BR FILE(flow add priority=11,actions=output:1;group add group_id=7,type=all,bucket=output:1)",
+    "add-group BR group_id=1,type=all,bucket=output:1,bucket=output:2",
+    "add-group BR group_id=2,type=select,bucket=weight:1,output:1,bucket=weight:2,output:2",
+    "add-group BR group_id=3,type=indirect,bucket=output:1",
+    "add-group BR group_id=4,type=ff,bucket=watch_port:1,output:1", "add-group BR group_id=1,type=all,bucket=output:1",
+    "mod-group BR group_id=3,type=indirect,bucket=output:3", "mod-group BR group_id=77,type=all,bucket=output:1",
+    "insert-buckets BR group_id=1,command_bucket_id=last,bucket=bucket_id:9,output:3",
+    "dump-groups BR", "dump-groups BR 1", "dump-group-features BR", "dump-group-stats BR",
+    "add-flow BR priority=60,actions=group:2", "add-flow BR priority=61,actions=group:98",
+    "del-groups BR group_id=1", "dump-groups BR", "del-groups BR", "dump-flows BR",
+    "add-meter BR meter=1,kbps,band=type=drop,rate=1000", "add-meter BR meter=2,pktps,burst,stats,"
+    "band=type=drop,rate=100,burst_size=50", "add-meter BR meter=1,kbps,band=type=drop,rate=1",
+    "mod-meter BR meter=1,kbps,band=type=drop,rate=2000", "mod-meter BR meter=9,kbps,band=type=drop,rate=2000",
+    "dump-meters BR", "dump-meter BR meter=2", "meter-stats BR", "meter-features BR",
+    "add-flow BR priority=62,actions=meter:1,output:1", "add-flow BR priority=63,actions=meter:5,output:1",
+    "del-meters BR meter=1", "dump-flows BR", "del-meters BR", "dump-meters BR",
+    "packet-out BR in_port=controller,packet=" + "02" * 12 + "0800" + "00" * 46 + ",actions=output:1",
+    "packet-out BR in_port=controller,packet=" + "02" * 12 + "0800" + "00" * 46 + ",actions=output:77",
+    "mod-port BR 1 no-flood", "dump-ports-desc BR 1", "mod-port BR 1 flood", "mod-port BR 99 up",
+    "mod-table BR 0 evict", "mod-table BR 0 noevict", "set-frags BR nx-match", "get-frags BR", "set-frags BR normal",
+    "add-flow BR table=255,actions=drop", "add-flow BR tcp,tp_src=1,actions=output:0xfff0",
+    "add-flow BR check_overlap,priority=1,actions=drop", "probe BR", "ping BR 10", "del-flows BR", "dump-flows BR",
+]
+NOISE = [
+    (r"\(xid=0x[0-9a-f]+\)", "(xid)"), (r"duration[=:][0-9.]+s", "duration"), (r"dpid:[0-9a-f]{16}", "dpid"),
+    (r"addr:[0-9a-f:]{17}", "addr"), (r"[0-9.]+ms|time=[0-9.]+ *ms?", "ms"), (r"(?:ref|dut)([0-9]+)", r"port\1"),
+    (r"(?:unix|tcp):\S*mgmt", "BRIDGE"), (r"\d{4}-\d\d-\d\dT[0-9:.]+Z\|\d+\|", ""), (r"\b(?:idle|hard)_age=\d+, ", ""),
+    (r"xid=[0-9a-f]{8}", "xid"), (r"(rx|tx) pkts=\d+, bytes=\d+", r"\1 pkts, bytes"),
+    # dump-desc: who made it is no matter of conformance.
+    (r"(Manufacturer|Hardware|Software|Serial Num|DP Description): .*", r"\1"),
+]
+
+
+def normalise(output):
+    """The output without what differs from run to run, in an order of its own: that of rules is not specified."""
+    for pattern, replacement in NOISE:
+        output = re.sub(pattern, replacement, output)
+    return sorted(line.rstrip() for line in output.splitlines())
+
+
+EXPECTED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ofctl_expected.txt")
+
+
+class Expected:
+    """Lines of differences that are meant: `VERSIONS | COMMAND | LINE`, where the two last are regular expressions."""
+
+    def __init__(self, path):
+        self.rows = []
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip() and not line.startswith("#"):
+                    versions, command, pattern = (part.strip() for part in line.split(" | ", 2))
+                    versions = VERSIONS if versions == "all" else ["OpenFlow" + one for one in versions.split(",")]
+                    self.rows.append([number, versions, re.compile(command), re.compile(pattern), 0])
+
+    def is_meant(self, version, step, line):
+        """Whether a line of a difference, `+` or `-` before it, is in the list."""
+        found = [row for row in self.rows
+                 if version in row[1] and row[2].fullmatch(step) and row[3].fullmatch(line)]
+        for row in found:
+            row[4] += 1
+        return bool(found)
+
+    def unused(self, versions):
+        """Numbers of the lines of entries about these versions that nothing matched."""
+        return [row[0] for row in self.rows if not row[4] and set(row[1]) <= set(versions)]
+
+
+def ofctl(directory, version, target, step):
+    """What ovs-ofctl prints for a step."""
+    lines = re.search(r"FILE\((.*)\)$", step)
+    if lines:
+        path = os.path.join(directory, "lines")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(lines.group(1).replace(";", "\n") + "\n")
+        step = step[:lines.start()] + path
+    words = [target if word == "BR" else word for word in step.split()]
+    return lab.run("timeout", "10", "ovs-ofctl", "-O", version, *words, check=False)
+
+
+def main():
+    """Reads the command line, runs, and tells the differences; the exit code is 0 if there are none."""
+    parser = argparse.ArgumentParser(prog="scripts/conformance ofctl", description=__doc__.splitlines()[0])
+    parser.add_argument("--switch", choices=sorted(lab.SWITCHES), default="penstock", help="the switch under test")
+    parser.add_argument("--version", action="append", choices=VERSIONS, help="all, unless some are named")
+    parser.add_argument("--show", action="store_true", help="show what Open vSwitch answers, too")
+    arguments = parser.parse_args()
+    directory = lab.enter()
+    for number in range(1, PORTS + 1):
+        for side in ("ref", "dut"):
+            lab.add_wire(f"{side}{number}", f"far-{side}{number}")
+    reference = lab.OpenVSwitch(directory)
+    switch = reference if arguments.switch == reference.name else lab.SWITCHES[arguments.switch](directory)
+    expected = Expected(EXPECTED)
+    passed = meant = failed = 0
+    versions = arguments.version or VERSIONS
+    with lab.stopping(reference, switch):
+        for side, one, number in (("ref", reference, 1), ("dut", switch, 2)):
+            one.add_bridge(f"{side}0", number, [f"{side}{port}" for port in range(1, PORTS + 1)], [], versions)
+        for version in versions:
+            for step in STEPS:
+                ours, theirs = (normalise(ofctl(directory, version, one.management(f"{side}0"), step))
+                                for side, one in (("dut", switch), ("ref", reference)))
+                if arguments.show:
+                    print(f"{version}: {step}", *theirs, sep="\n    ")
+                if ours == theirs:
+                    passed += 1
+                    continue
+                lines = list(difflib.unified_diff(theirs, ours, "ovs", switch.name, lineterm="", n=0))[2:]
+                lines = [line for line in lines if not line.startswith("@@")]
+                unmeant = [line for line in lines if not expected.is_meant(version, step, line)]
+                if not unmeant:
+                    meant += 1
+                    continue
+                failed += 1
+                print(f"FAILED: {version}: {step}")
+                for line in unmeant:
+                    print("    " + line)
+            switch.alive()
+    if switch is not reference:
+        for number in expected.unused(versions):
+            failed += 1
+            print(f"FAILED: ofctl_expected.txt:{number}: there is no such difference")
+    print(f"{passed} passed, {meant} differ as they are meant to, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except lab.LabError as error:
+        sys.exit(f"conformance: {error}")

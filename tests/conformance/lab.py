@@ -239,6 +239,8 @@ class Penstock:
         os.makedirs(self.directory)
         self.binary = binary or _find_penstockd()
         self.daemon = None
+        # af-packet: interfaces that are there; tap: it makes them.
+        self.port_type = "af-packet"
 
     def add_bridge(self, bridge, datapath_id, ports, controllers, versions, fail_mode="secure"):
         """As OpenVSwitch.add_bridge; it can be called once."""
@@ -260,7 +262,7 @@ bridges:
     ports:
 """)
             for number, port in enumerate(ports, 1):
-                file.write(f"      - {{name: {port}, type: af-packet, interface: {port}, number: {number}}}\n")
+                file.write(f"      - {{name: {port}, type: {self.port_type}, interface: {port}, number: {number}}}\n")
         run(self.binary, "--check", config)
         self.daemon = Daemon(self.directory, "penstockd", [self.binary, "--config", config])
         self.pid = self.daemon.process.pid

@@ -59,19 +59,24 @@ def run_part(arguments):
     """Inside the namespaces: one suite's files, one after the other."""
     directory = lab.enter()
     version = VERSIONS[arguments.suite]
-    for number in range(1, PORTS + 1):
-        lab.add_wire(f"target{number}", f"tester{number}")
     tester = lab.OpenVSwitch(directory)
     # Two of them in one network namespace would both make an interface ovs-netdev.
     target = tester if arguments.switch == tester.name else lab.SWITCHES[arguments.switch](directory)
+    ports = {role: [f"{role}{number}" for number in range(1, PORTS + 1)] for role in ("tester", "target")}
+    if target is tester:
+        for wire in zip(ports["target"], ports["tester"]):
+            lab.add_wire(*wire)
+    else:
+        # The tester sits on the other side of its taps: frames pass as they are, where packet sockets would take the
+        # kernel's word for a service tag.
+        target.port_type, ports["tester"] = "tap", ports["target"]
     controller = lab.Daemon(directory, "os-ken", [
         sys.executable, os.path.join(os.path.dirname(__file__), "tester.py"), version.lower(), arguments.files,
         arguments.results, tester.control] + [tester.control] * (target is tester))
     with lab.stopping(tester, target, controller):
         lab.wait_for("os-ken", lambda: controller.alive() and lab.listens(6653))
-        for role, switch, datapath_id in (("tester", tester, 2), ("target", target, 1)):
-            switch.add_bridge(f"{role}0", datapath_id, [f"{role}{number}" for number in range(1, PORTS + 1)],
-                              [lab.CONTROLLER], list(VERSIONS.values()))
+        for role, switch, datapath_id in (("target", target, 1), ("tester", tester, 2)):
+            switch.add_bridge(f"{role}0", datapath_id, ports[role], [lab.CONTROLLER], list(VERSIONS.values()))
         size, changed = -1, time.monotonic()
         while controller.process.poll() is None:
             if not (tester.alive() and target.alive()):

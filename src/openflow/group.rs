@@ -1,7 +1,7 @@
 //! Groups: lists of buckets that a rule's actions can name (OpenFlow 1.5.1 sections 5.10 and 7.3.4.3).
 
 use super::action::Action;
-use crate::flow::{Flow, OfPort};
+use crate::flow::{Field, Flow, OfPort};
 
 /// Highest number of a group (`OFPG_MAX`).
 pub const GROUP_MAX: u32 = 0xffff_ff00;
@@ -17,6 +17,21 @@ pub const BUCKET_FIRST: u32 = 0xffff_fffd;
 pub const BUCKET_LAST: u32 = 0xffff_fffe;
 /// `OFPG_BUCKET_ALL`: every bucket.
 pub const BUCKET_ALL: u32 = 0xffff_ffff;
+
+/// What is hashed by the selection method `hash` if no fields are named.
+pub const DEFAULT_HASH_FIELDS: [Field; 11] = [
+    Field::EthSrc,
+    Field::EthDst,
+    Field::VlanTci,
+    Field::EthType,
+    Field::Ipv4Src,
+    Field::Ipv4Dst,
+    Field::Ipv6Src,
+    Field::Ipv6Dst,
+    Field::IpProto,
+    Field::TcpSrc,
+    Field::TcpDst,
+];
 
 /// How a group's buckets are used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -498,6 +498,8 @@ impl Switch {
             return Err(ApplyError::Restart(plan.refusals));
         }
         let warnings = self.carry_out_plan(&plan, surroundings)?;
+        // The files that it names may be new where it is not.
+        self.openflow.read_certificates();
         self.in_force.config = config;
         self.in_force.source.clone_from(&source);
         self.in_force.since_unix_ns = self.unix_now_ns();

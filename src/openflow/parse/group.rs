@@ -8,29 +8,14 @@ use super::value::{self, bounded};
 use crate::flow::fields::Format;
 use crate::flow::{Field, Flow, OfPort};
 use crate::openflow::group::{
-    BUCKET_ALL, BUCKET_FIRST, BUCKET_ID_MAX, BUCKET_LAST, Bucket, GROUP_ALL, GROUP_ANY, GROUP_MAX, GroupMod,
-    GroupModCommand, GroupType, SelectionMethod,
+    BUCKET_ALL, BUCKET_FIRST, BUCKET_ID_MAX, BUCKET_LAST, Bucket, DEFAULT_HASH_FIELDS, GROUP_ALL, GROUP_ANY,
+    GROUP_MAX, GroupMod, GroupModCommand, GroupType, SelectionMethod,
 };
 use crate::openflow::ports::{PortNames, parse_port};
 
 /// What a group is made of, for the complaint about anything else.
 const KEYWORDS: &str =
     "group_id, type, selection_method, selection_method_param, fields, command_bucket_id and bucket";
-
-/// What is hashed if a group says `selection_method=hash` and no fields.
-const DEFAULT_HASH_FIELDS: [Field; 11] = [
-    Field::EthSrc,
-    Field::EthDst,
-    Field::VlanTci,
-    Field::EthType,
-    Field::Ipv4Src,
-    Field::Ipv4Dst,
-    Field::Ipv6Src,
-    Field::Ipv6Dst,
-    Field::IpProto,
-    Field::TcpSrc,
-    Field::TcpDst,
-];
 
 /// Reads a group-mod as `ovs-ofctl` takes it for `command`. A number in `command` is not looked at: it is the
 /// text's `command_bucket_id`.

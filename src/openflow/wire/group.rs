@@ -13,7 +13,7 @@ use super::property::{
 use super::{actions, oxm};
 use crate::flow::fields::FIELDS;
 use crate::flow::{Field, Flow, OfPort};
-use crate::openflow::group::{BUCKET_ALL, GROUP_ALL, GROUP_ANY};
+use crate::openflow::group::{BUCKET_ALL, DEFAULT_HASH_FIELDS, GROUP_ALL, GROUP_ANY};
 use crate::openflow::message::{GroupFeatures, Version};
 use crate::openflow::{
     Bucket, GroupDesc, GroupMod, GroupModCommand, GroupStats, GroupType, OfError, SelectionMethod,
@@ -36,20 +36,6 @@ const WATCH_GROUP: u16 = 2;
 /// Types in the order of their numbers.
 const TYPES: [GroupType; 4] =
     [GroupType::All, GroupType::Select, GroupType::Indirect, GroupType::FastFailover];
-/// What is hashed by the method `hash` if no fields are given: as in the flow syntax.
-const DEFAULT_HASH_FIELDS: [Field; 11] = [
-    Field::EthSrc,
-    Field::EthDst,
-    Field::VlanTci,
-    Field::EthType,
-    Field::Ipv4Src,
-    Field::Ipv4Dst,
-    Field::Ipv6Src,
-    Field::Ipv6Dst,
-    Field::IpProto,
-    Field::TcpSrc,
-    Field::TcpDst,
-];
 
 fn type_to_wire(group_type: GroupType) -> u8 {
     TYPES.iter().position(|&known| known == group_type).unwrap_or(0) as u8

@@ -164,8 +164,7 @@ impl OpenFlow {
         self.poll.is_some() && token.0 >= self.first_token
     }
 
-    /// Follows a bridge's configuration: connections whose settings stay are not touched. `is_reload` has certificates
-    /// read again.
+    /// Follows a bridge's configuration: connections whose settings stay are not touched.
     pub(super) fn configure(&mut self, bridge: BridgeId, name: &str, config: &OpenFlowConfig, now: Nanos) {
         let index = match self.bridges.iter().position(|known| known.agent.bridge() == bridge) {
             Some(index) => index,
@@ -180,6 +179,11 @@ impl OpenFlow {
             self.close(index, token, "the configuration does not name it any more", now);
         }
         self.next_watch = Nanos(0);
+    }
+
+    /// Reads all certificates again; those that can't be read stay as they were. Connections that are there go on.
+    pub(super) fn read_certificates(&mut self) {
+        self.bridges.iter_mut().for_each(Bridge::read_certificates);
     }
 
     /// Forgets a bridge that went.
@@ -608,13 +612,6 @@ impl Bridge {
 
     /// Takes a configuration; returns tokens of connections that are to end.
     fn configure(&mut self, config: &OpenFlowConfig, run_dir: &Path) -> Vec<usize> {
-        self.tls = config.tls.as_ref().and_then(|tls| match TlsParts::load(tls) {
-            Ok(parts) => Some(parts),
-            Err(error) => {
-                tracing::error!(bridge = self.agent.name(), "openflow.tls: {error}");
-                None
-            }
-        });
         let mut listens = config.listen.clone();
         if config.management_socket {
             listens.push(Listen::Unix(run_dir.join(format!("{}.mgmt", self.agent.name()))));
@@ -651,8 +648,20 @@ impl Bridge {
             // Versions are agreed on at the start of a connection.
             gone.extend(self.sockets.keys());
         }
+        if config.tls != self.config.tls {
+            self.tls = None;
+        }
         self.config = config.clone();
+        self.read_certificates();
         gone
+    }
+
+    fn read_certificates(&mut self) {
+        let Some(tls) = &self.config.tls else { return };
+        match TlsParts::load(tls) {
+            Ok(parts) => self.tls = Some(parts),
+            Err(error) => tracing::error!(bridge = self.agent.name(), "openflow.tls: {error}"),
+        }
     }
 
     /// In standalone mode a bridge whose controllers are away forwards as a learning switch does.

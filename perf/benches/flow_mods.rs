@@ -79,7 +79,8 @@ fn round(flow_mods: &[FlowMod]) -> Vec<(&'static str, f64)> {
         work();
         times.push((name, start.elapsed().as_nanos() as f64 / flow_mods.len() as f64));
     };
-    let bytes: Vec<Vec<u8>> = flow_mods.chunks(256).map(|some| some.iter().flat_map(bytes_of).collect()).collect();
+    let bytes: Vec<Vec<u8>> =
+        flow_mods.chunks(256).map(|some| some.iter().flat_map(bytes_of).collect()).collect();
     let mut decoded = 0;
     timed("bytes to messages", &mut || {
         let mut session = session();

@@ -375,7 +375,19 @@ const fn register(index: u8) -> FieldInfo {
     };
     let member = (offset_of!(Flow, regs) + first as usize * 4, (bits / 8) as u8);
     let (prerequisite, format) = (Prerequisite::None, Format::Hexadecimal);
-    row(field, REGISTER_NAMES[index as usize], &[], bits, member, 0, prerequisite, format, (YES, YES), None, nxm)
+    row(
+        field,
+        REGISTER_NAMES[index as usize],
+        &[],
+        bits,
+        member,
+        0,
+        prerequisite,
+        format,
+        (YES, YES),
+        None,
+        nxm,
+    )
 }
 
 /// The place of a field's row in [`FIELDS`], which lists the variants in their order, or in [`REGISTERS`] after it.
@@ -406,8 +418,12 @@ static BY_CLASS: LazyLock<ByClass> = LazyLock::new(|| {
             by_class.basic[usize::from(number)] = Some(info.field);
         }
         match info.nxm {
-            Some(HeaderId { class: 0, number, .. }) => by_class.nxm_of[usize::from(number)] = Some(info.field),
-            Some(HeaderId { class: 1, number, .. }) => by_class.nxm_nx[usize::from(number)] = Some(info.field),
+            Some(HeaderId { class: 0, number, .. }) => {
+                by_class.nxm_of[usize::from(number)] = Some(info.field)
+            }
+            Some(HeaderId { class: 1, number, .. }) => {
+                by_class.nxm_nx[usize::from(number)] = Some(info.field)
+            }
             _ => {}
         }
     }

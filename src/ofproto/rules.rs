@@ -150,13 +150,14 @@ impl Rule {
             && self.actions == flow_mod.actions
     }
 
-    /// How long it stays if no packet comes; as long as can be if it has no timeout.
-    pub fn time_left(&self, now: Nanos) -> Nanos {
-        let left = |since: Nanos, timeout_s: u16| match timeout_s {
+    /// By what rules are evicted, the lowest first: importance, and when it goes if no packet comes.
+    pub(super) fn eviction_rank(&self, id: RuleId) -> (u16, Nanos, RuleId) {
+        let end = |since: Nanos, timeout_s: u16| match timeout_s {
             0 => Nanos(u64::MAX),
-            _ => Nanos(Nanos::from_secs(timeout_s.into()).0.saturating_sub(now.since(since).0)),
+            _ => since.plus(Nanos::from_secs(timeout_s.into())),
         };
-        left(self.renewed, self.hard_timeout_s).min(left(self.last_used, self.idle_timeout_s))
+        let end = end(self.renewed, self.hard_timeout_s).min(end(self.last_used, self.idle_timeout_s));
+        (self.importance, end, id)
     }
 
     /// What a switch tells of it at `now`.

@@ -20,13 +20,18 @@
 
 mod agent;
 mod bundle;
+mod controller;
 mod describe;
 mod monitor;
 mod multipart;
+mod role;
 mod stream;
+mod table;
+#[cfg(test)]
+mod tests;
 mod tls;
 
-pub(crate) use agent::ControllerInfo;
+pub(crate) use controller::ControllerInfo;
 
 use super::switch::Switch;
 use crate::config::{FailMode, OpenFlowConfig};
@@ -34,8 +39,10 @@ use crate::ofproto::{BridgeId, FlowRemoved, Ofproto, PacketIn, SampledPacket};
 use crate::openflow::endpoint::{Listen, Remote};
 use crate::openflow::session::{Backoff, Session};
 use crate::sync::{Nanos, RateLimit};
-use agent::{Agent, Controller};
+use agent::Agent;
+use controller::Controller;
 use mio::{Registry, Token};
+use role::StatusReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -77,6 +84,7 @@ pub struct OpenFlow {
     buffer: Vec<u8>,
     accept_log: RateLimit,
     packet_in_log: RateLimit,
+    dropped_log: RateLimit,
 }
 
 /// One bridge's.
@@ -102,6 +110,8 @@ struct Caller {
     last_error: Option<String>,
     /// Errors in a row, for the log.
     failures: u32,
+    /// Connections in a row that did not last, for the log.
+    flaps: u32,
 }
 
 /// Where the switch is called.
@@ -137,6 +147,7 @@ impl Default for OpenFlow {
             buffer: Vec::new(),
             accept_log: RateLimit::new(5, Nanos::from_secs(60)),
             packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
+            dropped_log: RateLimit::new(5, Nanos::from_secs(60)),
         }
     }
 }
@@ -338,9 +349,7 @@ impl OpenFlow {
             }
             handled += 1;
             if let Some(incoming) = socket.session.next_message() {
-                let sockets = &mut bridge.sockets;
-                let mut sessions = Sessions { sockets };
-                bridge.agent.handle(token, incoming, switch, &mut sessions);
+                bridge.agent.handle(token, incoming, switch, &mut bridge.sockets);
             }
             let Some(again) = bridge.sockets.get_mut(&token) else { return };
             socket = again;
@@ -351,8 +360,11 @@ impl OpenFlow {
             if let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) {
                 caller.failures = 0;
                 caller.last_error = None;
-                tracing::info!(bridge = name, controller = uri, version, "connected");
+                if is_news(caller.flaps) {
+                    tracing::info!(bridge = name, controller = uri, version, "connected");
+                }
             }
+            bridge.agent.tell_status(token, StatusReason::Channel, &mut bridge.sockets);
         }
     }
 
@@ -382,7 +394,17 @@ impl OpenFlow {
         if let Some(poll) = &self.poll {
             socket.stream.deregister(poll);
         }
-        bridge.agent.remove(token);
+        let dropped = socket.session.stats().notices_dropped;
+        if dropped > 0 && self.dropped_log.allow(now).is_some() {
+            let (bridge, controller) = (bridge.agent.name(), bridge.agent.uri(token));
+            tracing::warn!(
+                bridge,
+                controller,
+                dropped,
+                "it did not read what it was told: notices were dropped"
+            );
+        }
+        bridge.agent.remove(token, socket.session.version().is_some(), &mut bridge.sockets);
         let name = bridge.agent.name().to_owned();
         let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) else {
             if socket.session.version().is_none() && socket.session.end().is_some() {
@@ -394,9 +416,12 @@ impl OpenFlow {
         caller.socket = None;
         caller.backoff.failed(now, up);
         caller.failures += 1;
+        if socket.session.version().is_some() {
+            caller.flaps = if up > bridge.config.backoff_max { 0 } else { caller.flaps.saturating_add(1) };
+        }
         caller.last_error = Some(reason.to_owned());
-        // A controller that stays away does so every few seconds.
-        if caller.failures == 1 || caller.failures.is_multiple_of(64) {
+        // A controller that stays away, or comes and goes, does so every few seconds.
+        if is_news(caller.failures) && is_news(caller.flaps) {
             let controller = caller.remote.to_string();
             tracing::warn!(bridge = name, controller, tries = caller.failures, "not connected: {reason}");
         }
@@ -414,7 +439,7 @@ impl OpenFlow {
         for packet_in in packet_ins {
             let found = self.bridges.iter_mut().find(|known| known.agent.bridge() == packet_in.bridge);
             let Some(bridge) = found else { continue };
-            let is_told = bridge.agent.packet_in(&packet_in, &mut Sessions { sockets: &mut bridge.sockets });
+            let is_told = bridge.agent.packet_in(&packet_in, &mut bridge.sockets);
             if !is_told && let Some(suppressed) = self.packet_in_log.allow(now) {
                 tracing::warn!(
                     bridge = bridge.agent.name(),
@@ -427,12 +452,11 @@ impl OpenFlow {
         for flow in removed {
             let found = self.bridges.iter_mut().find(|known| known.agent.bridge() == flow.bridge);
             if let Some(bridge) = found {
-                bridge.agent.flow_removed(&flow, &mut Sessions { sockets: &mut bridge.sockets });
+                bridge.agent.flow_removed(&flow, &mut bridge.sockets);
             }
         }
         for bridge in &mut self.bridges {
-            let mut sessions = Sessions { sockets: &mut bridge.sockets };
-            bridge.agent.pass_updates_on(None, switch, &mut sessions);
+            bridge.agent.pass_updates_on(None, switch, &mut bridge.sockets);
         }
         count > 0
     }
@@ -446,10 +470,11 @@ impl OpenFlow {
             for socket in bridge.sockets.values_mut() {
                 socket.session.watch(now);
             }
-            let mut sessions = Sessions { sockets: &mut bridge.sockets };
-            bridge.agent.watch_ports(switch, &mut sessions);
-            bridge.agent.watch_tables(switch, &mut sessions);
-            bridge.agent.follow_versions(switch, &mut sessions);
+            bridge.agent.watch_ports(switch, &mut bridge.sockets);
+            bridge.agent.watch_tables(switch, &mut bridge.sockets);
+            bridge.agent.follow_versions(switch, &mut bridge.sockets);
+            bridge.agent.watch_bundles(now, &mut bridge.sockets);
+            bridge.agent.watch_requests(now, &mut bridge.sockets);
             bridge.follow_fail_mode(switch, now);
         }
     }
@@ -501,7 +526,7 @@ impl OpenFlow {
                 Err(error) => {
                     it.backoff.failed(now, Nanos(0));
                     it.failures += 1;
-                    if it.failures == 1 || it.failures.is_multiple_of(64) {
+                    if is_news(it.failures) {
                         let (name, controller) = (bridge.agent.name(), it.remote.to_string());
                         tracing::warn!(
                             bridge = name,
@@ -517,6 +542,11 @@ impl OpenFlow {
     }
 }
 
+/// Whether the log is to have what happens so many times in a row.
+fn is_news(times: u32) -> bool {
+    times < 2 || times.is_multiple_of(64)
+}
+
 /// Who began a connection.
 enum Who {
     /// We did: the bridge's controller with this index.
@@ -525,14 +555,15 @@ enum Who {
     Caller { peer: String },
 }
 
-/// Sessions of a bridge by token, for the agent to answer and to notify.
-struct Sessions<'a> {
-    sockets: &'a mut BTreeMap<usize, Socket>,
+/// Sessions of a bridge by token, for the agent to answer and to notify: those of its sockets, or, in a test, without any.
+trait Sessions {
+    /// That of a connection, while it is there.
+    fn get(&mut self, token: usize) -> Option<&mut Session>;
 }
 
-impl Sessions<'_> {
+impl Sessions for BTreeMap<usize, Socket> {
     fn get(&mut self, token: usize) -> Option<&mut Session> {
-        self.sockets.get_mut(&token).map(|socket| &mut socket.session)
+        self.get_mut(&token).map(|socket| &mut socket.session)
     }
 }
 
@@ -641,6 +672,7 @@ impl Bridge {
                     socket,
                     last_error,
                     failures: 0,
+                    flaps: 0,
                 });
             }
         }

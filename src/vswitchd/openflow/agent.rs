@@ -23,7 +23,7 @@ use crate::openflow::message::{
     MultipartRequest, PacketInFormat, PacketInMessage, PacketInReason, PacketOutMessage, PortMod, Role,
     RoleMessage, SwitchConfig, TableDesc, TableMod, Version, in_port_of, port_metadata,
 };
-use crate::openflow::session::{Incoming, SessionStats};
+use crate::openflow::session::Incoming;
 use crate::packet::Packet;
 use crate::vswitchd::switch::Switch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,37 +102,6 @@ const DEFAULT_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
 const NOTHING_ASYNCHRONOUS: AsyncConfig =
     AsyncConfig { port_status: [0, 0], flow_removed: [0, 0], ..DEFAULT_ASYNCHRONOUS };
 
-/// What there is to tell of a connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ControllerInfo {
-    /// `tcp:192.0.2.1:6653`, or where it came from.
-    pub uri: String,
-    /// Whether it called us.
-    pub is_service: bool,
-    /// The version agreed on; none: not connected.
-    pub version: Option<Version>,
-    /// Its role.
-    pub role: Role,
-    /// What was counted since it connected.
-    pub stats: SessionStats,
-    /// Why it is not connected.
-    pub last_error: Option<String>,
-}
-
-impl ControllerInfo {
-    /// One that is not connected.
-    pub(super) fn away(uri: &str, last_error: Option<String>) -> ControllerInfo {
-        ControllerInfo {
-            uri: uri.to_owned(),
-            is_service: false,
-            version: None,
-            role: Role::Equal,
-            stats: SessionStats::default(),
-            last_error,
-        }
-    }
-}
-
 /// The agent of one bridge.
 #[derive(Debug)]
 pub(super) struct Agent {
@@ -192,15 +161,9 @@ impl Agent {
         self.controllers.remove(&token);
     }
 
-    pub(super) fn info(
-        &self,
-        token: usize,
-        version: Option<Version>,
-        stats: SessionStats,
-    ) -> Option<ControllerInfo> {
-        let controller = self.controllers.get(&token)?;
-        let (uri, is_service, role) = (controller.uri.clone(), controller.is_service, controller.role);
-        Some(ControllerInfo { uri, is_service, version, role, stats, last_error: None })
+    /// A connection's role; none if it is not there.
+    pub(super) fn role(&self, token: usize) -> Option<Role> {
+        self.controllers.get(&token).map(|controller| controller.role)
     }
 
     pub(super) fn controller_mut(&mut self, token: usize) -> Option<&mut Controller> {

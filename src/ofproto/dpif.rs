@@ -151,6 +151,8 @@ pub struct OfprotoDpif {
     pub(super) drains: u64,
     /// Of bridges that limit how many packets go to the controllers.
     pub(super) controller_limits: BTreeMap<BridgeId, RateLimit>,
+    /// What those held back, by bridge.
+    pub(super) packet_ins_limited: BTreeMap<BridgeId, u64>,
     pub(super) dying: Vec<Dying>,
     /// Meters that went, and the last pass before: megaflows may still name them.
     pub(super) dying_meters: Vec<(MeterId, u64)>,
@@ -179,6 +181,7 @@ impl OfprotoDpif {
             macs_changed: false,
             drains: 0,
             controller_limits: BTreeMap::new(),
+            packet_ins_limited: BTreeMap::new(),
             dying: Vec::new(),
             dying_meters: Vec::new(),
             counters: OfprotoCounters::default(),
@@ -238,6 +241,11 @@ impl OfprotoDpif {
             let interval = Nanos(1_000_000_000 / u64::from(packets_per_s.max(1)));
             self.controller_limits.insert(bridge, RateLimit::new(burst, interval));
         }
+    }
+
+    /// Packets of a bridge for controllers that were beyond its rate.
+    pub fn packet_ins_limited(&self, bridge: BridgeId) -> u64 {
+        self.packet_ins_limited.get(&bridge).copied().unwrap_or(0)
     }
 
     /// The device of a port, to change.
@@ -385,6 +393,7 @@ impl Ofproto for OfprotoDpif {
         let results: Vec<_> = numbers.into_iter().map(|number| self.port_del(bridge, number)).collect();
         self.bridges.remove(bridge);
         self.controller_limits.remove(&bridge);
+        self.packet_ins_limited.remove(&bridge);
         self.config_changed = true;
         self.set_metering();
         results.into_iter().try_for_each(|removed| Ok(removed?.closed.map_err(DpifError::from)?))

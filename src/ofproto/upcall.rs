@@ -129,6 +129,7 @@ impl OfprotoDpif {
                 let limit = self.controller_limits.get_mut(&bridge);
                 if limit.is_some_and(|limit| limit.allow(now).is_none()) {
                     self.counters.packet_ins_limited += 1;
+                    *self.packet_ins_limited.entry(bridge).or_default() += 1;
                     self.counters.packet_ins_lost += 1;
                     return;
                 }

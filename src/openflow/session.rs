@@ -88,6 +88,18 @@ pub struct SessionStats {
     pub notices_dropped: u64,
 }
 
+impl SessionStats {
+    /// Both together.
+    pub fn plus(self, other: SessionStats) -> SessionStats {
+        SessionStats {
+            received: self.received + other.received,
+            sent: self.sent + other.sent,
+            errors: self.errors + other.errors,
+            notices_dropped: self.notices_dropped + other.notices_dropped,
+        }
+    }
+}
+
 /// A connection's state.
 #[derive(Debug)]
 pub struct Session {
@@ -155,6 +167,11 @@ impl Session {
     /// What was counted.
     pub fn stats(&self) -> SessionStats {
         self.stats
+    }
+
+    /// Whether the peer was silent, was asked for a sign of life, and has not given one yet.
+    pub fn is_probing(&self) -> bool {
+        self.probed.is_some()
     }
 
     /// Why it is over, if it is: send what is left of [`Session::output`] and close the socket.

@@ -172,6 +172,75 @@ fn a_learning_controller_makes_hosts_reach_each_other() {
 }
 
 #[test]
+fn what_becomes_of_connections_can_be_seen() {
+    if Command::new("ovs-testcontroller").arg("--version").output().is_err() {
+        skip("what_becomes_of_connections_can_be_seen", "there is no ovs-testcontroller");
+        return;
+    }
+    let lab = Lab::new();
+    let (here, away) = (lab.path("here.sock"), lab.path("away.sock"));
+    std::fs::create_dir_all(lab.path("rundir")).expect("a directory");
+    let openflow = format!(
+        "{{controllers: [\"unix:{}\", \"unix:{}\"], fail_mode: secure, backoff_max_s: 1}}",
+        here.display(),
+        away.display()
+    );
+    let body = format!("bridges:\n  - name: br0\n    openflow: {openflow}\n    rules: []\n{PORTS}");
+    let mut recipe = Recipe::new(body);
+    let metrics = std::net::SocketAddr::from(([127, 0, 0, 1], 9475));
+    recipe.body = recipe.body.replace("{listen: 'off'}", &format!("{{listen: '{metrics}'}}"));
+    let switch = Switch::start(&lab, &recipe);
+    let (a, b) = hosts(&lab);
+    let mut command = Command::new("ovs-testcontroller");
+    command
+        .env("OVS_RUNDIR", lab.path("rundir"))
+        .args(["-O", "OpenFlow13"])
+        .arg(format!("punix:{}", here.display()));
+    let controller = Background::start(&mut command);
+    wait_for("a ping by the controller's rules", || a.tries(b.address).then_some(()));
+
+    let text = switch.ok(&["openflow", "br0"]);
+    assert!(text.contains("fail mode secure") && text.contains("active, OpenFlow13, equal"), "{text}");
+    assert!(text.contains("backoff, next try in"), "{text}");
+    let shown = switch.ok(&["show"]);
+    assert!(shown.replace('\n', " ").contains("1 of 2 controllers"), "{shown}");
+    let connections = |switch: &Switch| switch.json(&["openflow"])["bridges"][0]["connections"].clone();
+    let told = connections(&switch);
+    assert_eq!((&told[0]["state"], &told[1]["state"]), (&"active".into(), &"backoff".into()), "{told}");
+    assert!(told[0]["messages_received"].as_u64() > Some(2), "the controller has sent rules: {told}");
+    assert!(told[1]["last_error"].as_str().is_some_and(|it| it.contains("No such file")), "{told}");
+    assert_eq!((&told[2]["kind"], &told[2]["state"]), (&"management".into(), &"listening".into()), "{told}");
+    let before = told[2]["messages_received"].as_u64();
+    ofctl(&lab, "OpenFlow13", &["dump-flows", "br0"]);
+    assert!(connections(&switch)[2]["messages_received"].as_u64() > before);
+
+    // One that stays shows who it is.
+    let mut monitor = Command::new("ovs-ofctl");
+    monitor.env("OVS_RUNDIR", run_dir(&lab)).args(["-O", "OpenFlow14", "monitor", "br0"]);
+    let monitor = Background::start(&mut monitor);
+    wait_for("the monitor to be seen", || {
+        let told = connections(&switch);
+        let it = told.as_array()?.iter().find(|it| it["peer"] == "unix")?;
+        (it["kind"] == "management" && it["version"] == "OpenFlow14" && it["state"] == "active").then_some(())
+    });
+    monitor.end(nix::sys::signal::Signal::SIGKILL);
+    let scraped = crate::metrics::scrape(&lab.namespace, metrics).1;
+    let value = |name: &str, target: &Path| {
+        let target = format!("target=\"unix:{}\"", target.display());
+        crate::metrics::sample(&scraped, &format!("penstock_openflow_{name}"), &["bridge=\"br0\"", &target])
+    };
+    assert_eq!((value("up", &here), value("up", &away)), (Some(1.0), Some(0.0)));
+    assert!(value("failures_total", &away) >= Some(1.0) && value("sent_messages_total", &here) > Some(2.0));
+
+    controller.end(nix::sys::signal::Signal::SIGKILL);
+    wait_for("the end of the connection to be seen", || {
+        let it = &connections(&switch)[0];
+        (it["state"] == "backoff" && it["connects"] == 1 && it["last_error"].is_string()).then_some(())
+    });
+    switch.stop_with_packets_made();
+}
+
+#[test]
 fn a_standalone_bridge_learns_while_its_controller_is_away_and_a_secure_one_does_not() {
     let lab = Lab::new();
     let away = lab.path("nobody.sock");

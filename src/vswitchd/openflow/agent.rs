@@ -7,7 +7,7 @@
 //! # Threads
 //! The control thread.
 
-use super::controller::{Controller, ControllerInfo};
+use super::controller::Controller;
 use super::describe::{self, PortSnapshot};
 use super::{Sessions, multipart};
 use crate::flow::OfPort;
@@ -20,7 +20,7 @@ use crate::openflow::message::{
     FlowModMessage, FlowRemovedMessage, Message, MultipartRequest, PacketInMessage, PacketInReason,
     PacketOutMessage, PortMod, Role, SwitchConfig, Version, in_port_of, port_metadata,
 };
-use crate::openflow::session::{Incoming, SessionStats};
+use crate::openflow::session::Incoming;
 use crate::packet::Packet;
 use crate::vswitchd::switch::Switch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,15 +92,9 @@ impl Agent {
         self.controllers.remove(&token);
     }
 
-    pub(super) fn info(
-        &self,
-        token: usize,
-        version: Option<Version>,
-        stats: SessionStats,
-    ) -> Option<ControllerInfo> {
-        let controller = self.controllers.get(&token)?;
-        let (uri, is_service, role) = (controller.uri.clone(), controller.is_service, controller.role);
-        Some(ControllerInfo { uri, is_service, version, role, stats, last_error: None })
+    /// A connection's role; none if it is not there.
+    pub(super) fn role(&self, token: usize) -> Option<Role> {
+        self.controllers.get(&token).map(|controller| controller.role)
     }
 
     pub(super) fn controller_mut(&mut self, token: usize) -> Option<&mut Controller> {

@@ -2,8 +2,7 @@
 
 use super::bundle::Bundles;
 use super::monitor::Monitors;
-use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInFormat, PacketInReason, Role, Version};
-use crate::openflow::session::SessionStats;
+use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInFormat, PacketInReason, Role};
 
 /// Bytes of a packet that a table miss sends unless the controller says otherwise (`OFP_DEFAULT_MISS_SEND_LEN`).
 const MISS_SEND_LEN: u16 = 128;
@@ -63,37 +62,6 @@ const DEFAULT_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
 /// A connection that others began gets what it asks for: packets once it has set a `miss_send_len`.
 const NOTHING_ASYNCHRONOUS: AsyncConfig =
     AsyncConfig { port_status: [0, 0], flow_removed: [0, 0], ..DEFAULT_ASYNCHRONOUS };
-
-/// What there is to tell of a connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ControllerInfo {
-    /// `tcp:192.0.2.1:6653`, or where it came from.
-    pub uri: String,
-    /// Whether it called us.
-    pub is_service: bool,
-    /// The version agreed on; none: not connected.
-    pub version: Option<Version>,
-    /// Its role.
-    pub role: Role,
-    /// What was counted since it connected.
-    pub stats: SessionStats,
-    /// Why it is not connected.
-    pub last_error: Option<String>,
-}
-
-impl ControllerInfo {
-    /// One that is not connected.
-    pub(super) fn away(uri: &str, last_error: Option<String>) -> ControllerInfo {
-        ControllerInfo {
-            uri: uri.to_owned(),
-            is_service: false,
-            version: None,
-            role: Role::Equal,
-            stats: SessionStats::default(),
-            last_error,
-        }
-    }
-}
 
 impl Controller {
     pub(super) fn set_async(&mut self, change: &AsyncChange) {

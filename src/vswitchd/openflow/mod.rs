@@ -22,6 +22,7 @@ mod agent;
 mod bundle;
 mod controller;
 mod describe;
+mod info;
 mod monitor;
 mod multipart;
 mod role;
@@ -31,13 +32,11 @@ mod table;
 mod tests;
 mod tls;
 
-pub(crate) use controller::ControllerInfo;
-
 use super::switch::Switch;
 use crate::config::{FailMode, OpenFlowConfig};
 use crate::ofproto::{BridgeId, FlowRemoved, Ofproto, PacketIn, SampledPacket};
 use crate::openflow::endpoint::{Listen, Remote};
-use crate::openflow::session::{Backoff, Session};
+use crate::openflow::session::{Backoff, Session, SessionStats};
 use crate::sync::{Nanos, RateLimit};
 use agent::Agent;
 use controller::Controller;
@@ -93,6 +92,8 @@ struct Bridge {
     tls: Option<TlsParts>,
     callers: Vec<Caller>,
     listeners: Vec<Door>,
+    /// Where `ovs-ofctl` looks for it.
+    management: Listen,
     sockets: BTreeMap<usize, Socket>,
     /// Since when no controller has been there; none while one is.
     alone_since: Option<Nanos>,
@@ -105,9 +106,11 @@ struct Caller {
     backoff: Backoff,
     /// Its socket's token.
     socket: Option<usize>,
+    /// Why it could not be reached last, or why the last connection ended.
     last_error: Option<String>,
     /// Errors in a row, for the log.
     failures: u32,
+    past: Past,
 }
 
 /// Where the switch is called.
@@ -117,6 +120,17 @@ struct Door {
     listener: Option<(usize, Listener)>,
     next_try: Nanos,
     last_error: Option<String>,
+    past: Past,
+}
+
+/// What connections of one controller, or at one place, came to that are over.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Past {
+    stats: SessionStats,
+    /// Connections that agreed on a version, those that last among them.
+    connects: u64,
+    /// Tries that came to nothing, and connections that ended.
+    failures: u64,
 }
 
 /// One connection.
@@ -124,7 +138,11 @@ struct Door {
 struct Socket {
     stream: Stream,
     session: Session,
+    /// Where it came in; none: we called.
+    place: Option<Listen>,
     begun: Nanos,
+    /// Since when a version is agreed on.
+    up_since: Option<Nanos>,
     is_connected: bool,
     is_at_end: bool,
     error: Option<String>,
@@ -197,14 +215,6 @@ impl OpenFlow {
         self.bridges.retain(|known| known.agent.bridge() != bridge);
     }
 
-    /// What there is to tell of a bridge's connections.
-    pub fn controllers(&self, bridge: BridgeId) -> Vec<ControllerInfo> {
-        let Some(known) = self.bridges.iter().find(|known| known.agent.bridge() == bridge) else {
-            return Vec::new();
-        };
-        known.infos()
-    }
-
     /// Does what an event asks for; the work itself is done in the next [`OpenFlow::run`].
     pub fn handle(&mut self, token: Token) {
         self.ready.insert(token.0);
@@ -252,7 +262,10 @@ impl OpenFlow {
             let bridge = &mut self.bridges[index];
             let Some((_, listener)) = &bridge.listeners[door].listener else { return };
             match listener.accept(bridge.tls.as_ref()) {
-                Ok((stream, peer)) => self.admit(index, stream, Who::Caller { peer }, now),
+                Ok((stream, peer)) => {
+                    let place = bridge.listeners[door].listen.clone();
+                    self.admit(index, stream, Who::Caller { peer, place }, now);
+                }
                 Err(ConnectError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     if let Some(suppressed) = self.accept_log.allow(now) {
@@ -265,6 +278,7 @@ impl OpenFlow {
                     }
                     // The listener tells of those that still wait when it is entered anew.
                     let bridge = &mut self.bridges[index];
+                    bridge.listeners[door].last_error = Some(error.to_string());
                     if let (Some(poll), Some((token, listener))) =
                         (&self.poll, &mut bridge.listeners[door].listener)
                         && listener.register(poll, Token(*token), false).is_err()
@@ -301,15 +315,16 @@ impl OpenFlow {
         let session = Session::new(bridge.config.versions, probe, now);
         let (is_connected, is_at_end, error) = (!is_called, false, None);
         stream.set_nodelay();
-        let socket = Socket { stream, session, begun: now, is_connected, is_at_end, error };
-        bridge.sockets.insert(token, socket);
-        let uri = match who {
+        let (uri, place) = match who {
             Who::Called { caller } => {
                 bridge.callers[caller].socket = Some(token);
-                bridge.callers[caller].remote.to_string()
+                (bridge.callers[caller].remote.to_string(), None)
             }
-            Who::Caller { peer } => peer,
+            Who::Caller { peer, place } => (peer, Some(place)),
         };
+        let (begun, up_since) = (now, None);
+        let socket = Socket { stream, session, place, begun, up_since, is_connected, is_at_end, error };
+        bridge.sockets.insert(token, socket);
         bridge.agent.add(token, Controller::new(uri, !is_called));
         self.ready.insert(token);
     }
@@ -350,12 +365,18 @@ impl OpenFlow {
             socket = again;
         }
         if !was_up && let Some(version) = socket.session.version() {
+            socket.up_since = Some(now);
+            let place = socket.place.clone();
             let uri = bridge.agent.uri(token).to_owned();
             let (name, version) = (bridge.agent.name(), version.name());
             if let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) {
                 caller.failures = 0;
-                caller.last_error = None;
+                caller.past.connects += 1;
                 tracing::info!(bridge = name, controller = uri, version, "connected");
+            } else if let Some(door) =
+                bridge.listeners.iter_mut().find(|door| Some(&door.listen) == place.as_ref())
+            {
+                door.past.connects += 1;
             }
         }
     }
@@ -389,6 +410,14 @@ impl OpenFlow {
         bridge.agent.remove(token);
         let name = bridge.agent.name().to_owned();
         let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) else {
+            let place = socket.place.as_ref();
+            if let Some(door) = bridge.listeners.iter_mut().find(|door| Some(&door.listen) == place) {
+                door.past.stats = door.past.stats.plus(socket.session.stats());
+                if socket.session.version().is_none() {
+                    door.past.failures += 1;
+                    door.last_error = Some(reason.to_owned());
+                }
+            }
             if socket.session.version().is_none() && socket.session.end().is_some() {
                 tracing::warn!(bridge = name, "an OpenFlow connection ended: {reason}");
             }
@@ -398,6 +427,8 @@ impl OpenFlow {
         caller.socket = None;
         caller.backoff.failed(now, up);
         caller.failures += 1;
+        caller.past.failures += 1;
+        caller.past.stats = caller.past.stats.plus(socket.session.stats());
         caller.last_error = Some(reason.to_owned());
         // A controller that stays away does so every few seconds.
         if caller.failures == 1 || caller.failures.is_multiple_of(64) {
@@ -503,6 +534,7 @@ impl OpenFlow {
                 Err(error) => {
                     it.backoff.failed(now, Nanos(0));
                     it.failures += 1;
+                    it.past.failures += 1;
                     if it.failures == 1 || it.failures.is_multiple_of(64) {
                         let (name, controller) = (bridge.agent.name(), it.remote.to_string());
                         tracing::warn!(
@@ -524,7 +556,7 @@ enum Who {
     /// We did: the bridge's controller with this index.
     Called { caller: usize },
     /// The peer did.
-    Caller { peer: String },
+    Caller { peer: String, place: Listen },
 }
 
 /// Sessions of a bridge by token, for the agent to answer and to notify: those of its sockets, or, in a test, without any.
@@ -603,6 +635,7 @@ impl Bridge {
             tls: None,
             callers: Vec::new(),
             listeners: Vec::new(),
+            management: Listen::Unix(PathBuf::new()),
             sockets: BTreeMap::new(),
             alone_since: Some(now),
         }
@@ -616,14 +649,15 @@ impl Bridge {
     /// Takes a configuration; returns tokens of connections that are to end.
     fn configure(&mut self, config: &OpenFlowConfig, run_dir: &Path) -> Vec<usize> {
         let mut listens = config.listen.clone();
+        self.management = Listen::Unix(run_dir.join(format!("{}.mgmt", self.agent.name())));
         if config.management_socket {
-            listens.push(Listen::Unix(run_dir.join(format!("{}.mgmt", self.agent.name()))));
+            listens.push(self.management.clone());
         }
         self.listeners.retain(|door| listens.contains(&door.listen));
         for listen in listens {
             if !self.listeners.iter().any(|door| door.listen == listen) {
-                let (listener, last_error) = (None, None);
-                self.listeners.push(Door { listen, listener, next_try: Nanos(0), last_error });
+                let (listener, last_error, past) = (None, None, Past::default());
+                self.listeners.push(Door { listen, listener, next_try: Nanos(0), last_error, past });
             }
         }
         let is_kept = |caller: &Caller| config.controllers.contains(&caller.remote);
@@ -644,6 +678,7 @@ impl Bridge {
                     socket,
                     last_error,
                     failures: 0,
+                    past: Past::default(),
                 });
             }
         }
@@ -694,22 +729,5 @@ impl Bridge {
         } else {
             tracing::info!(bridge = self.agent.name(), "a controller is there: forwarding by its rules");
         }
-    }
-
-    fn infos(&self) -> Vec<ControllerInfo> {
-        let callers = self.callers.iter().map(|caller| {
-            let info = caller.socket.and_then(|token| self.info(token));
-            info.unwrap_or_else(|| {
-                ControllerInfo::away(&caller.remote.to_string(), caller.last_error.clone())
-            })
-        });
-        let called: BTreeSet<usize> = self.callers.iter().filter_map(|caller| caller.socket).collect();
-        let others = self.sockets.keys().filter(|token| !called.contains(token));
-        callers.chain(others.filter_map(|token| self.info(*token))).collect()
-    }
-
-    fn info(&self, token: usize) -> Option<ControllerInfo> {
-        let socket = self.sockets.get(&token)?;
-        self.agent.info(token, socket.session.version(), socket.session.stats())
     }
 }

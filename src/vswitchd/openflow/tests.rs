@@ -1,1 +1,3 @@
-//! Agents without sockets.
+//! Agents without sockets, and connections over real ones.
+
+mod sockets;

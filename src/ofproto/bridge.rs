@@ -497,9 +497,6 @@ impl Bridge {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     pub fn group_mod(&mut self, group_mod: &GroupMod, now: Nanos) -> Result<Cascade, OfError> {
-        for bucket in &group_mod.buckets {
-            self.meters.check_references(&bucket.actions)?;
-        }
         let removed = self.groups.group_mod(group_mod, now)?;
         self.config_epoch += 1;
         let names_one = |rule: &Rule| {
@@ -591,7 +588,13 @@ impl Bridge {
 
     /// Whether a bucket of one of its groups lives (OpenFlow 1.5.1 section 6.7).
     pub fn is_bucket_live(&self, bucket: &Bucket) -> bool {
-        self.groups.is_bucket_live(bucket, &|port| self.ports.get(&port).is_some_and(Port::is_live))
+        self.groups.is_bucket_live(bucket)
+    }
+
+    /// Takes note of ports that came, went or changed.
+    pub fn follow_ports(&mut self) {
+        let live = self.ports.iter().filter(|(_, port)| port.is_live());
+        self.groups.set_live_ports(live.map(|(number, _)| *number).collect());
     }
 
     /// Takes mirrors over from the settings, for the ports as they are.
@@ -732,6 +735,7 @@ impl Bridges {
             self.owners[index] = Some((id, number));
         }
         bridge.ports.insert(number, port);
+        bridge.follow_ports();
         bridge.config_epoch += 1;
         bridge.set_mirrors();
         self.ports_epoch += 1;
@@ -758,7 +762,10 @@ impl Bridges {
                 is_changed |= patch.peer_port != peer;
                 (patch.peer_port, port.is_link_up) = (peer, peer.is_some());
             }
-            bridge.config_epoch += u64::from(is_changed);
+            if is_changed {
+                bridge.follow_ports();
+                bridge.config_epoch += 1;
+            }
         }
     }
 
@@ -800,6 +807,7 @@ impl Bridges {
             return Some(false);
         }
         port.is_link_up = is_up;
+        bridge.follow_ports();
         bridge.config_epoch += 1;
         if !is_up && bridge.macs.forget_port(number) {
             bridge.mac_epoch += 1;
@@ -832,6 +840,7 @@ impl Bridges {
     pub fn port_remove(&mut self, id: BridgeId, number: OfPort) -> Option<Port> {
         let bridge = self.bridges.get_mut(usize::from(id.0))?.as_mut()?;
         let port = bridge.ports.remove(&number)?;
+        bridge.follow_ports();
         bridge.config_epoch += 1;
         if bridge.macs.forget_port(number) {
             bridge.mac_epoch += 1;

@@ -455,6 +455,7 @@ impl Ofproto for OfprotoDpif {
         let slot = entry.ports.get_mut(&port).ok_or(missing)?;
         let name = slot.config.name.clone();
         slot.config = PortConfig { name, ..config };
+        entry.follow_ports();
         entry.config_epoch += 1;
         // What was learned there, by what megaflows had counted too, may lie in VLANs that the port no longer carries.
         entry.mac_epoch += u64::from(entry.macs.forget_port(port));

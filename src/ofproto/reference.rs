@@ -422,6 +422,7 @@ impl Ofproto for Reference {
         let slot = entry.ports.get_mut(&port).ok_or(missing)?;
         let name = slot.config.name.clone();
         slot.config = PortConfig { name, ..config };
+        entry.follow_ports();
         entry.macs.forget_port(port);
         Ok(())
     }

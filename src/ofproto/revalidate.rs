@@ -104,7 +104,12 @@ fn apply_group(bridges: &mut Bridges, credit: &Credit, delta: Delta) {
         _ => return,
     };
     let Some(bridge) = bridges.get_mut(id) else { return };
-    if bridge.groups.get(number).is_none_or(|group| group.serial() != serial) {
+    let Some(group) = bridge.groups.get(number) else { return };
+    let serial_now = match credit {
+        Credit::Bucket { .. } => group.bucket_serial(),
+        _ => group.serial(),
+    };
+    if serial != serial_now {
         return;
     }
     match *credit {

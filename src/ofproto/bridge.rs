@@ -170,6 +170,22 @@ pub struct PortFlags {
     pub no_packet_in: bool,
 }
 
+impl PortFlags {
+    /// These, with what `mask` means taken from `flags`.
+    #[must_use]
+    pub fn changed(self, flags: PortFlags, mask: PortFlags) -> PortFlags {
+        let one = |old: bool, new: bool, is_meant: bool| if is_meant { new } else { old };
+        PortFlags {
+            down: one(self.down, flags.down, mask.down),
+            no_receive: one(self.no_receive, flags.no_receive, mask.no_receive),
+            no_receive_stp: one(self.no_receive_stp, flags.no_receive_stp, mask.no_receive_stp),
+            no_flood: one(self.no_flood, flags.no_flood, mask.no_flood),
+            no_forward: one(self.no_forward, flags.no_forward, mask.no_forward),
+            no_packet_in: one(self.no_packet_in, flags.no_packet_in, mask.no_packet_in),
+        }
+    }
+}
+
 /// The state of a port in a spanning tree (IEEE 802.1D-2004 table 17-1 and 802.1D-1998 section 8.4).
 ///
 /// What comes in by a port in [`StpState::Disabled`], [`StpState::Blocking`] or [`StpState::Listening`] dies of
@@ -474,6 +490,14 @@ impl Bridge {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     pub fn flow_mod(&mut self, flow_mod: &FlowMod, now: Nanos) -> Result<Change, OfError> {
+        self.tables.is_asked = true;
+        let result = self.change_rules(flow_mod, now);
+        self.tables.is_asked = false;
+        result
+    }
+
+    /// The same, for whom nobody asks: packets that teach rules.
+    pub(super) fn change_rules(&mut self, flow_mod: &FlowMod, now: Nanos) -> Result<Change, OfError> {
         let is_delete = matches!(flow_mod.command, FlowModCommand::Delete | FlowModCommand::DeleteStrict);
         if !is_delete {
             self.check_references(&flow_mod.actions)?;
@@ -505,7 +529,7 @@ impl Bridge {
         let removed_rules = if removed.is_empty() {
             Vec::new()
         } else {
-            self.tables.remove_where(FlowRemovedReason::GroupDelete, names_one)
+            self.remove_asked(FlowRemovedReason::GroupDelete, names_one)
         };
         Ok(Cascade { removed_rules, meters: Vec::new() })
     }
@@ -528,9 +552,16 @@ impl Bridge {
         let removed_rules = if removed.is_empty() {
             Vec::new()
         } else {
-            self.tables.remove_where(FlowRemovedReason::MeterDelete, names_one)
+            self.remove_asked(FlowRemovedReason::MeterDelete, names_one)
         };
         Ok(Cascade { removed_rules, meters: changes })
+    }
+
+    fn remove_asked(&mut self, reason: FlowRemovedReason, is_meant: impl Fn(&Rule) -> bool) -> Vec<RuleId> {
+        self.tables.is_asked = true;
+        let removed = self.tables.remove_where(reason, is_meant);
+        self.tables.is_asked = false;
+        removed
     }
 
     /// What is asked of the groups' counters.

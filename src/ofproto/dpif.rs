@@ -35,7 +35,7 @@ use crate::netdev::Netdev;
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
 use crate::openflow::meter::{MeterMod, MeterStats};
-use crate::openflow::{FlowMod, FlowStats, FlowStatsRequest};
+use crate::openflow::{FlowMod, FlowModCommand, FlowStats, FlowStatsRequest};
 use crate::sync::{Nanos, RateLimit};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -493,8 +493,11 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn flow_mod(&mut self, bridge: BridgeId, flow_mod: &FlowMod) -> Result<usize, FlowModError> {
-        let learns = self.bridges.get(bridge).map(|bridge| bridge.tables.learns());
-        if learns.ok_or(FlowModError::NoSuchBridge(bridge))? || flow_mod.flags.reset_counts {
+        let tables = &self.bridges.get(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?.tables;
+        let resets = flow_mod.flags.reset_counts
+            && (flow_mod.command != FlowModCommand::Add
+                || tables.exact(flow_mod.table, flow_mod.priority, &flow_mod.matching).is_some());
+        if tables.learns() || resets {
             // What was counted before now must not be credited, or learned from, after it.
             self.push_stats();
         }
@@ -511,17 +514,22 @@ impl Ofproto for OfprotoDpif {
         Ok(change.touched)
     }
 
-    fn transaction(&mut self, bridge: BridgeId, ops: Vec<BundleOp>) -> Result<(), (usize, FlowModError)> {
+    fn transaction(
+        &mut self,
+        bridge: BridgeId,
+        ops: &mut dyn Iterator<Item = Result<BundleOp, FlowModError>>,
+    ) -> Result<(), (usize, FlowModError)> {
         // What was counted before now must not be credited after it.
         self.push_stats();
         let mut transaction = Transaction::begin(&mut self.bridges, bridge).map_err(|error| (0, error))?;
         let mut packets = Vec::new();
-        for (index, op) in ops.into_iter().enumerate() {
+        for (index, op) in ops.enumerate() {
             let result = match op {
-                BundleOp::PacketOut(packet_out) => {
+                Err(error) => Err(error),
+                Ok(BundleOp::PacketOut(packet_out)) => {
                     self.packet_xlate(bridge, packet_out).map(|xlate| packets.push(xlate))
                 }
-                op => transaction.apply(&mut self.bridges, bridge, &op, self.now),
+                Ok(op) => transaction.apply(&mut self.bridges, bridge, &op, self.now),
             };
             if let Err(error) = result {
                 transaction.roll_back(&mut self.bridges, bridge);

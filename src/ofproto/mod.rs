@@ -167,12 +167,16 @@ pub trait Ofproto: fmt::Debug {
     /// What is wrong with it; nothing has changed then.
     fn flow_mod(&mut self, bridge: BridgeId, flow_mod: &FlowMod) -> Result<usize, FlowModError>;
 
-    /// Makes changes in order, all of them or none (OpenFlow 1.5.1 section 6.9). The caches follow as with
-    /// [`Ofproto::flow_mod`].
+    /// Makes changes in order, all of them or none (OpenFlow 1.5.1 section 6.9). Each is asked for when those before it are
+    /// made, and none after one that is an error. The caches follow as with [`Ofproto::flow_mod`].
     ///
     /// # Errors
     /// Which of them, counted from 0, could not be, and why; everything is as before then.
-    fn transaction(&mut self, bridge: BridgeId, ops: Vec<BundleOp>) -> Result<(), (usize, FlowModError)>;
+    fn transaction(
+        &mut self,
+        bridge: BridgeId,
+        ops: &mut dyn Iterator<Item = Result<BundleOp, FlowModError>>,
+    ) -> Result<(), (usize, FlowModError)>;
 
     /// A table's settings; those of a new table if there is no such bridge.
     fn table_settings(&self, bridge: BridgeId, table: TableId) -> TableSettings;

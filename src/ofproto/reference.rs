@@ -467,15 +467,20 @@ impl Ofproto for Reference {
         Ok(change.touched)
     }
 
-    fn transaction(&mut self, bridge: BridgeId, ops: Vec<BundleOp>) -> Result<(), (usize, FlowModError)> {
+    fn transaction(
+        &mut self,
+        bridge: BridgeId,
+        ops: &mut dyn Iterator<Item = Result<BundleOp, FlowModError>>,
+    ) -> Result<(), (usize, FlowModError)> {
         let mut transaction = Transaction::begin(&mut self.bridges, bridge).map_err(|error| (0, error))?;
         let mut packets = Vec::new();
-        for (index, op) in ops.into_iter().enumerate() {
+        for (index, op) in ops.enumerate() {
             let result = match op {
-                BundleOp::PacketOut(packet_out) => {
+                Err(error) => Err(error),
+                Ok(BundleOp::PacketOut(packet_out)) => {
                     self.packet_xlate(bridge, packet_out).map(|xlate| packets.push(xlate))
                 }
-                op => transaction.apply(&mut self.bridges, bridge, &op, self.now),
+                Ok(op) => transaction.apply(&mut self.bridges, bridge, &op, self.now),
             };
             if let Err(error) = result {
                 transaction.roll_back(&mut self.bridges, bridge);

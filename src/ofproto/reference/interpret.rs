@@ -35,7 +35,7 @@ use crate::ofproto::groups::hash_fields;
 use crate::ofproto::learn::{Learned, learned_rule};
 use crate::ofproto::links::{choose_link, choose_member, hash, port_of_number};
 use crate::ofproto::rules::{Rule, RuleId};
-use crate::ofproto::tables::MissHandling;
+use crate::ofproto::tables::{MissHandling, TABLE_COUNT};
 use crate::ofproto::xlate::{ACTION_COUNT_MAX, RESUBMIT_COUNT_MAX, RESUBMIT_DEPTH_MAX, STACK_LEN_MAX};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::GROUP_ANY;
@@ -315,7 +315,7 @@ impl<'a> Interpreter<'a> {
                         self.rule = None;
                         self.controller(PacketInReason::TableMiss, u16::MAX, 0, &[])?;
                     }
-                    MissHandling::Continue if table < 254 => {
+                    MissHandling::Continue if usize::from(table) + 1 < TABLE_COUNT => {
                         next = Some(table + 1);
                         continue;
                     }

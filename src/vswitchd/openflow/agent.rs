@@ -7,21 +7,19 @@
 //! # Threads
 //! The control thread.
 
+use super::change::{self, refused};
 use super::controller::Controller;
 use super::describe::{self, PortSnapshot};
 use super::{Sessions, multipart};
 use crate::flow::OfPort;
-use crate::ofproto::{
-    self, BridgeId, BundleOp, FlowModError, FlowRemoved, FragmentPolicy, Ofproto, PacketIn, PacketOut,
-};
+use crate::ofproto::{self, BridgeId, BundleOp, FlowRemoved, FragmentPolicy, Ofproto, PacketIn};
 use crate::openflow::OfError;
-use crate::openflow::flow_mod::{FlowMod, FlowModCommand, TableId};
+use crate::openflow::flow_mod::{FlowModCommand, TableId};
 use crate::openflow::message::{
     FlowModMessage, FlowRemovedMessage, Message, MultipartRequest, PacketInMessage, PacketInReason,
-    PacketOutMessage, PortMod, Role, SwitchConfig, Version, in_port_of, port_metadata,
+    PacketOutMessage, PortMod, Role, SwitchConfig, Version, port_metadata,
 };
 use crate::openflow::session::Incoming;
-use crate::packet::Packet;
 use crate::vswitchd::switch::Switch;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -112,7 +110,12 @@ impl Agent {
         let Incoming { xid, message, frame } = incoming;
         // What happened before is not this message's doing.
         self.pass_updates_on(None, switch, sessions);
+        let is_wish =
+            matches!(message, Ok(Message::SetConfig(_) | Message::SetAsync(_) | Message::RoleRequest(_)));
         let answer = message.and_then(|message| self.answer(token, xid, message, switch, sessions));
+        if is_wish {
+            self.follow_wishes(switch, sessions);
+        }
         self.pass_updates_on(Some((token, xid)), switch, sessions);
         let Some(session) = sessions.get(token) else { return };
         match answer {
@@ -137,19 +140,19 @@ impl Agent {
                 Ok(vec![Message::FeaturesReply(describe::features(switch, self.bridge, version))])
             }
             Message::GetConfigRequest => Ok(vec![Message::GetConfigReply(self.config(token, switch))]),
-            Message::SetConfig(config) => self.set_config(token, config, switch),
+            Message::SetConfig(config) => self.set_config(token, config, version, switch),
             Message::FlowMod(message) => self.flow_mod(message, version, switch),
             Message::PacketOut(message) => self.packet_out(message, switch),
             Message::GroupMod(group_mod) => {
                 let done = switch.ofproto.group_mod(self.bridge, &group_mod);
                 done.map_err(refused)?;
-                self.forward(token, 0, Message::GroupMod(group_mod), sessions);
+                self.forward(token, Message::GroupMod(group_mod), sessions);
                 Ok(vec![])
             }
             Message::MeterMod(meter_mod) => {
                 let done = switch.ofproto.meter_mod(self.bridge, &meter_mod);
                 done.map_err(refused)?;
-                self.forward(token, 1, Message::MeterMod(meter_mod), sessions);
+                self.forward(token, Message::MeterMod(meter_mod), sessions);
                 Ok(vec![])
             }
             Message::PortMod(port_mod) => {
@@ -189,9 +192,9 @@ impl Agent {
                 let reply = |body| Message::MultipartReply { is_nicira, more: false, body };
                 Ok(body.map(reply).into_iter().collect())
             }
-            Message::BundleControl(control) => self.bundle_control(token, control, switch, sessions),
+            Message::BundleControl(control) => self.bundle_control(token, xid, control, switch, sessions),
             Message::BundleAdd { bundle, flags, message } => {
-                self.bundle_add(token, (xid, bundle, flags), &message, sessions).map(|()| vec![])
+                self.bundle_add(token, (xid, bundle, flags), &message, switch, sessions).map(|()| vec![])
             }
             Message::SetFlowFormat(format) => {
                 let nxm = match format {
@@ -249,6 +252,20 @@ impl Agent {
         }
     }
 
+    /// Has the switch hand up what somebody here wants to have.
+    pub(super) fn follow_wishes(&mut self, switch: &mut Switch, sessions: &mut dyn Sessions) {
+        self.follow_versions(switch, sessions);
+        let wants = |controller: &Controller| controller.wants_packet_in(PacketInReason::InvalidTtl);
+        let invalid_ttl_to_controller = self.controllers.values().any(wants);
+        let Some(settings) = switch.ofproto.bridge(self.bridge) else { return };
+        if settings.invalid_ttl_to_controller != invalid_ttl_to_controller {
+            let settings = ofproto::BridgeConfig { invalid_ttl_to_controller, ..settings.clone() };
+            if let Err(error) = switch.ofproto.bridge_set(self.bridge, settings) {
+                tracing::error!(bridge = self.name, "packets whose TTL runs out: {error}");
+            }
+        }
+    }
+
     fn config(&self, token: usize, switch: &Switch) -> SwitchConfig {
         let settings = switch.ofproto.bridge(self.bridge);
         let fragments = settings.map_or(0, |settings| match settings.fragments {
@@ -256,13 +273,20 @@ impl Agent {
             FragmentPolicy::Drop => 1,
             FragmentPolicy::NxMatch => 3,
         });
-        let ttl = settings.is_some_and(|settings| settings.invalid_ttl_to_controller);
+        let controller = self.controllers.get(&token);
+        let ttl = controller.is_some_and(Controller::wants_invalid_ttl);
         let flags = fragments | if ttl { CONFIG_INVALID_TTL } else { 0 };
-        let miss_send_len = self.controllers.get(&token).map_or(0, |controller| controller.miss_send_len);
+        let miss_send_len = controller.map_or(0, |controller| controller.miss_send_len);
         SwitchConfig { flags, miss_send_len }
     }
 
-    fn set_config(&mut self, token: usize, config: SwitchConfig, switch: &mut Switch) -> Answer {
+    fn set_config(
+        &mut self,
+        token: usize,
+        config: SwitchConfig,
+        version: Version,
+        switch: &mut Switch,
+    ) -> Answer {
         let Some(controller) = self.controllers.get_mut(&token) else { return Ok(vec![]) };
         if config.flags & !(CONFIG_FRAGMENTS | CONFIG_INVALID_TTL) != 0 {
             return Err(OfError::SwitchConfigBadFlags);
@@ -275,14 +299,17 @@ impl Agent {
                 3 => FragmentPolicy::NxMatch,
                 _ => return Err(OfError::SwitchConfigBadFlags),
             };
-            let invalid_ttl_to_controller = config.flags & CONFIG_INVALID_TTL != 0;
             if let Some(settings) = switch.ofproto.bridge(self.bridge)
-                && (settings.fragments != fragments
-                    || settings.invalid_ttl_to_controller != invalid_ttl_to_controller)
+                && settings.fragments != fragments
             {
-                let settings =
-                    ofproto::BridgeConfig { fragments, invalid_ttl_to_controller, ..settings.clone() };
+                let settings = ofproto::BridgeConfig { fragments, ..settings.clone() };
                 switch.ofproto.bridge_set(self.bridge, settings).map_err(|_| OfError::SwitchConfigEperm)?;
+            }
+            // From 1.3 on the flag is not there, and the asynchronous configuration alone says it: what is not said here
+            // takes nothing back.
+            let invalid_ttl = config.flags & CONFIG_INVALID_TTL != 0;
+            if invalid_ttl || version < Version::V13 {
+                controller.set_wants_invalid_ttl(invalid_ttl);
             }
         }
         controller.miss_send_len = config.miss_send_len;
@@ -290,23 +317,28 @@ impl Agent {
     }
 
     fn flow_mod(&mut self, message: FlowModMessage, version: Version, switch: &mut Switch) -> Answer {
-        let FlowMod { command, .. } = message.flow_mod;
-        let is_modify = matches!(command, FlowModCommand::Modify | FlowModCommand::ModifyStrict);
-        if is_modify && adds_if_none(version) {
-            let ops = vec![BundleOp::FlowMod { flow_mod: message.flow_mod, adds_if_none: true }];
-            switch.ofproto.transaction(self.bridge, ops).map_err(|(_, error)| refused(error))?;
-        } else {
-            switch.ofproto.flow_mod(self.bridge, &message.flow_mod).map_err(refused)?;
+        let op = change::flow_mod_op(message, version)?;
+        match &op {
+            BundleOp::FlowMod { flow_mod, adds_if_none }
+                if !*adds_if_none
+                    || !matches!(flow_mod.command, FlowModCommand::Modify | FlowModCommand::ModifyStrict) =>
+            {
+                switch.ofproto.flow_mod(self.bridge, flow_mod).map_err(refused)?;
+            }
+            _ => self.change(op, switch)?,
         }
-        // The switch holds no packets, so it never gave this number out.
-        if message.buffer_id == NO_BUFFER { Ok(vec![]) } else { Err(OfError::BadRequestBufferUnknown) }
+        Ok(vec![])
+    }
+
+    /// Makes one change that may be several, all or none.
+    fn change(&mut self, op: BundleOp, switch: &mut Switch) -> Result<(), OfError> {
+        let done = switch.ofproto.transaction(self.bridge, &mut std::iter::once(Ok(op)));
+        done.map_err(|(_, error)| refused(error))
     }
 
     fn packet_out(&mut self, message: PacketOutMessage, switch: &mut Switch) -> Answer {
-        if message.buffer_id != NO_BUFFER {
-            return Err(OfError::BadRequestBufferUnknown);
-        }
-        let plan = switch.ofproto.packet_xlate(self.bridge, packet_of(message)).map_err(refused)?;
+        let packet_out = change::packet_of(message)?;
+        let plan = switch.ofproto.packet_xlate(self.bridge, packet_out).map_err(refused)?;
         switch.ofproto.packet_execute(plan);
         Ok(vec![])
     }
@@ -316,86 +348,34 @@ impl Agent {
     }
 
     fn port_mod(&mut self, port_mod: &PortMod, switch: &mut Switch) -> Result<(), OfError> {
-        let (number, settings) = self.port_settings(port_mod, switch)?;
-        switch.ofproto.port_set(self.bridge, number, settings).map_err(|_| OfError::PortModBadPort)?;
-        switch.follow_admin(self.bridge, number);
-        Ok(())
-    }
-
-    /// What a port is to be after a port-mod.
-    fn port_settings(
-        &self,
-        port_mod: &PortMod,
-        switch: &Switch,
-    ) -> Result<(OfPort, ofproto::PortConfig), OfError> {
-        let ports = switch.ofproto.ports(self.bridge);
-        let known = ports.iter().find(|known| known.number == port_mod.port);
-        let known = known.ok_or(OfError::PortModBadPort)?;
-        if describe::port_mac(switch, known) != port_mod.mac {
-            return Err(OfError::PortModBadHwAddr);
-        }
-        let mut settings = known.config.clone();
-        let (bits, mask) = (port_mod.config, port_mod.mask);
-        let flags = &mut settings.flags;
-        for (flag, is_set, is_meant) in [
-            (&mut flags.down, bits.down, mask.down),
-            (&mut flags.no_receive, bits.no_recv, mask.no_recv),
-            (&mut flags.no_receive_stp, bits.no_recv_stp, mask.no_recv_stp),
-            (&mut flags.no_flood, bits.no_flood, mask.no_flood),
-            (&mut flags.no_forward, bits.no_fwd, mask.no_fwd),
-            (&mut flags.no_packet_in, bits.no_packet_in, mask.no_packet_in),
-        ] {
-            if is_meant {
-                *flag = is_set;
-            }
-        }
-        Ok((known.number, settings))
-    }
-
-    /// Makes changes, all or none; the number of the first that can't be is told.
-    pub(super) fn change_all(
-        &mut self,
-        changes: Vec<Message>,
-        version: Version,
-        switch: &mut Switch,
-    ) -> Result<(), (usize, OfError)> {
-        let mut ops = Vec::with_capacity(changes.len());
-        let mut ports = Vec::new();
-        for (index, change) in changes.into_iter().enumerate() {
-            ops.push(match change {
-                Message::FlowMod(message) => {
-                    BundleOp::FlowMod { flow_mod: message.flow_mod, adds_if_none: adds_if_none(version) }
-                }
-                Message::PacketOut(message) => BundleOp::PacketOut(packet_of(message)),
-                Message::GroupMod(change) => BundleOp::GroupMod(change),
-                Message::MeterMod(change) => BundleOp::MeterMod(change),
-                Message::PortMod(change) => {
-                    let (number, settings) =
-                        self.port_settings(&change, switch).map_err(|error| (index, error))?;
-                    ports.push(number);
-                    BundleOp::PortSet(number, settings)
-                }
-                _ => return Err((index, OfError::BundleMsgUnsupported)),
-            });
-        }
-        let done = switch.ofproto.transaction(self.bridge, ops);
-        done.map_err(|(index, error)| (index, refused(error)))?;
-        ports.into_iter().for_each(|number| switch.follow_admin(self.bridge, number));
+        let op = change::port_mod_op(port_mod, &change::port_macs(switch, self.bridge))?;
+        self.change(op, switch)?;
+        switch.follow_admin(self.bridge, port_mod.port);
         Ok(())
     }
 
     /// Tells other controllers of a change of groups or meters, if they want that (1.4 on).
-    fn forward(&self, token: usize, reason: u8, message: Message, sessions: &mut dyn Sessions) {
+    pub(super) fn forward(&self, token: usize, message: Message, sessions: &mut dyn Sessions) {
+        let reason = u8::from(matches!(message, Message::MeterMod(_)));
         let wants =
             |controller: &Controller| controller.wants(controller.asynchronous.request_forward, reason);
         let others = self.controllers.iter().filter(|(it, controller)| **it != token && wants(controller));
+        let message = Message::RequestForward(Box::new(message));
         for (other, _) in others {
             if let Some(session) =
                 sessions.get(*other).filter(|session| session.version() >= Some(Version::V14))
             {
-                session.notify(&Message::RequestForward(Box::new(message.clone())));
+                session.notify(&message);
             }
         }
+    }
+
+    /// Whether another controller wants to be told of any such change.
+    pub(super) fn forwards_requests(&self, token: usize) -> bool {
+        let wants = |controller: &Controller| {
+            (0..2).any(|reason| controller.wants(controller.asynchronous.request_forward, reason))
+        };
+        self.controllers.iter().any(|(it, controller)| *it != token && wants(controller))
     }
 
     /// Hands a packet to the controllers that are to have it; returns whether there was one.
@@ -472,23 +452,4 @@ impl Agent {
         }
         self.ports = Some(now);
     }
-}
-
-/// What a refused change is to OpenFlow.
-pub(super) fn refused(error: FlowModError) -> OfError {
-    match error {
-        FlowModError::OpenFlow(error) => error,
-        // The bridge went a moment ago; its connections go too.
-        FlowModError::NoSuchBridge(_) => OfError::BadRequestEperm,
-    }
-}
-
-/// Whether a modify that finds no rule adds one (OpenFlow 1.0 section 4.6, 1.1 section A.3.4).
-fn adds_if_none(version: Version) -> bool {
-    version <= Version::V11
-}
-
-fn packet_of(message: PacketOutMessage) -> PacketOut {
-    let in_port = in_port_of(&message.metadata);
-    PacketOut { in_port, packet: Packet::from_bytes(&message.data), actions: message.actions }
 }

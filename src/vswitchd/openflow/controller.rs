@@ -7,11 +7,15 @@ use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInFormat, PacketI
 /// Bytes of a packet that a table miss sends unless the controller says otherwise (`OFP_DEFAULT_MISS_SEND_LEN`).
 const MISS_SEND_LEN: u16 = 128;
 
+/// OFPR_INVALID_TTL in a mask of reasons.
+const INVALID_TTL: u32 = 1 << PacketInReason::InvalidTtl as u8;
+
 /// One controller's side of a bridge.
 #[derive(Debug)]
 pub(super) struct Controller {
     pub(super) uri: String,
-    /// It called us: as Open vSwitch's service connections, it gets packets only if it asks for them.
+    /// It called us: as Open vSwitch's service connections, it gets notices only if it asks for them, by a
+    /// `miss_send_len` or by saying which.
     pub(super) is_service: bool,
     pub(super) role: Role,
     pub(super) asynchronous: AsyncConfig,
@@ -29,7 +33,7 @@ impl Controller {
             uri,
             is_service,
             role: Role::Equal,
-            asynchronous: if is_service { NOTHING_ASYNCHRONOUS } else { DEFAULT_ASYNCHRONOUS },
+            asynchronous: DEFAULT_ASYNCHRONOUS,
             controller_id: 0,
             packet_in_format: PacketInFormat::Standard,
             miss_send_len: if is_service { 0 } else { MISS_SEND_LEN },
@@ -40,11 +44,23 @@ impl Controller {
 
     /// Whether notices with this reason are for it: `masks` are for master and equal, and for slave.
     pub(super) fn wants(&self, masks: [u32; 2], reason: u8) -> bool {
-        masks[usize::from(self.role == Role::Slave)] & 1 << reason != 0
+        (!self.is_service || self.miss_send_len > 0)
+            && masks[usize::from(self.role == Role::Slave)] & 1 << reason != 0
     }
 
     pub(super) fn wants_packet_in(&self, reason: PacketInReason) -> bool {
-        (!self.is_service || self.miss_send_len > 0) && self.wants(self.asynchronous.packet_in, reason as u8)
+        self.wants(self.asynchronous.packet_in, reason as u8)
+    }
+
+    /// OFPC_INVALID_TTL_TO_CONTROLLER of its switch configuration: whether it, as master or equal, gets packets whose TTL
+    /// runs out.
+    pub(super) fn wants_invalid_ttl(&self) -> bool {
+        self.asynchronous.packet_in[0] & INVALID_TTL != 0
+    }
+
+    pub(super) fn set_wants_invalid_ttl(&mut self, wants: bool) {
+        let mask = &mut self.asynchronous.packet_in[0];
+        *mask = if wants { *mask | INVALID_TTL } else { *mask & !INVALID_TTL };
     }
 }
 
@@ -59,12 +75,11 @@ const DEFAULT_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
     request_forward: [0, 0],
 };
 
-/// A connection that others began gets what it asks for: packets once it has set a `miss_send_len`.
-const NOTHING_ASYNCHRONOUS: AsyncConfig =
-    AsyncConfig { port_status: [0, 0], flow_removed: [0, 0], ..DEFAULT_ASYNCHRONOUS };
-
 impl Controller {
     pub(super) fn set_async(&mut self, change: &AsyncChange) {
+        if self.is_service && self.miss_send_len == 0 {
+            self.miss_send_len = MISS_SEND_LEN;
+        }
         let kinds = [
             (&mut self.asynchronous.packet_in, change.packet_in),
             (&mut self.asynchronous.port_status, change.port_status),

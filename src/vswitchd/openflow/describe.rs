@@ -12,7 +12,7 @@ use crate::vswitchd::switch::Switch;
 use std::collections::BTreeMap;
 
 /// Tables that controllers are told of: as many as Open vSwitch has, whose tools know them by heart.
-pub(super) const TABLE_COUNT: u8 = 254;
+pub(super) const TABLE_COUNT: u8 = crate::ofproto::tables::TABLE_COUNT as u8;
 
 /// Ports by number.
 pub(super) type PortSnapshot = BTreeMap<OfPort, PortDesc>;

@@ -20,6 +20,7 @@
 
 mod agent;
 mod bundle;
+mod change;
 mod controller;
 mod describe;
 mod info;
@@ -56,8 +57,15 @@ const READ_SIZE: usize = 64 << 10;
 /// Messages written with one system call.
 const WRITE_SLICES_MAX: usize = 64;
 
-/// Connections of a bridge that others have begun.
+/// Connections of a bridge that others have begun, but for those at its management socket.
 const CONNECTIONS_PER_BRIDGE_MAX: usize = 128;
+
+/// Connections at a bridge's management socket: whoever fills the other places does not lock the operator out.
+const MANAGEMENT_CONNECTIONS_MAX: usize = 32;
+
+/// Silence after which a peer that called is asked for a sign of life at the latest: one that is gone without a word
+/// would keep its place for ever.
+const PEER_PROBE_INTERVAL_MAX: Nanos = Nanos::from_secs(60);
 
 /// Notices of a bridge handed out in one turn.
 const NOTICES_PER_TURN_MAX: usize = 4096;
@@ -301,9 +309,19 @@ impl OpenFlow {
         self.new_token();
         let bridge = &mut self.bridges[index];
         let is_called = matches!(who, Who::Called { .. });
-        if !is_called {
-            let count = bridge.sockets.len().saturating_sub(bridge.callers.len());
-            if count >= CONNECTIONS_PER_BRIDGE_MAX {
+        let probe_max = Some(PEER_PROBE_INTERVAL_MAX);
+        let mut probe = bridge.config.probe_interval;
+        if let Who::Caller { place, .. } = &who {
+            let is_management = |place: &Listen| *place == bridge.management;
+            let is_here = |socket: &&Socket| {
+                socket.place.as_ref().is_some_and(|it| is_management(it) == is_management(place))
+            };
+            let count = bridge.sockets.values().filter(is_here).count();
+            let max =
+                if is_management(place) { MANAGEMENT_CONNECTIONS_MAX } else { CONNECTIONS_PER_BRIDGE_MAX };
+            // Tools are not as quick to answer as controllers, and need not be.
+            probe = probe.min(probe_max).or(probe_max).filter(|_| !is_management(place)).or(probe_max);
+            if count >= max {
                 if let Some(suppressed) = self.accept_log.allow(now) {
                     let bridge = bridge.agent.name();
                     tracing::warn!(bridge, suppressed, "too many OpenFlow connections: one is turned away");
@@ -311,7 +329,6 @@ impl OpenFlow {
                 return;
             }
         }
-        let probe = if is_called { bridge.config.probe_interval } else { None };
         let session = Session::new(bridge.config.versions, probe, now);
         let (is_connected, is_at_end, error) = (!is_called, false, None);
         stream.set_nodelay();
@@ -358,8 +375,13 @@ impl OpenFlow {
                 break;
             }
             handled += 1;
+            let is_up = socket.session.version().is_some();
             if let Some(incoming) = socket.session.next_message() {
                 bridge.agent.handle(token, incoming, switch, &mut bridge.sockets);
+            } else if !is_up && socket.session.version().is_some() {
+                // Before its first message, so that a barrier is true of what follows from its being there.
+                bridge.agent.follow_wishes(switch, &mut bridge.sockets);
+                bridge.follow_fail_mode(switch, now);
             }
             let Some(again) = bridge.sockets.get_mut(&token) else { return };
             socket = again;
@@ -482,7 +504,8 @@ impl OpenFlow {
             }
             bridge.agent.watch_ports(switch, &mut bridge.sockets);
             bridge.agent.watch_tables(switch, &mut bridge.sockets);
-            bridge.agent.follow_versions(switch, &mut bridge.sockets);
+            bridge.agent.follow_wishes(switch, &mut bridge.sockets);
+            bridge.agent.expire_bundles(now, &mut bridge.sockets);
             bridge.follow_fail_mode(switch, now);
         }
     }
@@ -659,6 +682,10 @@ impl Bridge {
                 let (listener, last_error, past) = (None, None, Past::default());
                 self.listeners.push(Door { listen, listener, next_try: Nanos(0), last_error, past });
             }
+        }
+        if self.callers.is_empty() {
+            // The first one has as much time to come as one that has gone.
+            self.alone_since = None;
         }
         let is_kept = |caller: &Caller| config.controllers.contains(&caller.remote);
         let mut gone: Vec<usize> = self

@@ -152,6 +152,13 @@ fn flow_mod(random: &mut Rng, settings: &WireSettings) -> FlowModMessage {
     }
     let without_table = if command == FlowModCommand::Add { 0 } else { TABLE_ALL };
     let matching = sayable_match(random, settings, settings.nxm);
+    let new_cookie = match command {
+        FlowModCommand::Modify | FlowModCommand::ModifyStrict if is_old && cookie_mask == 0 => Some(cookie),
+        FlowModCommand::Modify | FlowModCommand::ModifyStrict if is_old && random.bool() => {
+            Some(random.u64(..))
+        }
+        _ => None,
+    };
     let flow_mod = FlowMod {
         command,
         table: if is_old && !settings.table_id { without_table } else { random.u8(..) },
@@ -159,6 +166,7 @@ fn flow_mod(random: &mut Rng, settings: &WireSettings) -> FlowModMessage {
         matching,
         cookie,
         cookie_mask,
+        new_cookie,
         idle_timeout_s: random.u16(..),
         hard_timeout_s: random.u16(..),
         importance: if version >= Version::V14 { random.u16(..) } else { 0 },

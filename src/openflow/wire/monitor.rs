@@ -1,5 +1,6 @@
-//! Flow monitors: OFPMP_FLOW_MONITOR (1.4 on) and NXST_FLOW_MONITOR. Nicira's events and flags are told in OpenFlow's
-//! numbers; it has none for what was there at the start, which it tells as added.
+//! Flow monitors: OFPMP_FLOW_MONITOR (1.4 on), NXST_FLOW_MONITOR, and ONFST_FLOW_MONITOR of 1.3, which is Nicira's with the
+//! ports, matches and instructions of 1.3. Nicira's events and flags are told in OpenFlow's numbers; it has none for what was
+//! there at the start, which it tells as added.
 
 use super::cursor::{Reader, port_from_u16, port_to_u16};
 use super::flow::{put_nxm, read_actions, read_match, read_nxm};
@@ -8,7 +9,7 @@ use super::property::{put_entry, read_entry};
 use super::{actions, oxm};
 use crate::flow::OfPort;
 use crate::openflow::message::{FlowMonitorRequest, FlowUpdate, Version};
-use crate::openflow::{FlowStatsRequest, OfError};
+use crate::openflow::{FlowStatsRequest, Match, OfError};
 use bytes::BufMut;
 
 /// `ofp_flow_update_event`.
@@ -20,7 +21,7 @@ pub(super) const RESUMED: u16 = 6;
 /// NXFME_ABBREV.
 const NX_ABBREVIATED: u16 = 3;
 /// OFPFMC_DELETE.
-pub(super) const DELETE: u8 = 2;
+const DELETE: u8 = 2;
 /// Flags that there are; Nicira's NXFMF_OWN is the last of its own.
 const FLAGS: u16 = 0x7f;
 const NX_FLAGS: u16 = 0x3f;
@@ -81,6 +82,42 @@ pub(super) fn encode_request_nicira(request: &FlowMonitorRequest, out: &mut Vec<
     put_nxm(&request.flows.matching, (0, 0), len_at, out);
 }
 
+pub(super) fn decode_request_onf(
+    reader: &mut Reader<'_>,
+    version: Version,
+) -> Result<FlowMonitorRequest, OfError> {
+    let mut flows = FlowStatsRequest::all();
+    let (id, flags) = (reader.u32()?, reader.u16()?);
+    // The match tells its length itself.
+    reader.skip(2)?;
+    flows.out_port = OfPort(reader.u32()?);
+    flows.table = reader.u8()?;
+    reader.zeros(3, OfError::NiciraMustBeZero)?;
+    flows.matching = read_match(reader, version)?;
+    if flags & !NX_FLAGS != 0 {
+        return Err(OfError::MonitorBadFlags);
+    }
+    Ok(FlowMonitorRequest { id, command: 0, flags, flows })
+}
+
+pub(super) fn encode_request_onf(request: &FlowMonitorRequest, version: Version, out: &mut Vec<u8>) {
+    out.put_u32(request.id);
+    out.put_u16(request.flags & NX_FLAGS);
+    let len_at = out.len();
+    out.put_u16(0);
+    out.put_u32(request.flows.out_port.0);
+    out.put_u8(request.flows.table);
+    out.put_bytes(0, 3);
+    put_match(&request.flows.matching, version, len_at, out);
+}
+
+/// Writes a match and puts its length, without padding, into the 16 bits at `len_at`.
+fn put_match(matching: &Match, version: Version, len_at: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    oxm::encode_match(matching, version, out);
+    out.copy_within(start + 2..start + 4, len_at);
+}
+
 /// What is told: an update, or that telling stops or goes on.
 pub(super) enum Told {
     Update(FlowUpdate),
@@ -135,6 +172,15 @@ pub(super) fn encode_update(update: &FlowUpdate, version: Version, out: &mut Vec
 }
 
 pub(super) fn decode_update_nicira(reader: &mut Reader<'_>) -> Result<FlowUpdate, OfError> {
+    decode_update_old(reader, None)
+}
+
+pub(super) fn decode_update_onf(reader: &mut Reader<'_>, version: Version) -> Result<FlowUpdate, OfError> {
+    decode_update_old(reader, Some(version))
+}
+
+/// Reads Nicira's form: with its own match and actions, or with those of a version.
+fn decode_update_old(reader: &mut Reader<'_>, version: Option<Version>) -> Result<FlowUpdate, OfError> {
     let mut entry = read_entry(reader, 0, 8, OfError::BadRequestLen)?;
     entry.skip(2)?;
     let event = entry.u16()?;
@@ -152,13 +198,23 @@ pub(super) fn decode_update_nicira(reader: &mut Reader<'_>) -> Result<FlowUpdate
     stats.table = entry.u8()?;
     entry.skip(1)?;
     stats.cookie = entry.u64()?;
-    stats.matching = read_nxm(&mut entry, match_len)?;
-    stats.actions = read_actions(&entry, Version::V10, &stats.matching)?;
+    stats.matching = match version {
+        Some(version) => read_match(&mut entry, version)?,
+        None => read_nxm(&mut entry, match_len)?,
+    };
+    stats.actions = read_actions(&entry, version.unwrap_or(Version::V10), &stats.matching)?;
     Ok(FlowUpdate::Full { event, reason, stats })
 }
 
 pub(super) fn encode_update_nicira(update: &FlowUpdate, out: &mut Vec<u8>) {
-    let start = out.len();
+    encode_update_old(update, None, out);
+}
+
+pub(super) fn encode_update_onf(update: &FlowUpdate, version: Version, out: &mut Vec<u8>) {
+    encode_update_old(update, Some(version), out);
+}
+
+fn encode_update_old(update: &FlowUpdate, version: Option<Version>, out: &mut Vec<u8>) {
     put_entry(out, 0, |out| {
         out.put_u16(0);
         match update {
@@ -172,12 +228,17 @@ pub(super) fn encode_update_nicira(update: &FlowUpdate, out: &mut Vec<u8>) {
                 out.put_u16(stats.priority);
                 out.put_u16(stats.idle_timeout_s);
                 out.put_u16(stats.hard_timeout_s);
+                let len_at = out.len();
                 out.put_u16(0);
                 out.put_u8(stats.table);
                 out.put_u8(0);
                 out.put_u64(stats.cookie);
-                put_nxm(&stats.matching, (0, 0), start + 12, out);
-                actions::encode_instructions_for(&stats.actions, &stats.matching, Version::V10, out);
+                match version {
+                    Some(version) => put_match(&stats.matching, version, len_at, out),
+                    None => put_nxm(&stats.matching, (0, 0), len_at, out),
+                }
+                let version = version.unwrap_or(Version::V10);
+                actions::encode_instructions_for(&stats.actions, &stats.matching, version, out);
             }
         }
     });

@@ -10,6 +10,7 @@
 use super::change::{self, refused};
 use super::controller::Controller;
 use super::describe::{self, PortSnapshot};
+use super::role::StatusReason;
 use super::{Sessions, multipart};
 use crate::flow::OfPort;
 use crate::ofproto::{self, BridgeId, BundleOp, FlowRemoved, FragmentPolicy, Ofproto, PacketIn};
@@ -86,10 +87,6 @@ impl Agent {
         self.controllers.insert(token, controller);
     }
 
-    pub(super) fn remove(&mut self, token: usize) {
-        self.controllers.remove(&token);
-    }
-
     /// A connection's role; none if it is not there.
     pub(super) fn role(&self, token: usize) -> Option<Role> {
         self.controllers.get(&token).map(|controller| controller.role)
@@ -135,6 +132,7 @@ impl Agent {
         let Some(session) = sessions.get(token) else { return Ok(vec![]) };
         let version = session.version().unwrap_or(Version::V10);
         self.check_role(token, &message)?;
+        let now = switch.clock.now();
         match message {
             Message::FeaturesRequest => {
                 Ok(vec![Message::FeaturesReply(describe::features(switch, self.bridge, version))])
@@ -146,13 +144,13 @@ impl Agent {
             Message::GroupMod(group_mod) => {
                 let done = switch.ofproto.group_mod(self.bridge, &group_mod);
                 done.map_err(refused)?;
-                self.forward(token, Message::GroupMod(group_mod), sessions);
+                self.forward(token, xid, Message::GroupMod(group_mod), sessions);
                 Ok(vec![])
             }
             Message::MeterMod(meter_mod) => {
                 let done = switch.ofproto.meter_mod(self.bridge, &meter_mod);
                 done.map_err(refused)?;
-                self.forward(token, Message::MeterMod(meter_mod), sessions);
+                self.forward(token, xid, Message::MeterMod(meter_mod), sessions);
                 Ok(vec![])
             }
             Message::PortMod(port_mod) => {
@@ -172,7 +170,7 @@ impl Agent {
             }
             Message::SetAsync(change) => {
                 if let Some(controller) = self.controllers.get_mut(&token) {
-                    controller.set_async(&change);
+                    controller.set_async(&change, version)?;
                 }
                 Ok(vec![])
             }
@@ -185,16 +183,18 @@ impl Agent {
             Message::MultipartRequest { is_nicira, more, body } => {
                 let body = match body {
                     MultipartRequest::FlowMonitor(requests) => {
-                        Some(self.monitor(token, is_nicira, requests, switch)?)
+                        match self.gather(token, xid, requests, more, now)? {
+                            None => return Ok(vec![]),
+                            Some(requests) => self.monitor(token, is_nicira, requests, switch)?,
+                        }
                     }
                     body => multipart::answer(self, body, more, version, switch)?,
                 };
-                let reply = |body| Message::MultipartReply { is_nicira, more: false, body };
-                Ok(body.map(reply).into_iter().collect())
+                Ok(vec![Message::MultipartReply { is_nicira, more: false, body }])
             }
             Message::BundleControl(control) => self.bundle_control(token, xid, control, switch, sessions),
             Message::BundleAdd { bundle, flags, message } => {
-                self.bundle_add(token, (xid, bundle, flags), &message, switch, sessions).map(|()| vec![])
+                self.bundle_add(token, (xid, bundle, flags), &message, now, sessions).map(|()| vec![])
             }
             Message::SetFlowFormat(format) => {
                 let nxm = match format {
@@ -223,6 +223,7 @@ impl Agent {
                 if let Some(controller) = self.controllers.get_mut(&token) {
                     controller.controller_id = id;
                 }
+                self.tell_status(token, StatusReason::ShortId, sessions);
                 Ok(vec![])
             }
             Message::FlowAge | Message::Hello(_) | Message::EchoRequest(_) | Message::EchoReply(_) => {
@@ -244,11 +245,11 @@ impl Agent {
             | Message::RoleStatus { .. }
             | Message::GetAsyncReply(_)
             | Message::TableStatus { .. }
-            | Message::RequestForward(_)
+            | Message::RequestForward { .. }
             | Message::MultipartReply { .. }
             | Message::ControllerStatus(_)
-            | Message::FlowMonitorPaused
-            | Message::FlowMonitorResumed => Err(OfError::BadRequestType),
+            | Message::FlowMonitorPaused { .. }
+            | Message::FlowMonitorResumed { .. } => Err(OfError::BadRequestType),
         }
     }
 
@@ -354,17 +355,20 @@ impl Agent {
         Ok(())
     }
 
-    /// Tells other controllers of a change of groups or meters, if they want that (1.4 on).
-    pub(super) fn forward(&self, token: usize, message: Message, sessions: &mut dyn Sessions) {
-        let reason = u8::from(matches!(message, Message::MeterMod(_)));
+    /// Tells other controllers of a change of groups or meters, if they want that (OpenFlow 1.5.1 section 7.4.6).
+    pub(super) fn forward(&self, token: usize, xid: u32, change: Message, sessions: &mut dyn Sessions) {
+        // OFPRFR_GROUP_MOD, OFPRFR_METER_MOD.
+        let (reason, since) = match change {
+            Message::GroupMod(_) => (0, Version::V10),
+            _ => (1, Version::V13),
+        };
+        let message = Message::RequestForward { xid, request: Box::new(change) };
         let wants =
             |controller: &Controller| controller.wants(controller.asynchronous.request_forward, reason);
-        let others = self.controllers.iter().filter(|(it, controller)| **it != token && wants(controller));
-        let message = Message::RequestForward(Box::new(message));
-        for (other, _) in others {
-            if let Some(session) =
-                sessions.get(*other).filter(|session| session.version() >= Some(Version::V14))
-            {
+        for (other, _) in
+            self.controllers.iter().filter(|(it, controller)| **it != token && wants(controller))
+        {
+            if let Some(session) = sessions.get(*other).filter(|session| session.version() >= Some(since)) {
                 session.notify(&message);
             }
         }

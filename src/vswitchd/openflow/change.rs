@@ -58,11 +58,18 @@ pub(super) fn flow_mod_op(message: FlowModMessage, version: Version) -> Result<B
     Ok(BundleOp::FlowMod { flow_mod, adds_if_none: version <= Version::V11 })
 }
 
+/// The packet of a packet-out. It seems to come in by a port, the controller, or none (OpenFlow 1.5.1 section 7.3.6; whether
+/// the port is there is not asked, as in Open vSwitch).
 pub(super) fn packet_of(message: PacketOutMessage) -> Result<PacketOut, OfError> {
     if message.buffer_id != NO_BUFFER {
         return Err(OfError::BadRequestBufferUnknown);
     }
     let in_port = in_port_of(&message.metadata);
+    let can_be =
+        in_port <= OfPort::MAX || [OfPort::LOCAL, OfPort::CONTROLLER, OfPort::NONE].contains(&in_port);
+    if !can_be {
+        return Err(OfError::BadRequestPort);
+    }
     Ok(PacketOut { in_port, packet: Packet::from_bytes(&message.data), actions: message.actions })
 }
 

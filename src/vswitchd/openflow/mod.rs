@@ -42,6 +42,7 @@ use crate::sync::{Nanos, RateLimit};
 use agent::Agent;
 use controller::Controller;
 use mio::{Registry, Token};
+use role::StatusReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -400,6 +401,7 @@ impl OpenFlow {
             {
                 door.past.connects += 1;
             }
+            bridge.agent.tell_status(token, StatusReason::Channel, &mut bridge.sockets);
         }
     }
 
@@ -429,7 +431,7 @@ impl OpenFlow {
         if let Some(poll) = &self.poll {
             socket.stream.deregister(poll);
         }
-        bridge.agent.remove(token);
+        bridge.agent.remove(token, socket.session.version().is_some(), &mut bridge.sockets);
         let name = bridge.agent.name().to_owned();
         let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) else {
             let place = socket.place.as_ref();
@@ -505,7 +507,8 @@ impl OpenFlow {
             bridge.agent.watch_ports(switch, &mut bridge.sockets);
             bridge.agent.watch_tables(switch, &mut bridge.sockets);
             bridge.agent.follow_wishes(switch, &mut bridge.sockets);
-            bridge.agent.expire_bundles(now, &mut bridge.sockets);
+            bridge.agent.watch_bundles(now, &mut bridge.sockets);
+            bridge.agent.watch_requests(now, &mut bridge.sockets);
             bridge.follow_fail_mode(switch, now);
         }
     }

@@ -407,7 +407,7 @@ pub struct PacketIn {
     pub reason: PacketInReason,
     /// Table of the rule.
     pub table: TableId,
-    /// Cookie of the rule.
+    /// Cookie of the rule; of a miss that no rule catches all ones, which no rule may have.
     pub cookie: u64,
     /// Bytes to send at most.
     pub max_len: u16,

@@ -337,6 +337,9 @@ pub struct PacketInMessage {
     pub data: Vec<u8>,
 }
 
+/// OFP_NO_BUFFER: the packet is in the message, and the switch holds none.
+pub const NO_BUFFER: u32 = u32::MAX;
+
 /// A packet from a controller.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PacketOutMessage {

@@ -722,7 +722,9 @@ impl<'a> Interpreter<'a> {
             return Ok(());
         }
         self.is_sent = true;
-        let (table, cookie) = self.rule.map_or((0, 0), |(_, rule)| (rule.table, rule.cookie));
+        // What no rule says has a cookie that no rule has.
+        let no_rule = if reason == PacketInReason::TableMiss { u64::MAX } else { 0 };
+        let (table, cookie) = self.rule.map_or((0, no_rule), |(_, rule)| (rule.table, rule.cookie));
         let bytes = self.frame.bytes[..self.size_sent()].to_vec();
         let is_there = self.bridge.ports.contains_key(&in_port);
         let (bridge, in_port) = (self.id, if is_there { in_port } else { OfPort::NONE });

@@ -42,7 +42,7 @@ impl Context<'_> {
                     MissHandling::Drop => {}
                     _ if is_resubmit && is_first => {}
                     MissHandling::Controller => {
-                        self.rule = self.rule.in_peer();
+                        self.rule = CurrentRule { cookie: u64::MAX, ..self.rule.in_peer() };
                         self.controller(ControllerReason::TableMiss, u16::MAX, 0, &[])?;
                     }
                     MissHandling::Continue if usize::from(table) + 1 < TABLE_COUNT => {

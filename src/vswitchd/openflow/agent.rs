@@ -24,9 +24,6 @@ use crate::openflow::session::Incoming;
 use crate::vswitchd::switch::Switch;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// `OFP_NO_BUFFER`: the packet is in the message.
-pub(super) const NO_BUFFER: u32 = u32::MAX;
-
 /// Fragments in `ofp_switch_config.flags`.
 const CONFIG_FRAGMENTS: u16 = 3;
 /// OFPC_INVALID_TTL_TO_CONTROLLER of 1.1 and 1.2, and of Open vSwitch in all versions.
@@ -392,6 +389,12 @@ impl Agent {
                 continue;
             }
             let Some(session) = sessions.get(*token) else { continue };
+            // From 1.3 on a miss is a rule's doing or nobody's: what an older controller gets for want of a rule is not
+            // for this one.
+            let is_implicit = reason == PacketInReason::TableMiss && packet_in.cookie == u64::MAX;
+            if is_implicit && session.version() >= Some(Version::V13) {
+                continue;
+            }
             is_told = true;
             // No packet is held back here for the controller to name, so what it may not get it would not have at all:
             // a miss sends the whole (OpenFlow 1.3.5 section 6.1.2); an action may ask for less.

@@ -14,12 +14,12 @@
 //! bytes; in those of a connection, [`CONNECTION_SIZE_MAX`] bytes.
 
 use super::Sessions;
-use super::agent::{Agent, NO_BUFFER};
+use super::agent::Agent;
 use super::change::{self, op_of, refused};
 use crate::ofproto::{FlowModError, Ofproto};
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::FlowModCommand;
-use crate::openflow::message::{BundleControl, BundleControlType, Message, Version};
+use crate::openflow::message::{BundleControl, BundleControlType, Message, NO_BUFFER, Version};
 use crate::openflow::wire::{self, Header, WireSettings};
 use crate::sync::Nanos;
 use crate::vswitchd::switch::Switch;

@@ -1,16 +1,15 @@
 //! Changes that a controller asks for, as the switch is to make them: what a version means by its messages, and what of them
 //! is refused before anything is done.
 
-use super::agent::NO_BUFFER;
 use super::describe;
-use crate::flow::OfPort;
+use crate::flow::{Field, OfPort};
 use crate::netdev::MacAddress;
 use crate::ofproto::{BridgeId, BundleOp, FlowModError, Ofproto, PacketOut, PortFlags};
-use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowModCommand, TABLE_ALL};
 use crate::openflow::message::{
-    FlowModMessage, Message, PacketOutMessage, PortBits, PortMod, Version, in_port_of,
+    FlowModMessage, Message, NO_BUFFER, PacketOutMessage, PortBits, PortMod, Version, in_port_of,
 };
+use crate::openflow::{Action, Match, OfError};
 use crate::packet::Packet;
 use crate::vswitchd::switch::Switch;
 use std::collections::BTreeMap;
@@ -70,7 +69,29 @@ pub(super) fn packet_of(message: PacketOutMessage) -> Result<PacketOut, OfError>
     if !can_be {
         return Err(OfError::BadRequestPort);
     }
-    Ok(PacketOut { in_port, packet: Packet::from_bytes(&message.data), actions: message.actions })
+    let mut actions = pipeline_fields(&message.metadata);
+    actions.extend(message.actions);
+    Ok(PacketOut { in_port, packet: Packet::from_bytes(&message.data), actions })
+}
+
+/// What 1.5 lets a packet-out say of its packet besides the port (OpenFlow 1.5.1 section 7.3.6), as actions that come first.
+fn pipeline_fields(metadata: &Match) -> Vec<Action> {
+    let fields = [
+        Field::Metadata,
+        Field::TunId,
+        Field::TunSrc,
+        Field::TunDst,
+        Field::TunIpv6Src,
+        Field::TunIpv6Dst,
+        Field::TunGbpId,
+        Field::TunGbpFlags,
+        Field::PktMark,
+    ];
+    let set = |field: Field| {
+        let (value, mask) = metadata.get(field);
+        (mask != 0).then_some(Action::SetField { field, value, mask })
+    };
+    fields.into_iter().chain((0..16).map(Field::Reg)).filter_map(set).collect()
 }
 
 pub(super) fn port_mod_op(port_mod: &PortMod, macs: &PortMacs) -> Result<BundleOp, OfError> {

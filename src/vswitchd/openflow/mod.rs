@@ -13,7 +13,9 @@
 //!
 //! # Fairness and bounds
 //! A connection gets [`MESSAGES_PER_TURN_MAX`] messages a turn of the control thread; packets are looked after in between.
-//! What waits for a slow peer is bounded by [`crate::openflow::session`]; connections by [`CONNECTIONS_PER_BRIDGE_MAX`].
+//! What waits for a slow peer is bounded by [`crate::openflow::session`]; connections by [`CONNECTIONS_PER_BRIDGE_MAX`],
+//! those at the management socket by [`MANAGEMENT_CONNECTIONS_MAX`]; packets that controllers send and workers have not
+//! taken yet by [`WAITING_COMMANDS_MAX`].
 //!
 //! # Threads
 //! The control thread.
@@ -51,6 +53,10 @@ use tls::TlsParts;
 
 /// Messages of one connection handled in one turn of the control thread.
 const MESSAGES_PER_TURN_MAX: usize = 256;
+
+/// Commands that may wait for the datapath's workers before no more messages are handled: a controller that sends packets
+/// faster than workers do waits for them.
+const WAITING_COMMANDS_MAX: usize = 4096;
 
 /// Bytes read from a connection at once.
 const READ_SIZE: usize = 64 << 10;
@@ -273,7 +279,7 @@ impl OpenFlow {
             match listener.accept(bridge.tls.as_ref()) {
                 Ok((stream, peer)) => {
                     let place = bridge.listeners[door].listen.clone();
-                    self.admit(index, stream, Who::Caller { peer, place }, now);
+                    self.admit(index, stream, Who::Peer { peer, place }, now);
                 }
                 Err(ConnectError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -312,7 +318,7 @@ impl OpenFlow {
         let is_called = matches!(who, Who::Called { .. });
         let probe_max = Some(PEER_PROBE_INTERVAL_MAX);
         let mut probe = bridge.config.probe_interval;
-        if let Who::Caller { place, .. } = &who {
+        if let Who::Peer { place, .. } = &who {
             let is_management = |place: &Listen| *place == bridge.management;
             let is_here = |socket: &&Socket| {
                 socket.place.as_ref().is_some_and(|it| is_management(it) == is_management(place))
@@ -338,7 +344,7 @@ impl OpenFlow {
                 bridge.callers[caller].socket = Some(token);
                 (bridge.callers[caller].remote.to_string(), None)
             }
-            Who::Caller { peer, place } => (peer, Some(place)),
+            Who::Peer { peer, place } => (peer, Some(place)),
         };
         let (begun, up_since) = (now, None);
         let socket = Socket { stream, session, place, begun, up_since, is_connected, is_at_end, error };
@@ -371,7 +377,8 @@ impl OpenFlow {
                 }
                 continue;
             }
-            if handled >= MESSAGES_PER_TURN_MAX {
+            let is_choked = switch.ofproto.dpif().waiting_commands() > WAITING_COMMANDS_MAX;
+            if is_choked || handled >= MESSAGES_PER_TURN_MAX {
                 self.ready.insert(token);
                 break;
             }
@@ -582,7 +589,7 @@ enum Who {
     /// We did: the bridge's controller with this index.
     Called { caller: usize },
     /// The peer did.
-    Caller { peer: String, place: Listen },
+    Peer { peer: String, place: Listen },
 }
 
 /// Sessions of a bridge by token, for the agent to answer and to notify: those of its sockets, or, in a test, without any.

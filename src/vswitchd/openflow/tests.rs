@@ -5,6 +5,7 @@ mod bundles;
 mod monitors;
 mod requests;
 mod roles;
+mod semantics;
 mod sockets;
 
 use super::Sessions;

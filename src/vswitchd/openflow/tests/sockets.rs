@@ -1,5 +1,6 @@
 use crate::dpif::model::{ModelConfig, ModelDpif};
 use crate::netdev::dummy::DummyProvider;
+use crate::ofproto::Ofproto;
 use crate::openflow::message::{Message, Version, VersionSet};
 use crate::openflow::session::Session;
 use crate::sync::{ManualClock, Nanos};
@@ -28,9 +29,12 @@ impl World {
     fn new(openflow: &str) -> World {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let here = directory.path().display();
+        let has_own = openflow.contains("controllers:");
+        let controllers =
+            if has_own { String::new() } else { format!("controllers: ['unix:{here}/c.sock'], ") };
         let text = format!(
             "switch: {{run_dir: {here}}}\nbridges:\n  - name: br0\n    internal_port: false\n    openflow: \
-             {{controllers: ['unix:{here}/c.sock'], listen: ['punix:{here}/p.sock'], {openflow}}}\n    \
+             {{{controllers}listen: ['punix:{here}/p.sock'], {openflow}}}\n    \
              controller_rate_limit: {{pps: 1, burst: 2}}\n    ports: [{{name: a, type: dummy}}]\n"
         );
         let config = crate::config::parse("t.yaml", &text).unwrap_or_else(|faults| panic!("{faults}"));
@@ -98,8 +102,12 @@ struct Peer {
 
 impl Peer {
     fn new(stream: UnixStream) -> Peer {
+        Peer::of(stream, Version::V13)
+    }
+
+    fn of(stream: UnixStream, version: Version) -> Peer {
         stream.set_nonblocking(true).expect("it can be set so");
-        Peer { stream, session: Session::new(VersionSet::of(&[Version::V13]), None, Nanos(0)) }
+        Peer { stream, session: Session::new(VersionSet::of(&[version]), None, Nanos(0)) }
     }
 
     fn connect(path: &Path) -> Peer {
@@ -241,4 +249,118 @@ fn show_says_how_many_controllers_are_there_and_what_the_bridge_does_without() {
     world.pass(Nanos::from_millis(100));
     let after = show(&mut world);
     assert_eq!((after.controllers_connected, after.is_standalone), (1, false));
+}
+
+/// Whether somebody is still at the other end.
+fn is_open(stream: &mut UnixStream) -> bool {
+    let mut buffer = [0; 65_536];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[test]
+fn a_barrier_is_true_of_what_follows_from_the_connection_itself() {
+    let mut world = World::new("fail_mode: standalone, probe_interval_s: 1, versions: [OpenFlow10]");
+    world.run();
+    world.pass(Nanos::from_secs(3));
+    assert!(world.info().is_standalone);
+    let listener = UnixListener::bind(world.path("c.sock")).expect("bound");
+    world.pass(Nanos::from_secs(8));
+    let mut peer = Peer::of(listener.accept().expect("it is called").0, Version::V10);
+    // The hello and a barrier at once: no time passes until the answer.
+    let hello = peer.session.output().to_vec();
+    peer.session.sent(hello.len());
+    peer.stream.write_all(&hello).expect("there is room");
+    peer.stream.write_all(&[1, 18, 0, 8, 0, 0, 0, 9]).expect("there is room");
+    let heard = peer.talk(&mut world);
+    assert!(heard.contains(&Message::BarrierReply), "{heard:?}");
+    assert!(!world.info().is_standalone, "it goes by its rules");
+    let bridge = world.switch.ofproto().bridges()[0];
+    let miss = world.switch.ofproto().table_settings(bridge, 0).miss;
+    assert_eq!(miss, crate::ofproto::MissHandling::Controller);
+}
+
+#[test]
+fn who_says_hello_by_single_bytes_has_no_more_time() {
+    let mut world = World::new("fail_mode: secure");
+    world.run();
+    let mut slow = UnixStream::connect(world.path("p.sock")).expect("somebody listens");
+    slow.set_nonblocking(true).expect("it can be set so");
+    world.run();
+    for byte in [4, 0, 0] {
+        slow.write_all(&[byte]).expect("it is open");
+        world.pass(Nanos::from_secs(3));
+        assert!(is_open(&mut slow));
+    }
+    slow.write_all(&[16]).expect("it is open");
+    world.pass(Nanos::from_secs(2));
+    assert!(!is_open(&mut slow));
+}
+
+#[test]
+fn a_peer_that_has_gone_without_a_word_loses_its_place() {
+    let mut world = World::new("fail_mode: secure, probe_interval_s: 5");
+    world.run();
+    let mut called = Peer::connect(&world.path("p.sock"));
+    let mut tool = Peer::connect(&world.path("br0.mgmt"));
+    for peer in [&mut called, &mut tool] {
+        peer.talk(&mut world);
+    }
+    world.pass(Nanos::from_secs(5));
+    world.pass(Nanos::from_secs(5));
+    assert!(!is_open(&mut called.stream) && is_open(&mut tool.stream));
+    world.pass(Nanos::from_secs(50));
+    world.pass(Nanos::from_secs(30));
+    // It answers, and stays.
+    tool.session.reply(&Message::EchoReply(vec![]), 1);
+    tool.talk(&mut world);
+    assert!(is_open(&mut tool.stream));
+    world.pass(Nanos::from_secs(60));
+    world.pass(Nanos::from_secs(60));
+    assert!(!is_open(&mut tool.stream));
+}
+
+#[test]
+fn whoever_takes_all_places_does_not_lock_the_operator_out() {
+    let mut world = World::new("fail_mode: secure");
+    world.run();
+    let path = world.path("p.sock");
+    let mut others = Vec::new();
+    for _ in 0..130 {
+        let stream = UnixStream::connect(&path).expect("somebody listens");
+        stream.set_nonblocking(true).expect("it can be set so");
+        others.push(stream);
+        world.run();
+    }
+    assert_eq!(others.iter_mut().map(is_open).filter(|is_open| *is_open).count(), 128);
+    let mut tool = Peer::connect(&world.path("br0.mgmt"));
+    tool.talk(&mut world);
+    tool.session.reply(&Message::FeaturesRequest, 7);
+    let heard = tool.talk(&mut world);
+    assert!(heard.iter().any(|it| matches!(it, Message::FeaturesReply(_))), "{heard:?}");
+}
+
+#[test]
+fn the_first_controller_of_an_old_bridge_has_time_to_come() {
+    let mut world = World::new("fail_mode: standalone, probe_interval_s: 1, controllers: []");
+    world.pass(Nanos::from_secs(100));
+    assert!(!world.info().is_standalone);
+    let bridge = world.switch.ofproto().bridges()[0];
+    let here = world.directory.path().display();
+    let text = format!(
+        "bridges:\n  - name: br0\n    openflow: {{controllers: ['unix:{here}/c.sock'], fail_mode: standalone, \
+         probe_interval_s: 1}}\n"
+    );
+    let config = crate::config::parse("t.yaml", &text).unwrap_or_else(|faults| panic!("{faults}"));
+    let now = crate::sync::Clock::now(&*world.clock);
+    world.switch.openflow_mut().configure(bridge, "br0", &config.bridges[0].openflow, now);
+    world.pass(Nanos::from_millis(200));
+    assert!(!world.info().is_standalone);
+    world.pass(Nanos::from_secs(4));
+    assert!(world.info().is_standalone);
 }

@@ -6,7 +6,7 @@ use super::pipeline::Numbers;
 use super::raw::*;
 use super::rules::{self, PortNames};
 use super::types::*;
-use super::value::{FromText, Section, Text, Whole};
+use super::value::{FromText, PortNumber, Section, Text, Whole};
 use super::{Dummies, RULES_FILE_SIZE_MAX, ReadFile};
 use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
 use crate::dpif::{PORT_COUNT_MAX, PlacementRules, WORKER_COUNT_MAX};
@@ -249,7 +249,14 @@ impl Checker<'_> {
             let shown = format!("{datapath_id:016x}");
             self.claim(&mut taken.datapath_ids, datapath_id, shown, path.key("datapath_id"));
         }
-        let internal_port = raw.internal_port.unwrap_or(true).then(|| {
+        let is_local = |port: &Section<RawPort>| port.0.number == Some(PortNumber(OfPort::LOCAL));
+        let local = raw.ports.iter().flatten().position(|port| port.as_ref().is_some_and(is_local));
+        if let Some(index) = local.filter(|_| raw.internal_port == Some(true)) {
+            let allowed = "one port with the number LOCAL: leave internal_port out, or have it be false";
+            let kind = FaultKind::Conflict { other: "internal_port: true".to_owned(), allowed };
+            self.fault(path.key("ports").index(index).key("number"), kind);
+        }
+        let internal_port = raw.internal_port.unwrap_or(local.is_none()).then(|| {
             let kind = NetdevKind::Internal { interface: name.clone() };
             netdev_config(name.clone(), kind, &RawPort::default(), mac, worker_count)
         });
@@ -263,7 +270,7 @@ impl Checker<'_> {
         }
         let ports = self.ports(raw.ports, &name, worker_count, taken, &path.key("ports"));
         let mut names: PortNames = ports.iter().map(|port| (port.number, port.netdev.name.clone())).collect();
-        names.insert(OfPort::LOCAL, name.clone());
+        names.entry(OfPort::LOCAL).or_insert_with(|| name.clone());
         let groups = self.groups(raw.groups, &names, &path.key("groups"));
         let meters = self.meters(raw.meters, &path.key("meters"));
         let numbers = Numbers {

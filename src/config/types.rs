@@ -144,7 +144,7 @@ pub struct BridgeConfig {
 /// A port of a bridge.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortConfig {
-    /// Its OpenFlow number: 1 to [`OfPort::MAX`].
+    /// Its OpenFlow number: 1 to [`OfPort::MAX`], or [`OfPort::LOCAL`] if the bridge has no `internal_port`.
     pub number: OfPort,
     /// Its device; the port's name is the device's. One of kind [`Patch`](crate::netdev::NetdevKind::Patch) has a peer
     /// of the same kind, whose peer it is.

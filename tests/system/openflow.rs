@@ -172,6 +172,79 @@ fn a_learning_controller_makes_hosts_reach_each_other() {
 }
 
 #[test]
+fn the_local_port_is_one_like_all_others() {
+    for (local, is_own) in [("", true), ("      - {name: br0, type: tap, number: local}\n", false)] {
+        let lab = Lab::new();
+        let body =
+            format!("bridges:\n  - name: br0\n    rules: ['priority=0,actions=NORMAL']\n{PORTS}{local}");
+        let switch = Switch::start(&lab, &Recipe::new(body));
+        let (a, b) = hosts(&lab);
+        lab.namespace.ip("addr add 198.18.0.9/24 dev br0");
+        lab.namespace.ip("link set br0 up");
+        switch.wait_for_link("br0", true);
+        let here: std::net::IpAddr = [198, 18, 0, 9].into();
+        assert_eq!(switch.shown("br0")["kind"], if is_own { "internal" } else { "tap" });
+        // NORMAL floods to it and learns of it.
+        a.pings(here, 2);
+        crate::lab::ping(&lab.namespace, b.address, 2);
+        assert!(switch.ok(&["fdb", "br0"]).contains("LOCAL"));
+        for version in VERSIONS {
+            for request in [&["show", "br0"][..], &["dump-ports-desc", "br0"]] {
+                let shown = ofctl(&lab, version, request);
+                assert!(shown.contains("LOCAL(br0): addr:"), "{version} {request:?}: {shown}");
+            }
+            let counters = ofctl(&lab, version, &["dump-ports", "br0", "LOCAL"]);
+            assert!(counters.contains("1 ports") && !counters.contains("rx pkts=0"), "{version}: {counters}");
+            // By rules alone, which name it.
+            ofctl(&lab, version, &["del-flows", "br0"]);
+            a.does_not_reach(here);
+            ofctl(&lab, version, &["add-flow", "br0", "in_port=1,actions=output:LOCAL"]);
+            ofctl(&lab, version, &["add-flow", "br0", "in_port=LOCAL,actions=output:1"]);
+            a.pings(here, 2);
+            let flows = ofctl(&lab, version, &["dump-flows", "br0", "in_port=LOCAL"]);
+            assert!(flows.contains("in_port=LOCAL actions=output:1"), "{version}: {flows}");
+            ofctl(&lab, version, &["add-flow", "br0", "in_port=LOCAL,actions=FLOOD"]);
+            ofctl(&lab, version, &["add-flow", "br0", "in_port=1,actions=ALL"]);
+            a.pings(here, 2);
+            ofctl(&lab, version, &["add-flow", "br0", "priority=0,actions=NORMAL"]);
+            ofctl(&lab, version, &["--strict", "del-flows", "br0", "priority=32768,in_port=1"]);
+            ofctl(&lab, version, &["--strict", "del-flows", "br0", "priority=32768,in_port=LOCAL"]);
+            ofctl(&lab, version, &["mod-port", "br0", "LOCAL", "no-flood"]);
+            let shown = ofctl(&lab, version, &["show", "br0"]);
+            assert!(shown.contains("NO_FLOOD") || version != "OpenFlow10", "{shown}");
+            ofctl(&lab, version, &["mod-port", "br0", "LOCAL", "flood"]);
+            ofctl(&lab, version, &["mod-port", "br0", "LOCAL", "down"]);
+            assert!(ofctl(&lab, version, &["show", "br0"]).contains("PORT_DOWN"), "{version}");
+            a.does_not_reach(here);
+            ofctl(&lab, version, &["mod-port", "br0", "LOCAL", "up"]);
+            switch.wait_for_link("br0", true);
+            a.pings(here, 2);
+        }
+        a_packet_out_is_as_if_from_the_host(&lab, &switch, &a);
+        switch.stop_with_packets_made();
+    }
+}
+
+/// A packet-out with ingress port LOCAL: rules see it come from there, and FLOOD does not send it back.
+fn a_packet_out_is_as_if_from_the_host(lab: &Lab, switch: &Switch, a: &Host) {
+    let frame = format!("ffffffffffff0a00000000ff88b5{}", "00".repeat(46));
+    let frames = a.packets();
+    let sees_the_frame = || {
+        wait_for("the frame", || frames.receive().filter(|frame| frame[12..14] == [0x88, 0xb5]));
+    };
+    for version in VERSIONS {
+        ofctl(lab, version, &["del-flows", "br0"]);
+        ofctl(lab, version, &["add-flow", "br0", "priority=5,in_port=LOCAL,dl_type=0x88b5,actions=output:1"]);
+        let before = switch.port("br0")["tx_packets"].clone();
+        ofctl(lab, version, &["packet-out", "br0", &format!("in_port=LOCAL packet={frame} actions=TABLE")]);
+        sees_the_frame();
+        ofctl(lab, version, &["packet-out", "br0", &format!("in_port=LOCAL packet={frame} actions=FLOOD")]);
+        sees_the_frame();
+        assert_eq!(switch.port("br0")["tx_packets"], before, "{version}");
+    }
+}
+
+#[test]
 fn what_becomes_of_connections_can_be_seen() {
     if Command::new("ovs-testcontroller").arg("--version").output().is_err() {
         skip("what_becomes_of_connections_can_be_seen", "there is no ovs-testcontroller");

@@ -12,13 +12,13 @@ use super::controller::Controller;
 use super::describe::{self, PortSnapshot};
 use super::role::StatusReason;
 use super::{Sessions, multipart};
-use crate::flow::OfPort;
+use crate::flow::{Flow, OfPort};
 use crate::ofproto::{self, BridgeId, BundleOp, FlowRemoved, FragmentPolicy, Ofproto, PacketIn};
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowModCommand, TableId};
 use crate::openflow::message::{
     FlowModMessage, FlowRemovedMessage, Message, MultipartRequest, PacketInMessage, PacketInReason,
-    PacketOutMessage, PortMod, Role, SwitchConfig, Version, port_metadata,
+    PacketOutMessage, PortMod, Role, SwitchConfig, Version, metadata_of,
 };
 use crate::openflow::session::Incoming;
 use crate::vswitchd::switch::Switch;
@@ -410,7 +410,7 @@ impl Agent {
                 reason,
                 table: packet_in.table,
                 cookie: packet_in.cookie,
-                metadata: port_metadata(in_port),
+                metadata: metadata_of(&Flow { in_port, ..packet_in.pipeline }),
                 userdata: packet_in.userdata.clone(),
                 data: bytes[..bytes.len().min(max)].to_vec(),
             }));

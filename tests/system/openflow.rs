@@ -1,5 +1,7 @@
 //! OpenFlow on the wire, with `ovs-ofctl` and `ovs-testcontroller` as peers.
 
+mod controllers;
+
 use crate::lab::{Background, Host, Lab, output, run, skip, wait_for};
 use crate::switch::{Recipe, Switch, run_dir};
 use std::io::{Read, Write};

@@ -2,6 +2,7 @@
 
 mod generate;
 mod golden;
+mod table;
 
 use super::*;
 use crate::openflow::message::{MultipartReply, MultipartRequest, VersionSet};

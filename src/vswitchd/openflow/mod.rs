@@ -97,6 +97,7 @@ pub struct OpenFlow {
     buffer: Vec<u8>,
     accept_log: RateLimit,
     packet_in_log: RateLimit,
+    dropped_log: RateLimit,
 }
 
 /// One bridge's.
@@ -126,6 +127,8 @@ struct Caller {
     /// Errors in a row, for the log.
     failures: u32,
     past: Past,
+    /// Connections in a row that did not last, for the log.
+    flaps: u32,
 }
 
 /// Where the switch is called.
@@ -176,6 +179,7 @@ impl Default for OpenFlow {
             buffer: Vec::new(),
             accept_log: RateLimit::new(5, Nanos::from_secs(60)),
             packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
+            dropped_log: RateLimit::new(5, Nanos::from_secs(60)),
         }
     }
 }
@@ -402,7 +406,9 @@ impl OpenFlow {
             if let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) {
                 caller.failures = 0;
                 caller.past.connects += 1;
-                tracing::info!(bridge = name, controller = uri, version, "connected");
+                if is_news(caller.flaps) {
+                    tracing::info!(bridge = name, controller = uri, version, "connected");
+                }
             } else if let Some(door) =
                 bridge.listeners.iter_mut().find(|door| Some(&door.listen) == place.as_ref())
             {
@@ -438,6 +444,16 @@ impl OpenFlow {
         if let Some(poll) = &self.poll {
             socket.stream.deregister(poll);
         }
+        let dropped = socket.session.stats().notices_dropped;
+        if dropped > 0 && self.dropped_log.allow(now).is_some() {
+            let (bridge, controller) = (bridge.agent.name(), bridge.agent.uri(token));
+            tracing::warn!(
+                bridge,
+                controller,
+                dropped,
+                "it did not read what it was told: notices were dropped"
+            );
+        }
         bridge.agent.remove(token, socket.session.version().is_some(), &mut bridge.sockets);
         let name = bridge.agent.name().to_owned();
         let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) else {
@@ -460,9 +476,12 @@ impl OpenFlow {
         caller.failures += 1;
         caller.past.failures += 1;
         caller.past.stats = caller.past.stats.plus(socket.session.stats());
+        if socket.session.version().is_some() {
+            caller.flaps = if up > bridge.config.backoff_max { 0 } else { caller.flaps.saturating_add(1) };
+        }
         caller.last_error = Some(reason.to_owned());
-        // A controller that stays away does so every few seconds.
-        if caller.failures == 1 || caller.failures.is_multiple_of(64) {
+        // A controller that stays away, or comes and goes, does so every few seconds.
+        if is_news(caller.failures) && is_news(caller.flaps) {
             let controller = caller.remote.to_string();
             tracing::warn!(bridge = name, controller, tries = caller.failures, "not connected: {reason}");
         }
@@ -568,7 +587,7 @@ impl OpenFlow {
                     it.backoff.failed(now, Nanos(0));
                     it.failures += 1;
                     it.past.failures += 1;
-                    if it.failures == 1 || it.failures.is_multiple_of(64) {
+                    if is_news(it.failures) {
                         let (name, controller) = (bridge.agent.name(), it.remote.to_string());
                         tracing::warn!(
                             bridge = name,
@@ -582,6 +601,11 @@ impl OpenFlow {
             }
         }
     }
+}
+
+/// Whether the log is to have what happens so many times in a row.
+fn is_news(times: u32) -> bool {
+    times < 2 || times.is_multiple_of(64)
 }
 
 /// Who began a connection.
@@ -716,6 +740,7 @@ impl Bridge {
                     last_error,
                     failures: 0,
                     past: Past::default(),
+                    flaps: 0,
                 });
             }
         }

@@ -685,12 +685,16 @@ fn requests(random: &mut Rng, settings: &WireSettings) -> Vec<(bool, MultipartRe
     if version < Version::V12 {
         all.push((true, Request::GroupFeatures));
     }
+    if version < Version::V14 {
+        // Nicira's is the same in all of them.
+        let old = WireSettings::new(Version::V10);
+        all.push((true, Request::FlowMonitor(some(random, |random| monitor(random, &old, true)))));
+    }
     if version == Version::V10 {
         all.push((true, Request::GroupStats(random.u32(..))));
         all.push((true, Request::GroupDesc(random.u32(..))));
         all.push((true, Request::Flow(flow_request(random, settings, true))));
         all.push((true, Request::Aggregate(flow_request(random, settings, true))));
-        all.push((true, Request::FlowMonitor(some(random, |random| monitor(random, settings, true)))));
     }
     all
 }
@@ -786,6 +790,10 @@ fn replies(random: &mut Rng, settings: &WireSettings) -> Vec<(bool, MultipartRep
     if version < Version::V12 {
         all.push((true, Reply::GroupFeatures(group_features(random))));
     }
+    if version < Version::V14 {
+        let old = WireSettings::new(Version::V10);
+        all.push((true, Reply::FlowMonitor(some(random, |random| update(random, &old, true)))));
+    }
     if version == Version::V13 {
         let updates = some(random, |random| match update(random, settings, false) {
             // Nicira's form has none for what was there at the start.
@@ -801,7 +809,6 @@ fn replies(random: &mut Rng, settings: &WireSettings) -> Vec<(bool, MultipartRep
         all.push((true, Reply::GroupDesc(some(random, |random| group_desc(random, settings)))));
         all.push((true, Reply::Flow(some(random, |random| flow_stats(random, settings, true)))));
         all.push((true, Reply::Aggregate { packets: random.u64(..), bytes: 7, flows: random.u32(..) }));
-        all.push((true, Reply::FlowMonitor(some(random, |random| update(random, settings, true)))));
     }
     all
 }

@@ -52,7 +52,7 @@ fn ovs_ofctl_programs_a_bridge_in_every_version() {
     for version in VERSIONS {
         let shown = ofctl(&lab, version, &["show", "br0"]);
         assert!(
-            shown.contains("n_tables:255") && shown.contains("1(a)") && shown.contains("LOCAL(br0)"),
+            shown.contains("n_tables:254") && shown.contains("1(a)") && shown.contains("LOCAL(br0)"),
             "{shown}"
         );
         ofctl(&lab, version, &["add-flow", "br0", "priority=9,icmp,actions=drop"]);

@@ -45,8 +45,12 @@ pub(super) fn flow_mod_op(message: FlowModMessage, version: Version) -> Result<B
     if buffer_id != NO_BUFFER && !is_delete {
         return Err(OfError::BadRequestBufferUnknown);
     }
-    // 1.0 knows of no table, and has no other way to say it.
-    if flow_mod.table == TABLE_ALL && !is_delete && version >= Version::V11 {
+    let is_there = match flow_mod.table {
+        // To modify rules of all tables is 1.0's: it knows of no table, and has no other way to say it.
+        TABLE_ALL => is_delete || version == Version::V10,
+        table => describe::has_table(table),
+    };
+    if !is_there {
         return Err(OfError::FlowModBadTableId);
     }
     // A rule takes the place of another, "including its counters" (OpenFlow 1.0 section 4.6); from 1.2 on if it says so.

@@ -11,8 +11,9 @@ use crate::openflow::message::{
 use crate::vswitchd::switch::Switch;
 use std::collections::BTreeMap;
 
-/// Tables that controllers are told of: as many as Open vSwitch has, whose tools know them by heart.
-pub(super) const TABLE_COUNT: u8 = crate::ofproto::tables::TABLE_COUNT as u8;
+/// Tables that controllers are told of and may write: as in Open vSwitch, all but the last, which is the switch's own. Here
+/// rules of the configuration may be in it.
+pub(super) const TABLE_COUNT: u8 = crate::ofproto::tables::TABLE_COUNT as u8 - 1;
 
 /// Ports by number.
 pub(super) type PortSnapshot = BTreeMap<OfPort, PortDesc>;

@@ -152,10 +152,13 @@ fn what_is_wrong_with_a_request_has_its_name_and_none_of_it_is_done() {
     let mut lab = Lab::new();
     let (one, other) = (lab.join(Version::V14), lab.join(Version::V14));
     lab.ask(one, &request(false, vec![monitor(1, 0, EVERYTHING)]));
+    let mut no_table = monitor(3, 0, EVERYTHING);
+    no_table.flows.table = 254;
     for (wrong, error) in [
         (monitor(1, 0, EVERYTHING), OfError::MonitorExists),
         (monitor(3, 1, EVERYTHING), OfError::MonitorUnknown),
         (monitor(3, 2, 0), OfError::MonitorUnknown),
+        (no_table, OfError::MonitorBadTableId),
     ] {
         let request = request(false, vec![monitor(2, 0, EVERYTHING), wrong]);
         assert_eq!(lab.refused(one, &request), error);

@@ -108,6 +108,7 @@ fn table_mods_have_bounds() {
         let wrong = table_mod(0, Some(Some(bounds)));
         assert_eq!(lab.refused(one, &wrong), OfError::BadPropertyValue, "{bounds:?}");
     }
+    assert_eq!(lab.refused(one, &table_mod(254, None)), OfError::TableModBadTable);
     lab.order(one, &table_mod(255, Some(Some((10, 20)))));
     let told = lab.ask(one, &multipart(MultipartRequest::TableDesc));
     let mut vacancies = Vec::new();
@@ -117,7 +118,7 @@ fn table_mods_have_bounds() {
         };
         vacancies.extend(tables.into_iter().map(|table| table.vacancy));
     }
-    assert!(vacancies.len() == 255 && vacancies.iter().all(|it| *it == Some((10, 20, 100))));
+    assert!(vacancies.len() == 254 && vacancies.iter().all(|it| *it == Some((10, 20, 100))));
 }
 
 #[test]

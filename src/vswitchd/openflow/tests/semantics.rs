@@ -330,7 +330,7 @@ fn what_matches_nothing_is_for_controllers_up_to_1_2_alone() {
 }
 
 #[test]
-fn every_table_that_takes_rules_is_told_of() {
+fn a_table_that_is_not_told_of_takes_no_rules() {
     for version in Version::ALL {
         let mut lab = Lab::new();
         let one = lab.join(version);

@@ -21,9 +21,9 @@ use super::upcall::installed_actions;
 use super::validate::check_packet_out;
 use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{
-    BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowModError, FlowRemoved, FlowRemovedReason, IpfixStats,
-    MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats, PortConfig,
-    PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
+    BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowCursor, FlowModError, FlowRemoved, FlowRemovedReason,
+    IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats,
+    PortConfig, PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
 };
 use crate::dpif::{
     Actions, CopiedMegaflow, Dpif, DpifError, Execute, ExporterId, FlowRecord, MegaflowStats, MeterId,
@@ -579,6 +579,23 @@ impl Ofproto for OfprotoDpif {
         self.push_stats();
         let bridge = self.bridges.get(bridge);
         bridge.map_or_else(Vec::new, |bridge| bridge.tables.flow_stats(request, self.now))
+    }
+
+    fn flow_stats_part(
+        &mut self,
+        bridge: BridgeId,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+    ) -> Vec<FlowStats> {
+        if !cursor.is_begun() {
+            self.push_stats();
+        }
+        let Some(bridge) = self.bridges.get(bridge) else {
+            *cursor = FlowCursor::DONE;
+            return Vec::new();
+        };
+        bridge.tables.flow_stats_part(request, cursor, rules_max, self.now)
     }
 
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats> {

@@ -66,7 +66,7 @@ pub use dpif::{OfprotoCounters, OfprotoDpif, OfprotoDpifConfig};
 pub use mirrors::{MirrorConfig, MirrorOutput, MirrorStats};
 pub use reference::Reference;
 pub use rule_events::{RuleEvent, RuleEventKind};
-pub use tables::{MissHandling, TableSettings};
+pub use tables::{FlowCursor, MissHandling, TableSettings};
 pub use transaction::BundleOp;
 
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie};
@@ -204,6 +204,16 @@ pub trait Ofproto: fmt::Debug {
 
     /// Rules with their counters as of now: by table, then falling priority.
     fn flow_stats(&mut self, bridge: BridgeId, request: &FlowStatsRequest) -> Vec<FlowStats>;
+
+    /// The same in parts, from where `cursor` stands, looking at no more than so many rules: a part's counters are those of
+    /// when the first was asked for, or later.
+    fn flow_stats_part(
+        &mut self,
+        bridge: BridgeId,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+    ) -> Vec<FlowStats>;
 
     /// Counters of all tables of a bridge as of now.
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats>;

@@ -27,9 +27,9 @@ use super::meters::MeterChange;
 use super::transaction::{BundleOp, Transaction};
 use super::validate::check_packet_out;
 use super::{
-    BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowModError, FlowRemoved, FlowRemovedReason, IpfixStats,
-    MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats, PortConfig,
-    PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
+    BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowCursor, FlowModError, FlowRemoved, FlowRemovedReason,
+    IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats,
+    PortConfig, PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
 };
 use crate::dpif::{DpifError, DropReason, FlowRecord, PORT_COUNT_MAX, PortStats, RemovedPort};
 use crate::flow::extract::FRAME_SIZE_MIN;
@@ -527,6 +527,20 @@ impl Ofproto for Reference {
     fn flow_stats(&mut self, bridge: BridgeId, request: &FlowStatsRequest) -> Vec<FlowStats> {
         let bridge = self.bridges.get(bridge);
         bridge.map_or_else(Vec::new, |bridge| bridge.tables.flow_stats(request, self.now))
+    }
+
+    fn flow_stats_part(
+        &mut self,
+        bridge: BridgeId,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+    ) -> Vec<FlowStats> {
+        let Some(bridge) = self.bridges.get(bridge) else {
+            *cursor = FlowCursor::DONE;
+            return Vec::new();
+        };
+        bridge.tables.flow_stats_part(request, cursor, rules_max, self.now)
     }
 
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats> {

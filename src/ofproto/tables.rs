@@ -22,11 +22,13 @@ use super::{FlowRemovedReason, TableStats};
 use crate::flow::{Flow, OfPort};
 use crate::openflow::flow_mod::{TABLE_ALL, TableId};
 use crate::openflow::group::GROUP_ANY;
-use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, Match, OfError};
+use crate::openflow::{
+    Action, FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, Match, OfError, PackedMatch,
+};
 use crate::sync::Nanos;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 /// Flow tables of a bridge: 0 to 254 (OpenFlow 1.5.1 section 7.2.3.1: OFPTT_MAX is 254).
 pub const TABLE_COUNT: usize = TABLE_ALL as usize;
@@ -75,6 +77,9 @@ struct Table {
     settings: TableSettings,
     /// `learn`s in its rules.
     learner_count: usize,
+    /// While it evicts: its rules by importance and by how long they stay, as it was known when each was put here. That may
+    /// have become longer since, and a rule may have gone: so what is taken from here is looked at again.
+    victims: BTreeSet<(u16, Nanos, RuleId)>,
 }
 
 /// How a table behaves.
@@ -115,21 +120,51 @@ pub struct Change {
     pub evicted: Vec<RuleId>,
 }
 
+/// Where an answer in parts goes on.
+#[derive(Clone, Debug)]
+pub struct FlowCursor {
+    tables: Range<usize>,
+    /// The last rule that was looked at in the first of them.
+    after: Option<(Reverse<u16>, RuleId)>,
+    /// Whether a part was asked for.
+    is_begun: bool,
+}
+
+impl FlowCursor {
+    /// The start of an answer.
+    pub fn new(request: &FlowStatsRequest) -> FlowCursor {
+        FlowCursor { tables: table_range(request.table), after: None, is_begun: false }
+    }
+
+    /// The end of any answer.
+    pub(super) const DONE: FlowCursor = FlowCursor { tables: 0..0, after: None, is_begun: true };
+
+    /// Whether a part was asked for.
+    pub(super) fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
+    /// Whether all is told.
+    pub fn is_done(&self) -> bool {
+        self.tables.is_empty()
+    }
+}
+
 /// Which rules a request is about.
-struct Filter<'a> {
-    matching: &'a Match,
+struct Filter {
+    matching: PackedMatch,
     cookie: u64,
     cookie_mask: u64,
     out_port: OfPort,
     out_group: u32,
 }
 
-impl Filter<'_> {
+impl Filter {
     fn accepts(&self, rule: &Rule) -> bool {
         (rule.cookie ^ self.cookie) & self.cookie_mask == 0
             && (self.out_port == OfPort::NONE || rule.outputs_to(self.out_port))
             && (self.out_group == GROUP_ANY || rule.names_group(self.out_group))
-            && rule.matching.is_within(self.matching)
+            && rule.matching.is_within(&self.matching)
     }
 }
 
@@ -163,7 +198,12 @@ impl FlowTables {
 
     /// Sets them, for [`TABLE_ALL`] of all tables. Rules beyond a new limit stay.
     pub fn set_settings(&mut self, table: TableId, settings: TableSettings) {
-        self.tables[table_range(table)].iter_mut().for_each(|table| table.settings = settings);
+        for table in table_range(table) {
+            let was_evicting = std::mem::replace(&mut self.tables[table].settings, settings).eviction;
+            if settings.eviction != was_evicting {
+                self.collect_victims(table as TableId);
+            }
+        }
     }
 
     /// Whether a rule with a `learn` may be there.
@@ -193,6 +233,14 @@ impl FlowTables {
     pub fn in_order(&self, table: TableId) -> impl Iterator<Item = (RuleId, &Rule)> {
         let order = self.tables.get(usize::from(table)).into_iter().flat_map(|table| &table.order);
         order.map(|&(_, id)| (id, self.rules.get(id).expect("the index holds only rules in the store")))
+    }
+
+    /// The rules of `table` with this priority.
+    fn of_priority(&self, table: TableId, priority: u16) -> impl Iterator<Item = (RuleId, &Rule)> {
+        let order = self.tables.get(usize::from(table)).into_iter();
+        let bounds = (Reverse(priority), RuleId::MIN)..=(Reverse(priority), RuleId::MAX);
+        let ids = order.flat_map(move |table| table.order.range(bounds.clone()));
+        ids.map(|&(_, id)| (id, self.rules.get(id).expect("the index holds only rules in the store")))
     }
 
     /// Carries a flow-mod out, wholly or not at all (OpenFlow 1.5.1 section 6.4).
@@ -239,7 +287,7 @@ impl FlowTables {
         } else {
             let limit = table.settings.rule_count_max.unwrap_or(usize::MAX).min(self.rule_count_max);
             if table.classifier.len() >= limit {
-                let victim = self.victim(flow_mod.table, now).ok_or(OfError::FlowModTableFull)?;
+                let victim = self.victim(flow_mod.table).ok_or(OfError::FlowModTableFull)?;
                 self.unlist(victim, FlowRemovedReason::Eviction);
                 change.evicted.push(victim);
             }
@@ -254,15 +302,46 @@ impl FlowTables {
 
     /// The rule of a full table that has to go, if it evicts: the least important, and of those the one with the least time
     /// left (OpenFlow 1.5.1 section 7.3.4.1: importance, then lifetime).
-    fn victim(&self, table: TableId, now: Nanos) -> Option<RuleId> {
-        let entry = self.tables.get(usize::from(table)).filter(|table| table.settings.eviction)?;
+    fn victim(&mut self, number: TableId) -> Option<RuleId> {
+        let table = self.tables.get_mut(usize::from(number)).filter(|table| table.settings.eviction)?;
         // A limit below what was there before it was set would need several.
-        let limit = entry.settings.rule_count_max.unwrap_or(usize::MAX).min(self.rule_count_max);
-        if entry.classifier.len() > limit {
+        let limit = table.settings.rule_count_max.unwrap_or(usize::MAX).min(self.rule_count_max);
+        if table.classifier.len() > limit {
             return None;
         }
-        let rank = |&(id, rule): &(RuleId, &Rule)| (rule.importance, rule.time_left(now), id);
-        self.in_order(table).min_by_key(rank).map(|(id, _)| id)
+        while let Some(victim) = table.victims.pop_first() {
+            let (_, _, id) = victim;
+            let rule = self.rules.get(id).filter(|rule| rule.is_listed && rule.table == number);
+            let Some(rule) = rule else { continue };
+            if rule.eviction_rank(id) == victim {
+                return Some(id);
+            }
+            table.victims.insert(rule.eviction_rank(id));
+        }
+        None
+    }
+
+    /// Keeps in mind how soon a rule may have to go, if its table evicts.
+    fn follow_victim(&mut self, id: RuleId) {
+        let Some(rule) = self.rules.get(id) else { return };
+        let table = &mut self.tables[usize::from(rule.table)];
+        if !table.settings.eviction {
+            return;
+        }
+        table.victims.insert(rule.eviction_rank(id));
+        if table.victims.len() > 2 * table.classifier.len() + 1024 {
+            self.collect_victims(rule.table);
+        }
+    }
+
+    /// Ranks the rules of a table anew.
+    fn collect_victims(&mut self, number: TableId) {
+        let is_evicting = self.settings(number).eviction;
+        let rules = self.in_order(number).filter(|_| is_evicting);
+        let victims = rules.map(|(id, rule)| rule.eviction_rank(id)).collect();
+        if let Some(table) = self.tables.get_mut(usize::from(number)) {
+            table.victims = victims;
+        }
     }
 
     /// Puts a rule of the store into its table.
@@ -270,9 +349,10 @@ impl FlowTables {
         let rule = self.rules.get_mut(id).expect("the caller has just put it there");
         rule.is_listed = true;
         let table = &mut self.tables[usize::from(rule.table)];
-        table.classifier.insert(&rule.matching, rule.priority, id);
+        table.classifier.insert(&rule.matching.unpack(), rule.priority, id);
         table.order.insert((Reverse(rule.priority), id));
         self.follow(id, true);
+        self.follow_victim(id);
     }
 
     /// Puts a rule in the place of another with the same match and priority.
@@ -281,7 +361,10 @@ impl FlowTables {
         let slot = self.rules.get_mut(id).expect("the caller has just found it");
         let old = std::mem::replace(slot, rule);
         self.follow(id, true);
-        self.note(Undo::Replace(id, Box::new(old)));
+        self.follow_victim(id);
+        if self.journal.is_some() {
+            self.note(Undo::Replace(id, Box::new(old)));
+        }
         self.tell(id, RuleEventKind::Modified);
     }
 
@@ -322,15 +405,18 @@ impl FlowTables {
 
     /// Removes what was learned by rules that have gone since, and what those have learned.
     fn remove_orphans(&mut self, removed: &mut Vec<RuleId>) {
-        while let Some(place) = self.orphaned.pop() {
-            if self.learners.contains_key(&place) {
-                continue;
+        while !self.orphaned.is_empty() {
+            // A table is gone through once, however many have gone.
+            let mut cookies: BTreeMap<TableId, BTreeSet<u64>> = BTreeMap::new();
+            for place in self.orphaned.drain(..).filter(|place| !self.learners.contains_key(place)) {
+                cookies.entry(place.0).or_default().insert(place.1);
             }
-            let (table, cookie) = place;
-            let rules = self.in_order(table).filter(|(_, rule)| rule.cookie == cookie);
-            let ids: Vec<RuleId> = rules.map(|(id, _)| id).collect();
-            ids.iter().for_each(|&id| self.unlist(id, FlowRemovedReason::Delete));
-            removed.extend(ids);
+            for (table, cookies) in cookies {
+                let rules = self.in_order(table).filter(|(_, rule)| cookies.contains(&rule.cookie));
+                let ids: Vec<RuleId> = rules.map(|(id, _)| id).collect();
+                ids.iter().for_each(|&id| self.unlist(id, FlowRemovedReason::Delete));
+                removed.extend(ids);
+            }
         }
     }
 
@@ -373,6 +459,7 @@ impl FlowTables {
                         *rule = *old;
                     }
                     self.follow(id, true);
+                    self.follow_victim(id);
                 }
                 Undo::Unlist(id) => self.list(id),
             }
@@ -412,21 +499,21 @@ impl FlowTables {
         if rule.idle_timeout_s > 0 || rule.hard_timeout_s > 0 {
             self.mortal.insert(id);
         }
+        self.follow_victim(id);
     }
 
     /// Whether some rule of the same priority, but another match, shares a packet with this one.
     fn overlaps(&self, flow_mod: &FlowMod) -> bool {
-        let rules = self.in_order(flow_mod.table).filter(|(_, rule)| rule.priority == flow_mod.priority);
-        rules
-            .map(|(_, rule)| &rule.matching)
-            .any(|other| *other != flow_mod.matching && other.overlaps(&flow_mod.matching))
+        let matching = PackedMatch::from(&flow_mod.matching);
+        let mut rules = self.of_priority(flow_mod.table, flow_mod.priority).map(|(_, rule)| &rule.matching);
+        rules.any(|other| *other != matching && other.overlaps(&matching))
     }
 
     fn modify(&mut self, flow_mod: &FlowMod) -> Result<Change, OfError> {
         let chosen = self.chosen(flow_mod);
         for &id in &chosen {
             let rule = self.rules.get(id).expect("the index holds only rules in the store");
-            check_actions(&flow_mod.actions, &rule.matching, rule.table)?;
+            check_actions(&flow_mod.actions, &rule.matching.unpack(), rule.table)?;
         }
         for &id in &chosen {
             let mut rule = self.rules.get(id).expect("the index holds only rules in the store").clone();
@@ -446,7 +533,7 @@ impl FlowTables {
     fn chosen(&self, flow_mod: &FlowMod) -> Vec<RuleId> {
         let is_delete = matches!(flow_mod.command, FlowModCommand::Delete | FlowModCommand::DeleteStrict);
         let filter = Filter {
-            matching: &flow_mod.matching,
+            matching: PackedMatch::from(&flow_mod.matching),
             cookie: flow_mod.cookie,
             cookie_mask: flow_mod.cookie_mask,
             out_port: if is_delete { flow_mod.out_port } else { OfPort::NONE },
@@ -462,7 +549,7 @@ impl FlowTables {
         exact.filter(|&id| self.rules.get(id).is_some_and(|rule| filter.accepts(rule))).collect()
     }
 
-    fn filtered(&self, table: TableId, filter: &Filter<'_>) -> impl Iterator<Item = (RuleId, &Rule)> {
+    fn filtered(&self, table: TableId, filter: &Filter) -> impl Iterator<Item = (RuleId, &Rule)> {
         let tables = table_range(table).map(|table| table as TableId);
         tables.flat_map(|table| self.in_order(table)).filter(move |(_, rule)| filter.accepts(rule))
     }
@@ -479,7 +566,8 @@ impl FlowTables {
         let rule = self.rules.get_mut(id).expect("the caller has just found it");
         rule.is_listed = false;
         let table = &mut self.tables[usize::from(rule.table)];
-        assert!(table.classifier.remove(&rule.matching, rule.priority), "index and classifier agree");
+        let is_found = table.classifier.remove(&rule.matching.unpack(), rule.priority);
+        assert!(is_found, "index and classifier agree");
         table.order.remove(&(Reverse(rule.priority), id));
     }
 
@@ -549,14 +637,52 @@ impl FlowTables {
 
     /// What is asked of the rules, in the order of [`FlowTables::in_order`].
     pub fn flow_stats(&self, request: &FlowStatsRequest, now: Nanos) -> Vec<FlowStats> {
+        let mut cursor = FlowCursor::new(request);
+        self.flow_stats_part(request, &mut cursor, usize::MAX, now)
+    }
+
+    /// The same in parts, from where `cursor` stands: looks at no more than so many rules. Rules that come and go between
+    /// two parts may be in none.
+    pub fn flow_stats_part(
+        &self,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+        now: Nanos,
+    ) -> Vec<FlowStats> {
         let filter = Filter {
-            matching: &request.matching,
+            matching: PackedMatch::from(&request.matching),
             cookie: request.cookie,
             cookie_mask: request.cookie_mask,
             out_port: request.out_port,
             out_group: request.out_group,
         };
-        self.filtered(request.table, &filter).map(|(_, rule)| rule.stats(now)).collect()
+        let mut stats = Vec::new();
+        let mut left = rules_max;
+        cursor.is_begun = true;
+        while let (Some(table), true) = (self.tables.get(cursor.tables.start), left > 0) {
+            if cursor.is_done() {
+                break;
+            }
+            let from = cursor.after.map_or(Bound::Unbounded, Bound::Excluded);
+            let mut is_over = true;
+            for &(priority, id) in table.order.range((from, Bound::Unbounded)) {
+                if left == 0 {
+                    is_over = false;
+                    break;
+                }
+                left -= 1;
+                cursor.after = Some((priority, id));
+                let rule = self.rules.get(id).expect("the index holds only rules in the store");
+                if filter.accepts(rule) {
+                    stats.push(rule.stats(now));
+                }
+            }
+            if is_over {
+                (cursor.tables.start, cursor.after) = (cursor.tables.start + 1, None);
+            }
+        }
+        stats
     }
 
     /// Counters of every table.

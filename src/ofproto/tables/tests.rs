@@ -205,3 +205,27 @@ fn the_tables_agree_with_a_plain_list_of_rules_over_random_flow_mods() {
         assert_eq!(actual, plain, "seed {seed}");
     }
 }
+
+#[test]
+fn an_answer_in_parts_tells_each_rule_once_whatever_goes_in_between() {
+    let mut tables = FlowTables::default();
+    for (table, priority) in [(0, 1), (0, 9), (7, 5)] {
+        tables.flow_mod(&FlowMod { table, ..add(priority, &[], 1) }, Nanos(0)).expect("valid");
+    }
+    let request = FlowStatsRequest::all();
+    let whole: Vec<_> =
+        tables.flow_stats(&request, Nanos(0)).into_iter().map(|stats| stats.priority).collect();
+    assert_eq!(whole, [9, 1, 5]);
+    let mut cursor = FlowCursor::new(&request);
+    let mut parts = Vec::new();
+    while !cursor.is_done() {
+        parts.extend(tables.flow_stats_part(&request, &mut cursor, 1, Nanos(0)));
+        assert!(parts.len() <= 3);
+        if parts.len() == 1 {
+            tables.flow_mod(&add(20, &[], 1), Nanos(0)).expect("valid");
+        }
+    }
+    assert_eq!(parts.into_iter().map(|stats| stats.priority).collect::<Vec<_>>(), whole);
+    let one = FlowStatsRequest { table: 7, ..FlowStatsRequest::all() };
+    assert_eq!(tables.flow_stats(&one, Nanos(0)).len(), 1);
+}

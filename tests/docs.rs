@@ -317,3 +317,31 @@ fn every_action_is_in_the_document_about_openflow() {
     let rows: Vec<_> = table_rows(&text, "\n## Actions\n").into_iter().map(|row| row[0]).collect();
     assert_eq!(rows, names, "docs/openflow.md: the actions, in their order");
 }
+
+/// The names of an enum's variants, in order.
+fn variants<'a>(source: &'a str, name: &str) -> Vec<&'a str> {
+    let (_, rest) = source.split_once(&format!("pub enum {name} {{\n")).expect("there is such an enum");
+    let body = rest.split("\n}\n").next().unwrap_or_default();
+    let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
+    let lines = lines.filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()));
+    lines.map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or(line)).collect()
+}
+
+#[test]
+fn every_message_is_in_the_document_about_openflow() {
+    let source = read("src/openflow/message.rs");
+    let (messages, requests) = (variants(&source, "Message"), variants(&source, "MultipartRequest"));
+    assert!(messages.contains(&"Hello") && requests.contains(&"Desc"), "they were read: {messages:?}");
+    assert_eq!(requests, variants(&source, "MultipartReply"), "each request has its reply, in one order");
+    let messages =
+        messages.iter().filter(|name| !name.starts_with("Multipart")).map(|name| (*name).to_owned());
+    let requests = requests.iter().map(|name| format!("MultipartRequest::{name}"));
+    let text = read("docs/openflow.md");
+    let rows: Vec<_> =
+        table_rows(&text, "\n## Messages\n").into_iter().map(|row| row[0].to_owned()).collect();
+    assert_eq!(
+        rows,
+        messages.chain(requests).collect::<Vec<_>>(),
+        "docs/openflow.md: the messages, in order"
+    );
+}

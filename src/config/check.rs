@@ -279,8 +279,9 @@ impl Checker<'_> {
         };
         let openflow = raw.openflow.unwrap_or_default().0;
         let openflow = self.openflow(openflow, &mut taken.listens, &path.key("openflow"));
-        let rules =
-            self.rules(raw.rules, raw.rules_file, &names, &numbers, !openflow.controllers.is_empty(), path);
+        // As ovs-vswitchd.conf.db(5) has it for `fail_mode`: nothing is set up by a secure bridge itself.
+        let learns_by_itself = openflow.controllers.is_empty() && openflow.fail_mode == FailMode::Standalone;
+        let rules = self.rules(raw.rules, raw.rules_file, &names, &numbers, learns_by_itself, path);
         let own = internal_port.is_some().then_some(name.as_str());
         let mirrors = self.mirrors(raw.mirrors, &ports, own, &path.key("mirrors"));
         let controller_rate = raw.controller_rate_limit.map(|Section(raw)| {
@@ -313,14 +314,14 @@ impl Checker<'_> {
         })
     }
 
-    /// The bridge's rules: of the list, then of the file; NORMAL if there are neither.
+    /// The bridge's rules: of the list, then of the file; NORMAL if there are neither and it is to learn by itself.
     fn rules(
         &mut self,
         list: List<String>,
         file: Option<Text<NonEmpty>>,
         names: &PortNames,
         numbers: &Numbers,
-        has_controllers: bool,
+        learns_by_itself: bool,
         path: &KeyPath,
     ) -> Vec<FlowMod> {
         let mut flow_mods = Vec::new();
@@ -350,7 +351,7 @@ impl Checker<'_> {
                 }
             }
         }
-        if flow_mods.is_empty() && !has_controllers {
+        if flow_mods.is_empty() && learns_by_itself {
             flow_mods.push(rules::normal());
         }
         flow_mods

@@ -628,6 +628,21 @@ fn names_numbers_devices_and_exporters_are_unique() {
 }
 
 #[test]
+fn a_bridge_sets_rules_up_by_itself_only_if_it_may_and_nobody_else_is_to() {
+    let rules = |text: &str| good(&format!("bridges: [{{name: br0, {text}}}]")).bridges.remove(0).rules.len();
+    for (fail_mode, alone) in [("", 1), ("fail_mode: standalone", 1), ("fail_mode: secure", 0)] {
+        assert_eq!(rules(&format!("openflow: {{{fail_mode}}}")), alone, "{fail_mode}");
+        assert_eq!(
+            rules(&format!("rules: [], openflow: {{listen: [ptcp], {fail_mode}}}")),
+            alone,
+            "{fail_mode}"
+        );
+        assert_eq!(rules(&format!("openflow: {{controllers: ['tcp:192.0.2.1'], {fail_mode}}}")), 0);
+        assert_eq!(rules(&format!("rules: ['tcp,actions=drop'], openflow: {{{fail_mode}}}")), 1);
+    }
+}
+
+#[test]
 fn a_port_of_any_type_can_be_the_bridges_own() {
     let bridge = |text: &str| {
         let mut config = good(&format!("bridges:\n- name: br0\n{text}"));

@@ -209,14 +209,14 @@ fn the_local_port_is_one_like_all_others() {
             ofctl(&lab, version, &["add-flow", "br0", "priority=0,actions=NORMAL"]);
             ofctl(&lab, version, &["--strict", "del-flows", "br0", "priority=32768,in_port=1"]);
             ofctl(&lab, version, &["--strict", "del-flows", "br0", "priority=32768,in_port=LOCAL"]);
-            ofctl(&lab, version, &["mod-port", "br0", "LOCAL", "no-flood"]);
+            ofctl(&lab, version, &["mod-port", "br0", "br0", "no-flood"]);
             let shown = ofctl(&lab, version, &["show", "br0"]);
             assert!(shown.contains("NO_FLOOD") || version != "OpenFlow10", "{shown}");
-            ofctl(&lab, version, &["mod-port", "br0", "LOCAL", "flood"]);
-            ofctl(&lab, version, &["mod-port", "br0", "LOCAL", "down"]);
+            ofctl(&lab, version, &["mod-port", "br0", "br0", "flood"]);
+            ofctl(&lab, version, &["mod-port", "br0", "br0", "down"]);
             assert!(ofctl(&lab, version, &["show", "br0"]).contains("PORT_DOWN"), "{version}");
             a.does_not_reach(here);
-            ofctl(&lab, version, &["mod-port", "br0", "LOCAL", "up"]);
+            ofctl(&lab, version, &["mod-port", "br0", "br0", "up"]);
             switch.wait_for_link("br0", true);
             a.pings(here, 2);
         }
@@ -334,6 +334,24 @@ fn a_standalone_bridge_learns_while_its_controller_is_away_and_a_secure_one_does
     switch.ok(&["apply", &file.display().to_string()]);
     wait_for("the end of standalone mode", || (!a.tries(b.address)).then_some(()));
     assert!(switch.log().contains("forwarding as a learning switch"));
+    switch.stop();
+}
+
+#[test]
+fn a_secure_bridge_without_controllers_starts_without_rules_and_a_standalone_one_learns() {
+    let lab = Lab::new();
+    let switch = switch(&lab, "{fail_mode: secure}", "[]");
+    let (a, b) = hosts(&lab);
+    assert!(!ofctl(&lab, "OpenFlow13", &["dump-flows", "br0"]).contains("actions="));
+    a.does_not_reach(b.address);
+    ofctl(&lab, "OpenFlow13", &["add-flow", "br0", "actions=NORMAL"]);
+    a.pings(b.address, 1);
+    ofctl(&lab, "OpenFlow13", &["del-flows", "br0"]);
+    let body = format!("bridges:\n  - name: br0\n    openflow: {{fail_mode: standalone}}\n{PORTS}");
+    let file = Recipe::new(body).write(&lab);
+    switch.ok(&["apply", &file.display().to_string()]);
+    a.pings(b.address, 1);
+    assert!(ofctl(&lab, "OpenFlow13", &["dump-flows", "br0"]).contains("priority=0 actions=NORMAL"));
     switch.stop();
 }
 

@@ -385,6 +385,12 @@ pub struct PortDesc {
     pub is_live: bool,
     /// Link features in force (`ofp_port_features` of 1.1 on), 0 if not known.
     pub features: u32,
+    /// Those that it offers the other side.
+    pub advertised: u32,
+    /// Those that it can have.
+    pub supported: u32,
+    /// Those that the other side offers.
+    pub peer: u32,
     /// Speed in kbit/s, 0 if not known.
     pub current_speed_kbps: u32,
     /// Highest speed in kbit/s, 0 if not known.

@@ -39,7 +39,7 @@ fn snapshot() -> MetricsSnapshot {
             tx_errors: number(),
             ..NetdevStats::default()
         },
-        link: Link { is_up: true, speed_mbps: 10_000, full_duplex: true },
+        link: Link { is_up: true, speed_mbps: 10_000, full_duplex: true, is_autonegotiated: false },
         link_changes: number(),
         mtu_bytes: 1500,
     };

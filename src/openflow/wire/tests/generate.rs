@@ -114,6 +114,9 @@ fn port_desc(random: &mut Rng, version: Version) -> PortDesc {
         is_blocked: random.bool(),
         is_live: random.bool() && !is_old,
         features: features(random, version),
+        advertised: features(random, version),
+        supported: features(random, version),
+        peer: features(random, version),
         current_speed_kbps: if is_old { 0 } else { random.u32(..) },
         speed_max_kbps: if is_old { 0 } else { random.u32(..) },
     }

@@ -70,7 +70,7 @@ pub use tables::{MissHandling, TableSettings};
 pub use transaction::BundleOp;
 
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie};
-use crate::flow::{DpPort, FlowKey, OfPort};
+use crate::flow::{DpPort, Flow, FlowKey, OfPort};
 use crate::netdev::{MacAddress, Netdev};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
@@ -409,6 +409,9 @@ pub struct PacketIn {
     pub max_len: u16,
     /// Which controllers.
     pub controller_id: u16,
+    /// What the pipeline had for it at that point: metadata, registers, the tunnel's fields, and `pkt_mark` of the key; all
+    /// else is zero.
+    pub pipeline: Flow,
     /// Bytes that the rule's action wants it to carry along.
     pub userdata: Vec<u8>,
     /// The packet, as the actions before had left it.

@@ -206,6 +206,7 @@ impl Reference {
                 cookie: packet.cookie,
                 max_len: packet.max_len,
                 controller_id: packet.controller_id,
+                pipeline: packet.pipeline,
                 userdata: packet.userdata,
                 packet: Packet::from_bytes(&packet.bytes),
             });

@@ -832,11 +832,23 @@ pub fn port_metadata(port: OfPort) -> Match {
     metadata
 }
 
-/// The fields of a packet's metadata: what a packet-in tells of a flow besides its bytes.
+/// The fields of a packet's metadata: what a packet-in tells of a flow besides its bytes (OpenFlow 1.3.5 section 7.4.1),
+/// those that are not zero, and the port.
 pub fn metadata_of(flow: &Flow) -> Match {
     let mut metadata = port_metadata(flow.in_port);
     let registers = (0..16).map(Field::Reg);
-    let fields = [Field::Metadata, Field::TunId, Field::TunSrc, Field::TunDst, Field::PktMark];
+    let fields = [
+        Field::Metadata,
+        Field::TunId,
+        Field::TunSrc,
+        Field::TunDst,
+        Field::TunIpv6Src,
+        Field::TunIpv6Dst,
+        Field::TunFlags,
+        Field::TunGbpId,
+        Field::TunGbpFlags,
+        Field::PktMark,
+    ];
     for field in fields.into_iter().chain(registers) {
         let value = flow.get(field);
         if value != 0 {

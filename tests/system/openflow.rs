@@ -245,6 +245,52 @@ fn a_packet_out_is_as_if_from_the_host(lab: &Lab, switch: &Switch, a: &Host) {
 }
 
 #[test]
+fn a_packet_in_tells_of_registers_and_metadata_where_its_version_can() {
+    let lab = Lab::new();
+    let switch = switch(&lab, "{}", "[]");
+    let frame = format!("ffffffffffff0a00000000ff88b5{}", "00".repeat(46));
+    let told = "reg0=0x5,reg15=0x7,metadata=0x10,tun_id=0x2a";
+    let actions = "set_field:5->reg0,set_field:7->reg15,set_field:0x10->metadata,set_field:42->tun_id,\
+                   set_field:3->pkt_mark,controller";
+    let formats = [
+        ("OpenFlow10", "standard", false),
+        ("OpenFlow10", "nxt_packet_in", true),
+        ("OpenFlow11", "nxt_packet_in2", true),
+        ("OpenFlow12", "standard", true),
+        ("OpenFlow13", "standard", true),
+        ("OpenFlow13", "nxt_packet_in2", true),
+        ("OpenFlow14", "standard", true),
+        ("OpenFlow15", "standard", true),
+    ];
+    for (version, format, tells) in formats {
+        let heard = lab.path(&format!("heard-{version}-{format}"));
+        let file = std::fs::File::create(&heard).expect("a file");
+        let mut monitor = Command::new("ovs-ofctl");
+        monitor
+            .env("OVS_RUNDIR", run_dir(&lab))
+            .args(["-O", version, "-P", format, "monitor", "br0", "65534"]);
+        monitor.stdout(file.try_clone().expect("a descriptor")).stderr(file);
+        let monitor = Background::start(&mut monitor);
+        let text = wait_for("a packet-in", || {
+            ofctl(
+                &lab,
+                "OpenFlow13",
+                &["packet-out", "br0", &format!("in_port=1 packet={frame} actions={actions}")],
+            );
+            let text = std::fs::read_to_string(&heard).expect("it can be read");
+            text.contains("PACKET_IN").then_some(text)
+        });
+        monitor.end(nix::sys::signal::Signal::SIGKILL);
+        let line = text.lines().find(|line| line.contains("PACKET_IN")).expect("it is there");
+        for field in told.split(',').chain(["pkt_mark=0x3"]) {
+            assert_eq!(line.contains(field), tells, "{version} {format}: {field} in {line}");
+        }
+        assert!(line.contains("in_port=1"), "{version} {format}: {line}");
+    }
+    switch.stop_with_packets_made();
+}
+
+#[test]
 fn what_becomes_of_connections_can_be_seen() {
     if Command::new("ovs-testcontroller").arg("--version").output().is_err() {
         skip("what_becomes_of_connections_can_be_seen", "there is no ovs-testcontroller");

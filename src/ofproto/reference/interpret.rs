@@ -28,7 +28,7 @@ use super::meters::{Meters, Verdict};
 use crate::dpif::{DropReason, MeterId};
 use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::hash::five_tuple;
-use crate::flow::{DpPort, Field, Flow, OfPort, VLAN_CFI};
+use crate::flow::{DpPort, Field, Flow, FlowKey, OfPort, VLAN_CFI};
 use crate::netdev::MacAddress;
 use crate::ofproto::bridge::{Bridge, BridgeId, Bridges, FragmentPolicy, Port, StpState};
 use crate::ofproto::groups::hash_fields;
@@ -58,6 +58,7 @@ pub(super) struct ForController {
     pub(super) cookie: u64,
     pub(super) max_len: u16,
     pub(super) controller_id: u16,
+    pub(super) pipeline: Flow,
     pub(super) userdata: Vec<u8>,
     pub(super) bytes: Vec<u8>,
 }
@@ -727,9 +728,27 @@ impl<'a> Interpreter<'a> {
         let is_there = self.bridge.ports.contains_key(&in_port);
         let (bridge, in_port) = (self.id, if is_there { in_port } else { OfPort::NONE });
         let userdata = userdata.to_vec();
-        let packet =
-            ForController { bridge, in_port, reason, table, cookie, max_len, controller_id, userdata, bytes };
-        self.outcome.for_controller.push(packet);
+        // What is not the pipeline's, or not of its own making, is not told.
+        let pkt_mark = self.frame.key.pkt_mark;
+        let pipeline = Flow {
+            key: FlowKey { pkt_mark, ..FlowKey::ZERO },
+            in_port: OfPort::default(),
+            actset_output: OfPort::default(),
+            conj_id: 0,
+            ..self.state
+        };
+        self.outcome.for_controller.push(ForController {
+            bridge,
+            in_port,
+            reason,
+            table,
+            cookie,
+            max_len,
+            controller_id,
+            pipeline,
+            userdata,
+            bytes,
+        });
         self.check_count()
     }
 

@@ -11,7 +11,7 @@ use super::bundle::Bundles;
 use super::describe::{self, PortSnapshot};
 use super::monitor::Monitors;
 use super::{Sessions, multipart};
-use crate::flow::OfPort;
+use crate::flow::{Flow, OfPort};
 use crate::ofproto::{
     self, BridgeId, BundleOp, FlowModError, FlowRemoved, FragmentPolicy, MissHandling, Ofproto, PacketIn,
     PacketOut, TableSettings,
@@ -21,7 +21,7 @@ use crate::openflow::flow_mod::{FlowMod, FlowModCommand, TABLE_ALL, TableId};
 use crate::openflow::message::{
     AsyncChange, AsyncConfig, ControllerStatus, FlowModMessage, FlowRemovedMessage, Message,
     MultipartRequest, PacketInFormat, PacketInMessage, PacketInReason, PacketOutMessage, PortMod, Role,
-    RoleMessage, SwitchConfig, TableDesc, TableMod, Version, in_port_of, port_metadata,
+    RoleMessage, SwitchConfig, TableDesc, TableMod, Version, in_port_of, metadata_of,
 };
 use crate::openflow::session::Incoming;
 use crate::packet::Packet;
@@ -657,7 +657,7 @@ impl Agent {
                 reason,
                 table: packet_in.table,
                 cookie: packet_in.cookie,
-                metadata: port_metadata(in_port),
+                metadata: metadata_of(&Flow { in_port, ..packet_in.pipeline }),
                 userdata: packet_in.userdata.clone(),
                 data: bytes[..bytes.len().min(max)].to_vec(),
             }));

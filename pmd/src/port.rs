@@ -688,6 +688,7 @@ fn describe(id: PortId, info: &dpdk_sys::rte_eth_dev_info) -> DeviceInfo {
             (false, false) => mtu_max(info),
         },
         interface_index: (info.if_index != 0).then_some(info.if_index),
+        speeds: config::speeds(info.speed_capa),
     }
 }
 

@@ -6,7 +6,7 @@ use super::pipeline::Numbers;
 use super::raw::*;
 use super::rules::{self, PortNames};
 use super::types::*;
-use super::value::{FromText, Section, Text, Whole};
+use super::value::{FromText, PortNumber, Section, Text, Whole};
 use super::{Dummies, RULES_FILE_SIZE_MAX, ReadFile};
 use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
 use crate::dpif::{PORT_COUNT_MAX, PlacementRules, WORKER_COUNT_MAX};
@@ -249,7 +249,14 @@ impl Checker<'_> {
             let shown = format!("{datapath_id:016x}");
             self.claim(&mut taken.datapath_ids, datapath_id, shown, path.key("datapath_id"));
         }
-        let internal_port = raw.internal_port.unwrap_or(true).then(|| {
+        let is_local = |port: &Section<RawPort>| port.0.number == Some(PortNumber(OfPort::LOCAL));
+        let local = raw.ports.iter().flatten().position(|port| port.as_ref().is_some_and(is_local));
+        if let Some(index) = local.filter(|_| raw.internal_port == Some(true)) {
+            let allowed = "one port with the number LOCAL: leave internal_port out, or have it be false";
+            let kind = FaultKind::Conflict { other: "internal_port: true".to_owned(), allowed };
+            self.fault(path.key("ports").index(index).key("number"), kind);
+        }
+        let internal_port = raw.internal_port.unwrap_or(local.is_none()).then(|| {
             let kind = NetdevKind::Internal { interface: name.clone() };
             netdev_config(name.clone(), kind, &RawPort::default(), mac, worker_count)
         });
@@ -263,7 +270,7 @@ impl Checker<'_> {
         }
         let ports = self.ports(raw.ports, &name, worker_count, taken, &path.key("ports"));
         let mut names: PortNames = ports.iter().map(|port| (port.number, port.netdev.name.clone())).collect();
-        names.insert(OfPort::LOCAL, name.clone());
+        names.entry(OfPort::LOCAL).or_insert_with(|| name.clone());
         let groups = self.groups(raw.groups, &names, &path.key("groups"));
         let meters = self.meters(raw.meters, &path.key("meters"));
         let numbers = Numbers {
@@ -272,8 +279,9 @@ impl Checker<'_> {
         };
         let openflow = raw.openflow.unwrap_or_default().0;
         let openflow = self.openflow(openflow, &mut taken.listens, &path.key("openflow"));
-        let rules =
-            self.rules(raw.rules, raw.rules_file, &names, &numbers, !openflow.controllers.is_empty(), path);
+        // As ovs-vswitchd.conf.db(5) has it for `fail_mode`: nothing is set up by a secure bridge itself.
+        let learns_by_itself = openflow.controllers.is_empty() && openflow.fail_mode == FailMode::Standalone;
+        let rules = self.rules(raw.rules, raw.rules_file, &names, &numbers, learns_by_itself, path);
         let own = internal_port.is_some().then_some(name.as_str());
         let mirrors = self.mirrors(raw.mirrors, &ports, own, &path.key("mirrors"));
         let controller_rate = raw.controller_rate_limit.map(|Section(raw)| {
@@ -306,14 +314,14 @@ impl Checker<'_> {
         })
     }
 
-    /// The bridge's rules: of the list, then of the file; NORMAL if there are neither.
+    /// The bridge's rules: of the list, then of the file; NORMAL if there are neither and it is to learn by itself.
     fn rules(
         &mut self,
         list: List<String>,
         file: Option<Text<NonEmpty>>,
         names: &PortNames,
         numbers: &Numbers,
-        has_controllers: bool,
+        learns_by_itself: bool,
         path: &KeyPath,
     ) -> Vec<FlowMod> {
         let mut flow_mods = Vec::new();
@@ -343,7 +351,7 @@ impl Checker<'_> {
                 }
             }
         }
-        if flow_mods.is_empty() && !has_controllers {
+        if flow_mods.is_empty() && learns_by_itself {
             flow_mods.push(rules::normal());
         }
         flow_mods

@@ -6,7 +6,7 @@ use super::check::{Checker, Taken, netdev_config, whole_or};
 use super::fault::{FaultKind, KeyPath};
 use super::raw::*;
 use super::types::*;
-use super::value::{FromText, Section, Text};
+use super::value::{FromText, PortNumber, Section, Text};
 use crate::flow::OfPort;
 use crate::ipfix::exporter::MESSAGE_SIZE_DEFAULT;
 use crate::netdev::NetdevKind;
@@ -28,41 +28,48 @@ impl Checker<'_> {
         let raw_ports = self.elements(list, path, "a port");
         let mut numbers = HashMap::new();
         for (path, Section(raw)) in &raw_ports {
-            if let Some(number) = raw.number {
-                self.claim(&mut numbers, number.0, number.0.to_string(), path.key("number"));
+            if let Some(PortNumber(number)) = raw.number {
+                let shown = if number == OfPort::LOCAL { "LOCAL".to_owned() } else { number.0.to_string() };
+                self.claim(&mut numbers, number, shown, path.key("number"));
             }
         }
         let kept: Vec<_> = raw_ports.iter().map(|(_, Section(raw))| self.kept_number(raw, bridge)).collect();
         let kept: Vec<_> =
             kept.into_iter().map(|number| number.filter(|number| !numbers.contains_key(number))).collect();
-        let mut free = (1..).filter(|number| !numbers.contains_key(number) && !kept.contains(&Some(*number)));
+        let mut free = (1..)
+            .map(OfPort)
+            .filter(|number| !numbers.contains_key(number) && !kept.contains(&Some(*number)));
         let mut ports = Vec::new();
         for ((path, Section(raw)), kept) in raw_ports.into_iter().zip(&kept) {
             let asked = raw.number.map(|number| number.0);
-            let number = asked.or(*kept).unwrap_or_else(|| free.next().unwrap_or(1));
-            ports.push(self.port(raw, OfPort(number as u32), worker_count, taken, &path));
+            let number = asked.or(*kept).unwrap_or_else(|| free.next().unwrap_or(OfPort(1)));
+            ports.push(self.port(raw, number, bridge, worker_count, taken, &path));
         }
         ports
     }
 
     /// The number of a port that runs and has none in the file.
-    fn kept_number(&self, raw: &RawPort, bridge: &str) -> Option<u64> {
+    fn kept_number(&self, raw: &RawPort, bridge: &str) -> Option<OfPort> {
         let Text(PortName(name)) = raw.name.as_ref().filter(|_| raw.number.is_none())?;
         let bridge = self.running?.bridges.iter().find(|running| running.name == bridge)?;
         let port = bridge.ports.iter().find(|port| port.netdev.name == *name)?;
-        Some(port.number.0.into())
+        // To be the bridge's own takes being asked for.
+        Some(port.number).filter(|number| *number != OfPort::LOCAL)
     }
 
     fn port(
         &mut self,
         mut raw: RawPort,
         number: OfPort,
+        bridge: &str,
         worker_count: u16,
         taken: &mut Taken,
         path: &KeyPath,
     ) -> PortConfig {
         let name = raw.name.take().map(|Text(PortName(name))| name);
         match &name {
+            // The bridge has claimed that name for its own interface, and this is it.
+            Some(name) if number == OfPort::LOCAL && name == bridge => {}
             Some(name) => self.claim(&mut taken.names, name.clone(), name.clone(), path.key("name")),
             None => self.fault(path.key("name"), FaultKind::Missing { allowed: PortName::ALLOWED }),
         }

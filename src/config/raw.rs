@@ -5,7 +5,9 @@
 //! What each key means stands in `conf/penstock.yaml`, and a test holds the two together.
 
 use super::types::{FailMode, Hugepages};
-use super::value::{FromText, ListOrWord, ListWord, PowerOfTwo, Section, Text, Whole, WholeOrAuto};
+use super::value::{
+    FromText, ListOrWord, ListWord, PortNumber, PowerOfTwo, Section, Text, Whole, WholeOrAuto,
+};
 use crate::datapath::IdlePolicy;
 use crate::ipfix::exporter::{MESSAGE_SIZE_MAX, MESSAGE_SIZE_MIN};
 use crate::netdev::{MacAddress, SocketRole};
@@ -138,7 +140,7 @@ pub(super) struct RawMirror {
 pub(super) struct RawPort {
     pub(super) name: Option<Text<PortName>>,
     pub(super) r#type: Option<Text<PortType>>,
-    pub(super) number: Option<Whole<1, 65_279>>,
+    pub(super) number: Option<PortNumber>,
     pub(super) admin: Option<Text<Admin>>,
     pub(super) interface: Option<Text<InterfaceName>>,
     pub(super) start_queue: Option<Whole<0, 1023>>,

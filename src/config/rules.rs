@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Ports that a rule can call by name.
 pub(super) type PortNames = BTreeMap<OfPort, String>;
 
-/// What a bridge does that has no rules: it is a learning switch (`priority=0,actions=NORMAL`).
+/// What a bridge does that has no rules, and nobody to get them from: it is a learning switch (`priority=0,actions=NORMAL`).
 pub(super) fn normal() -> FlowMod {
     FlowMod { priority: 0, actions: vec![Action::Output(OfPort::NORMAL)], ..FlowMod::add() }
 }

@@ -454,14 +454,14 @@ fn values_of_the_wrong_type_or_out_of_range_are_told_with_what_is_allowed() {
         "    mtu: 99999999999999999999999999999\n    number: 0\n    mac: 01:00:00:00:00:00\n",
         &[
             "t.yaml:6: bridges[0].ports[0].mtu: \"99999999999999999999999999999\" is wrong; allowed: a whole number from 68 to 9000",
-            "t.yaml:7: bridges[0].ports[0].number: 0 is wrong; allowed: a whole number from 1 to 65279",
+            "t.yaml:7: bridges[0].ports[0].number: 0 is wrong; allowed: a whole number from 1 to 65279, or LOCAL",
             "t.yaml:8: bridges[0].ports[0].mac: \"01:00:00:00:00:00\" is wrong; allowed: a unicast address such as 02:00:00:00:00:01",
         ],
     );
     bad_port(
         "    number: 65280\n    mac: 2\n    vlan: {trunk: some, native: 4095}\n",
         &[
-            "t.yaml:6: bridges[0].ports[0].number: 65280 is wrong; allowed: a whole number from 1 to 65279",
+            "t.yaml:6: bridges[0].ports[0].number: 65280 is wrong; allowed: a whole number from 1 to 65279, or LOCAL",
             "t.yaml:7: bridges[0].ports[0].mac: 2 is wrong; allowed: a unicast address such as 02:00:00:00:00:01",
             "t.yaml:8: bridges[0].ports[0].vlan.trunk: \"some\" is wrong; allowed: all, or a list of VLAN ids from 1 to 4094",
             "t.yaml:8: bridges[0].ports[0].vlan.native: 4095 is wrong; allowed: a whole number from 1 to 4094",
@@ -623,6 +623,68 @@ fn names_numbers_devices_and_exporters_are_unique() {
         "    vlan: {trunk: [5, 6, 5]}\n",
         &[
             "t.yaml:6: bridges[0].ports[0].vlan.trunk[2]: VLAN 5 is taken by bridges[0].ports[0].vlan.trunk[0]; allowed: one that is not",
+        ],
+    );
+}
+
+#[test]
+fn a_bridge_sets_rules_up_by_itself_only_if_it_may_and_nobody_else_is_to() {
+    let rules = |text: &str| good(&format!("bridges: [{{name: br0, {text}}}]")).bridges.remove(0).rules.len();
+    for (fail_mode, alone) in [("", 1), ("fail_mode: standalone", 1), ("fail_mode: secure", 0)] {
+        assert_eq!(rules(&format!("openflow: {{{fail_mode}}}")), alone, "{fail_mode}");
+        assert_eq!(
+            rules(&format!("rules: [], openflow: {{listen: [ptcp], {fail_mode}}}")),
+            alone,
+            "{fail_mode}"
+        );
+        assert_eq!(rules(&format!("openflow: {{controllers: ['tcp:192.0.2.1'], {fail_mode}}}")), 0);
+        assert_eq!(rules(&format!("rules: ['tcp,actions=drop'], openflow: {{{fail_mode}}}")), 1);
+    }
+}
+
+#[test]
+fn a_port_of_any_type_can_be_the_bridges_own() {
+    let bridge = |text: &str| {
+        let mut config = good(&format!("bridges:\n- name: br0\n{text}"));
+        config.bridges.remove(0)
+    };
+    let br0 = bridge(
+        "  ports:\n  - {name: a, type: dummy}\n  - {name: br0, type: tap, number: local}\n  \
+         - {name: b, type: dummy}\n  rules: ['in_port=br0,actions=output:br0,LOCAL']\n",
+    );
+    assert_eq!(br0.internal_port, None, "it has one");
+    assert_eq!(
+        br0.ports.iter().map(|port| port.number).collect::<Vec<_>>(),
+        [OfPort(1), OfPort::LOCAL, OfPort(2)]
+    );
+    assert_eq!(br0.rules[0].actions, [const { Action::Output(OfPort::LOCAL) }; 2]);
+    let br0 = bridge(
+        "  internal_port: false\n  ports: [{name: vm, type: dummy, number: LOCAL}]\n  rules: ['actions=output:vm']\n",
+    );
+    assert_eq!((br0.ports[0].settings.number, br0.ports[0].name()), (Some(OfPort::LOCAL), "vm"));
+    assert_eq!(br0.rules[0].actions, [Action::Output(OfPort::LOCAL)]);
+    let is_taken = "is taken by bridges[0]";
+    bad_bridge(
+        "  ports:\n  - {name: a, type: dummy, number: LOCAL}\n  - {name: b, type: dummy, number: local}\n  \
+         - {name: br0, type: dummy}\n",
+        &[
+            &format!(
+                "t.yaml:5: bridges[0].ports[1].number: LOCAL {is_taken}.ports[0].number; allowed: one that is not"
+            ),
+            &format!("t.yaml:6: bridges[0].ports[2].name: br0 {is_taken}.name; allowed: one that is not"),
+        ],
+    );
+    bad_bridge(
+        "  internal_port: true\n  ports:\n  - {name: a, type: dummy, number: LOCAL}\n",
+        &[
+            "t.yaml:5: bridges[0].ports[0].number: can't be together with internal_port: true; allowed: one port with \
+             the number LOCAL: leave internal_port out, or have it be false",
+        ],
+    );
+    bad_bridge(
+        "  ports:\n  - {name: a, type: dummy, number: IN_PORT}\n",
+        &[
+            "t.yaml:4: bridges[0].ports[0].number: \"IN_PORT\" is wrong; allowed: a whole number from 1 to 65279, or LOCAL",
         ],
     );
 }

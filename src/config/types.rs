@@ -128,7 +128,8 @@ pub struct BridgeConfig {
     pub meters: Vec<MeterMod>,
     /// Its groups, as adds: each behind those that it names. Numbers are unique in the bridge.
     pub groups: Vec<GroupMod>,
-    /// The rules that it starts with, in the order of the file; at least one if it has no controllers. They name groups and meters of the
+    /// The rules that it starts with, in the order of the file; at least one if it
+    /// has no controllers and is not secure. They name groups and meters of the
     /// bridge only.
     pub rules: Vec<FlowMod>,
     /// Its ports, in the order of the file; names are unique in the switch, numbers in the bridge.
@@ -144,7 +145,7 @@ pub struct BridgeConfig {
 /// A port of a bridge.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortConfig {
-    /// Its OpenFlow number: 1 to [`OfPort::MAX`].
+    /// Its OpenFlow number: 1 to [`OfPort::MAX`], or [`OfPort::LOCAL`] if the bridge has no `internal_port`.
     pub number: OfPort,
     /// Its device; the port's name is the device's. One of kind [`Patch`](crate::netdev::NetdevKind::Patch) has a peer
     /// of the same kind, whose peer it is.
@@ -249,12 +250,12 @@ impl Default for OpenFlowConfig {
     }
 }
 
-/// What a bridge with controllers does while none of them is there (OpenFlow 1.5.1 section 6.3.2).
+/// What a bridge does while none of its controllers is there, or it has none (OpenFlow 1.5.1 section 6.3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FailMode {
     /// It forwards as a learning switch.
     Standalone,
-    /// It goes on by the rules it has.
+    /// It goes on by the rules it has, none at first.
     Secure,
 }
 

@@ -4,6 +4,7 @@
 //! structs in [`raw`](super::raw) read like a table of keys and ranges, and every refusal carries what would
 //! have been right.
 
+use crate::flow::OfPort;
 use serde::Deserialize;
 use serde::de::{
     self, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor, value::MapAccessDeserializer,
@@ -79,6 +80,41 @@ impl<T: FromText> Visitor<'_> for TextVisitor<T> {
 impl<'de, T: FromText> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextVisitor(PhantomData)).map(Text)
+    }
+}
+
+/// A port's number in OpenFlow: from 1 to 65 279, or the word `LOCAL`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct PortNumber(pub(super) OfPort);
+
+struct PortNumberVisitor;
+
+impl Visitor<'_> for PortNumberVisitor {
+    type Value = OfPort;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number from 1 to 65279, or LOCAL")
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<OfPort, E> {
+        match u32::try_from(value) {
+            Ok(number @ 1..=65_279) => Ok(OfPort(number)),
+            _ => Err(E::invalid_value(Unexpected::Unsigned(value), &self)),
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<OfPort, E> {
+        if text.eq_ignore_ascii_case("LOCAL") {
+            Ok(OfPort::LOCAL)
+        } else {
+            Err(E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PortNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PortNumberVisitor).map(PortNumber)
     }
 }
 

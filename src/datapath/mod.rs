@@ -409,6 +409,10 @@ impl Dpif for Datapath {
         self.megaflows.iter().map(info).collect()
     }
 
+    fn waiting_commands(&self) -> usize {
+        self.workers.iter().map(|side| side.backlog.len()).sum()
+    }
+
     fn execute(&mut self, execute: Execute) {
         let Execute { worker, mut packets, actions } = execute;
         loop {

@@ -646,7 +646,7 @@ fn what_the_ring_had_no_room_for_follows_as_soon_as_more_is_given() {
     let give = |bed: &mut Bed| {
         let execute = Execute { worker: WorkerId(0), packets: Vec::new(), actions: Vec::new() };
         bed.datapath.execute(execute);
-        bed.datapath.workers[0].backlog.len()
+        bed.datapath.waiting_commands()
     };
     let waiting = (0..link::COMMAND_RING_LEN + 100).map(|_| give(&mut bed)).last();
     assert_eq!(waiting, Some(100));

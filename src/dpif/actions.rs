@@ -195,9 +195,9 @@ pub enum UserspaceCookie {
         bridge: u16,
         /// The port it came in by in that bridge.
         in_port: OfPort,
-        /// What names the bytes that the packet-in carries along; none without any. An id like that of a recirculation,
-        /// which only the layer above can look up.
-        userdata: Option<u32>,
+        /// What names what else the packet-in tells: the pipeline's state at this point, and the rule's own bytes; none
+        /// without any. An id like that of a recirculation, which only the layer above can look up.
+        notes: Option<u32>,
     },
     /// An OpenFlow `sample` action that no exporter of the datapath serves.
     FlowSample {

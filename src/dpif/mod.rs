@@ -444,6 +444,11 @@ pub trait Dpif: fmt::Debug {
     /// All installed megaflows, in the order of their ids.
     fn flow_dump(&self) -> Vec<MegaflowInfo>;
 
+    /// Commands that wait until a worker has room for them: whoever gives more on behalf of others waits with that.
+    fn waiting_commands(&self) -> usize {
+        0
+    }
+
     /// Has a worker carry out actions on packets; another, if it is gone.
     fn execute(&mut self, execute: Execute);
 

@@ -10,7 +10,9 @@
 //! # Threads
 //! Pure.
 
-use super::snapshot::{BridgeMetrics, ExporterMetrics, MetricsSnapshot, PartMetrics, PortMetrics};
+use super::snapshot::{
+    BridgeMetrics, ExporterMetrics, MetricsSnapshot, OpenFlowMetrics, PartMetrics, PortMetrics,
+};
 use crate::dpif::{DropReason, WorkerStats};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -86,6 +88,10 @@ families! {
         "OpenFlow rules in a bridge's tables.";
     BRIDGE_FAILED_PORTS: Gauge "penstock_bridge_failed_ports" ["bridge"]
         "Ports of the configuration that could not be opened, or whose device has vanished: they are tried again.";
+    BRIDGE_STANDALONE: Gauge "penstock_bridge_standalone" ["bridge"]
+        "Whether a bridge forwards as a learning switch because none of its controllers is there (1) or not (0).";
+    BRIDGE_PACKET_INS_LIMITED: Counter "penstock_bridge_packet_ins_limited_total" ["bridge"]
+        "Packets for controllers beyond the rate of their bridge, controller_rate_limit.";
     BRIDGE_FDB_ENTRIES: Gauge "penstock_bridge_fdb_entries" ["bridge"]
         "Addresses that a bridge has learned.";
     BRIDGE_FDB_ENTRIES_MAX: Gauge "penstock_bridge_fdb_entries_max" ["bridge"]
@@ -205,6 +211,23 @@ families! {
     REVALIDATOR_CHECKED: Counter "penstock_revalidator_checked_megaflows_total" []
         "Megaflows that the revalidator translated again.";
 
+    OPENFLOW_UP: Gauge "penstock_openflow_up" ["bridge", "target"]
+        "Whether a controller is connected, or a place is listened at (1), or not (0).";
+    OPENFLOW_CONNECTIONS: Gauge "penstock_openflow_connections" ["bridge", "target"]
+        "OpenFlow connections that have agreed on a version, to a controller or of all who called at a place.";
+    OPENFLOW_CONNECTS: Counter "penstock_openflow_connects_total" ["bridge", "target"]
+        "OpenFlow connections that agreed on a version.";
+    OPENFLOW_FAILURES: Counter "penstock_openflow_failures_total" ["bridge", "target"]
+        "Tries to connect to a controller that failed and connections to it that ended; callers that agreed on no version.";
+    OPENFLOW_RECEIVED: Counter "penstock_openflow_received_messages_total" ["bridge", "target"]
+        "OpenFlow messages received.";
+    OPENFLOW_SENT: Counter "penstock_openflow_sent_messages_total" ["bridge", "target"]
+        "OpenFlow messages sent.";
+    OPENFLOW_ERRORS: Counter "penstock_openflow_sent_errors_total" ["bridge", "target"]
+        "OpenFlow errors sent.";
+    OPENFLOW_NOTICES_DROPPED: Counter "penstock_openflow_dropped_notices_total" ["bridge", "target"]
+        "Packet-ins and other notices dropped because a peer did not keep up.";
+
     IPFIX_UP: Gauge "penstock_ipfix_up" ["bridge", "collector"]
         "Whether nothing speaks against reaching the collector (1), or messages do not arrive (0).";
     IPFIX_MESSAGES: Counter "penstock_ipfix_messages_total" ["bridge", "collector"]
@@ -265,6 +288,7 @@ pub fn collect(snapshot: &MetricsSnapshot) -> Vec<MetricFamily> {
     collect_ports(&mut families, &snapshot.ports);
     collect_workers(&mut families, &snapshot.workers);
     collect_upcalls(&mut families, snapshot);
+    collect_openflow(&mut families, &snapshot.openflow);
     collect_exporters(&mut families, &snapshot.exporters);
     collect_servers(&mut families, snapshot);
     families.0
@@ -367,6 +391,14 @@ fn collect_bridges(families: &mut Collected, snapshot: &MetricsSnapshot) {
     families.add(
         &BRIDGE_FDB_ENTRIES_MAX,
         bridges.iter().map(|bridge| ([bridge.name.as_str()], bridge.fdb_entry_count_max as f64)),
+    );
+    families.add(
+        &BRIDGE_STANDALONE,
+        bridges.iter().map(|bridge| ([bridge.name.as_str()], flag(bridge.is_standalone))),
+    );
+    families.add(
+        &BRIDGE_PACKET_INS_LIMITED,
+        bridges.iter().map(|bridge| ([bridge.name.as_str()], bridge.packet_ins_limited as f64)),
     );
     collect_parts(families, bridges);
 }
@@ -523,6 +555,20 @@ fn collect_upcalls(families: &mut Collected, snapshot: &MetricsSnapshot) {
     families.one(&MEGAFLOW_LIMIT, revalidator.megaflow_limit as f64);
     families.one(&REVALIDATOR_ROUNDS, revalidator.rounds as f64);
     families.one(&REVALIDATOR_CHECKED, revalidator.checked as f64);
+}
+
+fn collect_openflow(families: &mut Collected, targets: &[OpenFlowMetrics]) {
+    let mut add = |family: &Family, value: fn(&OpenFlowMetrics) -> u64| {
+        families.add(family, targets.iter().map(|it| ([it.bridge.as_str(), &it.target], value(it) as f64)));
+    };
+    add(&OPENFLOW_UP, |target| u64::from(target.is_up));
+    add(&OPENFLOW_CONNECTIONS, |target| target.connections);
+    add(&OPENFLOW_CONNECTS, |target| target.connects);
+    add(&OPENFLOW_FAILURES, |target| target.failures);
+    add(&OPENFLOW_RECEIVED, |target| target.received);
+    add(&OPENFLOW_SENT, |target| target.sent);
+    add(&OPENFLOW_ERRORS, |target| target.errors);
+    add(&OPENFLOW_NOTICES_DROPPED, |target| target.notices_dropped);
 }
 
 fn collect_exporters(families: &mut Collected, exporters: &[ExporterMetrics]) {

@@ -33,6 +33,8 @@ pub struct MetricsSnapshot {
     pub upcalls: UpcallMetrics,
     /// The revalidator.
     pub revalidator: RevalidatorMetrics,
+    /// OpenFlow controllers, and places that are listened at.
+    pub openflow: Vec<OpenFlowMetrics>,
     /// IPFIX exporters.
     pub exporters: Vec<ExporterMetrics>,
     /// The control socket.
@@ -83,6 +85,10 @@ pub struct BridgeMetrics {
     pub rules: u64,
     /// Ports that could not be opened.
     pub failed_ports: u64,
+    /// Whether it forwards as a learning switch because no controller is there.
+    pub is_standalone: bool,
+    /// Packets for its controllers that were beyond its rate.
+    pub packet_ins_limited: u64,
     /// Learned addresses.
     pub fdb_entries: u64,
     /// Learned addresses that it can have.
@@ -181,6 +187,31 @@ pub struct RevalidatorMetrics {
     pub modified: u64,
     /// Megaflows that may be installed.
     pub megaflow_limit: u64,
+}
+
+/// An OpenFlow controller, or a place where they may call, over all its connections.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OpenFlowMetrics {
+    /// The bridge.
+    pub bridge: String,
+    /// As the configuration names it: `tcp:192.0.2.1:6653`, `ptcp:6653:127.0.0.1`.
+    pub target: String,
+    /// Whether the controller is connected, or the place is open.
+    pub is_up: bool,
+    /// Connections that have agreed on a version.
+    pub connections: u64,
+    /// Connections that ever did.
+    pub connects: u64,
+    /// Tries that came to nothing, and connections to a controller that ended.
+    pub failures: u64,
+    /// Messages that came in.
+    pub received: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Errors among them.
+    pub errors: u64,
+    /// Notices dropped because the peer did not keep up.
+    pub notices_dropped: u64,
 }
 
 /// An IPFIX exporter towards one collector.

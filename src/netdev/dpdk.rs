@@ -65,7 +65,7 @@ use self::steered::{SteeredTxQueue, Steering};
 use self::transmit::Transmitter;
 use self::wires::{WireEnd, Wires, open_loop};
 use super::{
-    Buffers, Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevStats, RxQueue,
+    Buffers, Link, LinkMode, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevKind, NetdevStats, RxQueue,
     SocketRole, TxBurst, TxCopier, TxQueue, VirtioBackend,
 };
 use crate::packet::{BURST_LEN_MAX, Packet, PacketBatch, offload};
@@ -643,7 +643,16 @@ impl Netdev for DpdkNetdev {
         }
         let is_linked = self.wire.as_ref().is_none_or(WireEnd::is_linked);
         let is_up = link.is_up && is_linked && !self.slots.is_off.load(Ordering::Relaxed);
-        Link { is_up, speed_mbps: link.speed_mbps.unwrap_or(0), full_duplex }
+        let (speed_mbps, is_autonegotiated) = (link.speed_mbps.unwrap_or(0), link.is_autonegotiated);
+        Link { is_up, speed_mbps, full_duplex, is_autonegotiated }
+    }
+
+    fn link_modes(&self) -> Vec<LinkMode> {
+        let mode = |&(speed_mbps, duplex): &(u32, pmd::Duplex)| LinkMode {
+            speed_mbps,
+            full_duplex: duplex == pmd::Duplex::Full,
+        };
+        self.port.info().speeds.iter().map(mode).collect()
     }
 
     fn vanished(&self) -> Option<String> {

@@ -23,8 +23,8 @@
 //! the handle says which queue.
 
 use super::{
-    Link, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevProvider, NetdevStats, RxQueue, TxBurst,
-    TxCopier, TxQueue,
+    Link, LinkMode, MacAddress, Netdev, NetdevConfig, NetdevError, NetdevProvider, NetdevStats, RxQueue,
+    TxBurst, TxCopier, TxQueue,
 };
 use crate::packet::{Packet, PacketBatch, offload};
 use crossbeam_queue::ArrayQueue;
@@ -253,7 +253,12 @@ impl Netdev for DummyNetdev {
 
     fn link(&self) -> Link {
         let is_up = self.shared.has_link();
-        Link { is_up, speed_mbps: if is_up { 10_000 } else { 0 }, full_duplex: is_up }
+        let speed_mbps = if is_up { 10_000 } else { 0 };
+        Link { is_up, speed_mbps, full_duplex: is_up, is_autonegotiated: false }
+    }
+
+    fn link_modes(&self) -> Vec<LinkMode> {
+        [1_000, 10_000].map(|speed_mbps| LinkMode { speed_mbps, full_duplex: true }).to_vec()
     }
 
     fn vanished(&self) -> Option<String> {

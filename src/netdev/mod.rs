@@ -199,6 +199,17 @@ pub struct Link {
     pub speed_mbps: u32,
     /// Whether both directions can be used at once.
     pub full_duplex: bool,
+    /// Whether the two sides have agreed on that.
+    pub is_autonegotiated: bool,
+}
+
+/// What a link can be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkMode {
+    /// Speed in megabits a second.
+    pub speed_mbps: u32,
+    /// Whether both directions can be used at once.
+    pub full_duplex: bool,
 }
 
 /// A device's own counters since it was started.
@@ -265,6 +276,11 @@ pub trait Netdev: Send + fmt::Debug {
     /// The link's state, without waiting for a negotiation to finish. A device that has to follow what its other
     /// side does looks for it here: ask several times a second.
     fn link(&self) -> Link;
+
+    /// What the link can be, as far as the device tells; empty if it does not.
+    fn link_modes(&self) -> Vec<LinkMode> {
+        Vec::new()
+    }
 
     /// Why the device is gone for good, if it is: nothing brings it back but closing it and opening it again. Ask
     /// after [`Netdev::link`].

@@ -170,6 +170,22 @@ pub struct PortFlags {
     pub no_packet_in: bool,
 }
 
+impl PortFlags {
+    /// These, with what `mask` means taken from `flags`.
+    #[must_use]
+    pub fn changed(self, flags: PortFlags, mask: PortFlags) -> PortFlags {
+        let one = |old: bool, new: bool, is_meant: bool| if is_meant { new } else { old };
+        PortFlags {
+            down: one(self.down, flags.down, mask.down),
+            no_receive: one(self.no_receive, flags.no_receive, mask.no_receive),
+            no_receive_stp: one(self.no_receive_stp, flags.no_receive_stp, mask.no_receive_stp),
+            no_flood: one(self.no_flood, flags.no_flood, mask.no_flood),
+            no_forward: one(self.no_forward, flags.no_forward, mask.no_forward),
+            no_packet_in: one(self.no_packet_in, flags.no_packet_in, mask.no_packet_in),
+        }
+    }
+}
+
 /// The state of a port in a spanning tree (IEEE 802.1D-2004 table 17-1 and 802.1D-1998 section 8.4).
 ///
 /// What comes in by a port in [`StpState::Disabled`], [`StpState::Blocking`] or [`StpState::Listening`] dies of
@@ -474,6 +490,14 @@ impl Bridge {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     pub fn flow_mod(&mut self, flow_mod: &FlowMod, now: Nanos) -> Result<Change, OfError> {
+        self.tables.is_asked = true;
+        let result = self.change_rules(flow_mod, now);
+        self.tables.is_asked = false;
+        result
+    }
+
+    /// The same, for whom nobody asks: packets that teach rules.
+    pub(super) fn change_rules(&mut self, flow_mod: &FlowMod, now: Nanos) -> Result<Change, OfError> {
         let is_delete = matches!(flow_mod.command, FlowModCommand::Delete | FlowModCommand::DeleteStrict);
         if !is_delete {
             self.check_references(&flow_mod.actions)?;
@@ -497,9 +521,6 @@ impl Bridge {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     pub fn group_mod(&mut self, group_mod: &GroupMod, now: Nanos) -> Result<Cascade, OfError> {
-        for bucket in &group_mod.buckets {
-            self.meters.check_references(&bucket.actions)?;
-        }
         let removed = self.groups.group_mod(group_mod, now)?;
         self.config_epoch += 1;
         let names_one = |rule: &Rule| {
@@ -508,7 +529,7 @@ impl Bridge {
         let removed_rules = if removed.is_empty() {
             Vec::new()
         } else {
-            self.tables.remove_where(FlowRemovedReason::GroupDelete, names_one)
+            self.remove_asked(FlowRemovedReason::GroupDelete, names_one)
         };
         Ok(Cascade { removed_rules, meters: Vec::new() })
     }
@@ -531,9 +552,16 @@ impl Bridge {
         let removed_rules = if removed.is_empty() {
             Vec::new()
         } else {
-            self.tables.remove_where(FlowRemovedReason::MeterDelete, names_one)
+            self.remove_asked(FlowRemovedReason::MeterDelete, names_one)
         };
         Ok(Cascade { removed_rules, meters: changes })
+    }
+
+    fn remove_asked(&mut self, reason: FlowRemovedReason, is_meant: impl Fn(&Rule) -> bool) -> Vec<RuleId> {
+        self.tables.is_asked = true;
+        let removed = self.tables.remove_where(reason, is_meant);
+        self.tables.is_asked = false;
+        removed
     }
 
     /// What is asked of the groups' counters.
@@ -591,7 +619,13 @@ impl Bridge {
 
     /// Whether a bucket of one of its groups lives (OpenFlow 1.5.1 section 6.7).
     pub fn is_bucket_live(&self, bucket: &Bucket) -> bool {
-        self.groups.is_bucket_live(bucket, &|port| self.ports.get(&port).is_some_and(Port::is_live))
+        self.groups.is_bucket_live(bucket)
+    }
+
+    /// Takes note of ports that came, went or changed.
+    pub fn follow_ports(&mut self) {
+        let live = self.ports.iter().filter(|(_, port)| port.is_live());
+        self.groups.set_live_ports(live.map(|(number, _)| *number).collect());
     }
 
     /// Takes mirrors over from the settings, for the ports as they are.
@@ -732,6 +766,7 @@ impl Bridges {
             self.owners[index] = Some((id, number));
         }
         bridge.ports.insert(number, port);
+        bridge.follow_ports();
         bridge.config_epoch += 1;
         bridge.set_mirrors();
         self.ports_epoch += 1;
@@ -758,7 +793,10 @@ impl Bridges {
                 is_changed |= patch.peer_port != peer;
                 (patch.peer_port, port.is_link_up) = (peer, peer.is_some());
             }
-            bridge.config_epoch += u64::from(is_changed);
+            if is_changed {
+                bridge.follow_ports();
+                bridge.config_epoch += 1;
+            }
         }
     }
 
@@ -800,6 +838,7 @@ impl Bridges {
             return Some(false);
         }
         port.is_link_up = is_up;
+        bridge.follow_ports();
         bridge.config_epoch += 1;
         if !is_up && bridge.macs.forget_port(number) {
             bridge.mac_epoch += 1;
@@ -832,6 +871,7 @@ impl Bridges {
     pub fn port_remove(&mut self, id: BridgeId, number: OfPort) -> Option<Port> {
         let bridge = self.bridges.get_mut(usize::from(id.0))?.as_mut()?;
         let port = bridge.ports.remove(&number)?;
+        bridge.follow_ports();
         bridge.config_epoch += 1;
         if bridge.macs.forget_port(number) {
             bridge.mac_epoch += 1;

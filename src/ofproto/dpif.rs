@@ -35,7 +35,7 @@ use crate::netdev::Netdev;
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
 use crate::openflow::meter::{MeterMod, MeterStats};
-use crate::openflow::{FlowMod, FlowStats, FlowStatsRequest};
+use crate::openflow::{FlowMod, FlowModCommand, FlowStats, FlowStatsRequest};
 use crate::sync::{Nanos, RateLimit};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -151,6 +151,8 @@ pub struct OfprotoDpif {
     pub(super) drains: u64,
     /// Of bridges that limit how many packets go to the controllers.
     pub(super) controller_limits: BTreeMap<BridgeId, RateLimit>,
+    /// What those held back, by bridge.
+    pub(super) packet_ins_limited: BTreeMap<BridgeId, u64>,
     pub(super) dying: Vec<Dying>,
     /// Meters that went, and the last pass before: megaflows may still name them.
     pub(super) dying_meters: Vec<(MeterId, u64)>,
@@ -179,6 +181,7 @@ impl OfprotoDpif {
             macs_changed: false,
             drains: 0,
             controller_limits: BTreeMap::new(),
+            packet_ins_limited: BTreeMap::new(),
             dying: Vec::new(),
             dying_meters: Vec::new(),
             counters: OfprotoCounters::default(),
@@ -238,6 +241,11 @@ impl OfprotoDpif {
             let interval = Nanos(1_000_000_000 / u64::from(packets_per_s.max(1)));
             self.controller_limits.insert(bridge, RateLimit::new(burst, interval));
         }
+    }
+
+    /// Packets of a bridge for controllers that were beyond its rate.
+    pub fn packet_ins_limited(&self, bridge: BridgeId) -> u64 {
+        self.packet_ins_limited.get(&bridge).copied().unwrap_or(0)
     }
 
     /// The device of a port, to change.
@@ -385,6 +393,7 @@ impl Ofproto for OfprotoDpif {
         let results: Vec<_> = numbers.into_iter().map(|number| self.port_del(bridge, number)).collect();
         self.bridges.remove(bridge);
         self.controller_limits.remove(&bridge);
+        self.packet_ins_limited.remove(&bridge);
         self.config_changed = true;
         self.set_metering();
         results.into_iter().try_for_each(|removed| Ok(removed?.closed.map_err(DpifError::from)?))
@@ -446,6 +455,7 @@ impl Ofproto for OfprotoDpif {
         let slot = entry.ports.get_mut(&port).ok_or(missing)?;
         let name = slot.config.name.clone();
         slot.config = PortConfig { name, ..config };
+        entry.follow_ports();
         entry.config_epoch += 1;
         // What was learned there, by what megaflows had counted too, may lie in VLANs that the port no longer carries.
         entry.mac_epoch += u64::from(entry.macs.forget_port(port));
@@ -483,8 +493,11 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn flow_mod(&mut self, bridge: BridgeId, flow_mod: &FlowMod) -> Result<usize, FlowModError> {
-        let learns = self.bridges.get(bridge).map(|bridge| bridge.tables.learns());
-        if learns.ok_or(FlowModError::NoSuchBridge(bridge))? || flow_mod.flags.reset_counts {
+        let tables = &self.bridges.get(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?.tables;
+        let resets = flow_mod.flags.reset_counts
+            && (flow_mod.command != FlowModCommand::Add
+                || tables.exact(flow_mod.table, flow_mod.priority, &flow_mod.matching).is_some());
+        if tables.learns() || resets {
             // What was counted before now must not be credited, or learned from, after it.
             self.push_stats();
         }
@@ -501,17 +514,22 @@ impl Ofproto for OfprotoDpif {
         Ok(change.touched)
     }
 
-    fn transaction(&mut self, bridge: BridgeId, ops: Vec<BundleOp>) -> Result<(), (usize, FlowModError)> {
+    fn transaction(
+        &mut self,
+        bridge: BridgeId,
+        ops: &mut dyn Iterator<Item = Result<BundleOp, FlowModError>>,
+    ) -> Result<(), (usize, FlowModError)> {
         // What was counted before now must not be credited after it.
         self.push_stats();
         let mut transaction = Transaction::begin(&mut self.bridges, bridge).map_err(|error| (0, error))?;
         let mut packets = Vec::new();
-        for (index, op) in ops.into_iter().enumerate() {
+        for (index, op) in ops.enumerate() {
             let result = match op {
-                BundleOp::PacketOut(packet_out) => {
+                Err(error) => Err(error),
+                Ok(BundleOp::PacketOut(packet_out)) => {
                     self.packet_xlate(bridge, packet_out).map(|xlate| packets.push(xlate))
                 }
-                op => transaction.apply(&mut self.bridges, bridge, &op, self.now),
+                Ok(op) => transaction.apply(&mut self.bridges, bridge, &op, self.now),
             };
             if let Err(error) = result {
                 transaction.roll_back(&mut self.bridges, bridge);

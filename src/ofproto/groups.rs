@@ -13,11 +13,17 @@
 //! [`CHAIN_LEN_MAX`] groups long. A group that a bucket of another group names can't be deleted but together with all
 //! others.
 //!
+//! # Liveness
+//! Whether a group has a bucket that lives is worked out when a group or a port changes, not when a packet asks: of a
+//! group-mod for the groups that watch what changed, level by level upwards, of a port for all groups, from none upwards
+//! until nothing comes to life any more. Chains have [`CHAIN_LEN_MAX`] groups, so either looks at each bucket that many
+//! times at most, where following the watched groups anew for each bucket would take as many steps as there are paths.
+//!
 //! # Threads
 //! Changed by the control thread; read by translations on a shared borrow.
 //!
 //! # Bounds
-//! [`GROUP_COUNT_MAX`] groups of [`super::validate::BUCKET_COUNT_MAX`] buckets.
+//! [`GROUP_COUNT_MAX`] groups of [`super::validate::BUCKET_COUNT_MAX`] buckets, [`BUCKET_SUM_MAX`] in all.
 
 use super::bridge::for_each_action;
 use super::validate::{check_group, check_group_mod};
@@ -32,6 +38,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Groups of one bridge at most: as many as rules of a small table.
 pub const GROUP_COUNT_MAX: usize = 65_536;
+/// Buckets of all groups of a bridge at most: 16 for each group, some 100 MB.
+pub const BUCKET_SUM_MAX: usize = 1 << 20;
 /// Places in the table of a select group at least.
 pub const PLACE_COUNT_MIN: usize = 16;
 /// Places in the table of a select group at most, but for one that has more buckets: each may cost a megaflow.
@@ -57,6 +65,10 @@ pub struct Group {
     created: Nanos,
     /// Tells it from other groups that have had its number.
     serial: u64,
+    /// Tells its buckets from those that it had before.
+    bucket_serial: u64,
+    /// Whether one of its buckets lives.
+    is_live: bool,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -93,12 +105,20 @@ impl Group {
             counted_buckets,
             created: now,
             serial: 0,
+            bucket_serial: 0,
+            is_live: false,
         }
     }
 
-    /// Keeps what was counted for the group, and for buckets that stay.
+    /// Keeps how long the group has been there, and what was counted for it: those go on when a group is modified,
+    /// and what was counted for its buckets does not (OpenFlow 1.5.1 section 6.7).
     fn take_counters(&mut self, old: &Group) {
         (self.counted, self.created, self.serial) = (old.counted, old.created, old.serial);
+    }
+
+    /// Keeps what was counted for buckets that stay.
+    fn take_bucket_counters(&mut self, old: &Group) {
+        self.bucket_serial = old.bucket_serial;
         for (bucket, counted) in self.buckets.iter().zip(&mut self.counted_buckets) {
             if let Some(place) = old.buckets.iter().position(|other| other.id == bucket.id) {
                 *counted = old.counted_buckets[place];
@@ -106,9 +126,14 @@ impl Group {
         }
     }
 
-    /// Tells it from other groups that have had its number, or that it replaced.
+    /// Tells it from other groups that have had its number.
     pub fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// Tells its buckets from those that it had before a modify.
+    pub fn bucket_serial(&self) -> u64 {
+        self.bucket_serial
     }
 
     /// The low bits of a hash that [`Group::pick`] looks at.
@@ -147,6 +172,18 @@ impl Group {
     /// The groups that its buckets name.
     fn named(&self) -> BTreeSet<u32> {
         named_groups(self.buckets.iter().map(|bucket| &bucket.actions[..]))
+    }
+
+    /// The groups that its buckets watch.
+    fn watched(&self) -> impl Iterator<Item = u32> {
+        self.buckets.iter().map(|bucket| bucket.watch_group).filter(|&group| group != GROUP_ANY)
+    }
+
+    /// The groups that its buckets name or watch.
+    fn reached(&self) -> BTreeSet<u32> {
+        let mut reached = self.named();
+        reached.extend(self.watched());
+        reached
     }
 }
 
@@ -221,6 +258,11 @@ pub fn hashed_bits(fields: &Flow) -> Flow {
 #[derive(Clone, Debug, Default)]
 pub struct Groups {
     groups: BTreeMap<u32, Group>,
+    /// The groups that name or watch each.
+    above: BTreeMap<u32, BTreeSet<u32>>,
+    /// The bridge's ports that live.
+    live_ports: BTreeSet<OfPort>,
+    bucket_sum: usize,
     last_serial: u64,
 }
 
@@ -281,19 +323,78 @@ impl Groups {
 
     /// Whether a bucket lives: it watches nothing, or the port or the group that it watches lives. As in Open vSwitch,
     /// where both are named one of them is enough.
-    pub fn is_bucket_live(&self, bucket: &Bucket, is_port_live: &dyn Fn(OfPort) -> bool) -> bool {
-        self.is_live_within(bucket, is_port_live, CHAIN_LEN_MAX)
+    pub fn is_bucket_live(&self, bucket: &Bucket) -> bool {
+        let (port, group) = (bucket.watch_port, bucket.watch_group);
+        (port == OfPort::NONE && group == GROUP_ANY)
+            || (port != OfPort::NONE && self.live_ports.contains(&port))
+            || (group != GROUP_ANY && self.groups.get(&group).is_some_and(|group| group.is_live))
     }
 
-    fn is_live_within(&self, bucket: &Bucket, is_port_live: &dyn Fn(OfPort) -> bool, depth: usize) -> bool {
-        let (port, group) = (bucket.watch_port, bucket.watch_group);
-        if port == OfPort::NONE && group == GROUP_ANY {
-            return true;
+    /// Takes note of which ports of the bridge live.
+    pub fn set_live_ports(&mut self, live_ports: BTreeSet<OfPort>) {
+        if live_ports == self.live_ports {
+            return;
         }
-        let lives = |bucket: &Bucket| depth > 0 && self.is_live_within(bucket, is_port_live, depth - 1);
-        (port != OfPort::NONE && is_port_live(port))
-            || (group != GROUP_ANY
-                && self.groups.get(&group).is_some_and(|group| group.buckets.iter().any(lives)))
+        self.live_ports = live_ports;
+        self.groups.values_mut().for_each(|group| group.is_live = false);
+        // Each round brings to life what watches what the one before did: there are no more than a chain has groups.
+        loop {
+            let dead = self.groups.values().filter(|group| !group.is_live);
+            let alive = dead.filter(|group| group.buckets.iter().any(|bucket| self.is_bucket_live(bucket)));
+            let alive: Vec<u32> = alive.map(|group| group.number).collect();
+            if alive.is_empty() {
+                return;
+            }
+            for number in alive {
+                if let Some(group) = self.groups.get_mut(&number) {
+                    group.is_live = true;
+                }
+            }
+        }
+    }
+
+    /// Works out anew which groups live, from those that have changed upwards.
+    fn follow_liveness(&mut self, changed: impl IntoIterator<Item = u32>) {
+        let mut level: BTreeSet<u32> = changed.into_iter().collect();
+        while !level.is_empty() {
+            let mut next = BTreeSet::new();
+            for number in level {
+                let was_live = self.groups.get(&number).map(|group| group.is_live);
+                let is_live = self
+                    .groups
+                    .get(&number)
+                    .is_some_and(|group| group.buckets.iter().any(|bucket| self.is_bucket_live(bucket)));
+                if let Some(group) = self.groups.get_mut(&number) {
+                    group.is_live = is_live;
+                }
+                if was_live != Some(is_live) {
+                    next.extend(self.above.get(&number).into_iter().flatten());
+                }
+            }
+            level = next;
+        }
+    }
+
+    /// Puts a group in its place, or takes it away; what it was goes.
+    fn set(&mut self, number: u32, group: Option<Group>) {
+        if let Some(old) = self.groups.remove(&number) {
+            self.bucket_sum -= old.buckets.len();
+            for reached in old.reached() {
+                if let Some(above) = self.above.get_mut(&reached) {
+                    above.remove(&number);
+                    if above.is_empty() {
+                        self.above.remove(&reached);
+                    }
+                }
+            }
+        }
+        if let Some(group) = group {
+            self.bucket_sum += group.buckets.len();
+            for reached in group.reached() {
+                self.above.entry(reached).or_default().insert(number);
+            }
+            self.groups.insert(number, group);
+        }
     }
 
     /// Carries a group-mod out. Returns the numbers of groups that are gone: the rules that name them go too.
@@ -332,35 +433,56 @@ impl Groups {
         };
         let mut group = Group::new(group_mod.group, group_type, selection, buckets, now);
         self.check(&group)?;
-        group.serial = self.last_serial + 1;
-        if let Some(old) = old.filter(|_| is_bucket_command) {
+        let sum = self.bucket_sum - old.map_or(0, |old| old.buckets.len()) + group.buckets.len();
+        if sum > BUCKET_SUM_MAX {
+            return Err(OfError::GroupModOutOfBuckets);
+        }
+        (group.serial, group.bucket_serial) = (self.last_serial + 1, self.last_serial + 1);
+        if let Some(old) = old {
             group.take_counters(old);
+            group.is_live = old.is_live;
+            if is_bucket_command {
+                group.take_bucket_counters(old);
+            }
         }
         self.last_serial += 1;
-        self.groups.insert(group_mod.group, group);
+        self.set(group_mod.group, Some(group));
+        self.follow_liveness([group_mod.group]);
         Ok(BTreeSet::new())
     }
 
     /// Deleting what is not there is no fault (OpenFlow 1.5.1 section 6.4.1).
     fn delete(&mut self, group: u32) -> Result<BTreeSet<u32>, OfError> {
         if group == GROUP_ALL {
+            self.above.clear();
+            self.bucket_sum = 0;
             return Ok(std::mem::take(&mut self.groups).into_keys().collect());
         }
-        if self.groups.values().any(|other| other.number != group && other.named().contains(&group)) {
+        let above = self.above.get(&group).cloned().unwrap_or_default();
+        let names_it =
+            |other: &u32| self.groups.get(other).is_some_and(|other| other.named().contains(&group));
+        if above.iter().any(names_it) {
             return Err(OfError::GroupModChained);
         }
-        Ok(self.groups.remove(&group).map(|group| group.number).into_iter().collect())
+        if !self.groups.contains_key(&group) {
+            return Ok(BTreeSet::new());
+        }
+        self.set(group, None);
+        self.follow_liveness(above);
+        Ok(BTreeSet::from([group]))
     }
 
     fn check(&self, group: &Group) -> Result<(), OfError> {
         let Group { number, group_type, selection, buckets, .. } = group;
         check_group(*number, *group_type, selection, buckets)?;
-        let mut chain = group.named();
-        chain.extend(buckets.iter().map(|bucket| bucket.watch_group).filter(|&group| group != GROUP_ANY));
-        if chain.iter().any(|other| other != number && !self.groups.contains_key(other)) {
+        let is_missing = |other: &u32| other != number && !self.groups.contains_key(other);
+        if group.named().iter().any(is_missing) {
             return Err(OfError::BadActionOutGroup);
         }
-        self.check_chain(group, &chain)
+        if group.watched().any(|other| is_missing(&other)) {
+            return Err(OfError::GroupModBadWatch);
+        }
+        self.check_chain(group, &group.reached())
     }
 
     /// Follows the groups that a group reaches: it must not reach itself, nor make a chain too long.
@@ -378,7 +500,7 @@ impl Groups {
             }
             depth_of.insert(number, depth);
             if let Some(next) = self.groups.get(&number) {
-                waiting.extend(self.reached_from(next).into_iter().map(|next| (next, depth + 1)));
+                waiting.extend(next.reached().into_iter().map(|next| (next, depth + 1)));
             }
         }
         if self.height_above(group.number, CHAIN_LEN_MAX) + deepest > CHAIN_LEN_MAX {
@@ -387,23 +509,12 @@ impl Groups {
         Ok(())
     }
 
-    fn reached_from(&self, group: &Group) -> BTreeSet<u32> {
-        let mut reached = group.named();
-        reached.extend(
-            group.buckets.iter().map(|bucket| bucket.watch_group).filter(|&group| group != GROUP_ANY),
-        );
-        reached
-    }
-
     /// The longest chain of groups that leads to one, from the level below it up, as far as `limit`.
     fn height_above(&self, number: u32, limit: usize) -> usize {
         let mut level = BTreeSet::from([number]);
         for height in 0..limit {
-            let above = self.groups.values().filter(|group| {
-                !level.contains(&group.number)
-                    && self.reached_from(group).iter().any(|next| level.contains(next))
-            });
-            level = above.map(|group| group.number).collect();
+            let above = level.iter().filter_map(|group| self.above.get(group)).flatten();
+            level = above.filter(|group| !level.contains(group)).copied().collect();
             if level.is_empty() {
                 return height;
             }

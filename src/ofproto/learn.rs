@@ -94,6 +94,6 @@ impl Bridge {
             return None;
         }
         // A rule that can't be is no fault of the packet's: it is not learned.
-        self.flow_mod(flow_mod, now).ok()
+        self.change_rules(flow_mod, now).ok()
     }
 }

@@ -70,7 +70,7 @@ pub use tables::{FlowCursor, MissHandling, TableSettings};
 pub use transaction::BundleOp;
 
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie};
-use crate::flow::{DpPort, FlowKey, OfPort};
+use crate::flow::{DpPort, Flow, FlowKey, OfPort};
 use crate::netdev::{MacAddress, Netdev};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
@@ -167,12 +167,16 @@ pub trait Ofproto: fmt::Debug {
     /// What is wrong with it; nothing has changed then.
     fn flow_mod(&mut self, bridge: BridgeId, flow_mod: &FlowMod) -> Result<usize, FlowModError>;
 
-    /// Makes changes in order, all of them or none (OpenFlow 1.5.1 section 6.9). The caches follow as with
-    /// [`Ofproto::flow_mod`].
+    /// Makes changes in order, all of them or none (OpenFlow 1.5.1 section 6.9). Each is asked for when those before it are
+    /// made, and none after one that is an error. The caches follow as with [`Ofproto::flow_mod`].
     ///
     /// # Errors
     /// Which of them, counted from 0, could not be, and why; everything is as before then.
-    fn transaction(&mut self, bridge: BridgeId, ops: Vec<BundleOp>) -> Result<(), (usize, FlowModError)>;
+    fn transaction(
+        &mut self,
+        bridge: BridgeId,
+        ops: &mut dyn Iterator<Item = Result<BundleOp, FlowModError>>,
+    ) -> Result<(), (usize, FlowModError)>;
 
     /// A table's settings; those of a new table if there is no such bridge.
     fn table_settings(&self, bridge: BridgeId, table: TableId) -> TableSettings;
@@ -413,12 +417,15 @@ pub struct PacketIn {
     pub reason: PacketInReason,
     /// Table of the rule.
     pub table: TableId,
-    /// Cookie of the rule.
+    /// Cookie of the rule; of a miss that no rule catches all ones, which no rule may have.
     pub cookie: u64,
     /// Bytes to send at most.
     pub max_len: u16,
     /// Which controllers.
     pub controller_id: u16,
+    /// What the pipeline had for it at that point: metadata, registers, the tunnel's fields, and `pkt_mark` of the key; all
+    /// else is zero.
+    pub pipeline: Flow,
     /// Bytes that the rule's action wants it to carry along.
     pub userdata: Vec<u8>,
     /// The packet, as the actions before had left it.

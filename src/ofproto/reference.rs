@@ -206,6 +206,7 @@ impl Reference {
                 cookie: packet.cookie,
                 max_len: packet.max_len,
                 controller_id: packet.controller_id,
+                pipeline: packet.pipeline,
                 userdata: packet.userdata,
                 packet: Packet::from_bytes(&packet.bytes),
             });
@@ -422,6 +423,7 @@ impl Ofproto for Reference {
         let slot = entry.ports.get_mut(&port).ok_or(missing)?;
         let name = slot.config.name.clone();
         slot.config = PortConfig { name, ..config };
+        entry.follow_ports();
         entry.macs.forget_port(port);
         Ok(())
     }
@@ -466,15 +468,20 @@ impl Ofproto for Reference {
         Ok(change.touched)
     }
 
-    fn transaction(&mut self, bridge: BridgeId, ops: Vec<BundleOp>) -> Result<(), (usize, FlowModError)> {
+    fn transaction(
+        &mut self,
+        bridge: BridgeId,
+        ops: &mut dyn Iterator<Item = Result<BundleOp, FlowModError>>,
+    ) -> Result<(), (usize, FlowModError)> {
         let mut transaction = Transaction::begin(&mut self.bridges, bridge).map_err(|error| (0, error))?;
         let mut packets = Vec::new();
-        for (index, op) in ops.into_iter().enumerate() {
+        for (index, op) in ops.enumerate() {
             let result = match op {
-                BundleOp::PacketOut(packet_out) => {
+                Err(error) => Err(error),
+                Ok(BundleOp::PacketOut(packet_out)) => {
                     self.packet_xlate(bridge, packet_out).map(|xlate| packets.push(xlate))
                 }
-                op => transaction.apply(&mut self.bridges, bridge, &op, self.now),
+                Ok(op) => transaction.apply(&mut self.bridges, bridge, &op, self.now),
             };
             if let Err(error) = result {
                 transaction.roll_back(&mut self.bridges, bridge);

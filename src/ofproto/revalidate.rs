@@ -104,7 +104,12 @@ fn apply_group(bridges: &mut Bridges, credit: &Credit, delta: Delta) {
         _ => return,
     };
     let Some(bridge) = bridges.get_mut(id) else { return };
-    if bridge.groups.get(number).is_none_or(|group| group.serial() != serial) {
+    let Some(group) = bridge.groups.get(number) else { return };
+    let serial_now = match credit {
+        Credit::Bucket { .. } => group.bucket_serial(),
+        _ => group.serial(),
+    };
+    if serial != serial_now {
         return;
     }
     match *credit {
@@ -143,7 +148,10 @@ pub(super) fn apply_learn(bridges: &mut Bridges, credit: &Credit, seen: Nanos) -
     is_moved
 }
 
-/// Puts ids in the place of places, and a drop where there is none.
+/// What names nothing, ever: a packet-in that is to tell more than there is room to note is lost, not sent without.
+const NO_NOTES: u32 = 0;
+
+/// Puts ids in the place of places; where there is none, a drop, or what makes a packet-in be lost.
 fn name_ids(actions: &mut [Action], ids: &[Option<u32>]) {
     for action in actions {
         match action {
@@ -151,10 +159,9 @@ fn name_ids(actions: &mut [Action], ids: &[Option<u32>]) {
                 let id = ids.get(*place as usize).copied().flatten();
                 *action = id.map_or(Action::Drop(DropReason::RecirculationShare), Action::Recirc);
             }
-            Action::Userspace(UserspaceCookie::Controller { userdata: Some(place), .. }) => {
-                let id = ids.get(*place as usize).copied().flatten();
-                if let Action::Userspace(UserspaceCookie::Controller { userdata, .. }) = action {
-                    *userdata = id;
+            Action::Userspace(cookie) | Action::DecTtl { to_controller: Some(cookie) } => {
+                if let UserspaceCookie::Controller { notes: Some(place), .. } = cookie {
+                    *place = ids.get(*place as usize).copied().flatten().unwrap_or(NO_NOTES);
                 }
             }
             Action::Clone(inner) => name_ids(inner, ids),
@@ -392,5 +399,38 @@ impl OfprotoDpif {
                 self.flow_removed.push_back(removed);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dpif::ControllerReason;
+    use crate::flow::OfPort;
+
+    #[test]
+    fn a_packet_in_without_room_for_its_notes_names_none_wherever_it_stands() {
+        let cookie = |notes| UserspaceCookie::Controller {
+            reason: ControllerReason::ApplyAction,
+            table: 0,
+            cookie: 0,
+            max_len: 0,
+            controller_id: 0,
+            bridge: 0,
+            in_port: OfPort(1),
+            notes,
+        };
+        let list = |notes: [Option<u32>; 3]| {
+            let [first, second, third] = notes.map(cookie);
+            let last = Action::Clone(vec![Action::Userspace(third)]);
+            vec![Action::Userspace(first), Action::DecTtl { to_controller: Some(second) }, last]
+        };
+        let mut actions = list([Some(0), Some(1), Some(2)]);
+        name_ids(&mut actions, &[Some(71), Some(72), None]);
+        assert_eq!(actions, list([Some(71), Some(72), Some(NO_NOTES)]));
+        let mut actions = list([None, None, Some(1)]);
+        name_ids(&mut actions, &[Some(9), None]);
+        assert_eq!(actions, list([None, None, Some(NO_NOTES)]));
+        assert!(crate::ofproto::recirc::FrozenStore::default().get(NO_NOTES).is_none());
     }
 }

@@ -21,6 +21,8 @@ pub struct RuleEvent {
     pub kind: RuleEventKind,
     /// The rule as it is now, or was last; its durations are 0. None of [`RuleEventKind::Lost`].
     pub stats: Option<FlowStats>,
+    /// Whether somebody has asked for it; a rule that packets have taught, or that a timeout took away, nobody did.
+    pub is_asked: bool,
 }
 
 /// What can happen.
@@ -39,22 +41,22 @@ pub enum RuleEventKind {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct RuleEvents {
-    waiting: VecDeque<(RuleEventKind, Option<FlowStats>)>,
+    waiting: VecDeque<(RuleEventKind, Option<FlowStats>, bool)>,
     is_full: bool,
     /// How many waited, and whether that was too many, when what may be undone began.
     mark: (usize, bool),
 }
 
 impl RuleEvents {
-    pub(super) fn push(&mut self, kind: RuleEventKind, rule: &Rule) {
+    pub(super) fn push(&mut self, kind: RuleEventKind, rule: &Rule, is_asked: bool) {
         if self.is_full {
             return;
         }
         self.is_full = self.waiting.len() >= EVENT_LEN_MAX;
         let entry = if self.is_full {
-            (RuleEventKind::Lost, None)
+            (RuleEventKind::Lost, None, false)
         } else {
-            (kind, Some(rule.stats(rule.created.max(rule.last_used))))
+            (kind, Some(rule.stats(rule.created.max(rule.last_used))), is_asked)
         };
         self.waiting.push_back(entry);
     }
@@ -72,7 +74,7 @@ impl RuleEvents {
     pub(super) fn take(&mut self, bridge: BridgeId, into: &mut Vec<RuleEvent>, max: usize) -> usize {
         let count = self.waiting.len().min(max);
         let taken = self.waiting.drain(..count);
-        into.extend(taken.map(|(kind, stats)| RuleEvent { bridge, kind, stats }));
+        into.extend(taken.map(|(kind, stats, is_asked)| RuleEvent { bridge, kind, stats, is_asked }));
         if self.waiting.is_empty() {
             self.is_full = false;
         }

@@ -13,9 +13,9 @@
 
 use super::bridge::names;
 use crate::flow::OfPort;
-use crate::openflow::flow_mod::{FlowModFlags, TableId};
+use crate::openflow::flow_mod::{FlowModFlags, TABLE_ALL, TableId};
 use crate::openflow::group::GROUP_ANY;
-use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, PackedMatch};
+use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, PackedMatch};
 use crate::sync::Nanos;
 
 /// A rule of one bridge.
@@ -49,7 +49,7 @@ pub struct Rule {
     pub hard_timeout_s: u16,
     /// For eviction.
     pub importance: u16,
-    /// Flags of the flow-mod that made it.
+    /// Flags of the flow-mod that made it, but for the one that says what to do once: to set counters back.
     pub flags: FlowModFlags,
     /// What to do.
     pub actions: Vec<Action>,
@@ -77,6 +77,7 @@ impl Rule {
             matching: self.matching.unpack(),
             cookie: self.cookie,
             cookie_mask: 0,
+            new_cookie: None,
             idle_timeout_s: self.idle_timeout_s,
             hard_timeout_s: self.hard_timeout_s,
             importance: self.importance,
@@ -97,7 +98,7 @@ impl Rule {
             idle_timeout_s: flow_mod.idle_timeout_s,
             hard_timeout_s: flow_mod.hard_timeout_s,
             importance: flow_mod.importance,
-            flags: flow_mod.flags,
+            flags: FlowModFlags { reset_counts: false, ..flow_mod.flags },
             actions: flow_mod.actions.clone(),
             created: now,
             renewed: now,
@@ -117,19 +118,7 @@ impl Rule {
     /// Whether it has an output to `port`, in its actions or in what it writes to the action set: the filter
     /// `out_port` of OpenFlow 1.5.1 section 6.4.
     pub fn outputs_to(&self, port: OfPort) -> bool {
-        fn any(actions: &[Action], port: OfPort) -> bool {
-            actions.iter().any(|action| match action {
-                Action::Output(to)
-                | Action::OutputMaxLen { port: to, .. }
-                | Action::OutputTrunc { port: to, .. }
-                | Action::Enqueue { port: to, .. } => *to == port,
-                Action::Clone(inner) => any(inner, port),
-                Action::Controller { .. } => port == OfPort::CONTROLLER,
-                Action::WriteActions(set) => any(set, port),
-                _ => false,
-            })
-        }
-        any(&self.actions, port)
+        outputs_to(&self.actions, port)
     }
 
     /// Whether it has an action on a group: the filter `out_group` there.
@@ -185,6 +174,28 @@ impl Rule {
         self.bytes += bytes;
         self.last_used = self.last_used.max(last_used);
     }
+}
+
+/// Whether there is an output to `port` among actions, or inside of one.
+fn outputs_to(actions: &[Action], port: OfPort) -> bool {
+    names(actions, &|action| match action {
+        Action::Output(to)
+        | Action::OutputMaxLen { port: to, .. }
+        | Action::OutputTrunc { port: to, .. }
+        | Action::Enqueue { port: to, .. } => *to == port,
+        Action::Controller { .. } => port == OfPort::CONTROLLER,
+        _ => false,
+    })
+}
+
+/// Whether a request is about a rule that is told of like this.
+pub fn is_about(request: &FlowStatsRequest, stats: &FlowStats) -> bool {
+    (request.table == TABLE_ALL || request.table == stats.table)
+        && (stats.cookie ^ request.cookie) & request.cookie_mask == 0
+        && (request.out_port == OfPort::NONE || outputs_to(&stats.actions, request.out_port))
+        && (request.out_group == GROUP_ANY
+            || names(&stats.actions, &|action| *action == Action::Group(request.out_group)))
+        && stats.matching.is_within(&request.matching)
 }
 
 /// The rules of one bridge, by id.

@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 
 /// Flow tables of a bridge: 0 to 254 (OpenFlow 1.5.1 section 7.2.3.1: OFPTT_MAX is 254).
-pub const TABLE_COUNT: usize = 255;
+pub const TABLE_COUNT: usize = TABLE_ALL as usize;
 
 /// Rules in one table at most. A rule takes some 700 bytes with its place in the classifier, so a full table
 /// takes 700 MB: more is a sign of a controller gone wild.
@@ -53,6 +53,8 @@ pub struct FlowTables {
     journal: Option<Vec<Undo>>,
     /// What has happened to rules, if somebody wants to know.
     events: Option<RuleEvents>,
+    /// Whether somebody has asked for what happens now: it is neither learned nor a timeout.
+    pub(super) is_asked: bool,
 }
 
 /// How to undo one step.
@@ -185,6 +187,7 @@ impl FlowTables {
             orphaned: Vec::new(),
             journal: None,
             events: None,
+            is_asked: false,
         }
     }
 
@@ -425,7 +428,7 @@ impl FlowTables {
 
     fn tell(&mut self, id: RuleId, kind: RuleEventKind) {
         if let (Some(events), Some(rule)) = (&mut self.events, self.rules.get(id)) {
-            events.push(kind, rule);
+            events.push(kind, rule, self.is_asked);
         }
     }
 
@@ -518,6 +521,7 @@ impl FlowTables {
             if flow_mod.flags.reset_counts {
                 (rule.packets, rule.bytes) = (0, 0);
             }
+            rule.cookie = flow_mod.new_cookie.unwrap_or(rule.cookie);
             self.replace(id, rule);
         }
         let mut change = Change { touched: chosen.len(), ..Change::default() };

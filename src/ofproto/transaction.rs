@@ -8,7 +8,7 @@
 //!
 //! Bounds: memory in proportion to the changes, and to the groups and meters there are.
 
-use super::bridge::{BridgeId, Bridges, PortConfig};
+use super::bridge::{BridgeId, Bridges, PortConfig, PortFlags};
 use super::groups::Groups;
 use super::meters::{MeterChange, MeterIds, Meters};
 use super::rules::RuleId;
@@ -32,8 +32,15 @@ pub enum BundleOp {
     GroupMod(GroupMod),
     /// Of meters.
     MeterMod(MeterMod),
-    /// Of a port's settings; its number and name stay.
-    PortSet(OfPort, PortConfig),
+    /// Of what a port does not do.
+    PortMod {
+        /// Which.
+        port: OfPort,
+        /// What it is to be.
+        flags: PortFlags,
+        /// What of that is meant; the rest stays as it is.
+        mask: PortFlags,
+    },
     /// A packet to send, as the changes before have it.
     PacketOut(PacketOut),
 }
@@ -103,12 +110,12 @@ impl Transaction {
                 self.removed.extend(rules.map(|rule| (rule, FlowRemovedReason::MeterDelete)));
                 self.meter_changes.extend(cascade.meters);
             }
-            BundleOp::PortSet(number, config) => {
+            BundleOp::PortMod { port: number, flags, mask } => {
                 let port = bridge.ports.get_mut(number).ok_or(OfError::PortModBadPort)?;
-                let name = port.config.name.clone();
-                let old = std::mem::replace(&mut port.config, PortConfig { name, ..config.clone() });
+                self.ports.push((*number, port.config.clone()));
+                port.config.flags = port.config.flags.changed(*flags, *mask);
+                bridge.follow_ports();
                 bridge.config_epoch += 1;
-                self.ports.push((*number, old));
             }
             BundleOp::PacketOut(_) => {}
         }
@@ -127,6 +134,7 @@ impl Transaction {
         if let Some(groups) = self.groups {
             bridge.groups = groups;
         }
+        bridge.follow_ports();
         bridge.config_epoch += 1;
         if let Some((meters, ids)) = self.meters {
             bridge.meters = meters;

@@ -13,14 +13,14 @@ use super::bridge::{Bridge, BridgeId};
 use super::dpif::OfprotoDpif;
 use super::megaflows::{Admission, Delta, Epochs, Megaflow, Resolved};
 use super::revalidate::{apply_credits, apply_learn, xlate_all};
-use super::xlate::{Origin, XlateIn, XlateOut, xlate};
+use super::xlate::{Frozen, Origin, XlateIn, XlateOut, xlate};
 use super::{IpfixStats, SampledPacket};
 use super::{PacketIn, packet_in_reason};
 use crate::dpif::{
     Action, Actions, Execute, ExporterId, FlowPut, MegaflowId, MegaflowStats, SlowPathReason, Upcall,
     UpcallKind, UserspaceCookie, WorkerId,
 };
-use crate::flow::{FlowKey, OfPort};
+use crate::flow::{Flow, FlowKey, OfPort};
 use crate::packet::Packet;
 use std::collections::HashMap;
 
@@ -122,13 +122,14 @@ impl OfprotoDpif {
                 controller_id,
                 bridge,
                 in_port,
-                userdata,
+                notes,
             } => {
                 let bridge = BridgeId(bridge);
                 let now = self.now;
                 let limit = self.controller_limits.get_mut(&bridge);
                 if limit.is_some_and(|limit| limit.allow(now).is_none()) {
                     self.counters.packet_ins_limited += 1;
+                    *self.packet_ins_limited.entry(bridge).or_default() += 1;
                     self.counters.packet_ins_lost += 1;
                     return;
                 }
@@ -137,8 +138,17 @@ impl OfprotoDpif {
                     self.counters.packet_ins_lost += 1;
                     return;
                 };
-                let frozen = userdata.and_then(|id| self.bridges.recirc.get(id));
-                let userdata = frozen.and_then(|frozen| frozen.userdata()).unwrap_or_default().to_vec();
+                let told = notes.map(|id| self.bridges.recirc.get(id).and_then(Frozen::told));
+                let (mut pipeline, userdata) = match told {
+                    None => (Flow::default(), Vec::new()),
+                    Some(Some((pipeline, userdata))) => (*pipeline, userdata.to_vec()),
+                    Some(None) => {
+                        self.counters.packet_ins_lost += 1;
+                        return;
+                    }
+                };
+                // The mark is with the packet; all else that the pipeline has is its own.
+                pipeline.key.pkt_mark = key.pkt_mark;
                 let is_there = entry.ports.contains_key(&in_port);
                 let in_port = if is_there { in_port } else { OfPort::NONE };
                 self.packet_ins.push_back(PacketIn {
@@ -149,6 +159,7 @@ impl OfprotoDpif {
                     cookie,
                     max_len,
                     controller_id,
+                    pipeline,
                     userdata,
                     packet,
                 });

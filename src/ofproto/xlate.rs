@@ -220,7 +220,7 @@ pub enum Credit {
         bridge: BridgeId,
         /// The group's number.
         group: u32,
-        /// Which of the groups that have had this number.
+        /// Which of the sets of buckets that the group has had.
         serial: u64,
         /// The bucket's number.
         bucket: u32,

@@ -56,6 +56,8 @@ pub struct FlowMod {
     pub cookie: u64,
     /// Non-strict modify and delete: only rules that agree with `cookie` on these bits.
     pub cookie_mask: u64,
+    /// Modify: the cookie that the rules get; none: they keep theirs, as always from 1.1 on.
+    pub new_cookie: Option<u64>,
     /// Seconds without a packet after which the rule goes; 0: never.
     pub idle_timeout_s: u16,
     /// Seconds after which the rule goes; 0: never.
@@ -82,6 +84,7 @@ impl FlowMod {
             matching: Match::any(),
             cookie: 0,
             cookie_mask: 0,
+            new_cookie: None,
             idle_timeout_s: 0,
             hard_timeout_s: 0,
             importance: 0,

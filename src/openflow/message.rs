@@ -337,6 +337,9 @@ pub struct PacketInMessage {
     pub data: Vec<u8>,
 }
 
+/// OFP_NO_BUFFER: the packet is in the message, and the switch holds none.
+pub const NO_BUFFER: u32 = u32::MAX;
+
 /// A packet from a controller.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PacketOutMessage {
@@ -398,6 +401,12 @@ pub struct PortDesc {
     pub is_live: bool,
     /// Link features in force (`ofp_port_features` of 1.1 on), 0 if not known.
     pub features: u32,
+    /// Those that it offers the other side.
+    pub advertised: u32,
+    /// Those that it can have.
+    pub supported: u32,
+    /// Those that the other side offers.
+    pub peer: u32,
     /// Speed in kbit/s, 0 if not known.
     pub current_speed_kbps: u32,
     /// Highest speed in kbit/s, 0 if not known.
@@ -843,11 +852,23 @@ pub fn port_metadata(port: OfPort) -> Match {
     metadata
 }
 
-/// The fields of a packet's metadata: what a packet-in tells of a flow besides its bytes.
+/// The fields of a packet's metadata: what a packet-in tells of a flow besides its bytes (OpenFlow 1.3.5 section 7.4.1),
+/// those that are not zero, and the port.
 pub fn metadata_of(flow: &Flow) -> Match {
     let mut metadata = port_metadata(flow.in_port);
     let registers = (0..16).map(Field::Reg);
-    let fields = [Field::Metadata, Field::TunId, Field::TunSrc, Field::TunDst, Field::PktMark];
+    let fields = [
+        Field::Metadata,
+        Field::TunId,
+        Field::TunSrc,
+        Field::TunDst,
+        Field::TunIpv6Src,
+        Field::TunIpv6Dst,
+        Field::TunFlags,
+        Field::TunGbpId,
+        Field::TunGbpFlags,
+        Field::PktMark,
+    ];
     for field in fields.into_iter().chain(registers) {
         let value = flow.get(field);
         if value != 0 {

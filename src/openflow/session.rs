@@ -40,7 +40,7 @@ pub const OUTPUT_SIZE_LATE_MAX: usize = 8 << 20;
 /// Bytes of a message that an error quotes at most: the specification asks for 64 at least.
 const ERROR_DATA_LEN_MAX: usize = 64 << 10;
 
-/// Time for a peer to say hello.
+/// Time for a peer to say hello, from the start of the connection on, however slowly bytes come.
 const HELLO_TIME_MAX: Nanos = Nanos::from_secs(10);
 
 /// A message that came in.
@@ -71,8 +71,8 @@ pub enum SessionEnd {
     /// The length of a message is below that of its header, so there is no telling where the next begins.
     #[error("a message says that it has {0} bytes, less than its header")]
     BadLength(u16),
-    /// It did not answer.
-    #[error("the peer does not answer: nothing came for {0} s")]
+    /// It did not answer, or said no hello in time.
+    #[error("the peer does not answer: nothing that was waited for came within {0} s")]
     Silent(u64),
     /// It reads too slowly to be told what it must know.
     #[error("the peer does not read what its flow monitors tell it")]
@@ -95,6 +95,18 @@ pub struct SessionStats {
     pub notices_dropped: u64,
 }
 
+impl SessionStats {
+    /// Both together.
+    pub fn plus(self, other: SessionStats) -> SessionStats {
+        SessionStats {
+            received: self.received + other.received,
+            sent: self.sent + other.sent,
+            errors: self.errors + other.errors,
+            notices_dropped: self.notices_dropped + other.notices_dropped,
+        }
+    }
+}
+
 /// A connection's state.
 #[derive(Debug)]
 pub struct Session {
@@ -108,6 +120,7 @@ pub struct Session {
     output_size: usize,
     /// None: never ask.
     probe_interval: Option<Nanos>,
+    begun: Nanos,
     last_received: Nanos,
     /// When the peer was asked for a sign of life, if it has not given one since.
     probed: Option<Nanos>,
@@ -129,6 +142,7 @@ impl Session {
             output_start: 0,
             output_size: 0,
             probe_interval,
+            begun: now,
             last_received: now,
             probed: None,
             next_xid: 1,
@@ -164,6 +178,11 @@ impl Session {
         self.stats
     }
 
+    /// Whether the peer was silent, was asked for a sign of life, and has not given one yet.
+    pub fn is_probing(&self) -> bool {
+        self.probed.is_some()
+    }
+
     /// Why it is over, if it is: send what is left of [`Session::output`] and close the socket.
     pub fn end(&self) -> Option<&SessionEnd> {
         self.end.as_ref()
@@ -193,7 +212,8 @@ impl Session {
             })
     }
 
-    /// The next message for the owner; hellos and echoes are dealt with in here.
+    /// The next message for the owner; hellos and echoes are dealt with in here. Returns none, even if there are more, when
+    /// the version has just been agreed on: whatever hangs on that can be done before the first message.
     pub fn next_message(&mut self) -> Option<Incoming> {
         while self.has_input() {
             let Some(header) = Header::parse(&self.input[self.input_start..]) else { break };
@@ -208,7 +228,10 @@ impl Session {
             self.input_start = end;
             self.stats.received += 1;
             match self.settings {
-                None => self.handshake(&frame),
+                None => {
+                    self.handshake(&frame);
+                    break;
+                }
                 Some(settings) => {
                     if let Some(incoming) = self.sort(header, frame, &settings) {
                         return Some(incoming);
@@ -353,8 +376,9 @@ impl Session {
         }
         let silence = now.since(self.last_received);
         if self.settings.is_none() {
-            if silence >= HELLO_TIME_MAX {
-                self.end = Some(SessionEnd::Silent(silence.0 / 1_000_000_000));
+            let age = now.since(self.begun);
+            if age >= HELLO_TIME_MAX {
+                self.end = Some(SessionEnd::Silent(age.0 / 1_000_000_000));
             }
             return;
         }

@@ -18,11 +18,15 @@
 //! Framing, ids, batches: [`super::control::protocol`]. Any fault in a flow's text: whoever parses it.
 
 mod changes;
+mod openflow;
 mod pipeline;
 
 pub use changes::{
     ApplyParams, ChangeInfo, ChangeKind, ConfigInfo, DiffParams, LastApplyInfo, PLAN_CHANGES_MAX, PlanReply,
     RestartInfo,
+};
+pub use openflow::{
+    ConnectionInfo, ConnectionKind, ConnectionState, OpenFlowInfo, OpenFlowParams, OpenFlowReply,
 };
 pub use pipeline::*;
 
@@ -52,6 +56,8 @@ pub enum Request {
     Pmd,
     /// `ipfix`: exporters' statistics.
     Ipfix,
+    /// `openflow`: OpenFlow connections.
+    OpenFlow(OpenFlowParams),
     /// `add-flow`: adds a rule.
     AddFlow(AddFlowParams),
     /// `del-flows`: deletes rules.
@@ -160,7 +166,7 @@ pub struct DelFlowsParams {
 
 impl Request {
     /// The names of every method.
-    pub const METHODS: [&'static str; 27] = [
+    pub const METHODS: [&'static str; 28] = [
         "version",
         "show",
         "dump-flows",
@@ -169,6 +175,7 @@ impl Request {
         "fdb",
         "pmd",
         "ipfix",
+        "openflow",
         "add-flow",
         "del-flows",
         "add-group",
@@ -201,6 +208,7 @@ impl Request {
             Request::Fdb(_) => "fdb",
             Request::Pmd => "pmd",
             Request::Ipfix => "ipfix",
+            Request::OpenFlow(_) => "openflow",
             Request::AddFlow(_) => "add-flow",
             Request::DelFlows(_) => "del-flows",
             Request::AddGroup(_) => "add-group",
@@ -233,6 +241,7 @@ impl Request {
             Request::DumpMegaflows(params) => serde_json::to_value(params),
             Request::DumpPorts(params) => serde_json::to_value(params),
             Request::Fdb(params) => serde_json::to_value(params),
+            Request::OpenFlow(params) => serde_json::to_value(params),
             Request::AddFlow(params) => serde_json::to_value(params),
             Request::DelFlows(params) => serde_json::to_value(params),
             Request::AddGroup(params) => serde_json::to_value(params),
@@ -269,6 +278,7 @@ impl Request {
             "fdb" => Request::Fdb(read_params(method, params)?),
             "pmd" => no_params(method, params, Request::Pmd)?,
             "ipfix" => no_params(method, params, Request::Ipfix)?,
+            "openflow" => Request::OpenFlow(read_params(method, params)?),
             "add-flow" => Request::AddFlow(read_params(method, params)?),
             "del-flows" => Request::DelFlows(read_params(method, params)?),
             "add-group" => Request::AddGroup(read_params(method, params)?),
@@ -342,6 +352,8 @@ pub enum Reply {
     Pmd(PmdReply),
     /// To `ipfix`.
     Ipfix(IpfixReply),
+    /// To `openflow`.
+    OpenFlow(OpenFlowReply),
     /// To `add-flow` and `del-flows`.
     FlowMod(FlowModReply),
     /// To what changes groups.
@@ -379,6 +391,7 @@ impl Reply {
             Request::Fdb(_) => Reply::Fdb(serde_json::from_value(result)?),
             Request::Pmd => Reply::Pmd(serde_json::from_value(result)?),
             Request::Ipfix => Reply::Ipfix(serde_json::from_value(result)?),
+            Request::OpenFlow(_) => Reply::OpenFlow(serde_json::from_value(result)?),
             Request::AddFlow(_) | Request::DelFlows(_) => Reply::FlowMod(serde_json::from_value(result)?),
             Request::AddGroup(_)
             | Request::ModGroup(_)
@@ -468,6 +481,15 @@ pub struct BridgeInfo {
     /// Packets that go to the controllers in a second at most; none: no limit.
     #[serde(default)]
     pub controller_rate_pps: Option<u32>,
+    /// Controllers of the configuration; `openflow` tells of each.
+    #[serde(default)]
+    pub controller_count: u64,
+    /// Those of them that are connected.
+    #[serde(default)]
+    pub controllers_connected: u64,
+    /// Whether it forwards as a learning switch because no controller is there.
+    #[serde(default)]
+    pub is_standalone: bool,
     /// Its ports, in the order of their OpenFlow numbers.
     pub ports: Vec<PortInfo>,
     /// Its mirrors, in the order of the configuration.

@@ -31,6 +31,7 @@ impl Switch {
             ports: self.port_metrics(),
             upcalls: self.upcall_metrics(),
             revalidator: self.revalidator_metrics(),
+            openflow: self.openflow.metrics(),
             exporters: self
                 .bridges
                 .iter()
@@ -72,6 +73,8 @@ impl Switch {
         let metrics = bridges.into_iter().map(|(id, name, failed_ports)| BridgeMetrics {
             name,
             failed_ports: failed_ports as u64,
+            is_standalone: self.ofproto.bridge(id).is_some_and(|config| config.is_standalone),
+            packet_ins_limited: self.ofproto.packet_ins_limited(id),
             rules: self.ofproto.rule_count(id) as u64,
             fdb_entries: self.ofproto.fdb_len(id) as u64,
             fdb_entry_count_max: self.ofproto.bridge(id).map_or(0, |config| config.mac_table_len_max as u64),

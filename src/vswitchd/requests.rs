@@ -6,13 +6,13 @@
 use super::api::{
     AddFlowParams, BridgeInfo, BridgeParams, DelFlowsParams, DumpFlowsParams, DumpFlowsReply,
     DumpMegaflowsParams, DumpMegaflowsReply, DumpPortsParams, DumpPortsReply, Error, ErrorCode, ExporterInfo,
-    ExporterState, FdbEntry, FdbReply, FlowInfo, FlowModReply, IpfixReply, LinkInfo, MegaflowInfo, PmdReply,
-    PortCounters, PortInfo, PortVlan, Reply, Request, ShowReply, StopReply, VersionReply, WorkerReport,
-    WorkerSummary,
+    ExporterState, FdbEntry, FdbReply, FlowInfo, FlowModReply, IpfixReply, LinkInfo, MegaflowInfo,
+    OpenFlowInfo, OpenFlowParams, OpenFlowReply, PmdReply, PortCounters, PortInfo, PortVlan, Reply, Request,
+    ShowReply, StopReply, VersionReply, WorkerReport, WorkerSummary,
 };
 use super::apply::{NoSurroundings, Surroundings};
 use super::control::ControlHandler;
-use super::plan::describe::{flag_words, fragments_word, priority_tags_word, stp_word};
+use super::plan::describe::{fail_mode_word, flag_words, fragments_word, priority_tags_word, stp_word};
 use super::switch::{BridgeExporter, BridgeState, FailedPort, Switch};
 use crate::dpif::format::{format_dp_actions, format_megaflow};
 use crate::dpif::{DropReason, PortStats};
@@ -47,6 +47,7 @@ impl Switch {
             Request::Fdb(params) => self.fdb(&params).map(Reply::Fdb),
             Request::Pmd => Ok(Reply::Pmd(self.pmd())),
             Request::Ipfix => Ok(Reply::Ipfix(self.ipfix())),
+            Request::OpenFlow(params) => self.openflow_info(&params).map(Reply::OpenFlow),
             Request::AddFlow(params) => self.add_flow(&params).map(Reply::FlowMod),
             Request::DelFlows(params) => self.del_flows(&params).map(Reply::FlowMod),
             Request::AddGroup(params) => self.add_group(&params).map(Reply::GroupMod),
@@ -146,6 +147,7 @@ impl Switch {
         let mut ports: Vec<_> = open.chain(failed).collect();
         ports.sort_by_key(|(number, _)| number.0);
         let config = self.ofproto.bridge(id);
+        let connections = self.openflow.connections(id, self.clock.now());
         BridgeInfo {
             name: bridge.name.clone(),
             datapath_id: config.map_or_else(String::new, |config| format!("{:016x}", config.datapath_id)),
@@ -156,6 +158,9 @@ impl Switch {
             controller_rate_pps: config
                 .and_then(|config| config.controller_rate)
                 .map(|rate| rate.packets_per_s),
+            controller_count: connections.as_ref().map_or(0, |it| it.controller_count),
+            controllers_connected: connections.as_ref().map_or(0, |it| it.controllers_connected),
+            is_standalone: config.is_some_and(|config| config.is_standalone),
             ports: ports.into_iter().map(|(_, port)| port).collect(),
             mirrors,
         }
@@ -275,6 +280,27 @@ impl Switch {
             Some(exporter_info(&bridge.name, exporter, self.open_records(exporter.id)))
         });
         IpfixReply { exporters: exporters.collect() }
+    }
+
+    fn openflow_info(&self, params: &OpenFlowParams) -> Result<OpenFlowReply, Error> {
+        if let Some(name) = &params.bridge {
+            self.find_bridge(name)?;
+        }
+        let wanted = |bridge: &&BridgeState| params.bridge.as_ref().is_none_or(|name| bridge.name == *name);
+        let now = self.clock.now();
+        let info = |bridge: &BridgeState| {
+            let known = self.openflow.connections(bridge.id, now)?;
+            let config = self.ofproto.bridge(bridge.id);
+            Some(OpenFlowInfo {
+                bridge: bridge.name.clone(),
+                fail_mode: fail_mode_word(known.fail_mode).to_owned(),
+                is_standalone: config.is_some_and(|config| config.is_standalone),
+                versions: known.versions.iter().map(|version| version.name().to_owned()).collect(),
+                packet_ins_limited: self.ofproto.packet_ins_limited(bridge.id),
+                connections: known.connections,
+            })
+        };
+        Ok(OpenFlowReply { bridges: self.bridges.iter().filter(wanted).filter_map(info).collect() })
     }
 
     fn add_flow(&mut self, params: &AddFlowParams) -> Result<FlowModReply, Error> {

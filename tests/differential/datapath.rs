@@ -325,7 +325,7 @@ fn fields_of(key: &FlowKey, mask: &FlowMask, has_tag: bool) -> Vec<Field> {
 fn random_cookie(rng: &mut Rng) -> UserspaceCookie {
     match rng.u8(0..3) {
         0 => UserspaceCookie::Controller {
-            userdata: None,
+            notes: None,
             reason: ControllerReason::ApplyAction,
             table: rng.u8(0..3),
             cookie: rng.u64(0..3),

@@ -480,7 +480,9 @@ impl<O: Ofproto> Side<O> {
         let line = |p: &PacketIn| {
             let (bytes, to) = (p.packet.data(), (p.max_len, p.controller_id));
             let place = (p.bridge, p.in_port, p.table);
-            format!("{place:?} {:?} {:x} {to:?} {:?} {bytes:02x?}", p.reason, p.cookie, p.userdata)
+            let words = p.pipeline.words().iter().enumerate().filter(|(_, word)| **word != 0);
+            let told: Vec<_> = words.collect();
+            format!("{place:?} {:?} {:x} {to:?} {:?} {told:x?} {bytes:02x?}", p.reason, p.cookie, p.userdata)
         };
         let mut packet_ins: Vec<String> = packet_ins.iter().map(line).collect();
         if is_sorted {

@@ -174,6 +174,196 @@ fn a_learning_controller_makes_hosts_reach_each_other() {
 }
 
 #[test]
+fn the_local_port_is_one_like_all_others() {
+    for (local, is_own) in [("", true), ("      - {name: br0, type: tap, number: local}\n", false)] {
+        let lab = Lab::new();
+        let body =
+            format!("bridges:\n  - name: br0\n    rules: ['priority=0,actions=NORMAL']\n{PORTS}{local}");
+        let switch = Switch::start(&lab, &Recipe::new(body));
+        let (a, b) = hosts(&lab);
+        lab.namespace.ip("addr add 198.18.0.9/24 dev br0");
+        lab.namespace.ip("link set br0 up");
+        switch.wait_for_link("br0", true);
+        let here: std::net::IpAddr = [198, 18, 0, 9].into();
+        assert_eq!(switch.shown("br0")["kind"], if is_own { "internal" } else { "tap" });
+        // NORMAL floods to it and learns of it.
+        a.pings(here, 2);
+        crate::lab::ping(&lab.namespace, b.address, 2);
+        assert!(switch.ok(&["fdb", "br0"]).contains("LOCAL"));
+        for version in VERSIONS {
+            for request in [&["show", "br0"][..], &["dump-ports-desc", "br0"]] {
+                let shown = ofctl(&lab, version, request);
+                assert!(shown.contains("LOCAL(br0): addr:"), "{version} {request:?}: {shown}");
+            }
+            let counters = ofctl(&lab, version, &["dump-ports", "br0", "LOCAL"]);
+            assert!(counters.contains("1 ports") && !counters.contains("rx pkts=0"), "{version}: {counters}");
+            // By rules alone, which name it.
+            ofctl(&lab, version, &["del-flows", "br0"]);
+            a.does_not_reach(here);
+            ofctl(&lab, version, &["add-flow", "br0", "in_port=1,actions=output:LOCAL"]);
+            ofctl(&lab, version, &["add-flow", "br0", "in_port=LOCAL,actions=output:1"]);
+            a.pings(here, 2);
+            let flows = ofctl(&lab, version, &["dump-flows", "br0", "in_port=LOCAL"]);
+            assert!(flows.contains("in_port=LOCAL actions=output:1"), "{version}: {flows}");
+            ofctl(&lab, version, &["add-flow", "br0", "in_port=LOCAL,actions=FLOOD"]);
+            ofctl(&lab, version, &["add-flow", "br0", "in_port=1,actions=ALL"]);
+            a.pings(here, 2);
+            ofctl(&lab, version, &["add-flow", "br0", "priority=0,actions=NORMAL"]);
+            ofctl(&lab, version, &["--strict", "del-flows", "br0", "priority=32768,in_port=1"]);
+            ofctl(&lab, version, &["--strict", "del-flows", "br0", "priority=32768,in_port=LOCAL"]);
+            ofctl(&lab, version, &["mod-port", "br0", "br0", "no-flood"]);
+            let shown = ofctl(&lab, version, &["show", "br0"]);
+            assert!(shown.contains("NO_FLOOD") || version != "OpenFlow10", "{shown}");
+            ofctl(&lab, version, &["mod-port", "br0", "br0", "flood"]);
+            ofctl(&lab, version, &["mod-port", "br0", "br0", "down"]);
+            assert!(ofctl(&lab, version, &["show", "br0"]).contains("PORT_DOWN"), "{version}");
+            a.does_not_reach(here);
+            ofctl(&lab, version, &["mod-port", "br0", "br0", "up"]);
+            switch.wait_for_link("br0", true);
+            a.pings(here, 2);
+        }
+        a_packet_out_is_as_if_from_the_host(&lab, &switch, &a);
+        switch.stop_with_packets_made();
+    }
+}
+
+/// A packet-out with ingress port LOCAL: rules see it come from there, and FLOOD does not send it back.
+fn a_packet_out_is_as_if_from_the_host(lab: &Lab, switch: &Switch, a: &Host) {
+    let frame = format!("ffffffffffff0a00000000ff88b5{}", "00".repeat(46));
+    let frames = a.packets();
+    let sees_the_frame = || {
+        wait_for("the frame", || frames.receive().filter(|frame| frame[12..14] == [0x88, 0xb5]));
+    };
+    for version in VERSIONS {
+        ofctl(lab, version, &["del-flows", "br0"]);
+        ofctl(lab, version, &["add-flow", "br0", "priority=5,in_port=LOCAL,dl_type=0x88b5,actions=output:1"]);
+        let before = switch.port("br0")["tx_packets"].clone();
+        ofctl(lab, version, &["packet-out", "br0", &format!("in_port=LOCAL packet={frame} actions=TABLE")]);
+        sees_the_frame();
+        ofctl(lab, version, &["packet-out", "br0", &format!("in_port=LOCAL packet={frame} actions=FLOOD")]);
+        sees_the_frame();
+        assert_eq!(switch.port("br0")["tx_packets"], before, "{version}");
+    }
+}
+
+#[test]
+fn a_packet_in_tells_of_registers_and_metadata_where_its_version_can() {
+    let lab = Lab::new();
+    let switch = switch(&lab, "{}", "[]");
+    let frame = format!("ffffffffffff0a00000000ff88b5{}", "00".repeat(46));
+    let told = "reg0=0x5,reg15=0x7,metadata=0x10,tun_id=0x2a";
+    let actions = "set_field:5->reg0,set_field:7->reg15,set_field:0x10->metadata,set_field:42->tun_id,\
+                   set_field:3->pkt_mark,controller";
+    let formats = [
+        ("OpenFlow10", "standard", false),
+        ("OpenFlow10", "nxt_packet_in", true),
+        ("OpenFlow11", "nxt_packet_in2", true),
+        ("OpenFlow12", "standard", true),
+        ("OpenFlow13", "standard", true),
+        ("OpenFlow13", "nxt_packet_in2", true),
+        ("OpenFlow14", "standard", true),
+        ("OpenFlow15", "standard", true),
+    ];
+    for (version, format, tells) in formats {
+        let heard = lab.path(&format!("heard-{version}-{format}"));
+        let file = std::fs::File::create(&heard).expect("a file");
+        let mut monitor = Command::new("ovs-ofctl");
+        monitor
+            .env("OVS_RUNDIR", run_dir(&lab))
+            .args(["-O", version, "-P", format, "monitor", "br0", "65534"]);
+        monitor.stdout(file.try_clone().expect("a descriptor")).stderr(file);
+        let monitor = Background::start(&mut monitor);
+        let text = wait_for("a packet-in", || {
+            ofctl(
+                &lab,
+                "OpenFlow13",
+                &["packet-out", "br0", &format!("in_port=1 packet={frame} actions={actions}")],
+            );
+            let text = std::fs::read_to_string(&heard).expect("it can be read");
+            text.contains("PACKET_IN").then_some(text)
+        });
+        monitor.end(nix::sys::signal::Signal::SIGKILL);
+        let line = text.lines().find(|line| line.contains("PACKET_IN")).expect("it is there");
+        for field in told.split(',').chain(["pkt_mark=0x3"]) {
+            assert_eq!(line.contains(field), tells, "{version} {format}: {field} in {line}");
+        }
+        assert!(line.contains("in_port=1"), "{version} {format}: {line}");
+    }
+    switch.stop_with_packets_made();
+}
+
+#[test]
+fn what_becomes_of_connections_can_be_seen() {
+    if Command::new("ovs-testcontroller").arg("--version").output().is_err() {
+        skip("what_becomes_of_connections_can_be_seen", "there is no ovs-testcontroller");
+        return;
+    }
+    let lab = Lab::new();
+    let (here, away) = (lab.path("here.sock"), lab.path("away.sock"));
+    std::fs::create_dir_all(lab.path("rundir")).expect("a directory");
+    let openflow = format!(
+        "{{controllers: [\"unix:{}\", \"unix:{}\"], fail_mode: secure, backoff_max_s: 1}}",
+        here.display(),
+        away.display()
+    );
+    let body = format!("bridges:\n  - name: br0\n    openflow: {openflow}\n    rules: []\n{PORTS}");
+    let mut recipe = Recipe::new(body);
+    let metrics = std::net::SocketAddr::from(([127, 0, 0, 1], 9475));
+    recipe.body = recipe.body.replace("{listen: 'off'}", &format!("{{listen: '{metrics}'}}"));
+    let switch = Switch::start(&lab, &recipe);
+    let (a, b) = hosts(&lab);
+    let mut command = Command::new("ovs-testcontroller");
+    command
+        .env("OVS_RUNDIR", lab.path("rundir"))
+        .args(["-O", "OpenFlow13"])
+        .arg(format!("punix:{}", here.display()));
+    let controller = Background::start(&mut command);
+    wait_for("a ping by the controller's rules", || a.tries(b.address).then_some(()));
+
+    // Paths may be so long that lines are broken.
+    let unbroken = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = unbroken(switch.ok(&["openflow", "br0"]));
+    assert!(text.contains("fail mode secure") && text.contains("active, OpenFlow13, equal"), "{text}");
+    assert!(text.contains("backoff, next try in"), "{text}");
+    let shown = unbroken(switch.ok(&["show"]));
+    assert!(shown.contains("1 of 2 controllers up"), "{shown}");
+    let connections = |switch: &Switch| switch.json(&["openflow"])["bridges"][0]["connections"].clone();
+    let told = connections(&switch);
+    assert_eq!((&told[0]["state"], &told[1]["state"]), (&"active".into(), &"backoff".into()), "{told}");
+    assert!(told[0]["messages_received"].as_u64() > Some(2), "the controller has sent rules: {told}");
+    assert!(told[1]["last_error"].as_str().is_some_and(|it| it.contains("No such file")), "{told}");
+    assert_eq!((&told[2]["kind"], &told[2]["state"]), (&"management".into(), &"listening".into()), "{told}");
+    let before = told[2]["messages_received"].as_u64();
+    ofctl(&lab, "OpenFlow13", &["dump-flows", "br0"]);
+    assert!(connections(&switch)[2]["messages_received"].as_u64() > before);
+
+    // One that stays shows who it is.
+    let mut monitor = Command::new("ovs-ofctl");
+    monitor.env("OVS_RUNDIR", run_dir(&lab)).args(["-O", "OpenFlow14", "monitor", "br0"]);
+    let monitor = Background::start(&mut monitor);
+    wait_for("the monitor to be seen", || {
+        let told = connections(&switch);
+        let it = told.as_array()?.iter().find(|it| it["peer"] == "unix")?;
+        (it["kind"] == "management" && it["version"] == "OpenFlow14" && it["state"] == "active").then_some(())
+    });
+    monitor.end(nix::sys::signal::Signal::SIGKILL);
+    let scraped = crate::metrics::scrape(&lab.namespace, metrics).1;
+    let value = |name: &str, target: &Path| {
+        let target = format!("target=\"unix:{}\"", target.display());
+        crate::metrics::sample(&scraped, &format!("penstock_openflow_{name}"), &["bridge=\"br0\"", &target])
+    };
+    assert_eq!((value("up", &here), value("up", &away)), (Some(1.0), Some(0.0)));
+    assert!(value("failures_total", &away) >= Some(1.0) && value("sent_messages_total", &here) > Some(2.0));
+
+    controller.end(nix::sys::signal::Signal::SIGKILL);
+    wait_for("the end of the connection to be seen", || {
+        let it = &connections(&switch)[0];
+        (it["state"] == "backoff" && it["connects"] == 1 && it["last_error"].is_string()).then_some(())
+    });
+    switch.stop_with_packets_made();
+}
+
+#[test]
 fn a_standalone_bridge_learns_while_its_controller_is_away_and_a_secure_one_does_not() {
     let lab = Lab::new();
     let away = lab.path("nobody.sock");
@@ -192,6 +382,24 @@ fn a_standalone_bridge_learns_while_its_controller_is_away_and_a_secure_one_does
     switch.ok(&["apply", &file.display().to_string()]);
     wait_for("the end of standalone mode", || (!a.tries(b.address)).then_some(()));
     assert!(switch.log().contains("forwarding as a learning switch"));
+    switch.stop();
+}
+
+#[test]
+fn a_secure_bridge_without_controllers_starts_without_rules_and_a_standalone_one_learns() {
+    let lab = Lab::new();
+    let switch = switch(&lab, "{fail_mode: secure}", "[]");
+    let (a, b) = hosts(&lab);
+    assert!(!ofctl(&lab, "OpenFlow13", &["dump-flows", "br0"]).contains("actions="));
+    a.does_not_reach(b.address);
+    ofctl(&lab, "OpenFlow13", &["add-flow", "br0", "actions=NORMAL"]);
+    a.pings(b.address, 1);
+    ofctl(&lab, "OpenFlow13", &["del-flows", "br0"]);
+    let body = format!("bridges:\n  - name: br0\n    openflow: {{fail_mode: standalone}}\n{PORTS}");
+    let file = Recipe::new(body).write(&lab);
+    switch.ok(&["apply", &file.display().to_string()]);
+    a.pings(b.address, 1);
+    assert!(ofctl(&lab, "OpenFlow13", &["dump-flows", "br0"]).contains("priority=0 actions=NORMAL"));
     switch.stop();
 }
 

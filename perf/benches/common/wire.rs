@@ -124,7 +124,7 @@ impl Netdev for WireNetdev {
     }
 
     fn link(&self) -> Link {
-        Link { is_up: true, speed_mbps: 0, full_duplex: true }
+        Link { is_up: true, full_duplex: true, ..Link::default() }
     }
 
     fn set_admin(&mut self, _is_up: bool) -> Result<(), NetdevError> {

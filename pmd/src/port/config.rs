@@ -61,6 +61,33 @@ pub struct DeviceInfo {
     pub mtu_max: u16,
     /// The kernel's interface behind it, if there is one.
     pub interface_index: Option<u32>,
+    /// What its link can be, in megabits a second; empty if the driver does not say.
+    pub speeds: Vec<(u32, Duplex)>,
+}
+
+/// `RTE_ETH_LINK_SPEED_*`: each bit, and what it stands for. The bit for "fixed" is none of them.
+const SPEEDS: [(u32, u32, Duplex); 15] = [
+    (dpdk_sys::SHIM_LINK_SPEED_10M_HD, 10, Duplex::Half),
+    (dpdk_sys::SHIM_LINK_SPEED_10M, 10, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_100M_HD, 100, Duplex::Half),
+    (dpdk_sys::SHIM_LINK_SPEED_100M, 100, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_1G, 1_000, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_2_5G, 2_500, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_5G, 5_000, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_10G, 10_000, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_20G, 20_000, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_25G, 25_000, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_40G, 40_000, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_50G, 50_000, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_56G, 56_000, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_100G, 100_000, Duplex::Full),
+    (dpdk_sys::SHIM_LINK_SPEED_200G, 200_000, Duplex::Full),
+];
+
+/// The speeds in `rte_eth_dev_info::speed_capa`.
+pub(super) fn speeds(capabilities: u32) -> Vec<(u32, Duplex)> {
+    let are_there = SPEEDS.iter().filter(|(bit, ..)| capabilities & bit != 0);
+    are_there.map(|&(_, speed, duplex)| (speed, duplex)).collect()
 }
 
 /// Things that a device can do for received packets.

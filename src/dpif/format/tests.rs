@@ -154,7 +154,7 @@ fn every_bit_of_a_mask_shows() {
 #[test]
 fn actions_say_what_they_do() {
     let controller = UserspaceCookie::Controller {
-        userdata: None,
+        notes: None,
         reason: ControllerReason::TableMiss,
         table: 3,
         cookie: 0x12,

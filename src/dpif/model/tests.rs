@@ -247,7 +247,7 @@ fn an_output_sends_the_packet_as_it_is_at_that_point() {
 #[test]
 fn a_ttl_that_runs_out_ends_the_list_in_a_drop_or_with_the_controller() {
     let cookie = UserspaceCookie::Controller {
-        userdata: None,
+        notes: None,
         reason: ControllerReason::InvalidTtl,
         table: 3,
         cookie: 9,

@@ -39,7 +39,7 @@ fn snapshot() -> MetricsSnapshot {
             tx_errors: number(),
             ..NetdevStats::default()
         },
-        link: Link { is_up: true, speed_mbps: 10_000, full_duplex: true },
+        link: Link { is_up: true, speed_mbps: 10_000, full_duplex: true, is_autonegotiated: false },
         link_changes: number(),
         mtu_bytes: 1500,
     };
@@ -64,6 +64,8 @@ fn snapshot() -> MetricsSnapshot {
             name: "br0".into(),
             rules: number(),
             failed_ports: number(),
+            is_standalone: true,
+            packet_ins_limited: number(),
             fdb_entries: number(),
             fdb_entry_count_max: number(),
             groups: vec![part("7", 0, &mut number)],
@@ -95,6 +97,18 @@ fn snapshot() -> MetricsSnapshot {
             idle_cycles: number(),
             commands_time_max: Nanos(250_000),
             rx_queues: [0, 1].map(rx_queue).to_vec(),
+        }],
+        openflow: vec![OpenFlowMetrics {
+            bridge: "br0".into(),
+            target: "tcp:192.0.2.1:6653".into(),
+            is_up: true,
+            connections: number(),
+            connects: number(),
+            failures: number(),
+            received: number(),
+            sent: number(),
+            errors: number(),
+            notices_dropped: number(),
         }],
         exporters: vec![ExporterMetrics {
             bridge: "br0".into(),

@@ -2,6 +2,7 @@ use super::*;
 
 mod learning;
 mod rounds;
+mod told;
 
 use crate::dpif::model::{ModelConfig, ModelDpif};
 use crate::dpif::{Action as DpAction, DropReason, UserspaceCookie};

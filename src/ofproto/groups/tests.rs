@@ -110,19 +110,111 @@ fn buckets_live_by_what_they_watch() {
     );
     add(&mut groups, 1, GroupType::FastFailover, vec![watching.clone()]).expect("good");
     let by_group = Bucket { watch_group: 1, ..bucket(0, &[TO_1]) };
-    for is_up in [false, true] {
-        let is_port_live = |port| port == OfPort(5) && is_up;
-        assert_eq!(groups.is_bucket_live(&watching, &is_port_live), is_up);
-        assert_eq!(groups.is_bucket_live(&by_group, &is_port_live), is_up);
-        assert!(groups.is_bucket_live(&bucket(0, &[]), &is_port_live));
+    for is_up in [false, true, false] {
+        groups.set_live_ports(is_up.then_some(OfPort(5)).into_iter().collect());
+        assert_eq!(groups.is_bucket_live(&watching), is_up);
+        assert_eq!(groups.is_bucket_live(&by_group), is_up);
+        assert!(groups.is_bucket_live(&bucket(0, &[])));
     }
-    assert!(!groups.is_bucket_live(&Bucket { watch_group: 9, ..by_group.clone() }, &|_| true));
+    assert!(!groups.is_bucket_live(&Bucket { watch_group: 9, ..by_group.clone() }));
     add(&mut groups, 2, GroupType::All, vec![bucket(0, &[])]).expect("good");
     let by_both = Bucket { watch_port: OfPort(7), watch_group: 2, ..by_group };
     let no_group = Bucket { watch_group: 9, ..by_both.clone() };
-    assert!(groups.is_bucket_live(&by_both, &|_| false), "the group lives");
-    assert!(groups.is_bucket_live(&no_group, &|port| port == OfPort(7)), "the port does");
-    assert!(!groups.is_bucket_live(&no_group, &|_| false));
+    assert!(groups.is_bucket_live(&by_both), "the group lives");
+    assert!(!groups.is_bucket_live(&no_group));
+    groups.set_live_ports([OfPort(7)].into());
+    assert!(groups.is_bucket_live(&no_group), "the port does");
+}
+
+/// A bucket that watches a group.
+fn on(group: u32, id: u32) -> Bucket {
+    Bucket { watch_group: group, ..bucket(id, &[TO_1]) }
+}
+
+#[test]
+fn life_and_death_go_up_a_chain_whatever_brings_them() {
+    let mut groups = Groups::default();
+    let by_port = |port| vec![Bucket { watch_port: OfPort(port), ..bucket(0, &[]) }];
+    add(&mut groups, 1, GroupType::FastFailover, by_port(5)).expect("good");
+    for n in 2..=8 {
+        add(&mut groups, n, GroupType::FastFailover, vec![on(n - 1, 0)]).expect("good");
+    }
+    let lives = |groups: &Groups| [1, 2, 5, 8].map(|n| groups.is_bucket_live(&on(n, 0)));
+    assert_eq!(lives(&groups), [false; 4]);
+    groups.set_live_ports([OfPort(5)].into());
+    assert_eq!(lives(&groups), [true; 4]);
+    let mut apply = |command, group, buckets| {
+        groups
+            .group_mod(&group_mod(command, group, GroupType::FastFailover, buckets), Nanos(0))
+            .expect("good");
+        lives(&groups)
+    };
+    assert_eq!(apply(GroupModCommand::Modify, 1, by_port(6)), [false; 4]);
+    assert_eq!(
+        apply(GroupModCommand::InsertBucket(BUCKET_LAST), 1, vec![Bucket { id: 1, ..by_port(5)[0].clone() }]),
+        [true; 4]
+    );
+    assert_eq!(apply(GroupModCommand::RemoveBucket(1), 1, vec![]), [false; 4]);
+    assert_eq!(apply(GroupModCommand::Modify, 2, by_port(5)), [false, true, true, true]);
+    assert_eq!(apply(GroupModCommand::Delete, 5, vec![]), [false, true, false, false], "only watched");
+    assert_eq!(apply(GroupModCommand::Add, 5, by_port(5)), [false, true, true, true]);
+}
+
+/// A million million buckets are looked at, were each path followed: this test would not come to an end.
+#[test]
+fn whether_a_group_lives_takes_as_many_steps_as_there_are_buckets() {
+    let mut groups = Groups::default();
+    let width = crate::ofproto::validate::BUCKET_COUNT_MAX as u32;
+    let by_port = |id| Bucket { watch_port: OfPort(5), ..bucket(id, &[]) };
+    add(&mut groups, 1, GroupType::FastFailover, (0..width).map(by_port).collect()).expect("good");
+    for n in 2..=CHAIN_LEN_MAX as u32 {
+        let buckets = (0..width).map(|id| on(n - 1, id)).collect();
+        add(&mut groups, n, GroupType::FastFailover, buckets).expect("good");
+    }
+    assert!(!groups.is_bucket_live(&on(CHAIN_LEN_MAX as u32, 0)));
+    groups.set_live_ports([OfPort(5)].into());
+    assert!(groups.is_bucket_live(&on(CHAIN_LEN_MAX as u32, 0)));
+}
+
+#[test]
+fn buckets_of_all_groups_are_bounded() {
+    let mut groups = Groups::default();
+    let width = crate::ofproto::validate::BUCKET_COUNT_MAX as u32;
+    let buckets: Vec<Bucket> = (0..width).map(|id| bucket(id, &[])).collect();
+    let full = (BUCKET_SUM_MAX / buckets.len()) as u32;
+    for n in 0..full {
+        add(&mut groups, n, GroupType::All, buckets.clone()).expect("there is room");
+    }
+    assert_eq!(
+        add(&mut groups, full, GroupType::All, buckets[..1].to_vec()),
+        Err(OfError::GroupModOutOfBuckets)
+    );
+    let smaller = group_mod(GroupModCommand::Modify, 0, GroupType::All, buckets[..7].to_vec());
+    groups.group_mod(&smaller, Nanos(0)).expect("there are fewer");
+    add(&mut groups, full, GroupType::All, buckets[..1].to_vec()).expect("there is room again");
+}
+
+#[test]
+fn a_modified_group_goes_on_and_its_buckets_begin_anew() {
+    let mut groups = Groups::default();
+    add(&mut groups, 1, GroupType::All, vec![bucket(0, &[TO_1])]).expect("good");
+    let serials = |groups: &Groups| groups.get(1).map(|group| (group.serial(), group.bucket_serial()));
+    let before = serials(&groups);
+    groups.credit(1, 2, 128);
+    groups.credit_bucket(1, 0, 2, 128);
+    let modify = group_mod(GroupModCommand::Modify, 1, GroupType::All, vec![bucket(0, &[])]);
+    groups.group_mod(&modify, Nanos::from_secs(5)).expect("good");
+    let stats = groups.stats(1, &BTreeMap::new(), Nanos::from_secs(7)).remove(0);
+    assert_eq!((stats.packets, stats.bytes, stats.buckets), (2, 128, vec![(0, 0)]));
+    assert_eq!(stats.duration_ns, Nanos::from_secs(7).0);
+    let after = serials(&groups);
+    assert!(after.map(|it| it.0) == before.map(|it| it.0) && after.map(|it| it.1) != before.map(|it| it.1));
+}
+
+#[test]
+fn a_group_that_is_not_there_can_not_be_watched() {
+    let mut groups = Groups::default();
+    assert_eq!(add(&mut groups, 1, GroupType::FastFailover, vec![on(2, 0)]), Err(OfError::GroupModBadWatch));
 }
 
 #[test]

@@ -28,14 +28,14 @@ use super::meters::{Meters, Verdict};
 use crate::dpif::{DropReason, MeterId};
 use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::hash::five_tuple;
-use crate::flow::{DpPort, Field, Flow, OfPort, VLAN_CFI};
+use crate::flow::{DpPort, Field, Flow, FlowKey, OfPort, VLAN_CFI};
 use crate::netdev::MacAddress;
 use crate::ofproto::bridge::{Bridge, BridgeId, Bridges, FragmentPolicy, Port, StpState};
 use crate::ofproto::groups::hash_fields;
 use crate::ofproto::learn::{Learned, learned_rule};
 use crate::ofproto::links::{choose_link, choose_member, hash, port_of_number};
 use crate::ofproto::rules::{Rule, RuleId};
-use crate::ofproto::tables::MissHandling;
+use crate::ofproto::tables::{MissHandling, TABLE_COUNT};
 use crate::ofproto::xlate::{ACTION_COUNT_MAX, RESUBMIT_COUNT_MAX, RESUBMIT_DEPTH_MAX, STACK_LEN_MAX};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::GROUP_ANY;
@@ -58,6 +58,7 @@ pub(super) struct ForController {
     pub(super) cookie: u64,
     pub(super) max_len: u16,
     pub(super) controller_id: u16,
+    pub(super) pipeline: Flow,
     pub(super) userdata: Vec<u8>,
     pub(super) bytes: Vec<u8>,
 }
@@ -315,7 +316,7 @@ impl<'a> Interpreter<'a> {
                         self.rule = None;
                         self.controller(PacketInReason::TableMiss, u16::MAX, 0, &[])?;
                     }
-                    MissHandling::Continue if table < 254 => {
+                    MissHandling::Continue if usize::from(table) + 1 < TABLE_COUNT => {
                         next = Some(table + 1);
                         continue;
                     }
@@ -722,14 +723,34 @@ impl<'a> Interpreter<'a> {
             return Ok(());
         }
         self.is_sent = true;
-        let (table, cookie) = self.rule.map_or((0, 0), |(_, rule)| (rule.table, rule.cookie));
+        // What no rule says has a cookie that no rule has.
+        let no_rule = if reason == PacketInReason::TableMiss { u64::MAX } else { 0 };
+        let (table, cookie) = self.rule.map_or((0, no_rule), |(_, rule)| (rule.table, rule.cookie));
         let bytes = self.frame.bytes[..self.size_sent()].to_vec();
         let is_there = self.bridge.ports.contains_key(&in_port);
         let (bridge, in_port) = (self.id, if is_there { in_port } else { OfPort::NONE });
         let userdata = userdata.to_vec();
-        let packet =
-            ForController { bridge, in_port, reason, table, cookie, max_len, controller_id, userdata, bytes };
-        self.outcome.for_controller.push(packet);
+        // What is not the pipeline's, or not of its own making, is not told.
+        let pkt_mark = self.frame.key.pkt_mark;
+        let pipeline = Flow {
+            key: FlowKey { pkt_mark, ..FlowKey::ZERO },
+            in_port: OfPort::default(),
+            actset_output: OfPort::default(),
+            conj_id: 0,
+            ..self.state
+        };
+        self.outcome.for_controller.push(ForController {
+            bridge,
+            in_port,
+            reason,
+            table,
+            cookie,
+            max_len,
+            controller_id,
+            pipeline,
+            userdata,
+            bytes,
+        });
         self.check_count()
     }
 

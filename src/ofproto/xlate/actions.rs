@@ -5,7 +5,7 @@ use super::track::Decrement;
 use super::{Context, Credit, CurrentRule, RESUBMIT_COUNT_MAX, RESUBMIT_DEPTH_MAX, Stop};
 use crate::dpif::{Action as DpAction, ControllerReason, DropReason};
 use crate::flow::{Field, Flow, OfPort, VLAN_CFI};
-use crate::ofproto::tables::MissHandling;
+use crate::ofproto::tables::{MissHandling, TABLE_COUNT};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::message::PacketInReason;
 use crate::openflow::meter::BandType;
@@ -42,10 +42,10 @@ impl Context<'_> {
                     MissHandling::Drop => {}
                     _ if is_resubmit && is_first => {}
                     MissHandling::Controller => {
-                        self.rule = self.rule.in_peer();
+                        self.rule = CurrentRule { cookie: u64::MAX, ..self.rule.in_peer() };
                         self.controller(ControllerReason::TableMiss, u16::MAX, 0, &[])?;
                     }
-                    MissHandling::Continue if table < 254 => {
+                    MissHandling::Continue if usize::from(table) + 1 < TABLE_COUNT => {
                         next = Some(table + 1);
                         continue;
                     }

@@ -11,7 +11,7 @@
 use super::action_set::ActionSet;
 use super::track::Carried;
 use super::{Context, CurrentRule, Stop};
-use crate::flow::OfPort;
+use crate::flow::{Flow, OfPort};
 use crate::ofproto::bridge::BridgeId;
 use crate::ofproto::mirrors::MirrorMask;
 use crate::openflow::Action;
@@ -35,14 +35,14 @@ pub(in crate::ofproto) struct Frozen {
 }
 
 impl Frozen {
-    /// Bytes for a packet-in to carry along, under an id as of packets that go round.
-    fn of_userdata(bridge: BridgeId, userdata: &[u8]) -> Frozen {
+    /// What a packet-in tells, under an id as of packets that go round.
+    fn of_packet_in(bridge: BridgeId, pipeline: Flow, userdata: &[u8]) -> Frozen {
         let (rule, depth) = (CurrentRule::default(), 0);
         Frozen {
             bridge,
-            carried: Carried::default(),
+            carried: Carried::of_pipeline(pipeline),
             action_set: ActionSet::default(),
-            steps: vec![Step { rule, depth, todo: Todo::Userdata(userdata.to_vec()) }],
+            steps: vec![Step { rule, depth, todo: Todo::PacketIn(userdata.to_vec()) }],
             mirrored: 0,
             resubmits: 0,
             rounds: 0,
@@ -52,10 +52,10 @@ impl Frozen {
         }
     }
 
-    /// The bytes, if it is there for those.
-    pub(in crate::ofproto) fn userdata(&self) -> Option<&[u8]> {
+    /// The pipeline's state and the bytes, if it is there for a packet-in.
+    pub(in crate::ofproto) fn told(&self) -> Option<(&Flow, &[u8])> {
         match self.steps.first() {
-            Some(Step { todo: Todo::Userdata(bytes), .. }) => Some(bytes),
+            Some(Step { todo: Todo::PacketIn(bytes), .. }) => Some((&self.carried.flow, bytes)),
             _ => None,
         }
     }
@@ -87,8 +87,8 @@ pub(super) enum Todo {
     Choose(u32),
     /// The pipeline ends: do the action set.
     ActionSet,
-    /// Nothing: see [`Frozen::userdata`].
-    Userdata(Vec<u8>),
+    /// Nothing: see [`Frozen::told`].
+    PacketIn(Vec<u8>),
 }
 
 /// How much of a packet a patch port let through.
@@ -125,12 +125,33 @@ impl Context<'_> {
         index
     }
 
-    /// Writes down bytes for a packet-in to carry along; returns their place.
-    pub(super) fn keep_userdata(&mut self, userdata: &[u8]) -> Option<u32> {
-        if userdata.is_empty() {
+    /// Writes down what a packet-in tells besides the packet; returns its place, none if there is nothing.
+    ///
+    /// What the pipeline has of its own hangs on rules and on bits in the mask alone: what moved bits of the packet into
+    /// a register has looked at them. So it is the same for all packets of a megaflow.
+    pub(super) fn note_for_controller(&mut self, userdata: &[u8]) -> Option<u32> {
+        let Flow { metadata, regs, tun_id, tun_src, tun_dst, tun_ipv6_src, tun_ipv6_dst, .. } =
+            *self.packet.flow();
+        let Flow { tun_flags, tun_tos, tun_ttl, tun_gbp_id, tun_gbp_flags, .. } = *self.packet.flow();
+        let pipeline = Flow {
+            metadata,
+            regs,
+            tun_id,
+            tun_src,
+            tun_dst,
+            tun_ipv6_src,
+            tun_ipv6_dst,
+            tun_flags,
+            tun_tos,
+            tun_ttl,
+            tun_gbp_id,
+            tun_gbp_flags,
+            ..Flow::default()
+        };
+        if userdata.is_empty() && pipeline == Flow::default() {
             return None;
         }
-        self.frozen.push(Frozen::of_userdata(self.bridge_id, userdata));
+        self.frozen.push(Frozen::of_packet_in(self.bridge_id, pipeline, userdata));
         Some(self.frozen.len() as u32 - 1)
     }
 
@@ -190,7 +211,7 @@ impl Context<'_> {
             Todo::Table { table, in_port, is_resubmit } => self.tables_from(*table, *in_port, *is_resubmit),
             Todo::Choose(group) => self.choose_by_hash(*group),
             Todo::ActionSet => self.finish(),
-            Todo::Userdata(_) => Ok(()),
+            Todo::PacketIn(_) => Ok(()),
         }
     }
 }

@@ -104,7 +104,7 @@ impl<'a> Context<'a> {
     }
 
     fn bucket(&mut self, group: &Group, bucket: &Bucket) -> Result<(), Stop> {
-        let (group, serial) = (group.number, group.serial());
+        let (group, serial) = (group.number, group.bucket_serial());
         self.credits.push(Credit::Bucket { bridge: self.bridge_id, group, serial, bucket: bucket.id });
         let actions = ActionSet::of(&bucket.actions).take();
         self.go_deeper()?;

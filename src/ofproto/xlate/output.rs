@@ -132,26 +132,23 @@ impl<'a> Context<'a> {
         self.rule.reason
     }
 
-    fn cookie(&self, reason: ControllerReason, max_len: u16, controller_id: u16) -> UserspaceCookie {
+    fn cookie(
+        &mut self,
+        reason: ControllerReason,
+        max_len: u16,
+        controller_id: u16,
+        userdata: &[u8],
+    ) -> UserspaceCookie {
+        let notes = self.note_for_controller(userdata);
         let CurrentRule { table, cookie, .. } = self.rule;
         let (bridge, in_port) = (self.bridge_id.0, self.packet.flow().in_port);
-        let userdata = None;
-        UserspaceCookie::Controller {
-            reason,
-            table,
-            cookie,
-            max_len,
-            controller_id,
-            bridge,
-            in_port,
-            userdata,
-        }
+        UserspaceCookie::Controller { reason, table, cookie, max_len, controller_id, bridge, in_port, notes }
     }
 
     /// What packets whose TTL runs out are handed up with, if they are.
-    pub(super) fn invalid_ttl_cookie(&self) -> Option<UserspaceCookie> {
+    pub(super) fn invalid_ttl_cookie(&mut self) -> Option<UserspaceCookie> {
         let is_told = self.bridge.config.invalid_ttl_to_controller && !self.is_muted;
-        is_told.then(|| self.cookie(ControllerReason::InvalidTtl, u16::MAX, 0))
+        is_told.then(|| self.cookie(ControllerReason::InvalidTtl, u16::MAX, 0, &[]))
     }
 
     /// The packet's TTL is known to run out here.
@@ -180,10 +177,7 @@ impl<'a> Context<'a> {
         if let Some(len) = self.len_max() {
             self.emit(DpAction::Trunc(len))?;
         }
-        let mut cookie = self.cookie(reason, max_len, controller_id);
-        if let UserspaceCookie::Controller { userdata, .. } = &mut cookie {
-            *userdata = self.keep_userdata(bytes);
-        }
+        let cookie = self.cookie(reason, max_len, controller_id, bytes);
         self.is_sent = true;
         self.emit(DpAction::Userspace(cookie))
     }

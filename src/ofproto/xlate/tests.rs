@@ -244,7 +244,7 @@ fn an_expired_ttl_goes_to_the_controller_if_the_bridge_says_so() {
     bridge(&mut bridges).config.invalid_ttl_to_controller = true;
     add(&mut bridges, 0, 0, &[], &[of_set(Field::EthDst, 7), Action::DecTtl, OUT2]);
     let cookie = UserspaceCookie::Controller {
-        userdata: None,
+        notes: None,
         reason: ControllerReason::InvalidTtl,
         table: 0,
         cookie: 0,
@@ -319,7 +319,7 @@ fn a_controller_action_says_whether_a_table_miss_rule_sent_it() {
     let expected = |reason| {
         let (max_len, controller_id) = (128, 2);
         let cookie = UserspaceCookie::Controller {
-            userdata: None,
+            notes: None,
             reason,
             table: 0,
             cookie: 0,

@@ -87,6 +87,13 @@ pub(in crate::ofproto) struct Carried {
     pub(in crate::ofproto) growth: i32,
 }
 
+impl Carried {
+    /// The pipeline's state alone.
+    pub(super) fn of_pipeline(flow: Flow) -> Carried {
+        Carried { flow, ..Carried::default() }
+    }
+}
+
 impl Tracker {
     /// A packet fresh from `in_port`. If this is not the first attempt, `mask` is that of the one before, on which
     /// the need for this one hung; else it is empty.

@@ -14,6 +14,9 @@ use bytes::BufMut;
 
 /// OFPFF_EMERG of 1.0: a rule for when no controller is there. There is no table for those.
 const V10_EMERGENCY: u16 = 4;
+/// OFPFW_ALL of 1.0: what a match may leave open. One that leaves nothing open is of the highest priority, whatever it
+/// says (OpenFlow 1.0 section 3.4).
+const V10_WILDCARDS: u32 = (1 << 22) - 1;
 /// `ofp_flow_mod_flags`, and the first version that has each.
 const FLAGS: [(u16, Version); 5] =
     [(1, Version::V10), (2, Version::V10), (4, Version::V12), (8, Version::V13), (16, Version::V13)];
@@ -109,9 +112,14 @@ pub(super) fn decode_mod(mut reader: Reader<'_>, settings: &WireSettings) -> Res
 
 fn decode_mod_v10(mut reader: Reader<'_>, settings: &WireSettings) -> Result<FlowModMessage, OfError> {
     let mut flow_mod = FlowMod::add();
+    let wildcards = reader.rest().first_chunk().map_or(0, |word| u32::from_be_bytes(*word));
     flow_mod.matching = read_match(&mut reader, Version::V10)?;
     flow_mod.cookie = reader.u64()?;
     let buffer_id = read_middle_v10(&mut reader, settings, &mut flow_mod)?;
+    if wildcards & V10_WILDCARDS == 0 {
+        flow_mod.priority = u16::MAX;
+    }
+    flow_mod.new_cookie = new_cookie_v10(&flow_mod);
     flow_mod.actions = read_actions(&reader, Version::V10, &flow_mod.matching)?;
     only_what_counts(&mut flow_mod);
     Ok(FlowModMessage { flow_mod, buffer_id })
@@ -155,9 +163,14 @@ fn only_what_counts(flow_mod: &mut FlowMod) {
     }
 }
 
-/// Reads NXT_FLOW_MOD. A cookie among the fields of the match, with its mask, takes the place of the cookie beside it, as
-/// there is one in [`FlowMod`]: to modify and to delete it says which rules are meant, and from 1.1 on neither sets
-/// another. What 1.0 could say in addition, a modify that gives the rules it finds by one cookie another, is not done.
+/// The cookie that a modify of 1.0 gives to the rules that it finds; all ones, as in Open vSwitch: they keep theirs.
+fn new_cookie_v10(flow_mod: &FlowMod) -> Option<u64> {
+    let is_modify = matches!(flow_mod.command, FlowModCommand::Modify | FlowModCommand::ModifyStrict);
+    Some(flow_mod.cookie).filter(|cookie| is_modify && *cookie != u64::MAX)
+}
+
+/// Reads NXT_FLOW_MOD. A cookie among the fields of the match, with its mask, says which rules are meant; the one beside
+/// the match is what they get.
 pub(super) fn decode_mod_nxt(
     mut reader: Reader<'_>,
     settings: &WireSettings,
@@ -169,6 +182,7 @@ pub(super) fn decode_mod_nxt(
     reader.skip(6)?;
     let cookie;
     (flow_mod.matching, cookie) = read_nxm_and_cookie(&mut reader, match_len)?;
+    flow_mod.new_cookie = new_cookie_v10(&flow_mod);
     if let Some(cookie) = cookie {
         if flow_mod.command == FlowModCommand::Add {
             return Err(OfError::NiciraMatchInvalid);
@@ -206,7 +220,10 @@ pub(super) fn encode_mod(message: &FlowModMessage, settings: &WireSettings, out:
 
 pub(super) fn encode_mod_nxt(message: &FlowModMessage, settings: &WireSettings, out: &mut Vec<u8>) {
     let flow_mod = &message.flow_mod;
-    out.put_u64(flow_mod.cookie);
+    // Where it says which rules are meant it stands among the fields, and here is what they get.
+    let is_modify = matches!(flow_mod.command, FlowModCommand::Modify | FlowModCommand::ModifyStrict);
+    let keeps = if is_modify && flow_mod.cookie_mask != 0 { u64::MAX } else { flow_mod.cookie };
+    out.put_u64(flow_mod.new_cookie.unwrap_or(keeps));
     put_middle_v10(message, settings, out);
     let len_at = out.len();
     out.put_bytes(0, 8);

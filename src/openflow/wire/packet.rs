@@ -7,13 +7,11 @@ use super::property::{put_property, put_property_u32, read_property};
 use super::{actions, oxm};
 use crate::flow::{Field, Flow, OfPort};
 use crate::openflow::message::{
-    PacketInFormat, PacketInMessage, PacketInReason, PacketOutMessage, Version, in_port_of, port_metadata,
+    NO_BUFFER, PacketInFormat, PacketInMessage, PacketInReason, PacketOutMessage, Version, in_port_of,
+    port_metadata,
 };
 use crate::openflow::{Match, OfError};
 use bytes::BufMut;
-
-/// OFP_NO_BUFFER: this switch holds no packets.
-const NO_BUFFER: u32 = u32::MAX;
 
 /// `nx_packet_in2_prop_type`.
 mod nxpint {

@@ -68,6 +68,9 @@ pub(super) fn decode_desc(reader: &mut Reader<'_>, version: Version) -> Result<P
         },
         is_live: version > Version::V10 && state & LIVE != 0,
         features: 0,
+        advertised: 0,
+        supported: 0,
+        peer: 0,
         current_speed_kbps: 0,
         speed_max_kbps: 0,
     };
@@ -87,8 +90,9 @@ pub(super) fn decode_desc(reader: &mut Reader<'_>, version: Version) -> Result<P
 
 /// Features in force, advertised, supported and of the peer; and the speeds.
 fn read_link(reader: &mut Reader<'_>, version: Version, desc: &mut PortDesc) -> Result<(), OfError> {
-    desc.features = features_from_wire(reader.u32()?, version);
-    reader.skip(12)?;
+    for features in [&mut desc.features, &mut desc.advertised, &mut desc.supported, &mut desc.peer] {
+        *features = features_from_wire(reader.u32()?, version);
+    }
     if version > Version::V10 {
         (desc.current_speed_kbps, desc.speed_max_kbps) = (reader.u32()?, reader.u32()?);
     }
@@ -123,8 +127,9 @@ pub(super) fn encode_desc(desc: &PortDesc, version: Version, out: &mut Vec<u8>) 
 }
 
 fn put_link(desc: &PortDesc, version: Version, out: &mut Vec<u8>) {
-    out.put_u32(features_to_wire(desc.features, version));
-    out.put_bytes(0, 12);
+    for features in [desc.features, desc.advertised, desc.supported, desc.peer] {
+        out.put_u32(features_to_wire(features, version));
+    }
     if version > Version::V10 {
         out.put_u32(desc.current_speed_kbps);
         out.put_u32(desc.speed_max_kbps);

@@ -12,7 +12,7 @@ use crate::config;
 use crate::vswitchd::api::{
     AddFlowParams, ApplyParams, BridgeParams, DelFlowsParams, DelGroupsParams, DelMeterParams, DiffParams,
     DumpFlowsParams, DumpGroupsParams, DumpMegaflowsParams, DumpMetersParams, DumpPortsParams, GroupParams,
-    MeterParams, ModGroupParams, ModPortParams, Reply, Request, SetStpParams,
+    MeterParams, ModGroupParams, ModPortParams, OpenFlowParams, Reply, Request, SetStpParams,
 };
 use crate::vswitchd::control;
 use clap::{Parser, Subcommand};
@@ -91,6 +91,12 @@ pub enum Command {
     Pmd,
     /// How the IPFIX exporters fare.
     Ipfix,
+    /// OpenFlow connections: controllers, and who calls.
+    #[command(name = "openflow")]
+    OpenFlow {
+        /// Only this bridge's.
+        bridge: Option<String>,
+    },
     /// Adds a rule, or replaces the one with the same match and priority.
     AddFlow {
         /// The bridge.
@@ -263,6 +269,7 @@ impl Command {
             Command::Fdb { bridge } => Request::Fdb(BridgeParams { bridge }),
             Command::Pmd => Request::Pmd,
             Command::Ipfix => Request::Ipfix,
+            Command::OpenFlow { bridge } => Request::OpenFlow(OpenFlowParams { bridge }),
             Command::AddFlow { bridge, flow } => Request::AddFlow(AddFlowParams { bridge, flow }),
             Command::DelFlows { bridge, flow, strict } => {
                 Request::DelFlows(DelFlowsParams { bridge, flow, strict })

@@ -9,6 +9,7 @@
 mod changes;
 pub mod client;
 pub mod command;
+mod openflow;
 mod pipeline;
 pub mod render;
 pub mod table;

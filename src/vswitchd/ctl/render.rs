@@ -27,6 +27,7 @@ pub fn reply(reply: &Reply) -> String {
         Reply::Fdb(reply) => fdb(reply),
         Reply::Pmd(reply) => pmd(reply),
         Reply::Ipfix(reply) => ipfix(reply),
+        Reply::OpenFlow(reply) => super::openflow::openflow(reply),
         Reply::FlowMod(reply) => flow_mod(reply),
         Reply::GroupMod(reply) => pipeline::group_mod(reply),
         Reply::DumpGroups(reply) => pipeline::dump_groups(reply),
@@ -128,6 +129,13 @@ fn show_bridge(bridge: &BridgeInfo) -> String {
     }
     if let Some(rate) = bridge.controller_rate_pps {
         facts.push(format!("{} a second to controllers", plural(rate.into(), "packet", "packets")));
+    }
+    if bridge.controller_count > 0 {
+        let controllers = plural(bridge.controller_count, "controller", "controllers");
+        facts.push(format!("{} of {controllers} up", bridge.controllers_connected));
+    }
+    if bridge.is_standalone {
+        facts.push("no controller: forwards as a learning switch".to_owned());
     }
     let mut text = paragraph(&facts.join(", "), 2);
     text.push_str(&show_ports(&bridge.ports));

@@ -7,27 +7,22 @@
 //! # Threads
 //! The control thread.
 
-use super::controller::{Controller, ControllerInfo};
+use super::change::{self, refused};
+use super::controller::Controller;
 use super::describe::{self, PortSnapshot};
 use super::role::StatusReason;
 use super::{Sessions, multipart};
-use crate::flow::OfPort;
-use crate::ofproto::{
-    self, BridgeId, BundleOp, FlowModError, FlowRemoved, FragmentPolicy, Ofproto, PacketIn, PacketOut,
-};
+use crate::flow::{Flow, OfPort};
+use crate::ofproto::{self, BridgeId, BundleOp, FlowRemoved, FragmentPolicy, Ofproto, PacketIn};
 use crate::openflow::OfError;
-use crate::openflow::flow_mod::{FlowMod, FlowModCommand, TableId};
+use crate::openflow::flow_mod::{FlowModCommand, TableId};
 use crate::openflow::message::{
     FlowModMessage, FlowRemovedMessage, Message, MultipartRequest, PacketInMessage, PacketInReason,
-    PacketOutMessage, PortMod, Role, SwitchConfig, Version, in_port_of, port_metadata,
+    PacketOutMessage, PortMod, Role, SwitchConfig, Version, metadata_of,
 };
-use crate::openflow::session::{Incoming, SessionStats};
-use crate::packet::Packet;
+use crate::openflow::session::Incoming;
 use crate::vswitchd::switch::Switch;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// `OFP_NO_BUFFER`: the packet is in the message.
-pub(super) const NO_BUFFER: u32 = u32::MAX;
 
 /// Fragments in `ofp_switch_config.flags`.
 const CONFIG_FRAGMENTS: u16 = 3;
@@ -89,15 +84,9 @@ impl Agent {
         self.controllers.insert(token, controller);
     }
 
-    pub(super) fn info(
-        &self,
-        token: usize,
-        version: Option<Version>,
-        stats: SessionStats,
-    ) -> Option<ControllerInfo> {
-        let controller = self.controllers.get(&token)?;
-        let (uri, is_service, role) = (controller.uri.clone(), controller.is_service, controller.role);
-        Some(ControllerInfo { uri, is_service, version, role, stats, last_error: None })
+    /// A connection's role; none if it is not there.
+    pub(super) fn role(&self, token: usize) -> Option<Role> {
+        self.controllers.get(&token).map(|controller| controller.role)
     }
 
     pub(super) fn controller_mut(&mut self, token: usize) -> Option<&mut Controller> {
@@ -115,7 +104,12 @@ impl Agent {
         let Incoming { xid, message, frame } = incoming;
         // What happened before is not this message's doing.
         self.pass_updates_on(None, switch, sessions);
+        let is_wish =
+            matches!(message, Ok(Message::SetConfig(_) | Message::SetAsync(_) | Message::RoleRequest(_)));
         let answer = message.and_then(|message| self.answer(token, xid, message, switch, sessions));
+        if is_wish {
+            self.follow_wishes(switch, sessions);
+        }
         self.pass_updates_on(Some((token, xid)), switch, sessions);
         let Some(session) = sessions.get(token) else { return };
         match answer {
@@ -141,7 +135,7 @@ impl Agent {
                 Ok(vec![Message::FeaturesReply(describe::features(switch, self.bridge, version))])
             }
             Message::GetConfigRequest => Ok(vec![Message::GetConfigReply(self.config(token, switch))]),
-            Message::SetConfig(config) => self.set_config(token, config, switch),
+            Message::SetConfig(config) => self.set_config(token, config, version, switch),
             Message::FlowMod(message) => self.flow_mod(message, version, switch),
             Message::PacketOut(message) => self.packet_out(message, switch),
             Message::GroupMod(group_mod) => {
@@ -256,6 +250,20 @@ impl Agent {
         }
     }
 
+    /// Has the switch hand up what somebody here wants to have.
+    pub(super) fn follow_wishes(&mut self, switch: &mut Switch, sessions: &mut dyn Sessions) {
+        self.follow_versions(switch, sessions);
+        let wants = |controller: &Controller| controller.wants_packet_in(PacketInReason::InvalidTtl);
+        let invalid_ttl_to_controller = self.controllers.values().any(wants);
+        let Some(settings) = switch.ofproto.bridge(self.bridge) else { return };
+        if settings.invalid_ttl_to_controller != invalid_ttl_to_controller {
+            let settings = ofproto::BridgeConfig { invalid_ttl_to_controller, ..settings.clone() };
+            if let Err(error) = switch.ofproto.bridge_set(self.bridge, settings) {
+                tracing::error!(bridge = self.name, "packets whose TTL runs out: {error}");
+            }
+        }
+    }
+
     fn config(&self, token: usize, switch: &Switch) -> SwitchConfig {
         let settings = switch.ofproto.bridge(self.bridge);
         let fragments = settings.map_or(0, |settings| match settings.fragments {
@@ -263,13 +271,20 @@ impl Agent {
             FragmentPolicy::Drop => 1,
             FragmentPolicy::NxMatch => 3,
         });
-        let ttl = settings.is_some_and(|settings| settings.invalid_ttl_to_controller);
+        let controller = self.controllers.get(&token);
+        let ttl = controller.is_some_and(Controller::wants_invalid_ttl);
         let flags = fragments | if ttl { CONFIG_INVALID_TTL } else { 0 };
-        let miss_send_len = self.controllers.get(&token).map_or(0, |controller| controller.miss_send_len);
+        let miss_send_len = controller.map_or(0, |controller| controller.miss_send_len);
         SwitchConfig { flags, miss_send_len }
     }
 
-    fn set_config(&mut self, token: usize, config: SwitchConfig, switch: &mut Switch) -> Answer {
+    fn set_config(
+        &mut self,
+        token: usize,
+        config: SwitchConfig,
+        version: Version,
+        switch: &mut Switch,
+    ) -> Answer {
         let Some(controller) = self.controllers.get_mut(&token) else { return Ok(vec![]) };
         if config.flags & !(CONFIG_FRAGMENTS | CONFIG_INVALID_TTL) != 0 {
             return Err(OfError::SwitchConfigBadFlags);
@@ -282,14 +297,17 @@ impl Agent {
                 3 => FragmentPolicy::NxMatch,
                 _ => return Err(OfError::SwitchConfigBadFlags),
             };
-            let invalid_ttl_to_controller = config.flags & CONFIG_INVALID_TTL != 0;
             if let Some(settings) = switch.ofproto.bridge(self.bridge)
-                && (settings.fragments != fragments
-                    || settings.invalid_ttl_to_controller != invalid_ttl_to_controller)
+                && settings.fragments != fragments
             {
-                let settings =
-                    ofproto::BridgeConfig { fragments, invalid_ttl_to_controller, ..settings.clone() };
+                let settings = ofproto::BridgeConfig { fragments, ..settings.clone() };
                 switch.ofproto.bridge_set(self.bridge, settings).map_err(|_| OfError::SwitchConfigEperm)?;
+            }
+            // From 1.3 on the flag is not there, and the asynchronous configuration alone says it: what is not said here
+            // takes nothing back.
+            let invalid_ttl = config.flags & CONFIG_INVALID_TTL != 0;
+            if invalid_ttl || version < Version::V13 {
+                controller.set_wants_invalid_ttl(invalid_ttl);
             }
         }
         controller.miss_send_len = config.miss_send_len;
@@ -297,23 +315,28 @@ impl Agent {
     }
 
     fn flow_mod(&mut self, message: FlowModMessage, version: Version, switch: &mut Switch) -> Answer {
-        let FlowMod { command, .. } = message.flow_mod;
-        let is_modify = matches!(command, FlowModCommand::Modify | FlowModCommand::ModifyStrict);
-        if is_modify && adds_if_none(version) {
-            let ops = vec![BundleOp::FlowMod { flow_mod: message.flow_mod, adds_if_none: true }];
-            switch.ofproto.transaction(self.bridge, ops).map_err(|(_, error)| refused(error))?;
-        } else {
-            switch.ofproto.flow_mod(self.bridge, &message.flow_mod).map_err(refused)?;
+        let op = change::flow_mod_op(message, version)?;
+        match &op {
+            BundleOp::FlowMod { flow_mod, adds_if_none }
+                if !*adds_if_none
+                    || !matches!(flow_mod.command, FlowModCommand::Modify | FlowModCommand::ModifyStrict) =>
+            {
+                switch.ofproto.flow_mod(self.bridge, flow_mod).map_err(refused)?;
+            }
+            _ => self.change(op, switch)?,
         }
-        // The switch holds no packets, so it never gave this number out.
-        if message.buffer_id == NO_BUFFER { Ok(vec![]) } else { Err(OfError::BadRequestBufferUnknown) }
+        Ok(vec![])
+    }
+
+    /// Makes one change that may be several, all or none.
+    fn change(&mut self, op: BundleOp, switch: &mut Switch) -> Result<(), OfError> {
+        let done = switch.ofproto.transaction(self.bridge, &mut std::iter::once(Ok(op)));
+        done.map_err(|(_, error)| refused(error))
     }
 
     fn packet_out(&mut self, message: PacketOutMessage, switch: &mut Switch) -> Answer {
-        if message.buffer_id != NO_BUFFER {
-            return Err(OfError::BadRequestBufferUnknown);
-        }
-        let plan = switch.ofproto.packet_xlate(self.bridge, packet_of(message)?).map_err(refused)?;
+        let packet_out = change::packet_of(message)?;
+        let plan = switch.ofproto.packet_xlate(self.bridge, packet_out).map_err(refused)?;
         switch.ofproto.packet_execute(plan);
         Ok(vec![])
     }
@@ -323,73 +346,9 @@ impl Agent {
     }
 
     fn port_mod(&mut self, port_mod: &PortMod, switch: &mut Switch) -> Result<(), OfError> {
-        let (number, settings) = self.port_settings(port_mod, switch)?;
-        switch.ofproto.port_set(self.bridge, number, settings).map_err(|_| OfError::PortModBadPort)?;
-        switch.follow_admin(self.bridge, number);
-        Ok(())
-    }
-
-    /// What a port is to be after a port-mod.
-    fn port_settings(
-        &self,
-        port_mod: &PortMod,
-        switch: &Switch,
-    ) -> Result<(OfPort, ofproto::PortConfig), OfError> {
-        let ports = switch.ofproto.ports(self.bridge);
-        let known = ports.iter().find(|known| known.number == port_mod.port);
-        let known = known.ok_or(OfError::PortModBadPort)?;
-        if describe::port_mac(switch, known) != port_mod.mac {
-            return Err(OfError::PortModBadHwAddr);
-        }
-        let mut settings = known.config.clone();
-        let (bits, mask) = (port_mod.config, port_mod.mask);
-        let flags = &mut settings.flags;
-        for (flag, is_set, is_meant) in [
-            (&mut flags.down, bits.down, mask.down),
-            (&mut flags.no_receive, bits.no_recv, mask.no_recv),
-            (&mut flags.no_receive_stp, bits.no_recv_stp, mask.no_recv_stp),
-            (&mut flags.no_flood, bits.no_flood, mask.no_flood),
-            (&mut flags.no_forward, bits.no_fwd, mask.no_fwd),
-            (&mut flags.no_packet_in, bits.no_packet_in, mask.no_packet_in),
-        ] {
-            if is_meant {
-                *flag = is_set;
-            }
-        }
-        Ok((known.number, settings))
-    }
-
-    /// Makes changes, all or none; the number of the first that can't be is told.
-    pub(super) fn change_all(
-        &mut self,
-        changes: Vec<Message>,
-        version: Version,
-        switch: &mut Switch,
-    ) -> Result<(), (usize, OfError)> {
-        let mut ops = Vec::with_capacity(changes.len());
-        let mut ports = Vec::new();
-        for (index, change) in changes.into_iter().enumerate() {
-            ops.push(match change {
-                Message::FlowMod(message) => {
-                    BundleOp::FlowMod { flow_mod: message.flow_mod, adds_if_none: adds_if_none(version) }
-                }
-                Message::PacketOut(message) => {
-                    BundleOp::PacketOut(packet_of(message).map_err(|error| (index, error))?)
-                }
-                Message::GroupMod(change) => BundleOp::GroupMod(change),
-                Message::MeterMod(change) => BundleOp::MeterMod(change),
-                Message::PortMod(change) => {
-                    let (number, settings) =
-                        self.port_settings(&change, switch).map_err(|error| (index, error))?;
-                    ports.push(number);
-                    BundleOp::PortSet(number, settings)
-                }
-                _ => return Err((index, OfError::BundleMsgUnsupported)),
-            });
-        }
-        let done = switch.ofproto.transaction(self.bridge, ops);
-        done.map_err(|(index, error)| (index, refused(error)))?;
-        ports.into_iter().for_each(|number| switch.follow_admin(self.bridge, number));
+        let op = change::port_mod_op(port_mod, &change::port_macs(switch, self.bridge))?;
+        self.change(op, switch)?;
+        switch.follow_admin(self.bridge, port_mod.port);
         Ok(())
     }
 
@@ -412,6 +371,14 @@ impl Agent {
         }
     }
 
+    /// Whether another controller wants to be told of any such change.
+    pub(super) fn forwards_requests(&self, token: usize) -> bool {
+        let wants = |controller: &Controller| {
+            (0..2).any(|reason| controller.wants(controller.asynchronous.request_forward, reason))
+        };
+        self.controllers.iter().any(|(it, controller)| *it != token && wants(controller))
+    }
+
     /// Hands a packet to the controllers that are to have it; returns whether there was one.
     pub(super) fn packet_in(&mut self, packet_in: &PacketIn, sessions: &mut dyn Sessions) -> bool {
         let mut is_told = false;
@@ -422,6 +389,12 @@ impl Agent {
                 continue;
             }
             let Some(session) = sessions.get(*token) else { continue };
+            // From 1.3 on a miss is a rule's doing or nobody's: what an older controller gets for want of a rule is not
+            // for this one.
+            let is_implicit = reason == PacketInReason::TableMiss && packet_in.cookie == u64::MAX;
+            if is_implicit && session.version() >= Some(Version::V13) {
+                continue;
+            }
             is_told = true;
             // No packet is held back here for the controller to name, so what it may not get it would not have at all:
             // a miss sends the whole (OpenFlow 1.3.5 section 6.1.2); an action may ask for less.
@@ -437,7 +410,7 @@ impl Agent {
                 reason,
                 table: packet_in.table,
                 cookie: packet_in.cookie,
-                metadata: port_metadata(in_port),
+                metadata: metadata_of(&Flow { in_port, ..packet_in.pipeline }),
                 userdata: packet_in.userdata.clone(),
                 data: bytes[..bytes.len().min(max)].to_vec(),
             }));
@@ -486,30 +459,4 @@ impl Agent {
         }
         self.ports = Some(now);
     }
-}
-
-/// What a refused change is to OpenFlow.
-pub(super) fn refused(error: FlowModError) -> OfError {
-    match error {
-        FlowModError::OpenFlow(error) => error,
-        // The bridge went a moment ago; its connections go too.
-        FlowModError::NoSuchBridge(_) => OfError::BadRequestEperm,
-    }
-}
-
-/// Whether a modify that finds no rule adds one (OpenFlow 1.0 section 4.6, 1.1 section A.3.4).
-fn adds_if_none(version: Version) -> bool {
-    version <= Version::V11
-}
-
-/// The packet of a packet-out. It seems to come in by a port, the controller, or none (OpenFlow 1.5.1 section 7.3.6; whether
-/// the port is there is not asked, as in Open vSwitch).
-fn packet_of(message: PacketOutMessage) -> Result<PacketOut, OfError> {
-    let in_port = in_port_of(&message.metadata);
-    let can_be =
-        in_port <= OfPort::MAX || [OfPort::LOCAL, OfPort::CONTROLLER, OfPort::NONE].contains(&in_port);
-    if !can_be {
-        return Err(OfError::BadRequestPort);
-    }
-    Ok(PacketOut { in_port, packet: Packet::from_bytes(&message.data), actions: message.actions })
 }

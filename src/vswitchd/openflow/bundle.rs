@@ -4,17 +4,23 @@
 //! depends on the switch's state is checked at the commit, by doing it. The bundle of a failed commit leaves nothing
 //! behind: [`crate::ofproto::Ofproto::transaction`].
 //!
+//! What waits are the messages' bytes, which are decoded one after the other at the commit: decoded they take some ten times
+//! the room.
+//!
 //! A bundle that is not used for [`IDLE_TIME_MAX`] is discarded, and its controller told.
 //!
 //! # Bounds
 //! [`BUNDLES_MAX`] bundles of a connection; in all bundles of a bridge, [`MESSAGES_MAX`] messages of [`MESSAGES_SIZE_MAX`]
-//! bytes.
+//! bytes; in those of a connection, [`CONNECTION_SIZE_MAX`] bytes.
 
 use super::Sessions;
-use super::agent::{Agent, NO_BUFFER};
+use super::agent::Agent;
+use super::change::{self, op_of, refused};
+use crate::ofproto::{FlowModError, Ofproto};
 use crate::openflow::OfError;
-use crate::openflow::message::{BundleControl, BundleControlType, Message, Version};
-use crate::openflow::wire::{self, Header};
+use crate::openflow::flow_mod::FlowModCommand;
+use crate::openflow::message::{BundleControl, BundleControlType, Message, NO_BUFFER, Version};
+use crate::openflow::wire::{self, Header, WireSettings};
 use crate::sync::Nanos;
 use crate::vswitchd::switch::Switch;
 use std::collections::BTreeMap;
@@ -27,6 +33,9 @@ const MESSAGES_MAX: usize = 1 << 20;
 
 /// Bytes of them, as they came. Rules of a million flow-mods of two hundred bytes fit; tests are content with less.
 const MESSAGES_SIZE_MAX: usize = if cfg!(test) { 4 << 20 } else { 256 << 20 };
+
+/// Bytes of them in the bundles of a connection: whatever one does, there is room for others.
+const CONNECTION_SIZE_MAX: usize = MESSAGES_SIZE_MAX / 4 * 3;
 
 /// Time without a message after which a bundle is discarded: as in Open vSwitch.
 const IDLE_TIME_MAX: Nanos = Nanos::from_secs(10);
@@ -55,13 +64,17 @@ impl Bundle {
     }
 }
 
-/// A message of a bundle.
+/// A message of a bundle as it came, and how it is read.
 #[derive(Debug)]
 struct Queued {
-    xid: u32,
-    message: Message,
-    /// What an error about it quotes.
-    head: Vec<u8>,
+    frame: Box<[u8]>,
+    settings: WireSettings,
+}
+
+impl Queued {
+    fn xid(&self) -> u32 {
+        Header::parse(&self.frame).map_or(0, |header| header.xid)
+    }
 }
 
 /// Bytes of a message that an error about it quotes.
@@ -147,7 +160,11 @@ impl Agent {
         }
         let message = wire::decode(frame, &settings)?;
         let is_taken = match &message {
-            Message::FlowMod(message) => message.buffer_id == NO_BUFFER,
+            Message::FlowMod(message) => {
+                let command = message.flow_mod.command;
+                message.buffer_id == NO_BUFFER
+                    || matches!(command, FlowModCommand::Delete | FlowModCommand::DeleteStrict)
+            }
             Message::PacketOut(message) => message.buffer_id == NO_BUFFER,
             Message::GroupMod(_) | Message::PortMod(_) | Message::MeterMod(_) => true,
             _ => false,
@@ -163,6 +180,8 @@ impl Agent {
             kept.fold((0, 0), |(count, size), bundle| (count + bundle.messages.len(), size + bundle.size));
         let is_full = count >= MESSAGES_MAX || size + frame.len() > MESSAGES_SIZE_MAX;
         let bundles = &mut self.controller_mut(token).ok_or(OfError::BundleUnknown)?.bundles;
+        let own: usize = bundles.values().map(|bundle| bundle.size).sum();
+        let is_full = is_full || own + frame.len() > CONNECTION_SIZE_MAX;
         if !bundles.contains_key(&id) && bundles.len() >= BUNDLES_MAX {
             return Err(OfError::BundleOutOfBundles);
         }
@@ -182,7 +201,7 @@ impl Agent {
             return Err(OfError::BundleMsgTooMany);
         }
         bundle.size += frame.len();
-        bundle.messages.push(Queued { xid, message, head: frame[..frame.len().min(HEAD_LEN)].to_vec() });
+        bundle.messages.push(Queued { frame: frame.into(), settings });
         Ok(())
     }
 
@@ -209,24 +228,31 @@ impl Agent {
         switch: &mut Switch,
         sessions: &mut dyn Sessions,
     ) -> Result<(), OfError> {
-        let mut changes = Vec::with_capacity(bundle.messages.len());
-        let mut heads = Vec::with_capacity(bundle.messages.len());
-        let mut forwards = Vec::new();
-        for Queued { xid, message, head } in bundle.messages {
-            if matches!(message, Message::GroupMod(_) | Message::MeterMod(_)) {
-                forwards.push((xid, message.clone()));
-            }
-            heads.push((xid, head));
-            changes.push(message);
-        }
         let version = sessions.get(token).and_then(|session| session.version()).unwrap_or(Version::V14);
-        let Err((index, error)) = self.change_all(changes, version, switch) else {
+        let macs = change::port_macs(switch, self.bridge());
+        let is_forwarded = self.forwards_requests(token);
+        let (mut ports, mut forwards) = (Vec::new(), Vec::new());
+        let mut ops = bundle.messages.iter().map(|queued| {
+            let message = wire::decode(&queued.frame, &queued.settings)?;
+            match &message {
+                Message::PortMod(port_mod) => ports.push(port_mod.port),
+                Message::GroupMod(_) | Message::MeterMod(_) if is_forwarded => {
+                    forwards.push((queued.xid(), message.clone()));
+                }
+                _ => {}
+            }
+            Ok::<_, FlowModError>(op_of(message, version, &macs)?)
+        });
+        let done = switch.ofproto.transaction(self.bridge(), &mut ops);
+        drop(ops);
+        let Err((index, error)) = done else {
+            ports.into_iter().for_each(|number| switch.follow_admin(self.bridge(), number));
             self.watch_ports(switch, sessions);
             forwards.into_iter().for_each(|(xid, change)| self.forward(token, xid, change, sessions));
             return Ok(());
         };
-        if let (Some((xid, head)), Some(session)) = (heads.get(index), sessions.get(token)) {
-            session.error(error, *xid, head);
+        if let (Some(queued), Some(session)) = (bundle.messages.get(index), sessions.get(token)) {
+            session.error(refused(error), queued.xid(), &queued.frame[..queued.frame.len().min(HEAD_LEN)]);
         }
         Err(OfError::BundleMsgFailed)
     }

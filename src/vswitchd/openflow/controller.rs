@@ -5,16 +5,19 @@ use super::monitor::Monitors;
 use super::multipart::Gathering;
 use crate::openflow::OfError;
 use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInFormat, PacketInReason, Role, Version};
-use crate::openflow::session::SessionStats;
 
 /// Bytes of a packet that a table miss sends unless the controller says otherwise (`OFP_DEFAULT_MISS_SEND_LEN`).
 const MISS_SEND_LEN: u16 = 128;
+
+/// OFPR_INVALID_TTL in a mask of reasons.
+const INVALID_TTL: u32 = 1 << PacketInReason::InvalidTtl as u8;
 
 /// One controller's side of a bridge.
 #[derive(Debug)]
 pub(super) struct Controller {
     pub(super) uri: String,
-    /// It called us: as Open vSwitch's service connections, it gets packets only if it asks for them.
+    /// It called us: as Open vSwitch's service connections, it gets notices only if it asks for them, by a
+    /// `miss_send_len` or by saying which.
     pub(super) is_service: bool,
     pub(super) role: Role,
     pub(super) asynchronous: AsyncConfig,
@@ -34,7 +37,7 @@ impl Controller {
             uri,
             is_service,
             role: Role::Equal,
-            asynchronous: if is_service { NOTHING_ASYNCHRONOUS } else { DEFAULT_ASYNCHRONOUS },
+            asynchronous: DEFAULT_ASYNCHRONOUS,
             controller_id: 0,
             packet_in_format: PacketInFormat::Standard,
             miss_send_len: if is_service { 0 } else { MISS_SEND_LEN },
@@ -46,11 +49,23 @@ impl Controller {
 
     /// Whether notices with this reason are for it: `masks` are for master and equal, and for slave.
     pub(super) fn wants(&self, masks: [u32; 2], reason: u8) -> bool {
-        masks[usize::from(self.role == Role::Slave)] & 1 << reason != 0
+        (!self.is_service || self.miss_send_len > 0)
+            && masks[usize::from(self.role == Role::Slave)] & 1 << reason != 0
     }
 
     pub(super) fn wants_packet_in(&self, reason: PacketInReason) -> bool {
-        (!self.is_service || self.miss_send_len > 0) && self.wants(self.asynchronous.packet_in, reason as u8)
+        self.wants(self.asynchronous.packet_in, reason as u8)
+    }
+
+    /// OFPC_INVALID_TTL_TO_CONTROLLER of its switch configuration: whether it, as master or equal, gets packets whose TTL
+    /// runs out.
+    pub(super) fn wants_invalid_ttl(&self) -> bool {
+        self.asynchronous.packet_in[0] & INVALID_TTL != 0
+    }
+
+    pub(super) fn set_wants_invalid_ttl(&mut self, wants: bool) {
+        let mask = &mut self.asynchronous.packet_in[0];
+        *mask = if wants { *mask | INVALID_TTL } else { *mask & !INVALID_TTL };
     }
 }
 
@@ -66,14 +81,6 @@ const DEFAULT_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
     controller_status: [0b10_0110, 0],
 };
 
-/// A connection that others began gets what it asks for: packets once it has set a `miss_send_len`.
-const NOTHING_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
-    port_status: [0, 0],
-    flow_removed: [0, 0],
-    controller_status: [0, 0],
-    ..DEFAULT_ASYNCHRONOUS
-};
-
 /// Bits of the masks that mean something.
 const KNOWN_REASONS: AsyncConfig = AsyncConfig {
     packet_in: [0b11_1111; 2],
@@ -84,37 +91,6 @@ const KNOWN_REASONS: AsyncConfig = AsyncConfig {
     request_forward: [0b11; 2],
     controller_status: [0b111_1111; 2],
 };
-
-/// What there is to tell of a connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ControllerInfo {
-    /// `tcp:192.0.2.1:6653`, or where it came from.
-    pub uri: String,
-    /// Whether it called us.
-    pub is_service: bool,
-    /// The version agreed on; none: not connected.
-    pub version: Option<Version>,
-    /// Its role.
-    pub role: Role,
-    /// What was counted since it connected.
-    pub stats: SessionStats,
-    /// Why it is not connected.
-    pub last_error: Option<String>,
-}
-
-impl ControllerInfo {
-    /// One that is not connected.
-    pub(super) fn away(uri: &str, last_error: Option<String>) -> ControllerInfo {
-        ControllerInfo {
-            uri: uri.to_owned(),
-            is_service: false,
-            version: None,
-            role: Role::Equal,
-            stats: SessionStats::default(),
-            last_error,
-        }
-    }
-}
 
 impl Controller {
     /// Takes a choice of unasked messages, all of it or nothing. From 1.4 on a bit that means nothing is refused (OpenFlow
@@ -140,6 +116,9 @@ impl Controller {
             }
         }
         self.asynchronous = new;
+        if self.is_service && self.miss_send_len == 0 {
+            self.miss_send_len = MISS_SEND_LEN;
+        }
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::dpif::{DropReason, PortStats};
 use crate::flow::{Field, OfPort};
-use crate::netdev::{Link, MacAddress, NetdevStats};
+use crate::netdev::{Link, LinkMode, MacAddress, NetdevStats};
 use crate::ofproto::{BridgeId, Ofproto, PortFlags, PortInfo, StpState, TableStats};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::message::{
@@ -11,11 +11,17 @@ use crate::openflow::message::{
 use crate::vswitchd::switch::Switch;
 use std::collections::BTreeMap;
 
-/// Tables that controllers are told of: as many as Open vSwitch has, whose tools know them by heart.
-pub(super) const TABLE_COUNT: u8 = 254;
+/// Tables that controllers are told of and may write: as in Open vSwitch, all but the last, which is the switch's own. Here
+/// rules of the configuration may be in it.
+pub(super) const TABLE_COUNT: u8 = crate::ofproto::tables::TABLE_COUNT as u8 - 1;
 
 /// Ports by number.
 pub(super) type PortSnapshot = BTreeMap<OfPort, PortDesc>;
+
+/// OFPPF_OTHER: a speed that has no bit of its own.
+const SPEED_OTHER: u32 = 1 << 10;
+/// OFPPF_AUTONEG.
+const AUTONEGOTIATED: u32 = 1 << 13;
 
 /// `ofp_port_features` from 1.1 on: speeds, then duplex and medium.
 const SPEEDS_MBPS: [(u32, u32, u32); 7] = [
@@ -109,7 +115,9 @@ fn port_desc(switch: &Switch, port: &PortInfo) -> PortDesc {
     let netdev = switch.ofproto.netdev(port.dp_port);
     let link = netdev.map_or(Link::default(), |netdev| netdev.link());
     let is_blocked = matches!(port.config.stp, StpState::Blocking | StpState::Listening | StpState::Disabled);
-    let speed_kbps = link.speed_mbps.saturating_mul(1000);
+    // The driver does not tell what either side advertises, nor what the medium is.
+    let modes = netdev.map_or(Vec::new(), |netdev| netdev.link_modes());
+    let speed_max_mbps = modes.iter().map(|mode| mode.speed_mbps).max().unwrap_or(link.speed_mbps);
     PortDesc {
         port: port.number,
         mac: port_mac(switch, port),
@@ -118,9 +126,12 @@ fn port_desc(switch: &Switch, port: &PortInfo) -> PortDesc {
         is_link_down: !port.is_link_up,
         is_blocked,
         is_live: port.is_link_up && !port.config.flags.down && !is_blocked,
-        features: feature_bits(link),
-        current_speed_kbps: speed_kbps,
-        speed_max_kbps: speed_kbps,
+        features: current_bits(link),
+        advertised: 0,
+        supported: modes.iter().fold(0, |bits, mode| bits | mode_bit(*mode)),
+        peer: 0,
+        current_speed_kbps: link.speed_mbps.saturating_mul(1000),
+        speed_max_kbps: speed_max_mbps.saturating_mul(1000),
     }
 }
 
@@ -136,9 +147,17 @@ fn bits(flags: PortFlags) -> PortBits {
     }
 }
 
-fn feature_bits(link: Link) -> u32 {
-    let row = SPEEDS_MBPS.iter().find(|(speed, ..)| *speed == link.speed_mbps);
-    row.map_or(0, |&(_, half, full)| if link.full_duplex { full } else { half })
+fn current_bits(link: Link) -> u32 {
+    let Link { is_up: _, speed_mbps, full_duplex, is_autonegotiated } = link;
+    if speed_mbps == 0 {
+        return 0;
+    }
+    mode_bit(LinkMode { speed_mbps, full_duplex }) | if is_autonegotiated { AUTONEGOTIATED } else { 0 }
+}
+
+fn mode_bit(mode: LinkMode) -> u32 {
+    let row = SPEEDS_MBPS.iter().find(|(speed, ..)| *speed == mode.speed_mbps);
+    row.map_or(SPEED_OTHER, |&(_, half, full)| if mode.full_duplex { full } else { half })
 }
 
 /// What became of the ports between two looks.
@@ -228,4 +247,27 @@ pub(super) fn match_fields() -> Vec<Field> {
     let registers = (0..16).map(Field::Reg).chain((0..8).map(Field::Xreg)).chain((0..4).map(Field::Xxreg));
     let fields = crate::flow::fields::FIELDS.iter().map(|info| info.field);
     fields.filter(|field| *field != Field::RecircId).chain(registers).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speeds_have_openflows_bits() {
+        let mode = |speed_mbps, full_duplex| LinkMode { speed_mbps, full_duplex };
+        let cases = [
+            (mode(10, false), 1),
+            (mode(100, true), 1 << 3),
+            (mode(10_000, true), 1 << 6),
+            (mode(100_000, true), 1 << 8),
+            (mode(25_000, true), SPEED_OTHER),
+        ];
+        for (mode, bit) in cases {
+            assert_eq!(mode_bit(mode), bit, "{mode:?}");
+        }
+        let link = Link { is_up: true, speed_mbps: 1_000, full_duplex: true, is_autonegotiated: true };
+        assert_eq!(current_bits(link), 1 << 5 | AUTONEGOTIATED);
+        assert_eq!(current_bits(Link { speed_mbps: 0, ..link }), 0, "what is not known is not made up");
+    }
 }

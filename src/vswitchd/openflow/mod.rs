@@ -13,15 +13,19 @@
 //!
 //! # Fairness and bounds
 //! A connection gets [`MESSAGES_PER_TURN_MAX`] messages a turn of the control thread; packets are looked after in between.
-//! What waits for a slow peer is bounded by [`crate::openflow::session`]; connections by [`CONNECTIONS_PER_BRIDGE_MAX`].
+//! What waits for a slow peer is bounded by [`crate::openflow::session`]; connections by [`CONNECTIONS_PER_BRIDGE_MAX`],
+//! those at the management socket by [`MANAGEMENT_CONNECTIONS_MAX`]; packets that controllers send and workers have not
+//! taken yet by [`WAITING_COMMANDS_MAX`].
 //!
 //! # Threads
 //! The control thread.
 
 mod agent;
 mod bundle;
+mod change;
 mod controller;
 mod describe;
+mod info;
 mod monitor;
 mod multipart;
 mod role;
@@ -31,13 +35,11 @@ mod table;
 mod tests;
 mod tls;
 
-pub(crate) use controller::ControllerInfo;
-
 use super::switch::Switch;
 use crate::config::{FailMode, OpenFlowConfig};
 use crate::ofproto::{BridgeId, FlowRemoved, Ofproto, PacketIn, SampledPacket};
 use crate::openflow::endpoint::{Listen, Remote};
-use crate::openflow::session::{Backoff, Session};
+use crate::openflow::session::{Backoff, Session, SessionStats};
 use crate::sync::{Nanos, RateLimit};
 use agent::Agent;
 use controller::Controller;
@@ -52,14 +54,25 @@ use tls::TlsParts;
 /// Messages of one connection handled in one turn of the control thread.
 const MESSAGES_PER_TURN_MAX: usize = 256;
 
+/// Commands that may wait for the datapath's workers before no more messages are handled: a controller that sends packets
+/// faster than workers do waits for them.
+const WAITING_COMMANDS_MAX: usize = 4096;
+
 /// Bytes read from a connection at once.
 const READ_SIZE: usize = 64 << 10;
 
 /// Messages written with one system call.
 const WRITE_SLICES_MAX: usize = 64;
 
-/// Connections of a bridge that others have begun.
+/// Connections of a bridge that others have begun, but for those at its management socket.
 const CONNECTIONS_PER_BRIDGE_MAX: usize = 128;
+
+/// Connections at a bridge's management socket: whoever fills the other places does not lock the operator out.
+const MANAGEMENT_CONNECTIONS_MAX: usize = 32;
+
+/// Silence after which a peer that called is asked for a sign of life at the latest: one that is gone without a word
+/// would keep its place for ever.
+const PEER_PROBE_INTERVAL_MAX: Nanos = Nanos::from_secs(60);
 
 /// Notices of a bridge handed out in one turn.
 const NOTICES_PER_TURN_MAX: usize = 4096;
@@ -95,6 +108,8 @@ struct Bridge {
     tls: Option<TlsParts>,
     callers: Vec<Caller>,
     listeners: Vec<Door>,
+    /// Where `ovs-ofctl` looks for it.
+    management: Listen,
     sockets: BTreeMap<usize, Socket>,
     /// Since when no controller has been there; none while one is.
     alone_since: Option<Nanos>,
@@ -107,9 +122,11 @@ struct Caller {
     backoff: Backoff,
     /// Its socket's token.
     socket: Option<usize>,
+    /// Why it could not be reached last, or why the last connection ended.
     last_error: Option<String>,
     /// Errors in a row, for the log.
     failures: u32,
+    past: Past,
     /// Connections in a row that did not last, for the log.
     flaps: u32,
 }
@@ -121,6 +138,17 @@ struct Door {
     listener: Option<(usize, Listener)>,
     next_try: Nanos,
     last_error: Option<String>,
+    past: Past,
+}
+
+/// What connections of one controller, or at one place, came to that are over.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Past {
+    stats: SessionStats,
+    /// Connections that agreed on a version, those that last among them.
+    connects: u64,
+    /// Tries that came to nothing, and connections that ended.
+    failures: u64,
 }
 
 /// One connection.
@@ -128,7 +156,11 @@ struct Door {
 struct Socket {
     stream: Stream,
     session: Session,
+    /// Where it came in; none: we called.
+    place: Option<Listen>,
     begun: Nanos,
+    /// Since when a version is agreed on.
+    up_since: Option<Nanos>,
     is_connected: bool,
     is_at_end: bool,
     error: Option<String>,
@@ -202,14 +234,6 @@ impl OpenFlow {
         self.bridges.retain(|known| known.agent.bridge() != bridge);
     }
 
-    /// What there is to tell of a bridge's connections.
-    pub fn controllers(&self, bridge: BridgeId) -> Vec<ControllerInfo> {
-        let Some(known) = self.bridges.iter().find(|known| known.agent.bridge() == bridge) else {
-            return Vec::new();
-        };
-        known.infos()
-    }
-
     /// Does what an event asks for; the work itself is done in the next [`OpenFlow::run`].
     pub fn handle(&mut self, token: Token) {
         self.ready.insert(token.0);
@@ -257,7 +281,10 @@ impl OpenFlow {
             let bridge = &mut self.bridges[index];
             let Some((_, listener)) = &bridge.listeners[door].listener else { return };
             match listener.accept(bridge.tls.as_ref()) {
-                Ok((stream, peer)) => self.admit(index, stream, Who::Caller { peer }, now),
+                Ok((stream, peer)) => {
+                    let place = bridge.listeners[door].listen.clone();
+                    self.admit(index, stream, Who::Peer { peer, place }, now);
+                }
                 Err(ConnectError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     if let Some(suppressed) = self.accept_log.allow(now) {
@@ -270,6 +297,7 @@ impl OpenFlow {
                     }
                     // The listener tells of those that still wait when it is entered anew.
                     let bridge = &mut self.bridges[index];
+                    bridge.listeners[door].last_error = Some(error.to_string());
                     if let (Some(poll), Some((token, listener))) =
                         (&self.poll, &mut bridge.listeners[door].listener)
                         && listener.register(poll, Token(*token), false).is_err()
@@ -292,9 +320,19 @@ impl OpenFlow {
         self.new_token();
         let bridge = &mut self.bridges[index];
         let is_called = matches!(who, Who::Called { .. });
-        if !is_called {
-            let count = bridge.sockets.len().saturating_sub(bridge.callers.len());
-            if count >= CONNECTIONS_PER_BRIDGE_MAX {
+        let probe_max = Some(PEER_PROBE_INTERVAL_MAX);
+        let mut probe = bridge.config.probe_interval;
+        if let Who::Peer { place, .. } = &who {
+            let is_management = |place: &Listen| *place == bridge.management;
+            let is_here = |socket: &&Socket| {
+                socket.place.as_ref().is_some_and(|it| is_management(it) == is_management(place))
+            };
+            let count = bridge.sockets.values().filter(is_here).count();
+            let max =
+                if is_management(place) { MANAGEMENT_CONNECTIONS_MAX } else { CONNECTIONS_PER_BRIDGE_MAX };
+            // Tools are not as quick to answer as controllers, and need not be.
+            probe = probe.min(probe_max).or(probe_max).filter(|_| !is_management(place)).or(probe_max);
+            if count >= max {
                 if let Some(suppressed) = self.accept_log.allow(now) {
                     let bridge = bridge.agent.name();
                     tracing::warn!(bridge, suppressed, "too many OpenFlow connections: one is turned away");
@@ -302,19 +340,19 @@ impl OpenFlow {
                 return;
             }
         }
-        let probe = if is_called { bridge.config.probe_interval } else { None };
         let session = Session::new(bridge.config.versions, probe, now);
         let (is_connected, is_at_end, error) = (!is_called, false, None);
         stream.set_nodelay();
-        let socket = Socket { stream, session, begun: now, is_connected, is_at_end, error };
-        bridge.sockets.insert(token, socket);
-        let uri = match who {
+        let (uri, place) = match who {
             Who::Called { caller } => {
                 bridge.callers[caller].socket = Some(token);
-                bridge.callers[caller].remote.to_string()
+                (bridge.callers[caller].remote.to_string(), None)
             }
-            Who::Caller { peer } => peer,
+            Who::Peer { peer, place } => (peer, Some(place)),
         };
+        let (begun, up_since) = (now, None);
+        let socket = Socket { stream, session, place, begun, up_since, is_connected, is_at_end, error };
+        bridge.sockets.insert(token, socket);
         bridge.agent.add(token, Controller::new(uri, !is_called));
         self.ready.insert(token);
     }
@@ -343,26 +381,38 @@ impl OpenFlow {
                 }
                 continue;
             }
-            if handled >= MESSAGES_PER_TURN_MAX {
+            let is_choked = switch.ofproto.dpif().waiting_commands() > WAITING_COMMANDS_MAX;
+            if is_choked || handled >= MESSAGES_PER_TURN_MAX {
                 self.ready.insert(token);
                 break;
             }
             handled += 1;
+            let is_up = socket.session.version().is_some();
             if let Some(incoming) = socket.session.next_message() {
                 bridge.agent.handle(token, incoming, switch, &mut bridge.sockets);
+            } else if !is_up && socket.session.version().is_some() {
+                // Before its first message, so that a barrier is true of what follows from its being there.
+                bridge.agent.follow_wishes(switch, &mut bridge.sockets);
+                bridge.follow_fail_mode(switch, now);
             }
             let Some(again) = bridge.sockets.get_mut(&token) else { return };
             socket = again;
         }
         if !was_up && let Some(version) = socket.session.version() {
+            socket.up_since = Some(now);
+            let place = socket.place.clone();
             let uri = bridge.agent.uri(token).to_owned();
             let (name, version) = (bridge.agent.name(), version.name());
             if let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) {
                 caller.failures = 0;
-                caller.last_error = None;
+                caller.past.connects += 1;
                 if is_news(caller.flaps) {
                     tracing::info!(bridge = name, controller = uri, version, "connected");
                 }
+            } else if let Some(door) =
+                bridge.listeners.iter_mut().find(|door| Some(&door.listen) == place.as_ref())
+            {
+                door.past.connects += 1;
             }
             bridge.agent.tell_status(token, StatusReason::Channel, &mut bridge.sockets);
         }
@@ -407,6 +457,14 @@ impl OpenFlow {
         bridge.agent.remove(token, socket.session.version().is_some(), &mut bridge.sockets);
         let name = bridge.agent.name().to_owned();
         let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) else {
+            let place = socket.place.as_ref();
+            if let Some(door) = bridge.listeners.iter_mut().find(|door| Some(&door.listen) == place) {
+                door.past.stats = door.past.stats.plus(socket.session.stats());
+                if socket.session.version().is_none() {
+                    door.past.failures += 1;
+                    door.last_error = Some(reason.to_owned());
+                }
+            }
             if socket.session.version().is_none() && socket.session.end().is_some() {
                 tracing::warn!(bridge = name, "an OpenFlow connection ended: {reason}");
             }
@@ -416,6 +474,8 @@ impl OpenFlow {
         caller.socket = None;
         caller.backoff.failed(now, up);
         caller.failures += 1;
+        caller.past.failures += 1;
+        caller.past.stats = caller.past.stats.plus(socket.session.stats());
         if socket.session.version().is_some() {
             caller.flaps = if up > bridge.config.backoff_max { 0 } else { caller.flaps.saturating_add(1) };
         }
@@ -472,7 +532,7 @@ impl OpenFlow {
             }
             bridge.agent.watch_ports(switch, &mut bridge.sockets);
             bridge.agent.watch_tables(switch, &mut bridge.sockets);
-            bridge.agent.follow_versions(switch, &mut bridge.sockets);
+            bridge.agent.follow_wishes(switch, &mut bridge.sockets);
             bridge.agent.watch_bundles(now, &mut bridge.sockets);
             bridge.agent.watch_requests(now, &mut bridge.sockets);
             bridge.follow_fail_mode(switch, now);
@@ -526,6 +586,7 @@ impl OpenFlow {
                 Err(error) => {
                     it.backoff.failed(now, Nanos(0));
                     it.failures += 1;
+                    it.past.failures += 1;
                     if is_news(it.failures) {
                         let (name, controller) = (bridge.agent.name(), it.remote.to_string());
                         tracing::warn!(
@@ -552,7 +613,7 @@ enum Who {
     /// We did: the bridge's controller with this index.
     Called { caller: usize },
     /// The peer did.
-    Caller { peer: String },
+    Peer { peer: String, place: Listen },
 }
 
 /// Sessions of a bridge by token, for the agent to answer and to notify: those of its sockets, or, in a test, without any.
@@ -631,6 +692,7 @@ impl Bridge {
             tls: None,
             callers: Vec::new(),
             listeners: Vec::new(),
+            management: Listen::Unix(PathBuf::new()),
             sockets: BTreeMap::new(),
             alone_since: Some(now),
         }
@@ -644,15 +706,20 @@ impl Bridge {
     /// Takes a configuration; returns tokens of connections that are to end.
     fn configure(&mut self, config: &OpenFlowConfig, run_dir: &Path) -> Vec<usize> {
         let mut listens = config.listen.clone();
+        self.management = Listen::Unix(run_dir.join(format!("{}.mgmt", self.agent.name())));
         if config.management_socket {
-            listens.push(Listen::Unix(run_dir.join(format!("{}.mgmt", self.agent.name()))));
+            listens.push(self.management.clone());
         }
         self.listeners.retain(|door| listens.contains(&door.listen));
         for listen in listens {
             if !self.listeners.iter().any(|door| door.listen == listen) {
-                let (listener, last_error) = (None, None);
-                self.listeners.push(Door { listen, listener, next_try: Nanos(0), last_error });
+                let (listener, last_error, past) = (None, None, Past::default());
+                self.listeners.push(Door { listen, listener, next_try: Nanos(0), last_error, past });
             }
+        }
+        if self.callers.is_empty() {
+            // The first one has as much time to come as one that has gone.
+            self.alone_since = None;
         }
         let is_kept = |caller: &Caller| config.controllers.contains(&caller.remote);
         let mut gone: Vec<usize> = self
@@ -672,6 +739,7 @@ impl Bridge {
                     socket,
                     last_error,
                     failures: 0,
+                    past: Past::default(),
                     flaps: 0,
                 });
             }
@@ -723,22 +791,5 @@ impl Bridge {
         } else {
             tracing::info!(bridge = self.agent.name(), "a controller is there: forwarding by its rules");
         }
-    }
-
-    fn infos(&self) -> Vec<ControllerInfo> {
-        let callers = self.callers.iter().map(|caller| {
-            let info = caller.socket.and_then(|token| self.info(token));
-            info.unwrap_or_else(|| {
-                ControllerInfo::away(&caller.remote.to_string(), caller.last_error.clone())
-            })
-        });
-        let called: BTreeSet<usize> = self.callers.iter().filter_map(|caller| caller.socket).collect();
-        let others = self.sockets.keys().filter(|token| !called.contains(token));
-        callers.chain(others.filter_map(|token| self.info(*token))).collect()
-    }
-
-    fn info(&self, token: usize) -> Option<ControllerInfo> {
-        let socket = self.sockets.get(&token)?;
-        self.agent.info(token, socket.session.version(), socket.session.stats())
     }
 }

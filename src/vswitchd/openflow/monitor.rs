@@ -8,16 +8,14 @@
 
 use super::agent::Agent;
 use super::{Sessions, describe};
-use crate::flow::OfPort;
-use crate::ofproto::{Ofproto, RuleEvent, RuleEventKind};
+use crate::ofproto::rules::is_about;
+use crate::ofproto::{BridgeId, Ofproto, RuleEvent, RuleEventKind};
 use crate::openflow::OfError;
-use crate::openflow::action::Action;
 use crate::openflow::flow_mod::{FlowStats, FlowStatsRequest, TABLE_ALL};
-use crate::openflow::group::GROUP_ANY;
 use crate::openflow::message::{FlowMonitorRequest, FlowUpdate, Message, MultipartReply};
 use crate::openflow::session::Session;
 use crate::vswitchd::switch::Switch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Monitors of a connection.
 pub(super) const MONITORS_MAX: usize = 256;
@@ -86,19 +84,20 @@ impl Agent {
                 return Err(OfError::MonitorBadTableId);
             }
         }
-        let mut updates = Vec::new();
+        let mut fresh = BTreeSet::new();
         for request in requests {
             if request.command == 2 {
                 monitors.by_id.remove(&request.id);
+                fresh.remove(&request.id);
                 continue;
             }
             monitors.is_nicira = is_nicira;
-            if request.flags & flags::INITIAL != 0 {
-                let flows = switch.ofproto.flow_stats(bridge, &request.flows);
-                updates.extend(flows.into_iter().map(|stats| full(event::INITIAL, 0, stats, request.flags)));
-            }
+            fresh.insert(request.id);
             monitors.by_id.insert(request.id, request);
         }
+        let fresh = fresh.iter().filter_map(|id| monitors.by_id.get(id));
+        let updates =
+            rules_of(fresh.filter(|it| it.flags & flags::INITIAL != 0), event::INITIAL, bridge, switch);
         self.follow_monitors(switch);
         Ok(MultipartReply::FlowMonitor(updates))
     }
@@ -157,11 +156,8 @@ impl Agent {
             if !monitors.is_paused || !session.output().is_empty() {
                 continue;
             }
-            let mut updates = Vec::new();
-            for request in monitors.by_id.values().filter(|request| request.flags & flags::ADD != 0) {
-                let flows = switch.ofproto.flow_stats(bridge, &request.flows);
-                updates.extend(flows.into_iter().map(|stats| full(event::ADDED, 0, stats, request.flags)));
-            }
+            let curious = monitors.by_id.values().filter(|request| request.flags & flags::ADD != 0);
+            let updates = rules_of(curious, event::ADDED, bridge, switch);
             monitors.is_paused = false;
             let (is_nicira, more, body) = (monitors.is_nicira, false, MultipartReply::FlowMonitor(updates));
             session.reply(&Message::MultipartReply { is_nicira, more, body }, 0);
@@ -204,6 +200,8 @@ impl Monitors {
         let mut is_abbreviated = false;
         for it in events {
             let Some(stats) = &it.stats else { continue };
+            // What packets or timeouts did meanwhile is not the message's doing.
+            let own = own.filter(|_| it.is_asked);
             let (wanted, kind, reason) = match it.kind {
                 RuleEventKind::Added => (flags::ADD, event::ADDED, 0),
                 RuleEventKind::Modified => (flags::MODIFY, event::MODIFIED, 0),
@@ -213,14 +211,9 @@ impl Monitors {
             let is_meant = |request: &&FlowMonitorRequest| {
                 request.flags & wanted != 0
                     && (own.is_some() || request.flags & flags::ONLY_OWN == 0)
-                    && covers(&request.flows, stats)
+                    && is_about(&request.flows, stats)
             };
-            // The rule is told of once, as the most curious monitor wants it.
-            let all = self
-                .by_id
-                .values()
-                .filter(is_meant)
-                .fold(None, |all: Option<u16>, request| Some(all.unwrap_or(0) | request.flags));
+            let all = all_flags(self.by_id.values().filter(is_meant));
             match (all, own) {
                 (None, _) => {}
                 (Some(all), Some(_)) if all & flags::NO_ABBREV == 0 => is_abbreviated = true,
@@ -241,23 +234,31 @@ fn full(event: u8, reason: u8, mut stats: FlowStats, wanted: u16) -> FlowUpdate 
     FlowUpdate::Full { event, reason, stats }
 }
 
-/// Whether a monitor is about a rule.
-fn covers(request: &FlowStatsRequest, stats: &FlowStats) -> bool {
-    (request.table == TABLE_ALL || request.table == stats.table)
-        && stats.matching.is_within(&request.matching)
-        && (stats.cookie ^ request.cookie) & request.cookie_mask == 0
-        && (request.out_port == OfPort::NONE
-            || has(
-                &stats.actions,
-                &|it| matches!(it, Action::Output(port) | Action::OutputMaxLen { port, .. } if *port == request.out_port),
-            ))
-        && (request.out_group == GROUP_ANY
-            || has(&stats.actions, &|it| *it == Action::Group(request.out_group)))
+/// What these monitors want of a rule, all together: it is told of once, as the most curious wants it.
+fn all_flags<'a>(monitors: impl Iterator<Item = &'a FlowMonitorRequest>) -> Option<u16> {
+    monitors.fold(None, |all: Option<u16>, request| Some(all.unwrap_or(0) | request.flags))
 }
 
-fn has(actions: &[Action], is_it: &dyn Fn(&Action) -> bool) -> bool {
-    actions.iter().any(|action| match action {
-        Action::WriteActions(inner) | Action::Clone(inner) => has(inner, is_it),
-        action => is_it(action),
-    })
+/// The rules that any of these monitors is about, each once.
+fn rules_of<'a>(
+    monitors: impl Iterator<Item = &'a FlowMonitorRequest>,
+    event: u8,
+    bridge: BridgeId,
+    switch: &mut Switch,
+) -> Vec<FlowUpdate> {
+    let monitors: Vec<_> = monitors.collect();
+    let request = match monitors[..] {
+        [] => return Vec::new(),
+        [only] => only.flows.clone(),
+        [first, ..] => {
+            let table = first.flows.table;
+            let all = FlowStatsRequest::all();
+            let is_one = monitors.iter().all(|request| request.flows.table == table);
+            FlowStatsRequest { table: if is_one { table } else { all.table }, ..all }
+        }
+    };
+    let flows = switch.ofproto.flow_stats(bridge, &request).into_iter();
+    let wanted =
+        |stats: &FlowStats| all_flags(monitors.iter().copied().filter(|it| is_about(&it.flows, stats)));
+    flows.filter_map(|stats| wanted(&stats).map(|all| full(event, 0, stats, all))).collect()
 }

@@ -1,10 +1,12 @@
-//! Agents without sockets: controllers whose bytes go straight into their sessions.
+//! Agents without sockets: controllers whose bytes go straight into their sessions. With sockets: [`sockets`].
 
 mod asynchronous;
 mod bundles;
 mod monitors;
 mod requests;
 mod roles;
+mod semantics;
+mod sockets;
 
 use super::Sessions;
 use super::agent::Agent;
@@ -196,7 +198,7 @@ impl Lab {
         let now = self.clock.now();
         self.agent.watch_ports(&self.switch, &mut self.sessions);
         self.agent.watch_tables(&mut self.switch, &mut self.sessions);
-        self.agent.follow_versions(&mut self.switch, &mut self.sessions);
+        self.agent.follow_wishes(&mut self.switch, &mut self.sessions);
         self.agent.watch_bundles(now, &mut self.sessions);
         self.agent.watch_requests(now, &mut self.sessions);
     }

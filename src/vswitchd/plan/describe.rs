@@ -183,7 +183,6 @@ fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
     let rate = controller_rate.map(|rate| format!("{} pps, burst {}", rate.packets_per_s, rate.burst));
     let tls = openflow.tls.as_ref().map(|tls| tls.certificate.display().to_string());
     let probe = openflow.probe_interval.map(|interval| (interval.0 / 1_000_000_000).to_string());
-    let fail_mode = if openflow.fail_mode == FailMode::Secure { "secure" } else { "standalone" };
     vec![
         ("datapath_id", format!("{datapath_id:016x}")),
         ("mac_ageing_s", mac_ageing_s.to_string()),
@@ -194,7 +193,7 @@ fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
         ("openflow.controllers", list_or_none(openflow.controllers.iter().map(ToString::to_string))),
         ("openflow.listen", list_or_none(openflow.listen.iter().map(ToString::to_string))),
         ("openflow.management_socket", openflow.management_socket.to_string()),
-        ("openflow.fail_mode", fail_mode.to_owned()),
+        ("openflow.fail_mode", fail_mode_word(openflow.fail_mode).to_owned()),
         ("openflow.probe_interval_s", probe.unwrap_or_else(|| "0".to_owned())),
         ("openflow.backoff_max_s", (openflow.backoff_max.0 / 1_000_000_000).to_string()),
         ("openflow.tls.certificate", tls.unwrap_or_else(|| "none".to_owned())),
@@ -208,6 +207,14 @@ pub(in crate::vswitchd) fn fragments_word(fragments: FragmentPolicy) -> &'static
         FragmentPolicy::Normal => "normal",
         FragmentPolicy::Drop => "drop",
         FragmentPolicy::NxMatch => "nx-match",
+    }
+}
+
+/// The word of the configuration for a fail mode.
+pub(in crate::vswitchd) fn fail_mode_word(mode: FailMode) -> &'static str {
+    match mode {
+        FailMode::Standalone => "standalone",
+        FailMode::Secure => "secure",
     }
 }
 

@@ -67,10 +67,7 @@ fn changes_made_together_are_all_there_or_none() {
     switch.send(1, &udp(1, 2, 5));
     assert_eq!(switch.left(), [0, 1, 0]);
     let before = switch.ofproto.flow_stats(BRIDGE, &FlowStatsRequest::all());
-    let down = PortConfig {
-        flags: crate::ofproto::PortFlags { down: true, ..Default::default() },
-        ..PortConfig::new("p2")
-    };
+    let down = crate::ofproto::PortFlags { down: true, ..Default::default() };
     let ops = || {
         vec![
             group_op(GroupModCommand::Add),
@@ -80,20 +77,24 @@ fn changes_made_together_are_all_there_or_none() {
         ]
     };
     let mut failing = ops();
-    failing.push(BundleOp::PortSet(OfPort(2), down));
+    failing.push(BundleOp::PortMod { port: OfPort(2), flags: down, mask: down });
     failing.push(group_op(GroupModCommand::Delete));
     failing.push(rule_op(3, vec![Action::Group(7)]));
-    let failed = switch.ofproto.transaction(BRIDGE, failing);
+    let failed = transaction(&mut switch, failing);
     assert_eq!(failed, Err((6, crate::openflow::OfError::BadActionOutGroup.into())));
     assert_eq!(switch.ofproto.flow_stats(BRIDGE, &FlowStatsRequest::all()), before);
     assert!(switch.ofproto.group_desc(BRIDGE).is_empty());
     switch.send(1, &udp(1, 2, 5));
     assert_eq!(switch.left(), [0, 1, 0], "no packet was sent, and the port is up");
-    assert_eq!(switch.ofproto.transaction(BRIDGE, ops()), Ok(()));
+    assert_eq!(transaction(&mut switch, ops()), Ok(()));
     switch.run();
     assert_eq!(switch.left(), [0, 0, 1], "the packet-out meets the rules before it");
     switch.send(1, &udp(1, 2, 5));
     assert_eq!(switch.left(), [0, 0, 1]);
+}
+
+fn transaction(switch: &mut Switch, ops: Vec<BundleOp>) -> Result<(), (usize, crate::ofproto::FlowModError)> {
+    switch.ofproto.transaction(BRIDGE, &mut ops.into_iter().map(Ok))
 }
 
 #[test]
@@ -101,9 +102,9 @@ fn an_old_modify_adds_what_is_not_there() {
     let mut switch = switch();
     let flow_mod = FlowMod { command: FlowModCommand::ModifyStrict, ..FlowMod::add() };
     let op = |adds_if_none| vec![BundleOp::FlowMod { flow_mod: flow_mod.clone(), adds_if_none }];
-    assert_eq!(switch.ofproto.transaction(BRIDGE, op(false)), Ok(()));
+    assert_eq!(transaction(&mut switch, op(false)), Ok(()));
     assert!(switch.ofproto.flow_stats(BRIDGE, &FlowStatsRequest::all()).is_empty());
-    assert_eq!(switch.ofproto.transaction(BRIDGE, op(true)), Ok(()));
+    assert_eq!(transaction(&mut switch, op(true)), Ok(()));
     assert_eq!(switch.ofproto.flow_stats(BRIDGE, &FlowStatsRequest::all()).len(), 1);
 }
 

@@ -69,7 +69,9 @@ fn a_changed_group_is_in_force_for_all_passes_when_settle_returns() {
     switch.ofproto.settle();
     switch.send_flows(50);
     assert_eq!(switch.left(), [0, 0, 50]);
-    assert_eq!(switch.ofproto.group_stats(BRIDGE, 1)[0].packets, 50, "a replaced group begins anew");
+    let stats = switch.ofproto.group_stats(BRIDGE, 1).remove(0);
+    let of_buckets = stats.buckets.iter().map(|bucket| bucket.0).sum::<u64>();
+    assert_eq!((stats.packets, of_buckets), (100, 50), "only its buckets begin anew");
     let delete = GroupMod {
         command: GroupModCommand::Delete,
         group: 1,

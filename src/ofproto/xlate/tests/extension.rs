@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dpif::ControllerReason;
+use crate::flow::Flow;
 use crate::openflow::action::{
     Bundle, BundleAlgorithm, HashFields, Learn, LearnSource, LearnSpec, Multipath, MultipathAlgorithm,
     SampleDirection,
@@ -114,7 +115,7 @@ fn controllers_are_told_why_and_get_the_bytes_that_the_rule_names() {
     assert_eq!(reason_of(&bridges), ControllerReason::InvalidTtl);
     let result = translate(&bridges, &tcp());
     assert_eq!(result.frozen.len(), 1);
-    assert_eq!(result.frozen[0].userdata(), Some(&[1, 2, 3][..]));
+    assert_eq!(result.frozen[0].told(), Some((&Flow::default(), &[1, 2, 3][..])));
     let actions = [controller];
     let origin = Origin::PacketOut { bridge: BridgeId(0), in_port: OfPort(1), actions: &actions };
     let out = xlate(&bridges, XlateIn { key: &tcp(), origin });

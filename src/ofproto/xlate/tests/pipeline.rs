@@ -111,8 +111,10 @@ fn a_fast_failover_group_uses_the_first_bucket_that_lives() {
     add(&mut bridges, 0, 0, &[], &[Action::Group(1)]);
     assert_eq!(actions_of(&bridges, &tcp()), [out(20)]);
     port(&mut bridges, 2).is_link_up = false;
+    bridge(&mut bridges).follow_ports();
     assert_eq!(actions_of(&bridges, &tcp()), [out(30)]);
     port(&mut bridges, 3).config.flags.down = true;
+    bridge(&mut bridges).follow_ports();
     assert_eq!(actions_of(&bridges, &tcp()), [DpAction::Drop(DropReason::NoLiveBucket)]);
 }
 

@@ -114,6 +114,9 @@ fn port_desc(random: &mut Rng, version: Version) -> PortDesc {
         is_blocked: random.bool(),
         is_live: random.bool() && !is_old,
         features: features(random, version),
+        advertised: features(random, version),
+        supported: features(random, version),
+        peer: features(random, version),
         current_speed_kbps: if is_old { 0 } else { random.u32(..) },
         speed_max_kbps: if is_old { 0 } else { random.u32(..) },
     }
@@ -152,6 +155,13 @@ fn flow_mod(random: &mut Rng, settings: &WireSettings) -> FlowModMessage {
     }
     let without_table = if command == FlowModCommand::Add { 0 } else { TABLE_ALL };
     let matching = sayable_match(random, settings, settings.nxm);
+    let new_cookie = match command {
+        FlowModCommand::Modify | FlowModCommand::ModifyStrict if is_old && cookie_mask == 0 => Some(cookie),
+        FlowModCommand::Modify | FlowModCommand::ModifyStrict if is_old && random.bool() => {
+            Some(random.u64(..))
+        }
+        _ => None,
+    };
     let flow_mod = FlowMod {
         command,
         table: if is_old && !settings.table_id { without_table } else { random.u8(..) },
@@ -159,6 +169,7 @@ fn flow_mod(random: &mut Rng, settings: &WireSettings) -> FlowModMessage {
         matching,
         cookie,
         cookie_mask,
+        new_cookie,
         idle_timeout_s: random.u16(..),
         hard_timeout_s: random.u16(..),
         importance: if version >= Version::V14 { random.u16(..) } else { 0 },

@@ -47,6 +47,9 @@ fn port() -> PortDesc {
         is_blocked: false,
         is_live: false,
         features: 1 << 6,
+        advertised: 0,
+        supported: 0,
+        peer: 0,
         current_speed_kbps: 0,
         speed_max_kbps: 0,
     }

@@ -94,6 +94,7 @@ fn every_method_reads_back_what_it_writes() {
         Request::Fdb(api::BridgeParams { bridge: "b".into() }),
         Request::Pmd,
         Request::Ipfix,
+        Request::OpenFlow(api::OpenFlowParams { bridge: Some("b".into()) }),
         Request::AddFlow(api::AddFlowParams { bridge: "b".into(), flow: "f".into() }),
         Request::DelFlows(api::DelFlowsParams { bridge: "b".into(), flow: Some("f".into()), strict: true }),
         Request::AddGroup(api::GroupParams { bridge: "b".into(), group: "g".into() }),

@@ -26,6 +26,7 @@ fn every_method_has_a_command_of_the_same_name() {
         "fdb br0",
         "pmd",
         "ipfix",
+        "openflow br0",
         "add-flow br0 actions=drop",
         "del-flows br0",
         "add-group br0 group_id=1,type=all",

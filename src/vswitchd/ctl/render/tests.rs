@@ -3,7 +3,10 @@ use crate::dpif::{DropReason, PlacementReason, PortStats, RxQueueStats, WorkerId
 use crate::flow::DpPort;
 use crate::netdev::NetdevStats;
 use crate::sync::Nanos;
-use crate::vswitchd::api::{self, ExporterState, FdbEntry, Request, WorkerSummary};
+use crate::vswitchd::api::{
+    self, ConnectionInfo, ConnectionKind, ConnectionState, ExporterState, FdbEntry, OpenFlowInfo,
+    OpenFlowReply, Request, WorkerSummary,
+};
 
 fn port(name: &str, of_port: &str, vlan: PortVlan) -> PortInfo {
     PortInfo {
@@ -54,6 +57,9 @@ fn show_reply() -> ShowReply {
             meter_count: 0,
             fragments: "normal".into(),
             controller_rate_pps: None,
+            controller_count: 2,
+            controllers_connected: 1,
+            is_standalone: false,
             mirrors: vec![],
             ports: vec![
                 port("br0", "LOCAL", PortVlan::Access { tag: 0 }),
@@ -190,7 +196,7 @@ fn show_reads_so() {
 penstock: penstock 0.1.0, pid 4242, up 3h20m, no hugepages (slower)
 workers: 0 (core 1, 3 queues), 1 (no core of its own, 1 queue)
 
-bridge br0, datapath id 0000020000000001, 12 rules
+bridge br0, datapath id 0000020000000001, 12 rules, 1 of 2 controllers up
   PORT         OF  DP  TYPE  VLAN                LINK     MTU  MAC
   br0       LOCAL   3  tap   access 0            up 10G  1500  02:00:00:00:00:01
   tap-blue      1   3  tap   access 10           up 10G  1500  02:00:00:00:00:01
@@ -467,4 +473,88 @@ fn a_reply_of_a_later_version_with_more_fields_is_read() {
     let value = serde_json::json!({"name": "n", "pid": 1, "later": {"x": 1}});
     let reply = Reply::from_result(&Request::Stop, value).expect("unknown fields are skipped");
     assert_eq!(reply, Reply::Stop(StopReply { name: "n".into(), pid: 1 }));
+}
+
+fn connections() -> Vec<ConnectionInfo> {
+    let controller = ConnectionInfo {
+        target: "tcp:192.0.2.1:6653".into(),
+        state: ConnectionState::Active,
+        version: Some("OpenFlow13".into()),
+        role: Some("master".into()),
+        connected_s: Some(12_000.0),
+        connects: 1,
+        messages_received: 1_200,
+        messages_sent: 80,
+        errors_sent: 1,
+        notices_dropped: 12_345,
+        ..ConnectionInfo::default()
+    };
+    let away = ConnectionInfo {
+        target: "tls:[2001:db8::1]:6653".into(),
+        state: ConnectionState::Backoff,
+        next_try_s: Some(3.2),
+        last_error: Some("Connection refused (os error 111)".into()),
+        connects: 3,
+        failures: 17,
+        messages_received: 5,
+        messages_sent: 6,
+        ..ConnectionInfo::default()
+    };
+    let place = ConnectionInfo {
+        kind: ConnectionKind::Listener,
+        target: "ptcp:6653:127.0.0.1".into(),
+        state: ConnectionState::Listening,
+        connects: 2,
+        last_error: Some("the peer's first message is no hello".into()),
+        ..ConnectionInfo::default()
+    };
+    let peer = ConnectionInfo {
+        kind: ConnectionKind::Peer,
+        target: "ptcp:6653:127.0.0.1".into(),
+        peer: Some("tcp:127.0.0.1:40004".into()),
+        state: ConnectionState::Idle,
+        role: Some("equal".into()),
+        ..controller.clone()
+    };
+    let peer = ConnectionInfo { errors_sent: 0, notices_dropped: 0, ..peer };
+    vec![controller, away, place, peer]
+}
+
+#[test]
+fn openflow_reads_so() {
+    let info = OpenFlowInfo {
+        bridge: "br0".into(),
+        fail_mode: "standalone".into(),
+        is_standalone: true,
+        versions: vec!["OpenFlow10".into(), "OpenFlow13".into()],
+        packet_ins_limited: 7,
+        connections: connections(),
+    };
+    let bare =
+        OpenFlowInfo { bridge: "br1".into(), connections: vec![], is_standalone: false, ..info.clone() };
+    let bare = OpenFlowInfo { fail_mode: "secure".into(), packet_ins_limited: 0, ..bare };
+    assert_eq!(
+        text(Reply::OpenFlow(OpenFlowReply { bridges: vec![info, bare] })),
+        "\
+bridge br0: fail mode standalone, no controller: forwards as a learning switch
+  versions OpenFlow10, OpenFlow13
+  7 packets for controllers dropped by controller_rate_limit
+  controller tcp:192.0.2.1:6653: active, OpenFlow13, master, for 3h20m
+    messages: 1200 in, 80 out, 1 of them errors, 12.3k notices dropped:
+      the peer did not keep up
+  controller tls:[2001:db8::1]:6653: backoff, next try in 3.20s, connected
+      3 times, 17 failed or ended
+    messages: 5 in, 6 out
+    ! Connection refused (os error 111)
+  listener ptcp:6653:127.0.0.1: listening, connected 2 times
+    before: the peer's first message is no hello
+    peer tcp:127.0.0.1:40004: idle, OpenFlow13, equal, for 3h20m
+      messages: 1200 in, 80 out
+
+bridge br1: fail mode secure
+  versions OpenFlow10, OpenFlow13
+  no connections
+"
+    );
+    assert_eq!(text(Reply::OpenFlow(OpenFlowReply { bridges: vec![] })), "no bridges\n");
 }

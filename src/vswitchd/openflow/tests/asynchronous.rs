@@ -23,6 +23,7 @@ impl Lab {
             cookie: 9,
             max_len: 20,
             controller_id: 0,
+            pipeline: crate::flow::Flow::default(),
             userdata: vec![],
             packet: Packet::from_bytes(&[7; 60]),
         };

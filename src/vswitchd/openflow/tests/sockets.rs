@@ -1,0 +1,366 @@
+use crate::dpif::model::{ModelConfig, ModelDpif};
+use crate::netdev::dummy::DummyProvider;
+use crate::ofproto::Ofproto;
+use crate::openflow::message::{Message, Version, VersionSet};
+use crate::openflow::session::Session;
+use crate::sync::{ManualClock, Nanos};
+use crate::vswitchd::api::{
+    ConnectionInfo, ConnectionKind, ConnectionState, OpenFlowInfo, OpenFlowParams, Reply, Request,
+};
+use crate::vswitchd::apply::NoSurroundings;
+use crate::vswitchd::switch::{Parts, ProcessInfo, Switch};
+use mio::{Events, Poll};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A switch whose sockets are real, and whose time the test moves.
+struct World {
+    switch: Switch,
+    poll: Poll,
+    clock: Arc<ManualClock>,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    /// One bridge with a controller at `c.sock` and a place at `p.sock`, if `openflow` says no more.
+    fn new(openflow: &str) -> World {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let here = directory.path().display();
+        let has_own = openflow.contains("controllers:");
+        let controllers =
+            if has_own { String::new() } else { format!("controllers: ['unix:{here}/c.sock'], ") };
+        let text = format!(
+            "switch: {{run_dir: {here}}}\nbridges:\n  - name: br0\n    internal_port: false\n    openflow: \
+             {{{controllers}listen: ['punix:{here}/p.sock'], {openflow}}}\n    \
+             controller_rate_limit: {{pps: 1, burst: 2}}\n    ports: [{{name: a, type: dummy}}]\n"
+        );
+        let config = crate::config::parse("t.yaml", &text).unwrap_or_else(|faults| panic!("{faults}"));
+        let clock = Arc::new(ManualClock::default());
+        let parts = Parts {
+            dpif: Box::new(ModelDpif::new(ModelConfig::default())),
+            devices: Box::new(DummyProvider::new()),
+            clock: clock.clone(),
+            process: ProcessInfo::default(),
+            is_parallel: false,
+        };
+        let mut switch = Switch::new(&config, parts).unwrap_or_else(|error| panic!("{error}"));
+        let poll = Poll::new().expect("a poll");
+        switch.openflow_mut().register(poll.registry(), 10).expect("a registry is shared");
+        World { switch, poll, clock, directory }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Turns until nothing is left to do.
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(64);
+        loop {
+            let worked = self.switch.turn(crate::sync::Clock::now(&*self.clock)).worked;
+            self.poll.poll(&mut events, Some(Duration::from_millis(1))).expect("it polls");
+            if !worked && events.is_empty() {
+                return;
+            }
+            events.iter().for_each(|event| self.switch.openflow_mut().handle(event.token()));
+        }
+    }
+
+    fn pass(&mut self, time: Nanos) {
+        self.clock.advance(time);
+        self.run();
+    }
+
+    fn info(&mut self) -> OpenFlowInfo {
+        let request = Request::OpenFlow(OpenFlowParams { bridge: Some("br0".into()) });
+        match self.switch.answer(request, &mut NoSurroundings) {
+            Ok(Reply::OpenFlow(mut reply)) => reply.bridges.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn controller(&mut self) -> ConnectionInfo {
+        self.info().connections.remove(0)
+    }
+
+    fn sample(&mut self, series: &str) -> f64 {
+        let snapshot = self.switch.metrics(Default::default(), Default::default());
+        let text = crate::metrics::exposition(&snapshot);
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a number")
+    }
+}
+
+/// The other side of a connection.
+struct Peer {
+    stream: UnixStream,
+    session: Session,
+}
+
+impl Peer {
+    fn new(stream: UnixStream) -> Peer {
+        Peer::of(stream, Version::V13)
+    }
+
+    fn of(stream: UnixStream, version: Version) -> Peer {
+        stream.set_nonblocking(true).expect("it can be set so");
+        Peer { stream, session: Session::new(VersionSet::of(&[version]), None, Nanos(0)) }
+    }
+
+    fn connect(path: &Path) -> Peer {
+        Peer::new(UnixStream::connect(path).expect("somebody listens"))
+    }
+
+    /// Sends what it has to say, and reads what is there.
+    fn talk(&mut self, world: &mut World) -> Vec<Message> {
+        let mut heard = Vec::new();
+        for _ in 0..3 {
+            while !self.session.output().is_empty() {
+                let count = self.stream.write(self.session.output()).expect("there is room");
+                self.session.sent(count);
+            }
+            world.run();
+            let mut buffer = [0; 65_536];
+            match self.stream.read(&mut buffer) {
+                Ok(count) => self.session.receive(&buffer[..count], Nanos(0)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+            while let Some(incoming) = self.session.next_message() {
+                heard.extend(incoming.message);
+            }
+        }
+        heard
+    }
+}
+
+#[test]
+fn a_controller_is_told_of_from_the_first_failure_to_the_end_of_a_connection() {
+    let mut world = World::new("fail_mode: secure, probe_interval_s: 5");
+    world.run();
+    let away = world.controller();
+    assert_eq!((away.kind, away.state), (ConnectionKind::Controller, ConnectionState::Backoff));
+    assert!(away.target.starts_with("unix:") && away.target.ends_with("/c.sock"), "{away:?}");
+    assert!(away.last_error.as_deref().is_some_and(|error| error.contains("No such file")), "{away:?}");
+    assert_eq!((away.next_try_s, away.failures, away.connects), (Some(1.0), 1, 0));
+    world.pass(Nanos::from_millis(400));
+    assert_eq!(world.controller().next_try_s, Some(0.6));
+
+    let listener = UnixListener::bind(world.path("c.sock")).expect("bound");
+    world.pass(Nanos::from_millis(600));
+    assert_eq!(world.controller().state, ConnectionState::Connecting);
+    let mut peer = Peer::new(listener.accept().expect("it is called").0);
+    peer.talk(&mut world);
+    world.pass(Nanos::from_secs(2));
+    let there = world.controller();
+    assert_eq!((there.state, there.version.as_deref()), (ConnectionState::Active, Some("OpenFlow13")));
+    assert_eq!((there.role.as_deref(), there.connected_s), (Some("equal"), Some(2.0)));
+    assert!(there.last_error.is_some(), "what was before is worth knowing: {there:?}");
+    assert_eq!((there.messages_received, there.connects, there.next_try_s), (1, 1, None));
+
+    // A silent one is asked, and answers.
+    world.pass(Nanos::from_secs(4));
+    assert_eq!(world.controller().state, ConnectionState::Idle);
+    peer.talk(&mut world);
+    assert_eq!(world.controller().state, ConnectionState::Active);
+
+    // What it did counts on when it has gone.
+    let sent = world.controller().messages_sent;
+    drop(peer);
+    world.run();
+    let gone = world.controller();
+    assert_eq!((gone.state, gone.version, gone.role), (ConnectionState::Backoff, None, None));
+    assert_eq!(gone.last_error.as_deref(), Some("the peer closed the connection"));
+    assert_eq!((gone.messages_sent, gone.connects, gone.failures), (sent, 1, 2));
+    let labels = format!("{{bridge=\"br0\",target=\"{}\"}}", gone.target);
+    for (name, expected) in [
+        ("up", 0),
+        ("connections", 0),
+        ("connects_total", 1),
+        ("failures_total", 2),
+        ("sent_messages_total", sent),
+    ] {
+        assert_eq!(world.sample(&format!("penstock_openflow_{name}{labels}")), expected as f64, "{name}");
+    }
+}
+
+#[test]
+fn who_calls_is_told_of_one_by_one_and_counted_by_place() {
+    let mut world = World::new("fail_mode: secure");
+    world.run();
+    let mut first = Peer::connect(&world.path("p.sock"));
+    let mut second = Peer::connect(&world.path("p.sock"));
+    let mut manager = Peer::connect(&world.path("br0.mgmt"));
+    for peer in [&mut first, &mut second, &mut manager] {
+        peer.talk(&mut world);
+        peer.session.reply(&Message::FeaturesRequest, 7);
+        let heard = peer.talk(&mut world);
+        assert!(heard.iter().any(|it| matches!(it, Message::FeaturesReply(_))), "{heard:?}");
+    }
+    let told: Vec<_> =
+        world.info().connections.into_iter().map(|it| (it.kind, it.state, it.peer.is_some())).collect();
+    use ConnectionKind::{Controller, Listener, Management, Peer as Called};
+    use ConnectionState::{Active, Backoff, Listening};
+    let expected = [
+        (Controller, Backoff, false),
+        (Listener, Listening, false),
+        (Called, Active, true),
+        (Called, Active, true),
+        (Management, Listening, false),
+        (Management, Active, true),
+    ];
+    assert_eq!(told, expected);
+    drop(first);
+    // One that says no hello.
+    let mut stranger = UnixStream::connect(world.path("p.sock")).expect("somebody listens");
+    stranger.write_all(&[4, 5, 0, 8, 0, 0, 0, 1]).expect("there is room");
+    world.run();
+    let place = world.info().connections.remove(1);
+    assert_eq!((place.connects, place.failures, place.messages_received), (2, 1, 5));
+    assert_eq!(place.last_error.as_deref(), Some("the peer's first message is no hello"));
+    let labels = format!("{{bridge=\"br0\",target=\"{}\"}}", place.target);
+    for (name, expected) in
+        [("up", 1.0), ("connections", 1.0), ("connects_total", 2.0), ("received_messages_total", 5.0)]
+    {
+        assert_eq!(world.sample(&format!("penstock_openflow_{name}{labels}")), expected, "{name}");
+    }
+}
+
+#[test]
+fn show_says_how_many_controllers_are_there_and_what_the_bridge_does_without() {
+    let mut world = World::new("fail_mode: standalone, probe_interval_s: 1");
+    world.run();
+    let show = |world: &mut World| match world.switch.answer(Request::Show, &mut NoSurroundings) {
+        Ok(Reply::Show(mut reply)) => reply.bridges.remove(0),
+        other => panic!("{other:?}"),
+    };
+    let before = show(&mut world);
+    assert_eq!((before.controller_count, before.controllers_connected, before.is_standalone), (1, 0, false));
+    world.pass(Nanos::from_secs(3));
+    assert!(show(&mut world).is_standalone && world.info().is_standalone);
+    assert_eq!(world.sample("penstock_bridge_standalone{bridge=\"br0\"}"), 1.0);
+    let listener = UnixListener::bind(world.path("c.sock")).expect("bound");
+    world.pass(Nanos::from_secs(8));
+    let mut peer = Peer::new(listener.accept().expect("it is called").0);
+    peer.talk(&mut world);
+    world.pass(Nanos::from_millis(100));
+    let after = show(&mut world);
+    assert_eq!((after.controllers_connected, after.is_standalone), (1, false));
+}
+
+/// Whether somebody is still at the other end.
+fn is_open(stream: &mut UnixStream) -> bool {
+    let mut buffer = [0; 65_536];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[test]
+fn a_barrier_is_true_of_what_follows_from_the_connection_itself() {
+    let mut world = World::new("fail_mode: standalone, probe_interval_s: 1, versions: [OpenFlow10]");
+    world.run();
+    world.pass(Nanos::from_secs(3));
+    assert!(world.info().is_standalone);
+    let listener = UnixListener::bind(world.path("c.sock")).expect("bound");
+    world.pass(Nanos::from_secs(8));
+    let mut peer = Peer::of(listener.accept().expect("it is called").0, Version::V10);
+    // The hello and a barrier at once: no time passes until the answer.
+    let hello = peer.session.output().to_vec();
+    peer.session.sent(hello.len());
+    peer.stream.write_all(&hello).expect("there is room");
+    peer.stream.write_all(&[1, 18, 0, 8, 0, 0, 0, 9]).expect("there is room");
+    let heard = peer.talk(&mut world);
+    assert!(heard.contains(&Message::BarrierReply), "{heard:?}");
+    assert!(!world.info().is_standalone, "it goes by its rules");
+    let bridge = world.switch.ofproto().bridges()[0];
+    let miss = world.switch.ofproto().table_settings(bridge, 0).miss;
+    assert_eq!(miss, crate::ofproto::MissHandling::Controller);
+}
+
+#[test]
+fn who_says_hello_by_single_bytes_has_no_more_time() {
+    let mut world = World::new("fail_mode: secure");
+    world.run();
+    let mut slow = UnixStream::connect(world.path("p.sock")).expect("somebody listens");
+    slow.set_nonblocking(true).expect("it can be set so");
+    world.run();
+    for byte in [4, 0, 0] {
+        slow.write_all(&[byte]).expect("it is open");
+        world.pass(Nanos::from_secs(3));
+        assert!(is_open(&mut slow));
+    }
+    slow.write_all(&[16]).expect("it is open");
+    world.pass(Nanos::from_secs(2));
+    assert!(!is_open(&mut slow));
+}
+
+#[test]
+fn a_peer_that_has_gone_without_a_word_loses_its_place() {
+    let mut world = World::new("fail_mode: secure, probe_interval_s: 5");
+    world.run();
+    let mut called = Peer::connect(&world.path("p.sock"));
+    let mut tool = Peer::connect(&world.path("br0.mgmt"));
+    for peer in [&mut called, &mut tool] {
+        peer.talk(&mut world);
+    }
+    world.pass(Nanos::from_secs(5));
+    world.pass(Nanos::from_secs(5));
+    assert!(!is_open(&mut called.stream) && is_open(&mut tool.stream));
+    world.pass(Nanos::from_secs(50));
+    world.pass(Nanos::from_secs(30));
+    // It answers, and stays.
+    tool.session.reply(&Message::EchoReply(vec![]), 1);
+    tool.talk(&mut world);
+    assert!(is_open(&mut tool.stream));
+    world.pass(Nanos::from_secs(60));
+    world.pass(Nanos::from_secs(60));
+    assert!(!is_open(&mut tool.stream));
+}
+
+#[test]
+fn whoever_takes_all_places_does_not_lock_the_operator_out() {
+    let mut world = World::new("fail_mode: secure");
+    world.run();
+    let path = world.path("p.sock");
+    let mut others = Vec::new();
+    for _ in 0..130 {
+        let stream = UnixStream::connect(&path).expect("somebody listens");
+        stream.set_nonblocking(true).expect("it can be set so");
+        others.push(stream);
+        world.run();
+    }
+    assert_eq!(others.iter_mut().map(is_open).filter(|is_open| *is_open).count(), 128);
+    let mut tool = Peer::connect(&world.path("br0.mgmt"));
+    tool.talk(&mut world);
+    tool.session.reply(&Message::FeaturesRequest, 7);
+    let heard = tool.talk(&mut world);
+    assert!(heard.iter().any(|it| matches!(it, Message::FeaturesReply(_))), "{heard:?}");
+}
+
+#[test]
+fn the_first_controller_of_an_old_bridge_has_time_to_come() {
+    let mut world = World::new("fail_mode: standalone, probe_interval_s: 1, controllers: []");
+    world.pass(Nanos::from_secs(100));
+    assert!(!world.info().is_standalone);
+    let bridge = world.switch.ofproto().bridges()[0];
+    let here = world.directory.path().display();
+    let text = format!(
+        "bridges:\n  - name: br0\n    openflow: {{controllers: ['unix:{here}/c.sock'], fail_mode: standalone, \
+         probe_interval_s: 1}}\n"
+    );
+    let config = crate::config::parse("t.yaml", &text).unwrap_or_else(|faults| panic!("{faults}"));
+    let now = crate::sync::Clock::now(&*world.clock);
+    world.switch.openflow_mut().configure(bridge, "br0", &config.bridges[0].openflow, now);
+    world.pass(Nanos::from_millis(200));
+    assert!(!world.info().is_standalone);
+    world.pass(Nanos::from_secs(4));
+    assert!(world.info().is_standalone);
+}

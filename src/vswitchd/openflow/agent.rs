@@ -184,6 +184,10 @@ impl Agent {
         self.controllers.get(&token).map_or("", |controller| controller.uri.as_str())
     }
 
+    pub(super) fn role(&self, token: usize) -> Option<Role> {
+        self.controllers.get(&token).map(|controller| controller.role)
+    }
+
     pub(super) fn add(&mut self, token: usize, controller: Controller) {
         self.controllers.insert(token, controller);
     }

@@ -5,7 +5,8 @@
 //! ```
 //! [`OpenFlow`] owns the sockets; [`agent`] knows what each message means for its bridge; [`multipart`] and
 //! [`describe`] tell of the switch. Each bridge has its own connections: controllers that it calls, peers that call it,
-//! and the management socket `RUN_DIR/BRIDGE.mgmt` by which `ovs-ofctl BRIDGE` finds it.
+//! the management socket `RUN_DIR/BRIDGE.mgmt` by which `ovs-ofctl BRIDGE` finds it, and `RUN_DIR/BRIDGE.snoop` for those
+//! who only watch ([`snoop`]).
 //!
 //! # Order
 //! Messages of one connection are handled one after the other, each whole. A barrier is answered when no packet received
@@ -23,6 +24,7 @@ mod bundle;
 mod describe;
 mod monitor;
 mod multipart;
+mod snoop;
 mod stream;
 mod tls;
 
@@ -36,6 +38,7 @@ use crate::openflow::session::{Backoff, Session};
 use crate::sync::{Nanos, RateLimit};
 use agent::{Agent, Controller};
 use mio::{Registry, Token};
+use snoop::Snooper;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -77,6 +80,8 @@ pub struct OpenFlow {
     buffer: Vec<u8>,
     accept_log: RateLimit,
     packet_in_log: RateLimit,
+    /// Messages that snoopers did not get.
+    snooped_lost: u64,
 }
 
 /// One bridge's.
@@ -88,6 +93,7 @@ struct Bridge {
     callers: Vec<Caller>,
     listeners: Vec<Door>,
     sockets: BTreeMap<usize, Socket>,
+    snoopers: BTreeMap<usize, Snooper>,
     /// Since when no controller has been there; none while one is.
     alone_since: Option<Nanos>,
 }
@@ -108,6 +114,8 @@ struct Caller {
 #[derive(Debug)]
 struct Door {
     listen: Listen,
+    /// Who comes in here only watches.
+    is_for_snoopers: bool,
     listener: Option<(usize, Listener)>,
     next_try: Nanos,
     last_error: Option<String>,
@@ -137,6 +145,7 @@ impl Default for OpenFlow {
             buffer: Vec::new(),
             accept_log: RateLimit::new(5, Nanos::from_secs(60)),
             packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
+            snooped_lost: 0,
         }
     }
 }
@@ -238,14 +247,20 @@ impl OpenFlow {
                 self.converse(index, token, switch, now);
                 return;
             }
+            if self.bridges[index].snoopers.contains_key(&token) {
+                self.hear_snooper(index, token, now);
+                return;
+            }
         }
     }
 
     fn accept(&mut self, index: usize, door: usize, now: Nanos) {
         loop {
             let bridge = &mut self.bridges[index];
+            let is_for_snoopers = bridge.listeners[door].is_for_snoopers;
             let Some((_, listener)) = &bridge.listeners[door].listener else { return };
             match listener.accept(bridge.tls.as_ref()) {
+                Ok((stream, _)) if is_for_snoopers => self.admit_snooper(index, stream, now),
                 Ok((stream, peer)) => self.admit(index, stream, Who::Caller { peer }, now),
                 Err(ConnectError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -358,6 +373,7 @@ impl OpenFlow {
 
     /// Sends what waits on all connections of a bridge, and closes those that are over.
     fn flush(&mut self, index: usize, now: Nanos) {
+        self.flush_snoopers(index, now);
         let mut over = Vec::new();
         for (&token, socket) in &mut self.bridges[index].sockets {
             let was_behind = socket.session.is_behind();
@@ -443,7 +459,8 @@ impl OpenFlow {
             self.open_doors(index, now);
             self.call(index, now);
             let bridge = &mut self.bridges[index];
-            for socket in bridge.sockets.values_mut() {
+            let snoopers = bridge.snoopers.values_mut().map(|snooper| &mut snooper.socket);
+            for socket in bridge.sockets.values_mut().chain(snoopers) {
                 socket.session.watch(now);
             }
             let mut sessions = Sessions { sockets: &mut bridge.sockets };
@@ -601,6 +618,7 @@ impl Bridge {
             callers: Vec::new(),
             listeners: Vec::new(),
             sockets: BTreeMap::new(),
+            snoopers: BTreeMap::new(),
             alone_since: Some(now),
         }
     }
@@ -612,15 +630,19 @@ impl Bridge {
 
     /// Takes a configuration; returns tokens of connections that are to end.
     fn configure(&mut self, config: &OpenFlowConfig, run_dir: &Path) -> Vec<usize> {
-        let mut listens = config.listen.clone();
+        let mut listens: Vec<(Listen, bool)> =
+            config.listen.iter().map(|listen| (listen.clone(), false)).collect();
         if config.management_socket {
-            listens.push(Listen::Unix(run_dir.join(format!("{}.mgmt", self.agent.name()))));
+            for (suffix, is_for_snoopers) in [("mgmt", false), ("snoop", true)] {
+                let path = run_dir.join(format!("{}.{suffix}", self.agent.name()));
+                listens.push((Listen::Unix(path), is_for_snoopers));
+            }
         }
-        self.listeners.retain(|door| listens.contains(&door.listen));
-        for listen in listens {
+        self.listeners.retain(|door| listens.iter().any(|(listen, _)| *listen == door.listen));
+        for (listen, is_for_snoopers) in listens {
             if !self.listeners.iter().any(|door| door.listen == listen) {
-                let (listener, last_error) = (None, None);
-                self.listeners.push(Door { listen, listener, next_try: Nanos(0), last_error });
+                let (listener, last_error, next_try) = (None, None, Nanos(0));
+                self.listeners.push(Door { listen, is_for_snoopers, listener, next_try, last_error });
             }
         }
         let is_kept = |caller: &Caller| config.controllers.contains(&caller.remote);

@@ -6,10 +6,11 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 
-const METRICS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 10475);
+/// Where a switch serves them by default, in its namespace.
+pub(crate) const METRICS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 10475);
 
 /// Scrapes the switch; returns head and body.
-fn scrape(namespace: &Namespace, address: SocketAddr) -> (String, String) {
+pub(crate) fn scrape(namespace: &Namespace, address: SocketAddr) -> (String, String) {
     let mut stream = namespace.tcp_connect(address).expect("the switch serves metrics");
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
     let mut text = String::new();
@@ -19,7 +20,7 @@ fn scrape(namespace: &Namespace, address: SocketAddr) -> (String, String) {
 }
 
 /// The value of a sample without labels, or with these.
-fn sample(body: &str, name: &str, labels: &[&str]) -> Option<f64> {
+pub(crate) fn sample(body: &str, name: &str, labels: &[&str]) -> Option<f64> {
     let line = body.lines().find(|line| {
         line.strip_prefix(name).is_some_and(|rest| {
             rest.starts_with(['{', ' ']) && labels.iter().all(|label| rest.contains(label))

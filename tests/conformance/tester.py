@@ -105,6 +105,11 @@ class Tester(tester.OfTester):
     def _test(self, state, *args):
         if state == tester.STATE_GET_MATCH_COUNT:
             self.received = self._received()
+        if state == tester.STATE_GET_THROUGHPUT:
+            if self.load is None:
+                self.load = {"before": self._received()}
+            else:
+                self.load["after"] = self._received()
         try:
             return super()._test(state, *args)
         except tester.TestMessageBase as error:
@@ -191,10 +196,6 @@ class Tester(tester.OfTester):
                 f"(got {bytes(rcv_pkt.data).hex()}, not {bytes(model_pkt.data).hex()})")
 
     def _test_get_throughput(self):
-        if self.load is None:
-            self.load = {"sent": 0, "before": self._received()}
-        else:
-            self.load["after"] = self._received()
         bring_up_to_date(self.tester_control)
         return super()._test_get_throughput()
 

@@ -7,21 +7,18 @@
 //! # Threads
 //! The control thread.
 
-use super::bundle::Bundles;
+use super::controller::{Controller, ControllerInfo};
 use super::describe::{self, PortSnapshot};
-use super::monitor::Monitors;
 use super::{Sessions, multipart};
 use crate::flow::OfPort;
 use crate::ofproto::{
-    self, BridgeId, BundleOp, FlowModError, FlowRemoved, FragmentPolicy, MissHandling, Ofproto, PacketIn,
-    PacketOut, TableSettings,
+    self, BridgeId, BundleOp, FlowModError, FlowRemoved, FragmentPolicy, Ofproto, PacketIn, PacketOut,
 };
 use crate::openflow::OfError;
-use crate::openflow::flow_mod::{FlowMod, FlowModCommand, TABLE_ALL, TableId};
+use crate::openflow::flow_mod::{FlowMod, FlowModCommand, TableId};
 use crate::openflow::message::{
-    AsyncChange, AsyncConfig, ControllerStatus, FlowModMessage, FlowRemovedMessage, Message,
-    MultipartRequest, PacketInFormat, PacketInMessage, PacketInReason, PacketOutMessage, PortMod, Role,
-    RoleMessage, SwitchConfig, TableDesc, TableMod, Version, in_port_of, port_metadata,
+    FlowModMessage, FlowRemovedMessage, Message, MultipartRequest, PacketInMessage, PacketInReason,
+    PacketOutMessage, PortMod, Role, SwitchConfig, Version, in_port_of, port_metadata,
 };
 use crate::openflow::session::{Incoming, SessionStats};
 use crate::packet::Packet;
@@ -31,107 +28,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// `OFP_NO_BUFFER`: the packet is in the message.
 pub(super) const NO_BUFFER: u32 = u32::MAX;
 
-/// Bytes of a packet that a table miss sends unless the controller says otherwise (`OFP_DEFAULT_MISS_SEND_LEN`).
-const MISS_SEND_LEN: u16 = 128;
-
-/// `ofp_table_mod_prop_eviction_flag`: importance and lifetime.
-const EVICTION_FLAGS: u32 = 0b110;
-/// OFPTR_VACANCY_DOWN.
-const TABLE_VACANCY_DOWN: u8 = 3;
-/// OFPTR_VACANCY_UP.
-const TABLE_VACANCY_UP: u8 = 4;
-
 /// Fragments in `ofp_switch_config.flags`.
 const CONFIG_FRAGMENTS: u16 = 3;
 /// OFPC_INVALID_TTL_TO_CONTROLLER of 1.1 and 1.2, and of Open vSwitch in all versions.
 const CONFIG_INVALID_TTL: u16 = 4;
-
-/// One controller's side of a bridge.
-#[derive(Debug)]
-pub(super) struct Controller {
-    uri: String,
-    /// It called us: as Open vSwitch's service connections, it gets packets only if it asks for them.
-    is_service: bool,
-    role: Role,
-    asynchronous: AsyncConfig,
-    controller_id: u16,
-    packet_in_format: PacketInFormat,
-    miss_send_len: u16,
-    pub(super) bundles: Bundles,
-    pub(super) monitors: Monitors,
-}
-
-impl Controller {
-    /// One that has just connected.
-    pub(super) fn new(uri: String, is_service: bool) -> Controller {
-        Controller {
-            uri,
-            is_service,
-            role: Role::Equal,
-            asynchronous: if is_service { NOTHING_ASYNCHRONOUS } else { DEFAULT_ASYNCHRONOUS },
-            controller_id: 0,
-            packet_in_format: PacketInFormat::Standard,
-            miss_send_len: if is_service { 0 } else { MISS_SEND_LEN },
-            bundles: Bundles::default(),
-            monitors: Monitors::default(),
-        }
-    }
-
-    /// Whether notices with this reason are for it: `masks` are for master and equal, and for slave.
-    fn wants(&self, masks: [u32; 2], reason: u8) -> bool {
-        masks[usize::from(self.role == Role::Slave)] & 1 << reason != 0
-    }
-
-    fn wants_packet_in(&self, reason: PacketInReason) -> bool {
-        (!self.is_service || self.miss_send_len > 0) && self.wants(self.asynchronous.packet_in, reason as u8)
-    }
-}
-
-/// What a controller gets unless it says otherwise: as Open vSwitch, all but invalid TTL for masters, only changes of
-/// ports for slaves (OpenFlow 1.5.1 section 6.3.4 leaves it to the switch).
-const DEFAULT_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
-    packet_in: [0b11_1011, 0],
-    port_status: [0b111, 0b111],
-    flow_removed: [0b11_1111, 0],
-    role_status: [0b111, 0b111],
-    table_status: [0b1_1000, 0],
-    request_forward: [0, 0],
-};
-
-/// A connection that others began gets what it asks for: packets once it has set a `miss_send_len`.
-const NOTHING_ASYNCHRONOUS: AsyncConfig =
-    AsyncConfig { port_status: [0, 0], flow_removed: [0, 0], ..DEFAULT_ASYNCHRONOUS };
-
-/// What there is to tell of a connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ControllerInfo {
-    /// `tcp:192.0.2.1:6653`, or where it came from.
-    pub uri: String,
-    /// Whether it called us.
-    pub is_service: bool,
-    /// The version agreed on; none: not connected.
-    pub version: Option<Version>,
-    /// Its role.
-    pub role: Role,
-    /// What was counted since it connected.
-    pub stats: SessionStats,
-    /// Why it is not connected.
-    pub last_error: Option<String>,
-}
-
-impl ControllerInfo {
-    /// One that is not connected.
-    pub(super) fn away(uri: &str, last_error: Option<String>) -> ControllerInfo {
-        ControllerInfo {
-            uri: uri.to_owned(),
-            is_service: false,
-            version: None,
-            role: Role::Equal,
-            stats: SessionStats::default(),
-            last_error,
-        }
-    }
-}
 
 /// The agent of one bridge.
 #[derive(Debug)]
@@ -141,21 +41,21 @@ pub(super) struct Agent {
     /// By the tokens of their sockets.
     pub(super) controllers: BTreeMap<usize, Controller>,
     /// The generation id of the last change of masters.
-    generation_id: Option<u64>,
+    pub(super) generation_id: Option<u64>,
     /// The ports as controllers were told of them last; none before anybody was.
     ports: Option<PortSnapshot>,
     /// Whether packets that match nothing go to the controllers.
-    sends_misses: bool,
+    pub(super) sends_misses: bool,
     /// Tables of which a table-mod said what happens to those.
-    misses_set: BTreeSet<TableId>,
+    pub(super) misses_set: BTreeSet<TableId>,
     /// Tables that controllers were told have too little room.
-    full_tables: BTreeSet<TableId>,
+    pub(super) full_tables: BTreeSet<TableId>,
     /// Somebody watches the rules.
     pub(super) is_watching: bool,
 }
 
 /// Answer of a request: messages with its transaction id, or the error.
-type Answer = Result<Vec<Message>, OfError>;
+pub(super) type Answer = Result<Vec<Message>, OfError>;
 
 impl Agent {
     pub(super) fn new(bridge: BridgeId, name: &str) -> Agent {
@@ -211,25 +111,13 @@ impl Agent {
         self.controllers.get_mut(&token)
     }
 
-    /// What OFPMP_CONTROLLER_STATUS tells.
-    pub(super) fn statuses(&self) -> Vec<ControllerStatus> {
-        let status = |controller: &Controller| ControllerStatus {
-            short_id: controller.controller_id,
-            role: controller.role,
-            reason: 0,
-            is_up: true,
-            uri: controller.uri.clone(),
-        };
-        self.controllers.values().map(status).collect()
-    }
-
     /// Carries out a message and answers it.
     pub(super) fn handle(
         &mut self,
         token: usize,
         incoming: Incoming,
         switch: &mut Switch,
-        sessions: &mut Sessions<'_>,
+        sessions: &mut dyn Sessions,
     ) {
         let Incoming { xid, message, frame } = incoming;
         // What happened before is not this message's doing.
@@ -249,7 +137,7 @@ impl Agent {
         xid: u32,
         message: Message,
         switch: &mut Switch,
-        sessions: &mut Sessions<'_>,
+        sessions: &mut dyn Sessions,
     ) -> Answer {
         let Some(session) = sessions.get(token) else { return Ok(vec![]) };
         let version = session.version().unwrap_or(Version::V10);
@@ -371,26 +259,6 @@ impl Agent {
         }
     }
 
-    /// A slave reads and does not write (OpenFlow 1.5.1 section 6.3.6).
-    fn check_role(&self, token: usize, message: &Message) -> Result<(), OfError> {
-        let changes = match message {
-            Message::FlowMod(_)
-            | Message::PacketOut(_)
-            | Message::GroupMod(_)
-            | Message::MeterMod(_)
-            | Message::PortMod(_)
-            | Message::TableMod(_)
-            | Message::BundleControl(_)
-            | Message::BundleAdd { .. } => true,
-            Message::MultipartRequest { body: MultipartRequest::TableFeatures(tables), .. } => {
-                !tables.is_empty()
-            }
-            _ => false,
-        };
-        let is_slave = self.controllers.get(&token).is_some_and(|controller| controller.role == Role::Slave);
-        if changes && is_slave { Err(OfError::BadRequestIsSlave) } else { Ok(()) }
-    }
-
     fn config(&self, token: usize, switch: &Switch) -> SwitchConfig {
         let settings = switch.ofproto.bridge(self.bridge);
         let fragments = settings.map_or(0, |settings| match settings.fragments {
@@ -494,139 +362,6 @@ impl Agent {
         Ok((known.number, settings))
     }
 
-    fn table_mod(&mut self, table_mod: &TableMod, version: Version, switch: &mut Switch) -> Answer {
-        let TableMod { table, miss, eviction, vacancy } = *table_mod;
-        if table != TABLE_ALL && !describe::has_table(table) {
-            return Err(OfError::TableModBadTable);
-        }
-        if let Some(Some((down, up))) = vacancy
-            && (down > up || up > 100)
-        {
-            return Err(OfError::BadPropertyValue);
-        }
-        let miss = match miss.filter(|_| matches!(version, Version::V11 | Version::V12)) {
-            None => None,
-            Some(0) => Some(MissHandling::Controller),
-            Some(1) => Some(MissHandling::Continue),
-            Some(2) => Some(MissHandling::Drop),
-            Some(_) => return Err(OfError::TableModBadConfig),
-        };
-        for table in describe::tables().filter(|it| table == TABLE_ALL || *it == table) {
-            let old = switch.ofproto.table_settings(self.bridge, table);
-            let settings = TableSettings {
-                eviction: eviction.unwrap_or(old.eviction),
-                vacancy: vacancy.unwrap_or(old.vacancy),
-                miss: miss.unwrap_or(old.miss),
-                ..old
-            };
-            if miss.is_some() {
-                self.misses_set.insert(table);
-            }
-            if settings != old {
-                switch.ofproto.table_set(self.bridge, table, settings).map_err(|_| OfError::TableModEperm)?;
-            }
-        }
-        Ok(vec![])
-    }
-
-    /// Settings of all tables.
-    pub(super) fn table_descs(&self, switch: &mut Switch) -> Vec<TableDesc> {
-        let stats = switch.ofproto.table_stats(self.bridge);
-        let desc = |table| {
-            let settings = switch.ofproto.table_settings(self.bridge, table);
-            let room = describe::vacancy(&stats, table);
-            TableDesc {
-                table,
-                eviction: settings.eviction,
-                // By importance, then by what is left of a lifetime.
-                eviction_flags: EVICTION_FLAGS,
-                vacancy: settings.vacancy.map(|(down, up)| (down, up, room)),
-            }
-        };
-        describe::tables().map(desc).collect()
-    }
-
-    /// Up to OpenFlow 1.2 what matches nothing goes to the controller, unless a table-mod said otherwise; from 1.3 on it
-    /// is dropped unless a rule says otherwise. So while a controller of the former kind is there it goes there.
-    pub(super) fn follow_versions(&mut self, switch: &mut Switch, sessions: &mut Sessions<'_>) {
-        let mut wants_misses = false;
-        for (token, controller) in &self.controllers {
-            let version = sessions.get(*token).and_then(|session| session.version());
-            let is_old = version.is_some_and(|version| version < Version::V13);
-            wants_misses |= is_old && controller.wants_packet_in(PacketInReason::TableMiss);
-        }
-        if wants_misses == self.sends_misses {
-            return;
-        }
-        self.sends_misses = wants_misses;
-        let miss = if wants_misses { MissHandling::Controller } else { MissHandling::Drop };
-        for table in describe::tables().filter(|table| !self.misses_set.contains(table)) {
-            let settings = TableSettings { miss, ..switch.ofproto.table_settings(self.bridge, table) };
-            if let Err(error) = switch.ofproto.table_set(self.bridge, table, settings) {
-                tracing::error!(bridge = self.name, "table {table}: {error}");
-            }
-        }
-    }
-
-    /// Tells of tables that have become full, or have room again (OpenFlow 1.5.1 section 7.4.5).
-    pub(super) fn watch_tables(&mut self, switch: &mut Switch, sessions: &mut Sessions<'_>) {
-        let watched = describe::tables()
-            .filter(|table| switch.ofproto.table_settings(self.bridge, *table).vacancy.is_some());
-        if watched.count() == 0 {
-            self.full_tables.clear();
-            return;
-        }
-        for table in self.table_descs(switch) {
-            let Some((down, up, room)) = table.vacancy else { continue };
-            let is_full = self.full_tables.contains(&table.table);
-            let reason = match is_full {
-                false if room < down => TABLE_VACANCY_DOWN,
-                true if room > up => TABLE_VACANCY_UP,
-                _ => continue,
-            };
-            if is_full {
-                self.full_tables.remove(&table.table);
-            } else {
-                self.full_tables.insert(table.table);
-            }
-            let wants =
-                |controller: &Controller| controller.wants(controller.asynchronous.table_status, reason);
-            self.notify(&Message::TableStatus { reason, table }, wants, sessions);
-        }
-    }
-
-    fn role_request(&mut self, token: usize, request: RoleMessage, sessions: &mut Sessions<'_>) -> Answer {
-        if matches!(request.role, Role::Master | Role::Slave)
-            && let Some(id) = request.generation_id
-        {
-            // Newer or the same, counted round (OpenFlow 1.5.1 section 6.3.7).
-            if self.generation_id.is_some_and(|known| (id.wrapping_sub(known) as i64) < 0) {
-                return Err(OfError::RoleStale);
-            }
-            self.generation_id = Some(id);
-        }
-        if request.role == Role::Master {
-            let others = self.controllers.iter_mut().filter(|(it, _)| **it != token);
-            for (other, controller) in others.filter(|(_, controller)| controller.role == Role::Master) {
-                controller.role = Role::Slave;
-                let role =
-                    RoleMessage { is_nicira: false, role: Role::Slave, generation_id: self.generation_id };
-                if let Some(session) = sessions.get(*other)
-                    && session.version() >= Some(Version::V14)
-                    && controller.wants(controller.asynchronous.role_status, 0)
-                {
-                    session.notify(&Message::RoleStatus { role, reason: 0 });
-                }
-            }
-        }
-        let Some(controller) = self.controllers.get_mut(&token) else { return Ok(vec![]) };
-        if request.role != Role::NoChange {
-            controller.role = request.role;
-        }
-        let (is_nicira, role) = (request.is_nicira, controller.role);
-        Ok(vec![Message::RoleReply(RoleMessage { is_nicira, role, generation_id: self.generation_id })])
-    }
-
     /// Makes changes, all or none; the number of the first that can't be is told.
     pub(super) fn change_all(
         &mut self,
@@ -660,7 +395,7 @@ impl Agent {
     }
 
     /// Tells other controllers of a change of groups or meters, if they want that (1.4 on).
-    fn forward(&self, token: usize, reason: u8, message: Message, sessions: &mut Sessions<'_>) {
+    fn forward(&self, token: usize, reason: u8, message: Message, sessions: &mut dyn Sessions) {
         let wants =
             |controller: &Controller| controller.wants(controller.asynchronous.request_forward, reason);
         let others = self.controllers.iter().filter(|(it, controller)| **it != token && wants(controller));
@@ -674,7 +409,7 @@ impl Agent {
     }
 
     /// Hands a packet to the controllers that are to have it; returns whether there was one.
-    pub(super) fn packet_in(&mut self, packet_in: &PacketIn, sessions: &mut Sessions<'_>) -> bool {
+    pub(super) fn packet_in(&mut self, packet_in: &PacketIn, sessions: &mut dyn Sessions) -> bool {
         let mut is_told = false;
         let reason = packet_in.reason;
         let bytes = packet_in.packet.to_vec();
@@ -707,7 +442,7 @@ impl Agent {
     }
 
     /// Tells of a rule that went.
-    pub(super) fn flow_removed(&mut self, flow: &FlowRemoved, sessions: &mut Sessions<'_>) {
+    pub(super) fn flow_removed(&mut self, flow: &FlowRemoved, sessions: &mut dyn Sessions) {
         let reason = flow.reason as u8;
         let message = Message::FlowRemoved(FlowRemovedMessage { reason, stats: flow.stats.clone() });
         self.notify(
@@ -717,7 +452,12 @@ impl Agent {
         );
     }
 
-    fn notify(&self, message: &Message, wants: impl Fn(&Controller) -> bool, sessions: &mut Sessions<'_>) {
+    pub(super) fn notify(
+        &self,
+        message: &Message,
+        wants: impl Fn(&Controller) -> bool,
+        sessions: &mut dyn Sessions,
+    ) {
         for (token, _) in self.controllers.iter().filter(|(_, controller)| wants(controller)) {
             if let Some(session) = sessions.get(*token) {
                 session.notify(message);
@@ -726,7 +466,7 @@ impl Agent {
     }
 
     /// Tells of ports that came, went or changed.
-    pub(super) fn watch_ports(&mut self, switch: &Switch, sessions: &mut Sessions<'_>) {
+    pub(super) fn watch_ports(&mut self, switch: &Switch, sessions: &mut dyn Sessions) {
         let now = describe::ports(switch, self.bridge);
         let Some(before) = &self.ports else {
             self.ports = Some(now);
@@ -741,24 +481,6 @@ impl Agent {
             self.notify(&Message::PortStatus { reason, port }, wants, sessions);
         }
         self.ports = Some(now);
-    }
-}
-
-impl Controller {
-    fn set_async(&mut self, change: &AsyncChange) {
-        let kinds = [
-            (&mut self.asynchronous.packet_in, change.packet_in),
-            (&mut self.asynchronous.port_status, change.port_status),
-            (&mut self.asynchronous.flow_removed, change.flow_removed),
-            (&mut self.asynchronous.role_status, change.role_status),
-            (&mut self.asynchronous.table_status, change.table_status),
-            (&mut self.asynchronous.request_forward, change.request_forward),
-        ];
-        for (masks, changes) in kinds {
-            for (mask, change) in masks.iter_mut().zip(changes) {
-                *mask = change.unwrap_or(*mask);
-            }
-        }
     }
 }
 

@@ -54,7 +54,7 @@ impl Agent {
         token: usize,
         control: BundleControl,
         switch: &mut Switch,
-        sessions: &mut Sessions<'_>,
+        sessions: &mut dyn Sessions,
     ) -> Result<Vec<Message>, OfError> {
         use BundleControlType as Type;
         let BundleControl { bundle: id, control_type, flags } = control;
@@ -114,7 +114,7 @@ impl Agent {
         token: usize,
         (xid, id, flags): (u32, u32, u16),
         frame: &[u8],
-        sessions: &mut Sessions<'_>,
+        sessions: &mut dyn Sessions,
     ) -> Result<(), OfError> {
         let settings = sessions.get(token).and_then(|session| session.settings());
         let settings = settings.ok_or(OfError::BundleUnknown)?;
@@ -162,7 +162,7 @@ impl Agent {
         token: usize,
         bundle: Bundle,
         switch: &mut Switch,
-        sessions: &mut Sessions<'_>,
+        sessions: &mut dyn Sessions,
     ) -> Result<(), OfError> {
         let mut changes = Vec::with_capacity(bundle.messages.len());
         let mut heads = Vec::with_capacity(bundle.messages.len());

@@ -21,14 +21,19 @@
 
 mod agent;
 mod bundle;
+mod controller;
 mod describe;
 mod monitor;
 mod multipart;
+mod role;
 mod snoop;
 mod stream;
+mod table;
+#[cfg(test)]
+mod tests;
 mod tls;
 
-pub(crate) use agent::ControllerInfo;
+pub(crate) use controller::ControllerInfo;
 
 use super::switch::Switch;
 use crate::config::{FailMode, OpenFlowConfig};
@@ -36,7 +41,8 @@ use crate::ofproto::{BridgeId, FlowRemoved, Ofproto, PacketIn, SampledPacket};
 use crate::openflow::endpoint::{Listen, Remote};
 use crate::openflow::session::{Backoff, Session};
 use crate::sync::{Nanos, RateLimit};
-use agent::{Agent, Controller};
+use agent::Agent;
+use controller::Controller;
 use mio::{Registry, Token};
 use snoop::Snooper;
 use std::collections::{BTreeMap, BTreeSet};
@@ -353,9 +359,7 @@ impl OpenFlow {
             }
             handled += 1;
             if let Some(incoming) = socket.session.next_message() {
-                let sockets = &mut bridge.sockets;
-                let mut sessions = Sessions { sockets };
-                bridge.agent.handle(token, incoming, switch, &mut sessions);
+                bridge.agent.handle(token, incoming, switch, &mut bridge.sockets);
             }
             let Some(again) = bridge.sockets.get_mut(&token) else { return };
             socket = again;
@@ -430,7 +434,7 @@ impl OpenFlow {
         for packet_in in packet_ins {
             let found = self.bridges.iter_mut().find(|known| known.agent.bridge() == packet_in.bridge);
             let Some(bridge) = found else { continue };
-            let is_told = bridge.agent.packet_in(&packet_in, &mut Sessions { sockets: &mut bridge.sockets });
+            let is_told = bridge.agent.packet_in(&packet_in, &mut bridge.sockets);
             if !is_told && let Some(suppressed) = self.packet_in_log.allow(now) {
                 tracing::warn!(
                     bridge = bridge.agent.name(),
@@ -443,12 +447,11 @@ impl OpenFlow {
         for flow in removed {
             let found = self.bridges.iter_mut().find(|known| known.agent.bridge() == flow.bridge);
             if let Some(bridge) = found {
-                bridge.agent.flow_removed(&flow, &mut Sessions { sockets: &mut bridge.sockets });
+                bridge.agent.flow_removed(&flow, &mut bridge.sockets);
             }
         }
         for bridge in &mut self.bridges {
-            let mut sessions = Sessions { sockets: &mut bridge.sockets };
-            bridge.agent.pass_updates_on(None, switch, &mut sessions);
+            bridge.agent.pass_updates_on(None, switch, &mut bridge.sockets);
         }
         count > 0
     }
@@ -463,10 +466,9 @@ impl OpenFlow {
             for socket in bridge.sockets.values_mut().chain(snoopers) {
                 socket.session.watch(now);
             }
-            let mut sessions = Sessions { sockets: &mut bridge.sockets };
-            bridge.agent.watch_ports(switch, &mut sessions);
-            bridge.agent.watch_tables(switch, &mut sessions);
-            bridge.agent.follow_versions(switch, &mut sessions);
+            bridge.agent.watch_ports(switch, &mut bridge.sockets);
+            bridge.agent.watch_tables(switch, &mut bridge.sockets);
+            bridge.agent.follow_versions(switch, &mut bridge.sockets);
             bridge.follow_fail_mode(switch, now);
         }
     }
@@ -542,14 +544,15 @@ enum Who {
     Caller { peer: String },
 }
 
-/// Sessions of a bridge by token, for the agent to answer and to notify.
-struct Sessions<'a> {
-    sockets: &'a mut BTreeMap<usize, Socket>,
+/// Sessions of a bridge by token, for the agent to answer and to notify: those of its sockets, or, in a test, without any.
+trait Sessions {
+    /// That of a connection, while it is there.
+    fn get(&mut self, token: usize) -> Option<&mut Session>;
 }
 
-impl Sessions<'_> {
+impl Sessions for BTreeMap<usize, Socket> {
     fn get(&mut self, token: usize) -> Option<&mut Session> {
-        self.sockets.get_mut(&token).map(|socket| &mut socket.session)
+        self.get_mut(&token).map(|socket| &mut socket.session)
     }
 }
 

@@ -120,7 +120,7 @@ impl Agent {
         &mut self,
         cause: Option<(usize, u32)>,
         switch: &mut Switch,
-        sessions: &mut Sessions<'_>,
+        sessions: &mut dyn Sessions,
     ) {
         if !self.is_watching {
             return;
@@ -152,7 +152,7 @@ impl Agent {
     }
 
     /// Goes on with those who have read what waited.
-    fn resume(&mut self, switch: &mut Switch, sessions: &mut Sessions<'_>) {
+    fn resume(&mut self, switch: &mut Switch, sessions: &mut dyn Sessions) {
         let bridge = self.bridge();
         for (token, controller) in &mut self.controllers {
             let monitors = &mut controller.monitors;

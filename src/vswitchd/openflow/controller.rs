@@ -1,0 +1,114 @@
+//! One controller's side of a bridge: its role, what it wants to be told unasked, and what it has under way.
+
+use super::bundle::Bundles;
+use super::monitor::Monitors;
+use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInFormat, PacketInReason, Role, Version};
+use crate::openflow::session::SessionStats;
+
+/// Bytes of a packet that a table miss sends unless the controller says otherwise (`OFP_DEFAULT_MISS_SEND_LEN`).
+const MISS_SEND_LEN: u16 = 128;
+
+/// One controller's side of a bridge.
+#[derive(Debug)]
+pub(super) struct Controller {
+    pub(super) uri: String,
+    /// It called us: as Open vSwitch's service connections, it gets packets only if it asks for them.
+    pub(super) is_service: bool,
+    pub(super) role: Role,
+    pub(super) asynchronous: AsyncConfig,
+    pub(super) controller_id: u16,
+    pub(super) packet_in_format: PacketInFormat,
+    pub(super) miss_send_len: u16,
+    pub(super) bundles: Bundles,
+    pub(super) monitors: Monitors,
+}
+
+impl Controller {
+    /// One that has just connected.
+    pub(super) fn new(uri: String, is_service: bool) -> Controller {
+        Controller {
+            uri,
+            is_service,
+            role: Role::Equal,
+            asynchronous: if is_service { NOTHING_ASYNCHRONOUS } else { DEFAULT_ASYNCHRONOUS },
+            controller_id: 0,
+            packet_in_format: PacketInFormat::Standard,
+            miss_send_len: if is_service { 0 } else { MISS_SEND_LEN },
+            bundles: Bundles::default(),
+            monitors: Monitors::default(),
+        }
+    }
+
+    /// Whether notices with this reason are for it: `masks` are for master and equal, and for slave.
+    pub(super) fn wants(&self, masks: [u32; 2], reason: u8) -> bool {
+        masks[usize::from(self.role == Role::Slave)] & 1 << reason != 0
+    }
+
+    pub(super) fn wants_packet_in(&self, reason: PacketInReason) -> bool {
+        (!self.is_service || self.miss_send_len > 0) && self.wants(self.asynchronous.packet_in, reason as u8)
+    }
+}
+
+/// What a controller gets unless it says otherwise: as Open vSwitch, all but invalid TTL for masters, only changes of
+/// ports for slaves (OpenFlow 1.5.1 section 6.3.4 leaves it to the switch).
+const DEFAULT_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
+    packet_in: [0b11_1011, 0],
+    port_status: [0b111, 0b111],
+    flow_removed: [0b11_1111, 0],
+    role_status: [0b111, 0b111],
+    table_status: [0b1_1000, 0],
+    request_forward: [0, 0],
+};
+
+/// A connection that others began gets what it asks for: packets once it has set a `miss_send_len`.
+const NOTHING_ASYNCHRONOUS: AsyncConfig =
+    AsyncConfig { port_status: [0, 0], flow_removed: [0, 0], ..DEFAULT_ASYNCHRONOUS };
+
+/// What there is to tell of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ControllerInfo {
+    /// `tcp:192.0.2.1:6653`, or where it came from.
+    pub uri: String,
+    /// Whether it called us.
+    pub is_service: bool,
+    /// The version agreed on; none: not connected.
+    pub version: Option<Version>,
+    /// Its role.
+    pub role: Role,
+    /// What was counted since it connected.
+    pub stats: SessionStats,
+    /// Why it is not connected.
+    pub last_error: Option<String>,
+}
+
+impl ControllerInfo {
+    /// One that is not connected.
+    pub(super) fn away(uri: &str, last_error: Option<String>) -> ControllerInfo {
+        ControllerInfo {
+            uri: uri.to_owned(),
+            is_service: false,
+            version: None,
+            role: Role::Equal,
+            stats: SessionStats::default(),
+            last_error,
+        }
+    }
+}
+
+impl Controller {
+    pub(super) fn set_async(&mut self, change: &AsyncChange) {
+        let kinds = [
+            (&mut self.asynchronous.packet_in, change.packet_in),
+            (&mut self.asynchronous.port_status, change.port_status),
+            (&mut self.asynchronous.flow_removed, change.flow_removed),
+            (&mut self.asynchronous.role_status, change.role_status),
+            (&mut self.asynchronous.table_status, change.table_status),
+            (&mut self.asynchronous.request_forward, change.request_forward),
+        ];
+        for (masks, changes) in kinds {
+            for (mask, change) in masks.iter_mut().zip(changes) {
+                *mask = change.unwrap_or(*mask);
+            }
+        }
+    }
+}

@@ -134,7 +134,8 @@ pub(super) fn encode_update(update: &FlowUpdate, version: Version, out: &mut Vec
     });
 }
 
-pub(super) fn decode_update_nicira(reader: &mut Reader<'_>) -> Result<FlowUpdate, OfError> {
+/// Nicira's updates have actions of the connection's version, never instructions.
+pub(super) fn decode_update_nicira(reader: &mut Reader<'_>, version: Version) -> Result<FlowUpdate, OfError> {
     let mut entry = read_entry(reader, 0, 8, OfError::BadRequestLen)?;
     entry.skip(2)?;
     let event = entry.u16()?;
@@ -153,11 +154,14 @@ pub(super) fn decode_update_nicira(reader: &mut Reader<'_>) -> Result<FlowUpdate
     entry.skip(1)?;
     stats.cookie = entry.u64()?;
     stats.matching = read_nxm(&mut entry, match_len)?;
-    stats.actions = read_actions(&entry, Version::V10, &stats.matching)?;
+    stats.actions = match version {
+        Version::V10 => read_actions(&entry, version, &stats.matching)?,
+        _ => actions::decode(entry.rest(), version)?,
+    };
     Ok(FlowUpdate::Full { event, reason, stats })
 }
 
-pub(super) fn encode_update_nicira(update: &FlowUpdate, out: &mut Vec<u8>) {
+pub(super) fn encode_update_nicira(update: &FlowUpdate, version: Version, out: &mut Vec<u8>) {
     let start = out.len();
     put_entry(out, 0, |out| {
         out.put_u16(0);
@@ -177,7 +181,12 @@ pub(super) fn encode_update_nicira(update: &FlowUpdate, out: &mut Vec<u8>) {
                 out.put_u8(0);
                 out.put_u64(stats.cookie);
                 put_nxm(&stats.matching, (0, 0), start + 12, out);
-                actions::encode_instructions_for(&stats.actions, &stats.matching, Version::V10, out);
+                match version {
+                    Version::V10 => {
+                        actions::encode_instructions_for(&stats.actions, &stats.matching, version, out);
+                    }
+                    _ => actions::encode(&stats.actions, version, out),
+                }
             }
         }
     });

@@ -12,7 +12,8 @@ use super::describe::{self, PortSnapshot};
 use super::{Sessions, multipart};
 use crate::flow::OfPort;
 use crate::ofproto::{
-    self, BridgeId, BundleOp, FlowModError, FlowRemoved, FragmentPolicy, Ofproto, PacketIn, PacketOut,
+    self, BridgeId, BundleOp, FlowModError, FlowRemoved, FragmentPolicy, NO_COOKIE, Ofproto, PacketIn,
+    PacketOut,
 };
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowMod, FlowModCommand, TableId};
@@ -122,7 +123,14 @@ impl Agent {
         let Incoming { xid, message, frame } = incoming;
         // What happened before is not this message's doing.
         self.pass_updates_on(None, switch, sessions);
+        let may_change_wishes = matches!(
+            message,
+            Ok(Message::SetConfig(_) | Message::SetAsync(_) | Message::RoleRequest(_) | Message::TableMod(_))
+        );
         let answer = message.and_then(|message| self.answer(token, xid, message, switch, sessions));
+        if may_change_wishes {
+            self.follow_wishes(switch, sessions);
+        }
         self.pass_updates_on(Some((token, xid)), switch, sessions);
         let Some(session) = sessions.get(token) else { return };
         match answer {
@@ -147,7 +155,7 @@ impl Agent {
                 Ok(vec![Message::FeaturesReply(describe::features(switch, self.bridge, version))])
             }
             Message::GetConfigRequest => Ok(vec![Message::GetConfigReply(self.config(token, switch))]),
-            Message::SetConfig(config) => self.set_config(token, config, switch),
+            Message::SetConfig(config) => self.set_config(token, config, version, switch),
             Message::FlowMod(message) => self.flow_mod(message, version, switch),
             Message::PacketOut(message) => self.packet_out(message, switch),
             Message::GroupMod(group_mod) => {
@@ -266,13 +274,20 @@ impl Agent {
             FragmentPolicy::Drop => 1,
             FragmentPolicy::NxMatch => 3,
         });
-        let ttl = settings.is_some_and(|settings| settings.invalid_ttl_to_controller);
+        let controller = self.controllers.get(&token);
+        let ttl = controller.is_some_and(Controller::has_invalid_ttl);
         let flags = fragments | if ttl { CONFIG_INVALID_TTL } else { 0 };
-        let miss_send_len = self.controllers.get(&token).map_or(0, |controller| controller.miss_send_len);
+        let miss_send_len = controller.map_or(0, |controller| controller.miss_send_len);
         SwitchConfig { flags, miss_send_len }
     }
 
-    fn set_config(&mut self, token: usize, config: SwitchConfig, switch: &mut Switch) -> Answer {
+    fn set_config(
+        &mut self,
+        token: usize,
+        config: SwitchConfig,
+        version: Version,
+        switch: &mut Switch,
+    ) -> Answer {
         let Some(controller) = self.controllers.get_mut(&token) else { return Ok(vec![]) };
         if config.flags & !(CONFIG_FRAGMENTS | CONFIG_INVALID_TTL) != 0 {
             return Err(OfError::SwitchConfigBadFlags);
@@ -285,17 +300,18 @@ impl Agent {
                 3 => FragmentPolicy::NxMatch,
                 _ => return Err(OfError::SwitchConfigBadFlags),
             };
-            let invalid_ttl_to_controller = config.flags & CONFIG_INVALID_TTL != 0;
             if let Some(settings) = switch.ofproto.bridge(self.bridge)
-                && (settings.fragments != fragments
-                    || settings.invalid_ttl_to_controller != invalid_ttl_to_controller)
+                && settings.fragments != fragments
             {
-                let settings =
-                    ofproto::BridgeConfig { fragments, invalid_ttl_to_controller, ..settings.clone() };
+                let settings = ofproto::BridgeConfig { fragments, ..settings.clone() };
                 switch.ofproto.bridge_set(self.bridge, settings).map_err(|_| OfError::SwitchConfigEperm)?;
             }
         }
-        controller.miss_send_len = config.miss_send_len;
+        // From 1.3 on the asynchronous configuration says it.
+        if version < Version::V13 {
+            controller.set_invalid_ttl(config.flags & CONFIG_INVALID_TTL != 0);
+        }
+        controller.set_miss_send_len(config.miss_send_len);
         Ok(vec![])
     }
 
@@ -411,20 +427,16 @@ impl Agent {
     /// Hands a packet to the controllers that are to have it; returns whether there was one.
     pub(super) fn packet_in(&mut self, packet_in: &PacketIn, sessions: &mut dyn Sessions) -> bool {
         let mut is_told = false;
-        let reason = packet_in.reason;
+        // No packet is held back here for the controller to name, so it gets the whole, whatever length a rule or the
+        // connection's configuration asks for (OpenFlow 1.3.5 section 6.1.2).
         let bytes = packet_in.packet.to_vec();
         for (token, controller) in &self.controllers {
+            let Some(session) = sessions.get(*token) else { continue };
+            let reason = reason_in(packet_in, session.version().unwrap_or(Version::V10));
             if controller.controller_id != packet_in.controller_id || !controller.wants_packet_in(reason) {
                 continue;
             }
-            let Some(session) = sessions.get(*token) else { continue };
             is_told = true;
-            // No packet is held back here for the controller to name, so what it may not get it would not have at all:
-            // a miss sends the whole (OpenFlow 1.3.5 section 6.1.2); an action may ask for less.
-            let max = match reason {
-                PacketInReason::TableMiss => usize::MAX,
-                _ => usize::from(packet_in.max_len),
-            };
             let in_port =
                 if packet_in.in_port == OfPort::NONE { OfPort::CONTROLLER } else { packet_in.in_port };
             session.notify(&Message::PacketIn(PacketInMessage {
@@ -435,7 +447,7 @@ impl Agent {
                 cookie: packet_in.cookie,
                 metadata: port_metadata(in_port),
                 userdata: packet_in.userdata.clone(),
-                data: bytes[..bytes.len().min(max)].to_vec(),
+                data: bytes.clone(),
             }));
         }
         is_told
@@ -481,6 +493,21 @@ impl Agent {
             self.notify(&Message::PortStatus { reason, port }, wants, sessions);
         }
         self.ports = Some(now);
+    }
+}
+
+/// The reason of a packet-in in the words of a version: before 1.4 actions are all alike (OpenFlow 1.4.1 section B.16.12),
+/// and before 1.3 a rule for all packets is a rule like others.
+fn reason_in(packet_in: &PacketIn, version: Version) -> PacketInReason {
+    let is_of_rule = packet_in.cookie != NO_COOKIE;
+    match packet_in.reason {
+        PacketInReason::TableMiss if version < Version::V13 && is_of_rule => PacketInReason::ApplyAction,
+        PacketInReason::ActionSet | PacketInReason::Group | PacketInReason::PacketOut
+            if version < Version::V14 =>
+        {
+            PacketInReason::ApplyAction
+        }
+        reason => reason,
     }
 }
 

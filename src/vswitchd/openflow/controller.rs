@@ -8,6 +8,9 @@ use crate::openflow::session::SessionStats;
 /// Bytes of a packet that a table miss sends unless the controller says otherwise (`OFP_DEFAULT_MISS_SEND_LEN`).
 const MISS_SEND_LEN: u16 = 128;
 
+/// The bit of OFPR_INVALID_TTL.
+const INVALID_TTL: u32 = 1 << PacketInReason::InvalidTtl as u32;
+
 /// One controller's side of a bridge.
 #[derive(Debug)]
 pub(super) struct Controller {
@@ -47,6 +50,31 @@ impl Controller {
     pub(super) fn wants_packet_in(&self, reason: PacketInReason) -> bool {
         (!self.is_service || self.miss_send_len > 0) && self.wants(self.asynchronous.packet_in, reason as u8)
     }
+
+    /// Takes a `miss_send_len`. A connection that others began asks by it for all that controllers get, and by 0 for
+    /// nothing, as long as it does not choose for itself.
+    pub(super) fn set_miss_send_len(&mut self, len: u16) {
+        self.miss_send_len = len;
+        let (from, to) = if len > 0 {
+            (NOTHING_ASYNCHRONOUS, DEFAULT_ASYNCHRONOUS)
+        } else {
+            (DEFAULT_ASYNCHRONOUS, NOTHING_ASYNCHRONOUS)
+        };
+        if self.is_service && self.asynchronous == from {
+            self.asynchronous = to;
+        }
+    }
+
+    /// Whether packets whose TTL runs out are for it, be it master or slave.
+    pub(super) fn has_invalid_ttl(&self) -> bool {
+        self.asynchronous.packet_in.iter().any(|mask| mask & INVALID_TTL != 0)
+    }
+
+    /// Takes OFPC_INVALID_TTL_TO_CONTROLLER, with which versions before 1.3 ask for such packets.
+    pub(super) fn set_invalid_ttl(&mut self, is_wanted: bool) {
+        let mask = &mut self.asynchronous.packet_in[0];
+        *mask = if is_wanted { *mask | INVALID_TTL } else { *mask & !INVALID_TTL };
+    }
 }
 
 /// What a controller gets unless it says otherwise: as Open vSwitch, all but invalid TTL for masters, only changes of
@@ -60,7 +88,7 @@ const DEFAULT_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
     request_forward: [0, 0],
 };
 
-/// A connection that others began gets what it asks for: packets once it has set a `miss_send_len`.
+/// A connection that others began gets what it asks for, by a `miss_send_len` or by a choice of its own.
 const NOTHING_ASYNCHRONOUS: AsyncConfig =
     AsyncConfig { port_status: [0, 0], flow_removed: [0, 0], ..DEFAULT_ASYNCHRONOUS };
 

@@ -365,6 +365,7 @@ impl OpenFlow {
             socket = again;
         }
         if !was_up && let Some(version) = socket.session.version() {
+            bridge.agent.follow_wishes(switch, &mut bridge.sockets);
             let uri = bridge.agent.uri(token).to_owned();
             let (name, version) = (bridge.agent.name(), version.name());
             if let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) {
@@ -468,7 +469,7 @@ impl OpenFlow {
             }
             bridge.agent.watch_ports(switch, &mut bridge.sockets);
             bridge.agent.watch_tables(switch, &mut bridge.sockets);
-            bridge.agent.follow_versions(switch, &mut bridge.sockets);
+            bridge.agent.follow_wishes(switch, &mut bridge.sockets);
             bridge.follow_fail_mode(switch, now);
         }
     }

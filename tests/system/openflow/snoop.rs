@@ -118,9 +118,8 @@ fn a_snooper_that_does_not_read_loses_messages_and_the_controller_none() {
     let lab = Lab::new();
     let (mut switch, listener) = switch(&lab);
     let mut controller = Controller::accept(&listener);
-    let mut greedy: Vec<UnixStream> = (0..9)
-        .map(|_| UnixStream::connect(run_dir(&lab).join("br0.snoop")).expect("it listens"))
-        .collect();
+    let mut greedy: Vec<UnixStream> =
+        (0..9).map(|_| UnixStream::connect(run_dir(&lab).join("br0.snoop")).expect("it listens")).collect();
     // All but one are let in, and that one is not kept.
     let mut bytes = Vec::new();
     greedy.pop().expect("the last").read_to_end(&mut bytes).expect("its connection ends");
@@ -133,7 +132,8 @@ fn a_snooper_that_does_not_read_loses_messages_and_the_controller_none() {
     }
     let mut echo = vec![4, 2, 0xea, 0x60, 0, 0, 0, 5];
     echo.resize(0xea60, 0);
-    let lost = || sample(&scrape(&lab.namespace, METRICS.into()).1, "penstock_snooped_messages_lost_total", &[]);
+    let lost =
+        || sample(&scrape(&lab.namespace, METRICS.into()).1, "penstock_snooped_messages_lost_total", &[]);
     wait_for("messages that are lost", || {
         controller.send(&echo);
         controller.receive_until(ECHO_REPLY);

@@ -5,6 +5,7 @@ differs on purpose is in ofctl_expected.txt, with the reason; an entry there tha
 """
 
 import argparse
+import contextlib
 import difflib
 import os
 import re
@@ -15,7 +16,8 @@ import ofctl_watch
 
 VERSIONS = ["OpenFlow10", "OpenFlow11", "OpenFlow12", "OpenFlow13", "OpenFlow14", "OpenFlow15"]
 PORTS = 3
-PARTS = ["steps", "monitor"]
+SNOOP_PORT = 6650
+PARTS = ["steps", "monitor", "snoop"]
 # A command and its arguments; BR is the bridge, FILE(...) a file with lines divided by `;`.
 RULES = [
     "add-flow BR table=0,priority=10,in_port=1,actions=output:2",
@@ -157,12 +159,36 @@ class Tally:
         return 1 if self.failed else 0
 
 
+def compare_snoops(tally, directory, reference, switch, versions):
+    """Compares what is snooped at bridges that have a controller, which those of the other parts have not."""
+    other = switch
+    if switch is not reference:
+        other = lab.SWITCHES[switch.name](os.path.join(directory, "snooped"))
+    parts = []
+    with contextlib.ExitStack() as stack:
+        if other is not switch:
+            stack.enter_context(lab.stopping(other))
+        for side, one, number in (("dut", other, 3), ("ref", reference, 4)):
+            port = SNOOP_PORT + number
+            controller = ofctl_watch.Controller(port)
+            stack.enter_context(lab.stopping(controller))
+            lab.add_wire(f"{side}4", f"far-{side}4")
+            one.add_bridge(f"{side}s", number, [f"{side}4"], [f"tcp:127.0.0.1:{port}"], versions)
+            parts.append((side, one, controller))
+        for version in versions:
+            printed = [ofctl_watch.snoop(
+                directory, version, VERSIONS.index(version) + 1, one, f"{side}s", controller,
+                lambda step, one=one, side=side: ofctl(directory, version, one.management(f"{side}s"), step))
+                       for side, one, controller in parts]
+            tally.compare(version, "snoop BR", *(normalise(text, False) for text in printed))
+
+
 def main():
     """Reads the command line, runs, and tells the differences; the exit code is 0 if there are none."""
     parser = argparse.ArgumentParser(prog="scripts/conformance ofctl", description=__doc__.splitlines()[0])
     parser.add_argument("--switch", choices=sorted(lab.SWITCHES), default="penstock", help="the switch under test")
     parser.add_argument("--version", action="append", choices=VERSIONS, help="all, unless some are named")
-    parser.add_argument("--only", choices=PARTS, help="the commands, or what monitors see, alone")
+    parser.add_argument("--only", choices=PARTS, help="the commands, what monitors see or snoopers, alone")
     parser.add_argument("--show", action="store_true", help="show what Open vSwitch answers, too")
     arguments = parser.parse_args()
     directory = lab.enter()
@@ -190,6 +216,8 @@ def main():
                                for side, one in sides)
                     tally.compare(version, watch.label(), *(normalise(text, False) for text in printed))
             switch.alive()
+        if arguments.only in (None, "snoop"):
+            compare_snoops(tally, directory, reference, switch, versions)
     return tally.tell(versions if switch is not reference and not arguments.only else [])
 
 

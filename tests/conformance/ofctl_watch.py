@@ -14,7 +14,7 @@ import tempfile
 import lab
 
 # Messages that a scenario waits for; a switch that does not send them is compared by what it has sent by then.
-PATIENCE_S = 5
+PATIENCE_S = 4
 
 ETHERNET = "020000000002" + "020000000001"
 
@@ -56,12 +56,13 @@ FRAMES = [(f"frame 1 {PLAIN}", 1), (f"frame 1 {ARP}", 1), (f"frame 1 {VLAN}", 1)
 ACTIONS = ["del-flows BR",
            "add-flow BR priority=9,in_port=1,cookie=0x77,actions=load:7->NXM_NX_REG3[],controller(max_len=20)",
            "add-flow BR priority=9,in_port=2,actions=controller(reason=invalid_ttl),controller(reason=no_match,max_len=9)",
-           "add-flow BR priority=9,in_port=3,actions=mod_vlan_vid:5,controller(userdata=01.02.03.04.05),resubmit(,1)",
-           "add-flow BR table=1,cookie=5,actions=set_tunnel:0x1234,mod_nw_tos:32,controller"]
+           "add-flow BR priority=9,in_port=3,actions=strip_vlan,controller(userdata=01.02.03.04.05),resubmit(,1)",
+           "add-flow BR table=1,cookie=5,actions=set_tunnel:0x1234,controller"]
 RULES = [("add-flow BR priority=5,udp,cookie=0x1,actions=output:1", 1),
          ("add-flow BR table=1,priority=6,tcp,cookie=0x2,idle_timeout=100,actions=output:2", 1),
          ("mod-flows BR udp,actions=output:3", 1),
          ("--strict mod-flows BR priority=5,udp,actions=output:3,output:1", 1),
+         ("mod-flows BR udp,actions=output:3,output:1", 0),
          ("add-flow BR priority=5,udp,cookie=0x3,actions=drop", 1),
          ("del-flows BR tcp", 1), ("del-flows BR", 1)]
 REMOVED = ["del-flows BR", "add-flow BR priority=7,tcp,cookie=0x9,send_flow_rem,importance=2,actions=output:1",
@@ -103,12 +104,12 @@ MONITORS = [
     Watch("rules change", "monitor BR watch:!initial,!add", KNOWN,
           [(event, 0 if event.startswith("add") else count) for event, count in RULES[:4]]),
     Watch("rules change", "monitor BR watch:!delete,!modify", KNOWN,
-          [(RULES[0][0], 1), (RULES[2][0], 0), (RULES[6][0], 0)]),
+          [(RULES[0][0], 1), (RULES[2][0], 0), (RULES[-1][0], 0)]),
     Watch("rules change", "monitor BR watch:!actions", KNOWN, RULES),
-    Watch("rules change", "monitor BR watch:table=1", KNOWN, [(RULES[0][0], 0), (RULES[1][0], 1), (RULES[6][0], 1)]),
+    Watch("rules change", "monitor BR watch:table=1", KNOWN, [(RULES[0][0], 0), (RULES[1][0], 1), (RULES[-1][0], 1)]),
     Watch("rules change", "monitor BR watch:out_port=2", KNOWN,
-          [(RULES[0][0], 0), (RULES[1][0], 1), (RULES[6][0], 1)]),
-    Watch("rules change", "monitor BR watch:udp", KNOWN, [(RULES[0][0], 1), (RULES[1][0], 0), (RULES[6][0], 1)]),
+          [(RULES[0][0], 0), (RULES[1][0], 1), (RULES[-1][0], 1)]),
+    Watch("rules change", "monitor BR watch:udp", KNOWN, [(RULES[0][0], 1), (RULES[1][0], 0), (RULES[-1][0], 1)]),
     Watch("rules change", "monitor BR watch:!own watch:tcp,!initial", KNOWN, RULES),
     Watch("nonsense is asked for", "monitor BR watch:nonsense", KNOWN, []),
     Watch("both", "monitor BR 65534 watch:", KNOWN + TO_CONTROLLER[1:], [(RULES[0][0], 1), (f"frame 1 {PLAIN}", 1)]),
@@ -164,6 +165,7 @@ def play(watch, directory, version, switch, side, command):
         for event, count in watch.events:
             before = len(MESSAGE.findall(ofctl.text()))
             if event.startswith("frame "):
+                switch.bring_up_to_date()
                 _, port, data = event.split()
                 send_frame(f"far-{side}{port}", data)
             else:
@@ -171,3 +173,112 @@ def play(watch, directory, version, switch, side, command):
             ofctl.wait_for("messages", lambda text, all=before + count: len(MESSAGE.findall(text)) >= all)
             ofctl.barrier()
         return ofctl.text()
+
+
+class Controller:
+    """A controller that says what it is told to, and otherwise listens."""
+
+    def __init__(self, port):
+        self.listener = socket.create_server(("127.0.0.1", port))
+        self.listener.settimeout(lab.DEADLINE_S)
+        self.connection, self.version = None, 0
+
+    def accept(self, version):
+        """Waits for the switch and shakes hands in a version, by its number on the wire."""
+        self.version = version
+        while True:
+            self.connection, _ = self.listener.accept()
+            self.connection.settimeout(lab.DEADLINE_S)
+            try:
+                self.send(0)
+                self.receive_until(0)
+                return self.barrier()
+            except (lab.LabError, OSError):
+                # One that has waited for so long that the switch has given it up.
+                self.close()
+
+    def send(self, kind, xid=1):
+        """Sends a message that is nothing but a header."""
+        self.connection.sendall(struct.pack("!BBHI", self.version, kind, 8, xid))
+
+    def _receive(self, size):
+        data = b""
+        while len(data) < size:
+            more = self.connection.recv(size - len(data))
+            if not more:
+                raise lab.LabError("the switch has closed the controller's connection")
+            data += more
+        return data
+
+    def receive_until(self, kind):
+        """Reads up to a message of a type."""
+        while True:
+            _, got, size, _ = struct.unpack("!BBHI", self._receive(8))
+            self._receive(size - 8)
+            if got == kind:
+                return
+
+    def ask(self, request, reply, xid=1):
+        """Sends a request and waits for its reply."""
+        self.send(request, xid)
+        self.receive_until(reply)
+
+    def barrier(self):
+        """Returns when all that was asked before is done."""
+        self.ask(*((18, 19) if self.version == 1 else (20, 21)))
+
+    def close(self):
+        """Hangs up."""
+        if self.connection:
+            self.connection.close()
+        self.connection = None
+
+    def stop(self):
+        """Ends it."""
+        self.close()
+        self.listener.close()
+
+
+ECHO, CONFIG, UNKNOWN, ERROR = (2, 3), (7, 8), 99, 1
+SNOOPED = ["del-flows BR", "add-flow BR priority=9,in_port=1,cookie=0x77,actions=controller",
+           "add-flow BR priority=7,tcp,cookie=0x9,send_flow_rem,actions=output:1"]
+
+
+def snoop(directory, version, number, switch, bridge, controller, command):
+    """What `ovs-ofctl snoop` prints while a controller and a switch have something to say to each other.
+
+    It is there when it shows an echo, and has all when it shows another.
+    """
+    controller.accept(number)
+    for step in SNOOPED:
+        command(step)
+    ofctl = Ofctl(directory, version, ["snoop", switch.management(bridge).replace(".mgmt", ".snoop")])
+    with lab.stopping(ofctl):
+
+        def is_shown(xid):
+            controller.ask(*ECHO, xid)
+            return re.search(rf"OFPT_ECHO_REPLY.*xid={xid:#x}\)", ofctl.text())
+
+        def wait_until_shown(xid):
+            return lab.wait_for("the snooper", lambda: ofctl.is_over() or is_shown(xid))
+
+        wait_until_shown(0x1001)
+        controller.barrier()
+        controller.ask(*CONFIG)
+        controller.ask(UNKNOWN, ERROR)
+        switch.bring_up_to_date()
+        send_frame(f"far-{bridge[:3]}4", PLAIN)
+        controller.receive_until(10)
+        command("--strict del-flows BR priority=7,tcp")
+        controller.receive_until(11)
+        command("mod-port BR 1 no-forward")
+        controller.receive_until(12)
+        command("mod-port BR 1 forward")
+        controller.receive_until(12)
+        wait_until_shown(0x1002)
+        text = ofctl.text()
+    controller.close()
+    lines = text.splitlines()
+    ours = [at for at, line in enumerate(lines) if "xid=0x1001)" in line]
+    lines = lines[(ours or [-1])[-1] + 1:]
+    return "\n".join(line for line in lines if "OFPT_ECHO_" not in line)

@@ -107,9 +107,9 @@ class Tester(tester.OfTester):
             self.received = self._received()
         if state == tester.STATE_GET_THROUGHPUT:
             if self.load is None:
-                self.load = {"before": self._received()}
+                self.load = {"before": self._counts()}
             else:
-                self.load["after"] = self._received()
+                self.load["after"] = self._counts()
         try:
             return super()._test(state, *args)
         except tester.TestMessageBase as error:
@@ -119,6 +119,10 @@ class Tester(tester.OfTester):
     def _received(self):
         counts = super()._test(tester.STATE_TARGET_PKT_COUNT, True)
         return counts[self.target_recv_port]["rx"]
+
+    def _counts(self):
+        counts = super()._test(tester.STATE_TARGET_PKT_COUNT, True)
+        return counts[self.target_recv_port]["rx"], counts[self.target_send_port_1]["tx"]
 
     def _test_send_barrier(self):
         super()._test_send_barrier()
@@ -201,8 +205,9 @@ class Tester(tester.OfTester):
 
     def _test_throughput_check(self, throughputs, start, end):
         load, self.load = self.load, None
-        self.note = (f" in {end[0] - start[0]:.2f} s, where of {load['wanted']} packets {load['sent']} were sent and "
-                     f"{load['after'] - load['before']} reached the target")
+        taken, given = (after - before for before, after in zip(load["before"], load["after"]))
+        self.note = (f" in {end[0] - start[0]:.2f} s, where of {load['wanted']} packets {load['sent']} were sent, "
+                     f"{taken} reached the target and {given} left it")
         return super()._test_throughput_check(throughputs, start, end)
 
 

@@ -136,7 +136,7 @@ pub enum Message {
     RoleRequest(RoleMessage),
     /// OFPT_ROLE_REPLY or NXT_ROLE_REPLY.
     RoleReply(RoleMessage),
-    /// OFPT_ROLE_STATUS (1.4 on).
+    /// OFPT_ROLE_STATUS (1.4 on), or ONFT_ROLE_STATUS of the 1.3 extension.
     RoleStatus {
         /// The role that the controller has now.
         role: RoleMessage,
@@ -156,8 +156,14 @@ pub enum Message {
         /// The table as it is now.
         table: TableDesc,
     },
-    /// OFPT_REQUESTFORWARD (1.4 on): a group-mod or meter-mod of another controller.
-    RequestForward(Box<Message>),
+    /// OFPT_REQUESTFORWARD (1.4 on), ONFT_REQUESTFORWARD of the 1.3 extension, or NXT_REQUESTFORWARD before: a group-mod or
+    /// meter-mod of another controller.
+    RequestForward {
+        /// The transaction id that it had.
+        xid: u32,
+        /// What it asked for.
+        request: Box<Message>,
+    },
     /// OFPT_BUNDLE_CONTROL, or ONFT_BUNDLE_CONTROL of the 1.3 extension.
     BundleControl(BundleControl),
     /// OFPT_BUNDLE_ADD_MESSAGE, or ONFT_BUNDLE_ADD_MESSAGE. The inner message is whole, with its header.
@@ -199,12 +205,19 @@ pub enum Message {
     FlowAge,
     /// NXT_SET_CONTROLLER_ID.
     SetControllerId(u16),
-    /// NXT_FLOW_MONITOR_CANCEL, by the monitor's id.
+    /// NXT_FLOW_MONITOR_CANCEL or, in 1.3, ONFT_FLOW_MONITOR_CANCEL, by the monitor's id. From 1.4 on a flow monitor request
+    /// says so.
     FlowMonitorCancel(u32),
-    /// NXT_FLOW_MONITOR_PAUSED, or OFPFME_PAUSED.
-    FlowMonitorPaused,
-    /// NXT_FLOW_MONITOR_RESUMED, or OFPFME_RESUMED.
-    FlowMonitorResumed,
+    /// OFPFME_PAUSED, ONFT_FLOW_MONITOR_PAUSED in 1.3, or NXT_FLOW_MONITOR_PAUSED.
+    FlowMonitorPaused {
+        /// Whether it is Nicira's, where there is another.
+        is_nicira: bool,
+    },
+    /// OFPFME_RESUMED, ONFT_FLOW_MONITOR_RESUMED in 1.3, or NXT_FLOW_MONITOR_RESUMED.
+    FlowMonitorResumed {
+        /// As of [`Message::FlowMonitorPaused`].
+        is_nicira: bool,
+    },
 }
 
 /// An error as it is sent: the receiver finds the request by its first bytes.
@@ -491,6 +504,8 @@ pub struct AsyncConfig {
     pub table_status: [u32; 2],
     /// Of reasons of request-forward: 0 group-mod, 1 meter-mod.
     pub request_forward: [u32; 2],
+    /// Of reasons of controller-status (1.5).
+    pub controller_status: [u32; 2],
 }
 
 /// What OFPT_SET_ASYNC changes: each kind, for master and equal and for slave, if it is named.
@@ -503,6 +518,7 @@ pub struct AsyncChange {
     pub role_status: [Option<u32>; 2],
     pub table_status: [Option<u32>; 2],
     pub request_forward: [Option<u32>; 2],
+    pub controller_status: [Option<u32>; 2],
 }
 
 /// `ofp_bundle_ctrl_type`.
@@ -530,12 +546,13 @@ pub struct BundleControl {
     pub flags: u16,
 }
 
-/// Flow monitors of 1.4 on and of Nicira's extension (`ofp_flow_monitor_request`).
+/// Flow monitors of 1.4 on, of the Open Networking Foundation's extension of 1.3 and of Nicira's
+/// (`ofp_flow_monitor_request`).
 #[derive(Clone, PartialEq, Debug)]
 pub struct FlowMonitorRequest {
     /// Its number, chosen by the controller.
     pub id: u32,
-    /// 0 add, 1 modify, 2 delete; Nicira's only adds.
+    /// 0 add, 1 modify, 2 delete; those of the extensions only add.
     pub command: u8,
     /// `ofp_flow_monitor_flags`: 1 initial, 2 add, 4 removed, 8 modify, 16 instructions, 32 no abbreviations, 64 only own.
     pub flags: u16,
@@ -606,7 +623,7 @@ pub enum MultipartRequest {
         /// `u32::MAX` for all.
         queue: u32,
     },
-    /// OFPMP_FLOW_MONITOR, NXST_FLOW_MONITOR.
+    /// OFPMP_FLOW_MONITOR, ONFST_FLOW_MONITOR in 1.3, NXST_FLOW_MONITOR.
     FlowMonitor(Vec<FlowMonitorRequest>),
     /// OFPMP_CONTROLLER_STATUS (1.5).
     ControllerStatus,

@@ -39,6 +39,10 @@ pub const OUTPUT_SIZE_REPLIES_MAX: usize = 256 << 10;
 /// Bytes of messages that may wait for [`Session::take_copies`]: what is beyond is counted and not copied.
 pub const COPIES_SIZE_MAX: usize = 1 << 20;
 
+/// Bytes of notices that may wait where one that is not told would leave the peer with what is wrong: which rules went, of a
+/// flow monitor that is paused. A hundred thousand of them fit.
+pub const OUTPUT_SIZE_LATE_MAX: usize = 8 << 20;
+
 /// Bytes of a message that an error quotes at most: the specification asks for 64 at least.
 const ERROR_DATA_LEN_MAX: usize = 64 << 10;
 
@@ -76,6 +80,9 @@ pub enum SessionEnd {
     /// It did not answer.
     #[error("the peer does not answer: nothing came for {0} s")]
     Silent(u64),
+    /// It reads too slowly to be told what it must know.
+    #[error("the peer does not read what its flow monitors tell it")]
+    Behind,
     /// It refused our hello.
     #[error("the peer refused our hello: {0}")]
     Refused(String),
@@ -331,6 +338,22 @@ impl Session {
         let has_room = self.output_size <= OUTPUT_SIZE_NOTICES_MAX;
         self.stats.notices_dropped += u64::from(!has_room);
         has_room
+    }
+
+    /// Sends what the peer must not miss, within a bound that leaves room for a while. Returns whether it is on its way.
+    pub fn notify_late(&mut self, message: &Message) -> bool {
+        let Some(settings) = self.settings else { return false };
+        if self.output_size > OUTPUT_SIZE_LATE_MAX {
+            self.stats.notices_dropped += 1;
+            return false;
+        }
+        self.queue(message, 0, &settings);
+        true
+    }
+
+    /// Ends a session whose peer has missed what it must know.
+    pub fn give_up(&mut self) {
+        self.end.get_or_insert(SessionEnd::Behind);
     }
 
     fn queue(&mut self, message: &Message, xid: u32, settings: &WireSettings) {

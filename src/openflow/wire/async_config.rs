@@ -47,8 +47,9 @@ pub(super) fn decode_change(mut reader: Reader<'_>, version: Version) -> Result<
             3 => &mut change.role_status,
             4 => &mut change.table_status,
             5 => &mut change.request_forward,
-            // OFPACPT_FLOW_STATS and OFPACPT_CONT_STATUS: there are none of those here unasked.
-            6 | 7 if version == Version::V15 => continue,
+            // OFPACPT_FLOW_STATS: there are none of those here unasked.
+            6 if version == Version::V15 => continue,
+            7 if version == Version::V15 => &mut change.controller_status,
             _ => return Err(unknown_property(property)),
         };
         kind[usize::from(property & 1 == 0)] = Some(mask);
@@ -64,15 +65,17 @@ pub(super) fn encode_change(change: &AsyncChange, version: Version, out: &mut Ve
     if version < Version::V14 {
         return put_masks(change, out);
     }
+    let newest = if version == Version::V15 { change.controller_status } else { [None; 2] };
     let kinds = [
-        change.packet_in,
-        change.port_status,
-        change.flow_removed,
-        change.role_status,
-        change.table_status,
-        change.request_forward,
+        (0u16, change.packet_in),
+        (1, change.port_status),
+        (2, change.flow_removed),
+        (3, change.role_status),
+        (4, change.table_status),
+        (5, change.request_forward),
+        (7, newest),
     ];
-    for (kind, masks) in (0u16..).zip(kinds) {
+    for (kind, masks) in kinds {
         for (property, mask) in [(kind << 1, masks[1]), (kind << 1 | 1, masks[0])] {
             if let Some(mask) = mask {
                 put_property_u32(out, property, mask);
@@ -95,6 +98,7 @@ pub(super) fn decode(reader: Reader<'_>, version: Version) -> Result<AsyncConfig
         role_status: all(change.role_status),
         table_status: all(change.table_status),
         request_forward: all(change.request_forward),
+        controller_status: all(change.controller_status),
     })
 }
 
@@ -107,6 +111,7 @@ pub(super) fn encode(config: &AsyncConfig, version: Version, out: &mut Vec<u8>) 
         role_status: all(config.role_status),
         table_status: all(config.table_status),
         request_forward: all(config.request_forward),
+        controller_status: all(config.controller_status),
     };
     encode_change(&change, version, out);
 }

@@ -57,14 +57,19 @@ pub(super) fn encode_add(bundle: u32, flags: u16, message: &[u8], out: &mut Vec<
     out.put_slice(message);
 }
 
-/// Reads OFPT_REQUESTFORWARD: a group-mod or a meter-mod.
+/// Reads OFPT_REQUESTFORWARD: a group-mod or a meter-mod, which may be Nicira's.
 pub(super) fn decode_forward(reader: Reader<'_>, settings: &WireSettings) -> Result<Message, OfError> {
     let frame = reader.rest();
     let header = Header::parse(frame).ok_or(OfError::BadRequestLen)?;
-    match type_from_wire(header.message_type, settings.version) {
-        Some(types::GROUP_MOD | types::METER_MOD) => {
-            super::decode(frame, settings).map(|message| Message::RequestForward(Box::new(message)))
-        }
-        _ => Err(OfError::BadRequestType),
+    // Only these: it would read itself within itself otherwise.
+    let is_known = match type_from_wire(header.message_type, settings.version) {
+        Some(types::GROUP_MOD | types::METER_MOD) => true,
+        Some(types::EXPERIMENTER) => super::experimenter::is_group_mod(&frame[HEADER_LEN..]),
+        _ => false,
+    };
+    if !is_known {
+        return Err(OfError::BadRequestType);
     }
+    let request = Box::new(super::decode(frame, settings)?);
+    Ok(Message::RequestForward { xid: header.xid, request })
 }

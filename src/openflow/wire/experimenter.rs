@@ -1,5 +1,5 @@
-//! OFPT_EXPERIMENTER (1.0: OFPT_VENDOR): messages of Nicira's extension, and the Open Networking Foundation's bundles for
-//! 1.3.
+//! OFPT_EXPERIMENTER (1.0: OFPT_VENDOR): messages of Nicira's extension, and the Open Networking Foundation's for 1.3, which
+//! have the bodies that 1.4 gave them.
 
 use super::cursor::Reader;
 use super::{WireSettings, async_config, bundle, flow, flow_stats, group, packet, role};
@@ -27,12 +27,18 @@ mod nxt {
     pub(super) const SET_ASYNC_CONFIG2: u32 = 27;
     pub(super) const PACKET_IN2: u32 = 30;
     pub(super) const GROUP_MOD: u32 = 31;
+    pub(super) const REQUEST_FORWARD: u32 = 132;
 }
 
-/// `onf_exp_type` of bundles.
+/// `onf_exp_type`.
 mod onft {
+    pub(super) const FLOW_MONITOR_CANCEL: u32 = 1870;
+    pub(super) const FLOW_MONITOR_PAUSED: u32 = 1871;
+    pub(super) const FLOW_MONITOR_RESUMED: u32 = 1872;
+    pub(super) const ROLE_STATUS: u32 = 1911;
     pub(super) const BUNDLE_CONTROL: u32 = 2300;
     pub(super) const BUNDLE_ADD: u32 = 2301;
+    pub(super) const REQUEST_FORWARD: u32 = 2350;
 }
 
 /// `nx_packet_in_format`.
@@ -42,13 +48,30 @@ pub(super) fn decode(mut reader: Reader<'_>, settings: &WireSettings) -> Result<
     let version = settings.version;
     match (reader.u32()?, reader.u32()?) {
         (EXPERIMENTER_NICIRA, subtype) => decode_nicira(subtype, reader, settings),
-        (EXPERIMENTER_ONF, onft::BUNDLE_CONTROL) if version == Version::V13 => {
-            bundle::decode_control(reader).map(Message::BundleControl)
-        }
-        (EXPERIMENTER_ONF, onft::BUNDLE_ADD) if version == Version::V13 => bundle::decode_add(reader),
+        (EXPERIMENTER_ONF, subtype) if version == Version::V13 => decode_onf(subtype, reader, settings),
         (EXPERIMENTER_ONF, _) => Err(OfError::BadRequestExpType),
         _ => Err(OfError::BadRequestExperimenter),
     }
+}
+
+/// Whether the body of an experimenter's message is a group-mod.
+pub(super) fn is_group_mod(body: &[u8]) -> bool {
+    let mut reader = Reader::new(body, OfError::BadRequestLen);
+    (reader.u32(), reader.u32()) == (Ok(EXPERIMENTER_NICIRA), Ok(nxt::GROUP_MOD))
+}
+
+fn decode_onf(subtype: u32, mut reader: Reader<'_>, settings: &WireSettings) -> Result<Message, OfError> {
+    let message = match subtype {
+        onft::BUNDLE_CONTROL => return bundle::decode_control(reader).map(Message::BundleControl),
+        onft::BUNDLE_ADD => return bundle::decode_add(reader),
+        onft::ROLE_STATUS => return role::decode_status(reader),
+        onft::REQUEST_FORWARD => return bundle::decode_forward(reader, settings),
+        onft::FLOW_MONITOR_CANCEL => Message::FlowMonitorCancel(reader.u32()?),
+        onft::FLOW_MONITOR_PAUSED => Message::FlowMonitorPaused { is_nicira: false },
+        onft::FLOW_MONITOR_RESUMED => Message::FlowMonitorResumed { is_nicira: false },
+        _ => return Err(OfError::BadRequestExpType),
+    };
+    super::empty(reader, message)
 }
 
 fn decode_nicira(subtype: u32, mut reader: Reader<'_>, settings: &WireSettings) -> Result<Message, OfError> {
@@ -86,8 +109,9 @@ fn decode_nicira(subtype: u32, mut reader: Reader<'_>, settings: &WireSettings) 
             Message::SetControllerId(reader.u16()?)
         }
         nxt::FLOW_MONITOR_CANCEL => Message::FlowMonitorCancel(reader.u32()?),
-        nxt::FLOW_MONITOR_PAUSED => Message::FlowMonitorPaused,
-        nxt::FLOW_MONITOR_RESUMED => Message::FlowMonitorResumed,
+        nxt::FLOW_MONITOR_PAUSED => Message::FlowMonitorPaused { is_nicira: true },
+        nxt::FLOW_MONITOR_RESUMED => Message::FlowMonitorResumed { is_nicira: true },
+        nxt::REQUEST_FORWARD if version < Version::V13 => return bundle::decode_forward(reader, settings),
         nxt::GROUP_MOD if version < Version::V15 => {
             return group::decode_mod_v15(reader, version).map(Message::GroupMod);
         }
@@ -160,10 +184,24 @@ fn encode_content(message: &Message, settings: &WireSettings, out: &mut Vec<u8>)
         }
         Message::FlowMonitorCancel(id) => {
             out.put_u32(*id);
-            nicira(nxt::FLOW_MONITOR_CANCEL)
+            if version == Version::V13 {
+                onf(onft::FLOW_MONITOR_CANCEL)
+            } else {
+                nicira(nxt::FLOW_MONITOR_CANCEL)
+            }
         }
-        Message::FlowMonitorPaused => nicira(nxt::FLOW_MONITOR_PAUSED),
-        Message::FlowMonitorResumed => nicira(nxt::FLOW_MONITOR_RESUMED),
+        Message::FlowMonitorPaused { is_nicira: false } => onf(onft::FLOW_MONITOR_PAUSED),
+        Message::FlowMonitorPaused { .. } => nicira(nxt::FLOW_MONITOR_PAUSED),
+        Message::FlowMonitorResumed { is_nicira: false } => onf(onft::FLOW_MONITOR_RESUMED),
+        Message::FlowMonitorResumed { .. } => nicira(nxt::FLOW_MONITOR_RESUMED),
+        Message::RoleStatus { role, reason } => {
+            role::encode_status(role, *reason, out);
+            onf(onft::ROLE_STATUS)
+        }
+        Message::RequestForward { xid, request } => {
+            out.extend_from_slice(&super::encode_one(request, *xid, settings));
+            if version == Version::V13 { onf(onft::REQUEST_FORWARD) } else { nicira(nxt::REQUEST_FORWARD) }
+        }
         Message::GroupMod(group_mod) => {
             group::encode_mod_v15(group_mod, version, out);
             nicira(nxt::GROUP_MOD)

@@ -117,8 +117,8 @@ fn decode_body(message_type: u8, reader: Reader<'_>, settings: &WireSettings) ->
             queue::decode_config_request(reader, version).map(Message::QueueGetConfigRequest)
         }
         types::QUEUE_GET_CONFIG_REPLY => queue::decode_config_reply(reader, version),
-        types::ROLE_REQUEST => role::decode(reader).map(Message::RoleRequest),
-        types::ROLE_REPLY => role::decode(reader).map(Message::RoleReply),
+        types::ROLE_REQUEST => role::decode_request(reader).map(Message::RoleRequest),
+        types::ROLE_REPLY => role::decode_reply(reader).map(Message::RoleReply),
         types::GET_ASYNC_REQUEST => empty(reader, Message::GetAsyncRequest),
         types::GET_ASYNC_REPLY => async_config::decode(reader, version).map(Message::GetAsyncReply),
         types::SET_ASYNC => async_config::decode_change(reader, version).map(Message::SetAsync),
@@ -155,12 +155,12 @@ pub fn encode(message: &Message, xid: u32, settings: &WireSettings) -> Vec<Vec<u
 /// Writes a message that is one frame.
 fn encode_one(message: &Message, xid: u32, settings: &WireSettings) -> Vec<u8> {
     let mut out = header::begin(xid, settings.version);
-    let message_type = encode_body(message, xid, settings, &mut out);
+    let message_type = encode_body(message, settings, &mut out);
     header::finish(out, message_type, settings.version)
 }
 
 /// Writes what follows the header, and says of which type the message is.
-fn encode_body(message: &Message, xid: u32, settings: &WireSettings, out: &mut Vec<u8>) -> u8 {
+fn encode_body(message: &Message, settings: &WireSettings, out: &mut Vec<u8>) -> u8 {
     let version = settings.version;
     match message {
         // `encode` wrote these itself.
@@ -245,7 +245,7 @@ fn encode_body(message: &Message, xid: u32, settings: &WireSettings, out: &mut V
             role::encode(role, out);
             types::ROLE_REPLY
         }
-        Message::RoleStatus { role, reason } => {
+        Message::RoleStatus { role, reason } if version >= Version::V14 => {
             role::encode_status(role, *reason, out);
             types::ROLE_STATUS
         }
@@ -262,8 +262,8 @@ fn encode_body(message: &Message, xid: u32, settings: &WireSettings, out: &mut V
             table::encode_status(*reason, table, out);
             types::TABLE_STATUS
         }
-        Message::RequestForward(inner) => {
-            out.extend_from_slice(&encode_one(inner, xid, settings));
+        Message::RequestForward { xid, request } if version >= Version::V14 => {
+            out.extend_from_slice(&encode_one(request, *xid, settings));
             types::REQUEST_FORWARD
         }
         Message::BundleControl(control) if version >= Version::V14 => {
@@ -282,13 +282,9 @@ fn encode_body(message: &Message, xid: u32, settings: &WireSettings, out: &mut V
             multipart::encode_request(*is_nicira, *more, body, version, out);
             types::MULTIPART_REQUEST
         }
-        Message::FlowMonitorPaused | Message::FlowMonitorResumed if version >= Version::V14 => {
+        Message::FlowMonitorPaused { .. } | Message::FlowMonitorResumed { .. } if version >= Version::V14 => {
             multipart::encode_pause(message, version, out);
             types::MULTIPART_REPLY
-        }
-        Message::FlowMonitorCancel(id) if version >= Version::V14 => {
-            multipart::encode_cancel(*id, version, out);
-            types::MULTIPART_REQUEST
         }
         _ => {
             experimenter::encode(message, settings, out);

@@ -7,9 +7,9 @@ use super::monitor::Told;
 use super::property::{end, put_entry, read_all, unknown_property};
 use super::{flow, flow_stats, group, meter, monitor, port, queue, role, switch, table};
 use crate::flow::OfPort;
-use crate::openflow::error::EXPERIMENTER_NICIRA;
-use crate::openflow::message::{FlowMonitorRequest, Message, MultipartReply, MultipartRequest, Version};
-use crate::openflow::{FlowStatsRequest, OfError};
+use crate::openflow::OfError;
+use crate::openflow::error::{EXPERIMENTER_NICIRA, EXPERIMENTER_ONF};
+use crate::openflow::message::{Message, MultipartReply, MultipartRequest, Version};
 use bytes::BufMut;
 
 /// OFPMPF_REQ_MORE and OFPMPF_REPLY_MORE.
@@ -50,6 +50,9 @@ mod nxst {
     pub(super) const GROUP_FEATURES: u32 = 9;
 }
 
+/// The Open Networking Foundation's flow monitors of 1.3.
+const ONFST_FLOW_MONITOR: u32 = 1870;
+
 /// The first version with a type. OFPMP_PORT_DESC is 1.3's, and Open vSwitch has it in all.
 fn since(multipart_type: u16) -> Version {
     match multipart_type {
@@ -67,6 +70,7 @@ fn since(multipart_type: u16) -> Version {
 enum Kind {
     OpenFlow(u16),
     Nicira(u32),
+    Onf(u32),
 }
 
 /// Reads what stands before the body: what it is about, and whether more follows.
@@ -77,11 +81,15 @@ fn read_head(reader: &mut Reader<'_>, version: Version) -> Result<(Kind, bool), 
     }
     let more = flags & MORE != 0;
     if multipart_type == mp::EXPERIMENTER {
-        let experimenter = reader.u32()?;
-        if experimenter != EXPERIMENTER_NICIRA {
-            return Err(OfError::BadRequestExperimenter);
+        let (experimenter, subtype) = (reader.u32()?, reader.u32()?);
+        match (experimenter, subtype) {
+            (EXPERIMENTER_NICIRA, _) => {}
+            (EXPERIMENTER_ONF, ONFST_FLOW_MONITOR) if version == Version::V13 => {
+                return Ok((Kind::Onf(subtype), more));
+            }
+            (EXPERIMENTER_ONF, _) => return Err(OfError::BadRequestExpType),
+            _ => return Err(OfError::BadRequestExperimenter),
         }
-        let subtype = reader.u32()?;
         // 1.0 has no padding before it and some after it.
         reader.skip(if version == Version::V10 { 4 } else { 0 })?;
         // Later versions have them among their own.
@@ -102,16 +110,23 @@ fn read_head(reader: &mut Reader<'_>, version: Version) -> Result<(Kind, bool), 
 fn put_head(out: &mut Vec<u8>, kind: Kind, more: bool, version: Version) {
     out.put_u16(match kind {
         Kind::OpenFlow(multipart_type) => multipart_type,
-        Kind::Nicira(_) => mp::EXPERIMENTER,
+        Kind::Nicira(_) | Kind::Onf(_) => mp::EXPERIMENTER,
     });
     out.put_u16(if more { MORE } else { 0 });
     if version > Version::V10 {
         out.put_u32(0);
     }
-    if let Kind::Nicira(subtype) = kind {
-        out.put_u32(EXPERIMENTER_NICIRA);
-        out.put_u32(subtype);
-        out.put_bytes(0, if version == Version::V10 { 4 } else { 0 });
+    match kind {
+        Kind::OpenFlow(_) => {}
+        Kind::Nicira(subtype) => {
+            out.put_u32(EXPERIMENTER_NICIRA);
+            out.put_u32(subtype);
+            out.put_bytes(0, if version == Version::V10 { 4 } else { 0 });
+        }
+        Kind::Onf(subtype) => {
+            out.put_u32(EXPERIMENTER_ONF);
+            out.put_u32(subtype);
+        }
     }
 }
 
@@ -121,7 +136,9 @@ pub(super) fn decode_request(mut reader: Reader<'_>, version: Version) -> Result
     // Longer than one message can only be what lists something.
     let may_be_long = matches!(
         kind,
-        Kind::OpenFlow(mp::TABLE_FEATURES | mp::FLOW_MONITOR) | Kind::Nicira(nxst::FLOW_MONITOR)
+        Kind::OpenFlow(mp::TABLE_FEATURES | mp::FLOW_MONITOR)
+            | Kind::Nicira(nxst::FLOW_MONITOR)
+            | Kind::Onf(_)
     );
     if more && !may_be_long {
         return Err(OfError::BadRequestMultipartOverflow);
@@ -137,12 +154,10 @@ pub(super) fn decode_request(mut reader: Reader<'_>, version: Version) -> Result
             MultipartRequest::GroupFeatures
         }
         Kind::Nicira(_) => MultipartRequest::FlowMonitor(read_all(reader, monitor::decode_request_nicira)?),
+        Kind::Onf(_) => {
+            MultipartRequest::FlowMonitor(read_all(reader, |r| monitor::decode_request_onf(r, version))?)
+        }
     };
-    if let MultipartRequest::FlowMonitor(monitors) = &body
-        && let [FlowMonitorRequest { id, command: monitor::DELETE, .. }] = monitors[..]
-    {
-        return Ok(Message::FlowMonitorCancel(id));
-    }
     Ok(Message::MultipartRequest { is_nicira, more, body })
 }
 
@@ -197,11 +212,12 @@ fn decode_request_body(
     })
 }
 
-fn kind_of_request(is_nicira: bool, body: &MultipartRequest) -> Kind {
+fn kind_of_request(is_nicira: bool, body: &MultipartRequest, version: Version) -> Kind {
     Kind::OpenFlow(match body {
         MultipartRequest::Flow(_) if is_nicira => return Kind::Nicira(nxst::FLOW),
         MultipartRequest::Aggregate(_) if is_nicira => return Kind::Nicira(nxst::AGGREGATE),
         MultipartRequest::FlowMonitor(_) if is_nicira => return Kind::Nicira(nxst::FLOW_MONITOR),
+        MultipartRequest::FlowMonitor(_) if version == Version::V13 => return Kind::Onf(ONFST_FLOW_MONITOR),
         MultipartRequest::GroupStats(_) if is_nicira => return Kind::Nicira(nxst::GROUP),
         MultipartRequest::GroupDesc(_) if is_nicira => return Kind::Nicira(nxst::GROUP_DESC),
         MultipartRequest::GroupFeatures if is_nicira => return Kind::Nicira(nxst::GROUP_FEATURES),
@@ -235,7 +251,7 @@ pub(super) fn encode_request(
     version: Version,
     out: &mut Vec<u8>,
 ) {
-    put_head(out, kind_of_request(is_nicira, body), more, version);
+    put_head(out, kind_of_request(is_nicira, body, version), more, version);
     match body {
         MultipartRequest::Flow(request) | MultipartRequest::Aggregate(request) if is_nicira => {
             flow::encode_request_nxst(request, out);
@@ -262,6 +278,7 @@ pub(super) fn encode_request(
         }
         MultipartRequest::FlowMonitor(all) => all.iter().for_each(|request| match is_nicira {
             true => monitor::encode_request_nicira(request, out),
+            false if version == Version::V13 => monitor::encode_request_onf(request, version, out),
             false => monitor::encode_request(request, version, out),
         }),
         MultipartRequest::BundleFeatures(flags) => {
@@ -278,17 +295,9 @@ pub(super) fn encode_request(
     }
 }
 
-/// Ends a flow monitor (1.4 on).
-pub(super) fn encode_cancel(id: u32, version: Version, out: &mut Vec<u8>) {
-    let request =
-        FlowMonitorRequest { id, command: monitor::DELETE, flags: 0, flows: FlowStatsRequest::all() };
-    put_head(out, Kind::OpenFlow(mp::FLOW_MONITOR), false, version);
-    monitor::encode_request(&request, version, out);
-}
-
 /// Says that flow monitors tell nothing for now, or again (1.4 on).
 pub(super) fn encode_pause(message: &Message, version: Version, out: &mut Vec<u8>) {
-    let is_pause = matches!(message, Message::FlowMonitorPaused);
+    let is_pause = matches!(message, Message::FlowMonitorPaused { .. });
     put_head(out, Kind::OpenFlow(mp::FLOW_MONITOR), false, version);
     put_entry(out, 0, |out| {
         out.put_u16(0);
@@ -304,8 +313,8 @@ pub(super) fn decode_reply(mut reader: Reader<'_>, version: Version) -> Result<M
         Kind::OpenFlow(mp::FLOW_MONITOR) => {
             let told = read_all(reader, |reader| monitor::decode_update(reader, version))?;
             match told[..] {
-                [Told::Paused] => return Ok(Message::FlowMonitorPaused),
-                [Told::Resumed] => return Ok(Message::FlowMonitorResumed),
+                [Told::Paused] => return Ok(Message::FlowMonitorPaused { is_nicira: false }),
+                [Told::Resumed] => return Ok(Message::FlowMonitorResumed { is_nicira: false }),
                 _ => {}
             }
             let updates = told.into_iter().map(|told| match told {
@@ -327,6 +336,9 @@ pub(super) fn decode_reply(mut reader: Reader<'_>, version: Version) -> Result<M
         Kind::Nicira(nxst::GROUP_FEATURES) => MultipartReply::GroupFeatures(group::decode_features(reader)?),
         Kind::Nicira(_) => {
             MultipartReply::FlowMonitor(read_all(reader, |r| monitor::decode_update_nicira(r, version))?)
+        }
+        Kind::Onf(_) => {
+            MultipartReply::FlowMonitor(read_all(reader, |r| monitor::decode_update_onf(r, version))?)
         }
     };
     Ok(Message::MultipartReply { is_nicira, more, body })
@@ -372,11 +384,12 @@ fn decode_reply_body(
     })
 }
 
-fn kind_of_reply(is_nicira: bool, body: &MultipartReply) -> Kind {
+fn kind_of_reply(is_nicira: bool, body: &MultipartReply, version: Version) -> Kind {
     Kind::OpenFlow(match body {
         MultipartReply::Flow(_) if is_nicira => return Kind::Nicira(nxst::FLOW),
         MultipartReply::Aggregate { .. } if is_nicira => return Kind::Nicira(nxst::AGGREGATE),
         MultipartReply::FlowMonitor(_) if is_nicira => return Kind::Nicira(nxst::FLOW_MONITOR),
+        MultipartReply::FlowMonitor(_) if version == Version::V13 => return Kind::Onf(ONFST_FLOW_MONITOR),
         MultipartReply::GroupStats(_) if is_nicira => return Kind::Nicira(nxst::GROUP),
         MultipartReply::GroupDesc(_) if is_nicira => return Kind::Nicira(nxst::GROUP_DESC),
         MultipartReply::GroupFeatures(_) if is_nicira => return Kind::Nicira(nxst::GROUP_FEATURES),
@@ -463,7 +476,7 @@ pub(super) fn encode_reply(
     xid: u32,
     version: Version,
 ) -> Vec<Vec<u8>> {
-    let mut split = Split::new(kind_of_reply(is_nicira, body), xid, version);
+    let mut split = Split::new(kind_of_reply(is_nicira, body, version), xid, version);
     match body {
         MultipartReply::Desc(desc) => split.add(|out| switch::encode_description(desc, out)),
         MultipartReply::Flow(all) if is_nicira => split.add_all(all, flow_stats::encode_stats_nxst),
@@ -501,6 +514,9 @@ pub(super) fn encode_reply(
         MultipartReply::QueueDesc(all) => split.add_all(all, queue::encode_desc),
         MultipartReply::FlowMonitor(all) if is_nicira => {
             split.add_all(all, |one, out| monitor::encode_update_nicira(one, version, out));
+        }
+        MultipartReply::FlowMonitor(all) if version == Version::V13 => {
+            split.add_all(all, |one, out| monitor::encode_update_onf(one, version, out));
         }
         MultipartReply::FlowMonitor(all) => {
             split.add_all(all, |one, out| monitor::encode_update(one, version, out));

@@ -23,14 +23,20 @@ fn role_from_wire(number: u32) -> Result<Role, OfError> {
     })
 }
 
-/// Reads `ofp_role_request`. The generation id counts for master and slave only (OpenFlow 1.5.1 section 7.3.9), and a
-/// reply has it for all.
-pub(super) fn decode(mut reader: Reader<'_>) -> Result<RoleMessage, OfError> {
+/// Reads `ofp_role_request`. The generation id counts for master and slave only (OpenFlow 1.5.1 section 7.3.9), where it
+/// may have any value.
+pub(super) fn decode_request(mut reader: Reader<'_>) -> Result<RoleMessage, OfError> {
     let role = role_from_wire(reader.u32()?)?;
     reader.skip(4)?;
-    let generation_id = Some(reader.u64()?).filter(|&id| id != NO_GENERATION);
+    let generation_id = Some(reader.u64()?);
     end(&reader)?;
     Ok(RoleMessage { is_nicira: false, role, generation_id })
+}
+
+/// Reads the reply, which has the last generation id in any role, or says that there was none.
+pub(super) fn decode_reply(reader: Reader<'_>) -> Result<RoleMessage, OfError> {
+    let read = decode_request(reader)?;
+    Ok(RoleMessage { generation_id: read.generation_id.filter(|&id| id != NO_GENERATION), ..read })
 }
 
 pub(super) fn encode(message: &RoleMessage, out: &mut Vec<u8>) {

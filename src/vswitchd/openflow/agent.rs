@@ -9,6 +9,7 @@
 
 use super::controller::{Controller, ControllerInfo};
 use super::describe::{self, PortSnapshot};
+use super::role::StatusReason;
 use super::{Sessions, multipart};
 use crate::flow::OfPort;
 use crate::ofproto::{
@@ -93,10 +94,6 @@ impl Agent {
         self.controllers.insert(token, controller);
     }
 
-    pub(super) fn remove(&mut self, token: usize) {
-        self.controllers.remove(&token);
-    }
-
     pub(super) fn info(
         &self,
         token: usize,
@@ -150,6 +147,7 @@ impl Agent {
         let Some(session) = sessions.get(token) else { return Ok(vec![]) };
         let version = session.version().unwrap_or(Version::V10);
         self.check_role(token, &message)?;
+        let now = switch.clock.now();
         match message {
             Message::FeaturesRequest => {
                 Ok(vec![Message::FeaturesReply(describe::features(switch, self.bridge, version))])
@@ -161,13 +159,13 @@ impl Agent {
             Message::GroupMod(group_mod) => {
                 let done = switch.ofproto.group_mod(self.bridge, &group_mod);
                 done.map_err(refused)?;
-                self.forward(token, 0, Message::GroupMod(group_mod), sessions);
+                self.forward(token, xid, Message::GroupMod(group_mod), sessions);
                 Ok(vec![])
             }
             Message::MeterMod(meter_mod) => {
                 let done = switch.ofproto.meter_mod(self.bridge, &meter_mod);
                 done.map_err(refused)?;
-                self.forward(token, 1, Message::MeterMod(meter_mod), sessions);
+                self.forward(token, xid, Message::MeterMod(meter_mod), sessions);
                 Ok(vec![])
             }
             Message::PortMod(port_mod) => {
@@ -187,7 +185,7 @@ impl Agent {
             }
             Message::SetAsync(change) => {
                 if let Some(controller) = self.controllers.get_mut(&token) {
-                    controller.set_async(&change);
+                    controller.set_async(&change, version)?;
                 }
                 Ok(vec![])
             }
@@ -200,16 +198,18 @@ impl Agent {
             Message::MultipartRequest { is_nicira, more, body } => {
                 let body = match body {
                     MultipartRequest::FlowMonitor(requests) => {
-                        Some(self.monitor(token, is_nicira, requests, switch)?)
+                        match self.gather(token, xid, requests, more, now)? {
+                            None => return Ok(vec![]),
+                            Some(requests) => self.monitor(token, is_nicira, requests, switch)?,
+                        }
                     }
                     body => multipart::answer(self, body, more, version, switch)?,
                 };
-                let reply = |body| Message::MultipartReply { is_nicira, more: false, body };
-                Ok(body.map(reply).into_iter().collect())
+                Ok(vec![Message::MultipartReply { is_nicira, more: false, body }])
             }
-            Message::BundleControl(control) => self.bundle_control(token, control, switch, sessions),
+            Message::BundleControl(control) => self.bundle_control(token, xid, control, switch, sessions),
             Message::BundleAdd { bundle, flags, message } => {
-                self.bundle_add(token, (xid, bundle, flags), &message, sessions).map(|()| vec![])
+                self.bundle_add(token, (xid, bundle, flags), &message, now, sessions).map(|()| vec![])
             }
             Message::SetFlowFormat(format) => {
                 let nxm = match format {
@@ -238,6 +238,7 @@ impl Agent {
                 if let Some(controller) = self.controllers.get_mut(&token) {
                     controller.controller_id = id;
                 }
+                self.tell_status(token, StatusReason::ShortId, sessions);
                 Ok(vec![])
             }
             Message::FlowAge | Message::Hello(_) | Message::EchoRequest(_) | Message::EchoReply(_) => {
@@ -259,11 +260,11 @@ impl Agent {
             | Message::RoleStatus { .. }
             | Message::GetAsyncReply(_)
             | Message::TableStatus { .. }
-            | Message::RequestForward(_)
+            | Message::RequestForward { .. }
             | Message::MultipartReply { .. }
             | Message::ControllerStatus(_)
-            | Message::FlowMonitorPaused
-            | Message::FlowMonitorResumed => Err(OfError::BadRequestType),
+            | Message::FlowMonitorPaused { .. }
+            | Message::FlowMonitorResumed { .. } => Err(OfError::BadRequestType),
         }
     }
 
@@ -332,7 +333,7 @@ impl Agent {
         if message.buffer_id != NO_BUFFER {
             return Err(OfError::BadRequestBufferUnknown);
         }
-        let plan = switch.ofproto.packet_xlate(self.bridge, packet_of(message)).map_err(refused)?;
+        let plan = switch.ofproto.packet_xlate(self.bridge, packet_of(message)?).map_err(refused)?;
         switch.ofproto.packet_execute(plan);
         Ok(vec![])
     }
@@ -392,7 +393,9 @@ impl Agent {
                 Message::FlowMod(message) => {
                     BundleOp::FlowMod { flow_mod: message.flow_mod, adds_if_none: adds_if_none(version) }
                 }
-                Message::PacketOut(message) => BundleOp::PacketOut(packet_of(message)),
+                Message::PacketOut(message) => {
+                    BundleOp::PacketOut(packet_of(message).map_err(|error| (index, error))?)
+                }
                 Message::GroupMod(change) => BundleOp::GroupMod(change),
                 Message::MeterMod(change) => BundleOp::MeterMod(change),
                 Message::PortMod(change) => {
@@ -410,16 +413,21 @@ impl Agent {
         Ok(())
     }
 
-    /// Tells other controllers of a change of groups or meters, if they want that (1.4 on).
-    fn forward(&self, token: usize, reason: u8, message: Message, sessions: &mut dyn Sessions) {
+    /// Tells other controllers of a change of groups or meters, if they want that (OpenFlow 1.5.1 section 7.4.6).
+    pub(super) fn forward(&self, token: usize, xid: u32, change: Message, sessions: &mut dyn Sessions) {
+        // OFPRFR_GROUP_MOD, OFPRFR_METER_MOD.
+        let (reason, since) = match change {
+            Message::GroupMod(_) => (0, Version::V10),
+            _ => (1, Version::V13),
+        };
+        let message = Message::RequestForward { xid, request: Box::new(change) };
         let wants =
             |controller: &Controller| controller.wants(controller.asynchronous.request_forward, reason);
-        let others = self.controllers.iter().filter(|(it, controller)| **it != token && wants(controller));
-        for (other, _) in others {
-            if let Some(session) =
-                sessions.get(*other).filter(|session| session.version() >= Some(Version::V14))
-            {
-                session.notify(&Message::RequestForward(Box::new(message.clone())));
+        for (other, _) in
+            self.controllers.iter().filter(|(it, controller)| **it != token && wants(controller))
+        {
+            if let Some(session) = sessions.get(*other).filter(|session| session.version() >= Some(since)) {
+                session.notify(&message);
             }
         }
     }
@@ -525,7 +533,14 @@ fn adds_if_none(version: Version) -> bool {
     version <= Version::V11
 }
 
-fn packet_of(message: PacketOutMessage) -> PacketOut {
+/// The packet of a packet-out. It seems to come in by a port, the controller, or none (OpenFlow 1.5.1 section 7.3.6; whether
+/// the port is there is not asked, as in Open vSwitch).
+fn packet_of(message: PacketOutMessage) -> Result<PacketOut, OfError> {
     let in_port = in_port_of(&message.metadata);
-    PacketOut { in_port, packet: Packet::from_bytes(&message.data), actions: message.actions }
+    let can_be =
+        in_port <= OfPort::MAX || [OfPort::LOCAL, OfPort::CONTROLLER, OfPort::NONE].contains(&in_port);
+    if !can_be {
+        return Err(OfError::BadRequestPort);
+    }
+    Ok(PacketOut { in_port, packet: Packet::from_bytes(&message.data), actions: message.actions })
 }

@@ -4,22 +4,32 @@
 //! depends on the switch's state is checked at the commit, by doing it. The bundle of a failed commit leaves nothing
 //! behind: [`crate::ofproto::Ofproto::transaction`].
 //!
+//! A bundle that is not used for [`IDLE_TIME_MAX`] is discarded, and its controller told.
+//!
 //! # Bounds
-//! [`BUNDLES_MAX`] bundles of a connection, [`BUNDLE_LEN_MAX`] messages in each.
+//! [`BUNDLES_MAX`] bundles of a connection; in all bundles of a bridge, [`MESSAGES_MAX`] messages of [`MESSAGES_SIZE_MAX`]
+//! bytes.
 
 use super::Sessions;
 use super::agent::{Agent, NO_BUFFER};
 use crate::openflow::OfError;
 use crate::openflow::message::{BundleControl, BundleControlType, Message, Version};
 use crate::openflow::wire::{self, Header};
+use crate::sync::Nanos;
 use crate::vswitchd::switch::Switch;
 use std::collections::BTreeMap;
 
 /// Bundles of a connection at once.
 const BUNDLES_MAX: usize = 64;
 
-/// Messages of a bundle.
-const BUNDLE_LEN_MAX: usize = 1 << 20;
+/// Messages in all bundles of a bridge: as many as a table has rules.
+const MESSAGES_MAX: usize = 1 << 20;
+
+/// Bytes of them, as they came. Rules of a million flow-mods of two hundred bytes fit; tests are content with less.
+const MESSAGES_SIZE_MAX: usize = if cfg!(test) { 4 << 20 } else { 256 << 20 };
+
+/// Time without a message after which a bundle is discarded: as in Open vSwitch.
+const IDLE_TIME_MAX: Nanos = Nanos::from_secs(10);
 
 /// `ofp_bundle_flags`: atomic and ordered. A commit here is always both.
 const FLAGS_KNOWN: u16 = 0b11;
@@ -33,6 +43,16 @@ pub(super) struct Bundle {
     flags: u16,
     is_closed: bool,
     messages: Vec<Queued>,
+    /// Bytes of the messages, as they came.
+    size: usize,
+    /// When it was used last, and the transaction id of that.
+    used: (Nanos, u32),
+}
+
+impl Bundle {
+    fn new(flags: u16, used: (Nanos, u32)) -> Bundle {
+        Bundle { flags, is_closed: false, messages: Vec::new(), size: 0, used }
+    }
 }
 
 /// A message of a bundle.
@@ -52,12 +72,14 @@ impl Agent {
     pub(super) fn bundle_control(
         &mut self,
         token: usize,
+        xid: u32,
         control: BundleControl,
         switch: &mut Switch,
         sessions: &mut dyn Sessions,
     ) -> Result<Vec<Message>, OfError> {
         use BundleControlType as Type;
         let BundleControl { bundle: id, control_type, flags } = control;
+        let used = (switch.clock.now(), xid);
         let bundles = &mut self.controller_mut(token).ok_or(OfError::BundleUnknown)?.bundles;
         let reply = match control_type {
             Type::OpenRequest => {
@@ -72,7 +94,7 @@ impl Agent {
                 if bundles.len() >= BUNDLES_MAX {
                     return Err(OfError::BundleOutOfBundles);
                 }
-                bundles.insert(id, Bundle { flags, is_closed: false, messages: Vec::new() });
+                bundles.insert(id, Bundle::new(flags, used));
                 Type::OpenReply
             }
             Type::CloseRequest => {
@@ -86,7 +108,7 @@ impl Agent {
                     bundles.remove(&id);
                     return Err(fault);
                 }
-                bundle.is_closed = true;
+                (bundle.is_closed, bundle.used) = (true, used);
                 Type::CloseReply
             }
             Type::CommitRequest => {
@@ -114,6 +136,7 @@ impl Agent {
         token: usize,
         (xid, id, flags): (u32, u32, u16),
         frame: &[u8],
+        now: Nanos,
         sessions: &mut dyn Sessions,
     ) -> Result<(), OfError> {
         let settings = sessions.get(token).and_then(|session| session.settings());
@@ -132,13 +155,19 @@ impl Agent {
         if !is_taken {
             return Err(OfError::BundleMsgUnsupported);
         }
+        if flags & !FLAGS_KNOWN != 0 {
+            return Err(OfError::BundleBadFlags);
+        }
+        let kept = self.controllers.values().flat_map(|controller| controller.bundles.values());
+        let (count, size) =
+            kept.fold((0, 0), |(count, size), bundle| (count + bundle.messages.len(), size + bundle.size));
+        let is_full = count >= MESSAGES_MAX || size + frame.len() > MESSAGES_SIZE_MAX;
         let bundles = &mut self.controller_mut(token).ok_or(OfError::BundleUnknown)?.bundles;
         if !bundles.contains_key(&id) && bundles.len() >= BUNDLES_MAX {
             return Err(OfError::BundleOutOfBundles);
         }
         // A message for a bundle that is not there opens it (OpenFlow 1.5.1 section 6.9.4).
-        let bundle =
-            bundles.entry(id).or_insert_with(|| Bundle { flags, is_closed: false, messages: Vec::new() });
+        let bundle = bundles.entry(id).or_insert_with(|| Bundle::new(flags, (now, xid)));
         let fault = match (bundle.is_closed, bundle.flags == flags) {
             (true, _) => Some(OfError::BundleClosed),
             (_, false) => Some(OfError::BundleBadFlags),
@@ -148,11 +177,27 @@ impl Agent {
             bundles.remove(&id);
             return Err(fault);
         }
-        if bundle.messages.len() >= BUNDLE_LEN_MAX {
+        bundle.used = (now, xid);
+        if is_full {
             return Err(OfError::BundleMsgTooMany);
         }
+        bundle.size += frame.len();
         bundle.messages.push(Queued { xid, message, head: frame[..frame.len().min(HEAD_LEN)].to_vec() });
         Ok(())
+    }
+
+    /// Discards bundles that were not used for too long (OpenFlow 1.5.1 section 6.9.5).
+    pub(super) fn watch_bundles(&mut self, now: Nanos, sessions: &mut dyn Sessions) {
+        for (token, controller) in &mut self.controllers {
+            controller.bundles.retain(|_, bundle| {
+                let (used, xid) = bundle.used;
+                let is_late = now.since(used) >= IDLE_TIME_MAX;
+                if is_late && let Some(session) = sessions.get(*token) {
+                    session.error(OfError::BundleTimeout, xid, &[]);
+                }
+                !is_late
+            });
+        }
     }
 
     /// Does all that a bundle holds, or nothing. What could not be done is told by an error about the message, and one
@@ -166,13 +211,18 @@ impl Agent {
     ) -> Result<(), OfError> {
         let mut changes = Vec::with_capacity(bundle.messages.len());
         let mut heads = Vec::with_capacity(bundle.messages.len());
+        let mut forwards = Vec::new();
         for Queued { xid, message, head } in bundle.messages {
+            if matches!(message, Message::GroupMod(_) | Message::MeterMod(_)) {
+                forwards.push((xid, message.clone()));
+            }
             heads.push((xid, head));
             changes.push(message);
         }
         let version = sessions.get(token).and_then(|session| session.version()).unwrap_or(Version::V14);
         let Err((index, error)) = self.change_all(changes, version, switch) else {
             self.watch_ports(switch, sessions);
+            forwards.into_iter().for_each(|(xid, change)| self.forward(token, xid, change, sessions));
             return Ok(());
         };
         if let (Some((xid, head)), Some(session)) = (heads.get(index), sessions.get(token)) {

@@ -2,6 +2,8 @@
 
 use super::bundle::Bundles;
 use super::monitor::Monitors;
+use super::multipart::Gathering;
+use crate::openflow::OfError;
 use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInFormat, PacketInReason, Role, Version};
 use crate::openflow::session::SessionStats;
 
@@ -24,6 +26,8 @@ pub(super) struct Controller {
     pub(super) miss_send_len: u16,
     pub(super) bundles: Bundles,
     pub(super) monitors: Monitors,
+    /// A request of several messages, of which more are to come.
+    pub(super) gathering: Option<Gathering>,
 }
 
 impl Controller {
@@ -39,6 +43,7 @@ impl Controller {
             miss_send_len: if is_service { 0 } else { MISS_SEND_LEN },
             bundles: Bundles::default(),
             monitors: Monitors::default(),
+            gathering: None,
         }
     }
 
@@ -77,8 +82,8 @@ impl Controller {
     }
 }
 
-/// What a controller gets unless it says otherwise: as Open vSwitch, all but invalid TTL for masters, only changes of
-/// ports for slaves (OpenFlow 1.5.1 section 6.3.4 leaves it to the switch).
+/// What a controller gets unless it says otherwise: as Open vSwitch, all but invalid TTL and forwarded requests for masters,
+/// only changes of ports for slaves, and what became of their own role (OpenFlow 1.5.1 sections 6.3.6 and 7.4.4).
 const DEFAULT_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
     packet_in: [0b11_1011, 0],
     port_status: [0b111, 0b111],
@@ -86,11 +91,27 @@ const DEFAULT_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
     role_status: [0b111, 0b111],
     table_status: [0b1_1000, 0],
     request_forward: [0, 0],
+    controller_status: [0b10_0110, 0],
 };
 
 /// A connection that others began gets what it asks for, by a `miss_send_len` or by a choice of its own.
-const NOTHING_ASYNCHRONOUS: AsyncConfig =
-    AsyncConfig { port_status: [0, 0], flow_removed: [0, 0], ..DEFAULT_ASYNCHRONOUS };
+const NOTHING_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
+    port_status: [0, 0],
+    flow_removed: [0, 0],
+    controller_status: [0, 0],
+    ..DEFAULT_ASYNCHRONOUS
+};
+
+/// Bits of the masks that mean something.
+const KNOWN_REASONS: AsyncConfig = AsyncConfig {
+    packet_in: [0b11_1111; 2],
+    port_status: [0b111; 2],
+    flow_removed: [0b11_1111; 2],
+    role_status: [0b111; 2],
+    table_status: [0b1_1000; 2],
+    request_forward: [0b11; 2],
+    controller_status: [0b111_1111; 2],
+};
 
 /// What there is to tell of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,19 +145,29 @@ impl ControllerInfo {
 }
 
 impl Controller {
-    pub(super) fn set_async(&mut self, change: &AsyncChange) {
-        let kinds = [
-            (&mut self.asynchronous.packet_in, change.packet_in),
-            (&mut self.asynchronous.port_status, change.port_status),
-            (&mut self.asynchronous.flow_removed, change.flow_removed),
-            (&mut self.asynchronous.role_status, change.role_status),
-            (&mut self.asynchronous.table_status, change.table_status),
-            (&mut self.asynchronous.request_forward, change.request_forward),
-        ];
-        for (masks, changes) in kinds {
-            for (mask, change) in masks.iter_mut().zip(changes) {
-                *mask = change.unwrap_or(*mask);
+    /// Takes a choice of unasked messages, all of it or nothing. From 1.4 on a bit that means nothing is refused (OpenFlow
+    /// 1.5.1 section 7.5.4.15); older versions ignore it.
+    pub(super) fn set_async(&mut self, change: &AsyncChange, version: Version) -> Result<(), OfError> {
+        let known = &KNOWN_REASONS;
+        let mut new = self.asynchronous;
+        for (masks, changes, known) in [
+            (&mut new.packet_in, change.packet_in, known.packet_in),
+            (&mut new.port_status, change.port_status, known.port_status),
+            (&mut new.flow_removed, change.flow_removed, known.flow_removed),
+            (&mut new.role_status, change.role_status, known.role_status),
+            (&mut new.table_status, change.table_status, known.table_status),
+            (&mut new.request_forward, change.request_forward, known.request_forward),
+            (&mut new.controller_status, change.controller_status, known.controller_status),
+        ] {
+            for ((mask, change), known) in masks.iter_mut().zip(changes).zip(known) {
+                let change = change.unwrap_or(*mask);
+                if version >= Version::V14 && change & !known != 0 {
+                    return Err(OfError::AsyncInvalid);
+                }
+                *mask = change & known;
             }
         }
+        self.asynchronous = new;
+        Ok(())
     }
 }

@@ -44,6 +44,7 @@ use crate::sync::{Nanos, RateLimit};
 use agent::Agent;
 use controller::Controller;
 use mio::{Registry, Token};
+use role::StatusReason;
 use snoop::Snooper;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -373,6 +374,7 @@ impl OpenFlow {
                 caller.last_error = None;
                 tracing::info!(bridge = name, controller = uri, version, "connected");
             }
+            bridge.agent.tell_status(token, StatusReason::Channel, &mut bridge.sockets);
         }
     }
 
@@ -403,7 +405,7 @@ impl OpenFlow {
         if let Some(poll) = &self.poll {
             socket.stream.deregister(poll);
         }
-        bridge.agent.remove(token);
+        bridge.agent.remove(token, socket.session.version().is_some(), &mut bridge.sockets);
         let name = bridge.agent.name().to_owned();
         let Some(caller) = bridge.callers.iter_mut().find(|caller| caller.socket == Some(token)) else {
             if socket.session.version().is_none() && socket.session.end().is_some() {
@@ -470,6 +472,8 @@ impl OpenFlow {
             bridge.agent.watch_ports(switch, &mut bridge.sockets);
             bridge.agent.watch_tables(switch, &mut bridge.sockets);
             bridge.agent.follow_wishes(switch, &mut bridge.sockets);
+            bridge.agent.watch_bundles(now, &mut bridge.sockets);
+            bridge.agent.watch_requests(now, &mut bridge.sockets);
             bridge.follow_fail_mode(switch, now);
         }
     }

@@ -2,11 +2,12 @@
 //! and Nicira's extension, from which it comes).
 //!
 //! A change that a controller made itself is told to it in short, by the transaction id, unless it wants otherwise. A
-//! controller that does not read is paused: it is told so, gets nothing, and when it has read what waited it is told to
-//! go on and gets the rules as they are then.
+//! controller that does not read is paused: it is told so and gets nothing but which rules go, and when it has read what
+//! waited it is told of the rules as they are then, and that it goes on. So what it knows is right again. Where that can't be,
+//! because more rules went than may wait for it, its connection is ended: it starts over with the next.
 
-use super::Sessions;
 use super::agent::Agent;
+use super::{Sessions, describe};
 use crate::flow::OfPort;
 use crate::ofproto::{Ofproto, RuleEvent, RuleEventKind};
 use crate::openflow::OfError;
@@ -14,11 +15,12 @@ use crate::openflow::action::Action;
 use crate::openflow::flow_mod::{FlowStats, FlowStatsRequest, TABLE_ALL};
 use crate::openflow::group::GROUP_ANY;
 use crate::openflow::message::{FlowMonitorRequest, FlowUpdate, Message, MultipartReply};
+use crate::openflow::session::Session;
 use crate::vswitchd::switch::Switch;
 use std::collections::BTreeMap;
 
 /// Monitors of a connection.
-const MONITORS_MAX: usize = 256;
+pub(super) const MONITORS_MAX: usize = 256;
 
 /// Events taken at once.
 const EVENTS_MAX: usize = 4096;
@@ -79,6 +81,10 @@ impl Agent {
             if request.flags & !flags::ALL != 0 {
                 return Err(OfError::MonitorBadFlags);
             }
+            let table = request.flows.table;
+            if request.command != 2 && table != TABLE_ALL && !describe::has_table(table) {
+                return Err(OfError::MonitorBadTableId);
+            }
         }
         let mut updates = Vec::new();
         for request in requests {
@@ -130,21 +136,12 @@ impl Agent {
         while switch.ofproto.recv_rule_events(self.bridge(), &mut events, EVENTS_MAX) > 0 {
             for (token, controller) in &mut self.controllers {
                 let monitors = &mut controller.monitors;
-                if monitors.by_id.is_empty() || monitors.is_paused {
+                if monitors.by_id.is_empty() {
                     continue;
                 }
-                let is_lost = events.iter().any(|event| event.kind == RuleEventKind::Lost);
-                let own = cause.filter(|(causer, _)| causer == token).map(|(_, xid)| xid);
-                let updates = monitors.updates(&events, own);
                 let Some(session) = sessions.get(*token) else { continue };
-                let is_nicira = monitors.is_nicira;
-                let body = MultipartReply::FlowMonitor(updates);
-                let is_told = matches!(&body, MultipartReply::FlowMonitor(updates) if updates.is_empty())
-                    || session.notify(&Message::MultipartReply { is_nicira, more: false, body });
-                if is_lost || !is_told {
-                    monitors.is_paused = true;
-                    session.reply(&Message::FlowMonitorPaused, 0);
-                }
+                let own = cause.filter(|(causer, _)| causer == token).map(|(_, xid)| xid);
+                monitors.tell(&events, own, session);
             }
             events.clear();
         }
@@ -168,12 +165,39 @@ impl Agent {
             monitors.is_paused = false;
             let (is_nicira, more, body) = (monitors.is_nicira, false, MultipartReply::FlowMonitor(updates));
             session.reply(&Message::MultipartReply { is_nicira, more, body }, 0);
-            session.reply(&Message::FlowMonitorResumed, 0);
+            session.reply(&Message::FlowMonitorResumed { is_nicira }, 0);
         }
     }
 }
 
 impl Monitors {
+    /// Tells of events, or pauses where too much waits to be read.
+    fn tell(&mut self, events: &[RuleEvent], own: Option<u32>, session: &mut Session) {
+        let is_nicira = self.is_nicira;
+        let reply = |updates| {
+            let body = MultipartReply::FlowMonitor(updates);
+            Message::MultipartReply { is_nicira, more: false, body }
+        };
+        let is_lost = events.iter().any(|event| event.kind == RuleEventKind::Lost);
+        if !self.is_paused {
+            let updates = self.updates(events, own);
+            if !is_lost && (updates.is_empty() || session.notify(&reply(updates))) {
+                return;
+            }
+            self.is_paused = true;
+            session.reply(&Message::FlowMonitorPaused { is_nicira }, 0);
+        }
+        // Those that went are told of all the same: what is told in the end holds only those that are there.
+        let is_removal =
+            |update: &FlowUpdate| matches!(update, FlowUpdate::Full { event: event::REMOVED, .. });
+        let mut removals = self.updates(events, None);
+        removals.retain(is_removal);
+        let wants_removals = self.by_id.values().any(|request| request.flags & flags::REMOVED != 0);
+        if is_lost && wants_removals || !removals.is_empty() && !session.notify_late(&reply(removals)) {
+            session.give_up();
+        }
+    }
+
     /// What of these events there is to tell; `own` is the transaction id if the connection caused them itself.
     fn updates(&self, events: &[RuleEvent], own: Option<u32>) -> Vec<FlowUpdate> {
         let mut updates = Vec::new();

@@ -1,17 +1,19 @@
 //! What multipart requests ask for.
 
 use super::agent::Agent;
-use super::describe;
+use super::monitor::MONITORS_MAX;
+use super::{Sessions, describe};
 use crate::flow::OfPort;
 use crate::ofproto::Ofproto;
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowStats, FlowStatsRequest, TABLE_ALL};
 use crate::openflow::group::{GROUP_ALL, GROUP_ANY, GroupType};
 use crate::openflow::message::{
-    GroupFeatures, MeterFeatures, MultipartReply, MultipartRequest, TableFeatureProperty, TableFeatures,
-    TableStatsEntry, Version,
+    FlowMonitorRequest, GroupFeatures, MeterFeatures, MultipartReply, MultipartRequest, TableFeatureProperty,
+    TableFeatures, TableStatsEntry, Version,
 };
 use crate::openflow::meter::METER_ALL;
+use crate::sync::Nanos;
 use crate::vswitchd::switch::Switch;
 
 /// `ofp_group_capabilities`: weights, liveness, chaining, and chains checked for loops.
@@ -25,14 +27,71 @@ const TABLE_ENTRIES_MAX: u32 = 1_000_000;
 /// `ofp_bundle_feature_flags`: atomic and ordered.
 const BUNDLE_CAPABILITIES: u16 = 0b11;
 
-/// Answers a request; none if more of it is to come.
+/// Time in which the rest of a request of several messages has to come.
+const GATHERING_TIME_MAX: Nanos = Nanos::from_secs(10);
+
+/// A request for flow monitors of which more messages are to come.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    xid: u32,
+    since: Nanos,
+    requests: Vec<FlowMonitorRequest>,
+}
+
+impl Agent {
+    /// Puts a request together that comes in several messages of one transaction id (OpenFlow 1.5.1 section 7.3.5). None:
+    /// more is to come.
+    pub(super) fn gather(
+        &mut self,
+        token: usize,
+        xid: u32,
+        requests: Vec<FlowMonitorRequest>,
+        more: bool,
+        now: Nanos,
+    ) -> Result<Option<Vec<FlowMonitorRequest>>, OfError> {
+        let controller = self.controller_mut(token).ok_or(OfError::MonitorUnknownFailure)?;
+        let is_next = controller.gathering.as_ref().is_some_and(|gathering| gathering.xid == xid);
+        if !is_next && !more {
+            return Ok(Some(requests));
+        }
+        let gathering = controller.gathering.take();
+        if gathering.is_some() && !is_next {
+            // Two of them can't be kept.
+            return Err(OfError::BadRequestMultipartOverflow);
+        }
+        let mut gathering = gathering.unwrap_or(Gathering { xid, since: now, requests: Vec::new() });
+        gathering.requests.extend(requests);
+        if gathering.requests.len() > MONITORS_MAX {
+            return Err(OfError::BadRequestMultipartOverflow);
+        }
+        if !more {
+            return Ok(Some(gathering.requests));
+        }
+        controller.gathering = Some(gathering);
+        Ok(None)
+    }
+
+    /// Gives up requests whose rest does not come.
+    pub(super) fn watch_requests(&mut self, now: Nanos, sessions: &mut dyn Sessions) {
+        for (token, controller) in &mut self.controllers {
+            let is_late = |it: &mut Gathering| now.since(it.since) >= GATHERING_TIME_MAX;
+            if let Some(gathering) = controller.gathering.take_if(is_late)
+                && let Some(session) = sessions.get(*token)
+            {
+                session.error(OfError::BadRequestMultipartRequestTimeout, gathering.xid, &[]);
+            }
+        }
+    }
+}
+
+/// Answers a request.
 pub(super) fn answer(
     agent: &mut Agent,
     request: MultipartRequest,
     more: bool,
     version: Version,
     switch: &mut Switch,
-) -> Result<Option<MultipartReply>, OfError> {
+) -> Result<MultipartReply, OfError> {
     let bridge = agent.bridge();
     if matches!(
         request,
@@ -46,7 +105,7 @@ pub(super) fn answer(
         switch.ofproto.run(switch.clock.now());
     }
     let ofproto = &mut switch.ofproto;
-    let reply = match request {
+    Ok(match request {
         MultipartRequest::Desc => MultipartReply::Desc(describe::desc(switch, bridge)),
         MultipartRequest::Flow(request) => {
             check_table(&request)?;
@@ -118,8 +177,7 @@ pub(super) fn answer(
         MultipartRequest::BundleFeatures(_) => {
             MultipartReply::BundleFeatures { capabilities: BUNDLE_CAPABILITIES }
         }
-    };
-    Ok(Some(reply))
+    })
 }
 
 fn check_table(request: &FlowStatsRequest) -> Result<(), OfError> {

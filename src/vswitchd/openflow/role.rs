@@ -6,6 +6,17 @@ use super::controller::Controller;
 use crate::openflow::OfError;
 use crate::openflow::message::{ControllerStatus, Message, MultipartRequest, Role, RoleMessage, Version};
 
+/// Why the other controllers are told of one (`ofp_controller_status_reason`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum StatusReason {
+    /// Its connection came up or went.
+    Channel = 1,
+    /// It has another role.
+    Role = 2,
+    /// It has another number.
+    ShortId = 5,
+}
+
 impl Agent {
     /// A slave reads and does not write (OpenFlow 1.5.1 section 6.3.6).
     pub(super) fn check_role(&self, token: usize, message: &Message) -> Result<(), OfError> {
@@ -42,14 +53,16 @@ impl Agent {
             }
             self.generation_id = Some(id);
         }
+        let mut changed = Vec::new();
         if request.role == Role::Master {
             let others = self.controllers.iter_mut().filter(|(it, _)| **it != token);
             for (other, controller) in others.filter(|(_, controller)| controller.role == Role::Master) {
                 controller.role = Role::Slave;
+                changed.push(*other);
                 let role =
                     RoleMessage { is_nicira: false, role: Role::Slave, generation_id: self.generation_id };
                 if let Some(session) = sessions.get(*other)
-                    && session.version() >= Some(Version::V14)
+                    && session.version() >= Some(Version::V13)
                     && controller.wants(controller.asynchronous.role_status, 0)
                 {
                     session.notify(&Message::RoleStatus { role, reason: 0 });
@@ -57,22 +70,54 @@ impl Agent {
             }
         }
         let Some(controller) = self.controllers.get_mut(&token) else { return Ok(vec![]) };
-        if request.role != Role::NoChange {
+        if request.role != Role::NoChange && request.role != controller.role {
             controller.role = request.role;
+            changed.push(token);
         }
         let (is_nicira, role) = (request.is_nicira, controller.role);
+        changed.into_iter().for_each(|token| self.tell_status(token, StatusReason::Role, sessions));
         Ok(vec![Message::RoleReply(RoleMessage { is_nicira, role, generation_id: self.generation_id })])
     }
 
     /// What OFPMP_CONTROLLER_STATUS tells.
     pub(super) fn statuses(&self) -> Vec<ControllerStatus> {
-        let status = |controller: &Controller| ControllerStatus {
-            short_id: controller.controller_id,
-            role: controller.role,
-            reason: 0,
-            is_up: true,
-            uri: controller.uri.clone(),
-        };
-        self.controllers.values().map(status).collect()
+        self.controllers.values().map(|controller| status(controller, 0, true)).collect()
+    }
+
+    /// Tells the other controllers that one is there, or changed.
+    pub(super) fn tell_status(&self, token: usize, reason: StatusReason, sessions: &mut dyn Sessions) {
+        let Some(controller) = self.controllers.get(&token) else { return };
+        self.tell_others(token, status(controller, reason as u8, true), sessions);
+    }
+
+    /// Forgets a controller whose connection is over, and tells the others if it `was_up`.
+    pub(super) fn remove(&mut self, token: usize, was_up: bool, sessions: &mut dyn Sessions) {
+        let Some(controller) = self.controllers.remove(&token) else { return };
+        if was_up {
+            self.tell_others(token, status(&controller, StatusReason::Channel as u8, false), sessions);
+        }
+    }
+
+    /// Sends OFPT_CONTROLLER_STATUS to all who want it but the one that it is about (OpenFlow 1.5.1 section 7.4.7).
+    fn tell_others(&self, token: usize, status: ControllerStatus, sessions: &mut dyn Sessions) {
+        let reason = status.reason;
+        let message = Message::ControllerStatus(status);
+        let wants =
+            |controller: &Controller| controller.wants(controller.asynchronous.controller_status, reason);
+        for (other, _) in self.controllers.iter().filter(|(it, other)| **it != token && wants(other)) {
+            if let Some(session) = sessions.get(*other).filter(|it| it.version() >= Some(Version::V15)) {
+                session.notify(&message);
+            }
+        }
+    }
+}
+
+fn status(controller: &Controller, reason: u8, is_up: bool) -> ControllerStatus {
+    ControllerStatus {
+        short_id: controller.controller_id,
+        role: controller.role,
+        reason,
+        is_up,
+        uri: controller.uri.clone(),
     }
 }

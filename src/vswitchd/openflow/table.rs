@@ -39,7 +39,16 @@ impl Agent {
             Some(2) => Some(MissHandling::Drop),
             Some(_) => return Err(OfError::TableModBadConfig),
         };
+        let stats = switch.ofproto.table_stats(self.bridge());
         for table in describe::tables().filter(|it| table == TABLE_ALL || *it == table) {
+            // Which of the two events comes first is settled when they are asked for (OpenFlow 1.5.1 section 7.3.4.1).
+            if let Some(Some((_, up))) = vacancy {
+                if describe::vacancy(&stats, table) < up {
+                    self.full_tables.insert(table);
+                } else {
+                    self.full_tables.remove(&table);
+                }
+            }
             let old = switch.ofproto.table_settings(self.bridge(), table);
             let settings = TableSettings {
                 eviction: eviction.unwrap_or(old.eviction),
@@ -132,7 +141,11 @@ impl Agent {
             }
             let wants =
                 |controller: &Controller| controller.wants(controller.asynchronous.table_status, reason);
-            self.notify(&Message::TableStatus { reason, table }, wants, sessions);
+            for (token, _) in self.controllers.iter().filter(|(_, controller)| wants(controller)) {
+                if let Some(session) = sessions.get(*token).filter(|it| it.version() >= Some(Version::V14)) {
+                    session.notify(&Message::TableStatus { reason, table });
+                }
+            }
         }
     }
 }

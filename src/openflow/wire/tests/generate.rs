@@ -351,6 +351,7 @@ fn async_change(random: &mut Rng, version: Version) -> AsyncChange {
         role_status: masks(random, version, Version::V14),
         table_status: masks(random, version, Version::V14),
         request_forward: masks(random, version, Version::V14),
+        controller_status: masks(random, version, Version::V15),
     }
 }
 
@@ -555,10 +556,19 @@ pub(super) fn random_messages(random: &mut Rng, settings: &WireSettings) -> Vec<
         Message::SetPacketInFormat(PacketInFormat::Nxt2),
         Message::FlowAge,
         Message::SetControllerId(random.u16(..)),
-        Message::FlowMonitorCancel(random.u32(..)),
-        Message::FlowMonitorPaused,
-        Message::FlowMonitorResumed,
     ];
+    let inner = Box::new(Message::GroupMod(group_mod(random, settings)));
+    all.push(Message::RequestForward { xid: random.u32(..), request: inner });
+    for is_nicira in [true, false] {
+        let has_it = if is_nicira { version < Version::V14 } else { version >= Version::V13 };
+        if has_it {
+            all.push(Message::FlowMonitorPaused { is_nicira });
+            all.push(Message::FlowMonitorResumed { is_nicira });
+        }
+    }
+    if version < Version::V14 {
+        all.push(Message::FlowMonitorCancel(random.u32(..)));
+    }
     if version > Version::V10 {
         all.push(Message::TableMod(table_mod(random, version)));
     }
@@ -572,7 +582,8 @@ pub(super) fn random_messages(random: &mut Rng, settings: &WireSettings) -> Vec<
         all.push(Message::QueueGetConfigReply { port: asked, queues });
     }
     if since(Version::V12) {
-        all.push(Message::RoleRequest(role(random, false)));
+        let generation_id = Some(random.u64(..));
+        all.push(Message::RoleRequest(RoleMessage { generation_id, ..role(random, false) }));
         all.push(Message::RoleReply(role(random, false)));
     }
     if since(Version::V13) {
@@ -587,6 +598,7 @@ pub(super) fn random_messages(random: &mut Rng, settings: &WireSettings) -> Vec<
             role_status: whole(change.role_status),
             table_status: whole(change.table_status),
             request_forward: whole(change.request_forward),
+            controller_status: whole(change.controller_status),
         }));
         let control = BundleControl {
             bundle: random.u32(..),
@@ -597,17 +609,13 @@ pub(super) fn random_messages(random: &mut Rng, settings: &WireSettings) -> Vec<
         let message = vec![version as u8, 14, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8];
         all.push(Message::BundleAdd { bundle: random.u32(..), flags: random.u16(..), message });
     }
-    if since(Version::V14) {
+    if since(Version::V13) {
         all.push(Message::RoleStatus { role: role(random, false), reason: random.u8(..3) });
+        let inner = Box::new(Message::MeterMod(random_meter_mod(random)));
+        all.push(Message::RequestForward { xid: random.u32(..), request: inner });
+    }
+    if since(Version::V14) {
         all.push(Message::TableStatus { reason: 3, table: table_desc(random) });
-        let inner = Message::GroupMod(group_mod(random, settings));
-        // One that is Nicira's can't be forwarded.
-        if let Message::GroupMod(group_mod) = &inner
-            && !super::super::group::needs_nxt(group_mod, version)
-        {
-            all.push(Message::RequestForward(Box::new(inner)));
-        }
-        all.push(Message::RequestForward(Box::new(Message::MeterMod(random_meter_mod(random)))));
     }
     if since(Version::V15) {
         all.push(Message::ControllerStatus(controller(random)));
@@ -653,6 +661,13 @@ fn requests(random: &mut Rng, settings: &WireSettings) -> Vec<(bool, MultipartRe
             (monitor.flows.cookie, monitor.flows.cookie_mask) = (0, 0);
         }
         all.push((Version::V14, Request::FlowMonitor(monitors)));
+    }
+    if version == Version::V13 {
+        let mut monitors = some(random, |random| monitor(random, settings, false));
+        for monitor in &mut monitors {
+            (monitor.command, monitor.flags, monitor.flows.out_group) = (0, monitor.flags & 63, GROUP_ANY);
+        }
+        all.push((Version::V13, Request::FlowMonitor(monitors)));
     }
     let mut all: Vec<_> =
         all.into_iter().filter(|(first, _)| version >= *first).map(|(_, body)| (false, body)).collect();
@@ -759,6 +774,16 @@ fn replies(random: &mut Rng, settings: &WireSettings) -> Vec<(bool, MultipartRep
         all.into_iter().filter(|(first, _)| version >= *first).map(|(_, body)| (false, body)).collect();
     if version < Version::V12 {
         all.push((true, Reply::GroupFeatures(group_features(random))));
+    }
+    if version == Version::V13 {
+        let updates = some(random, |random| match update(random, settings, false) {
+            // Nicira's form has none for what was there at the start.
+            FlowUpdate::Full { event, reason, stats } => {
+                FlowUpdate::Full { event: event.max(1), reason, stats }
+            }
+            other => other,
+        });
+        all.push((false, Reply::FlowMonitor(updates)));
     }
     if version == Version::V10 {
         all.push((true, Reply::GroupStats(some(random, |random| group_stats(random, version)))));

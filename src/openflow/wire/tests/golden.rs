@@ -57,6 +57,11 @@ fn bucket(id: u32, weight: u16, actions: &str) -> Bucket {
     Bucket { id, weight, watch_port: OfPort::NONE, watch_group: GROUP_ANY, actions }
 }
 
+fn forward() -> Message {
+    let group_mod = GroupMod { selection: SelectionMethod::DpHash, ..select_group(GroupModCommand::Add) };
+    Message::RequestForward { xid: 9, request: Box::new(Message::GroupMod(group_mod)) }
+}
+
 fn select_group(command: GroupModCommand) -> GroupMod {
     let mut fields = Flow::default();
     fields.set(Field::Ipv4Src, u32::MAX.into());
@@ -258,11 +263,34 @@ fn messages() -> Vec<(Version, Message)> {
                 }]),
             ),
         ),
-        (Version::V14, Message::FlowMonitorPaused),
-        (Version::V10, Message::FlowMonitorPaused),
+        (Version::V14, Message::FlowMonitorPaused { is_nicira: false }),
+        (Version::V10, Message::FlowMonitorPaused { is_nicira: true }),
         (Version::V13, Message::SetPacketInFormat(PacketInFormat::Nxt2)),
         (Version::V10, Message::SetControllerId(7)),
         (Version::V10, Message::SetFlowFormat(2)),
+        (Version::V13, Message::RoleStatus { role: role(false, Some(5)), reason: 0 }),
+        (Version::V13, forward()),
+        (Version::V12, forward()),
+        (Version::V10, forward()),
+        (Version::V14, forward()),
+        (Version::V13, Message::FlowMonitorPaused { is_nicira: false }),
+        (Version::V13, Message::FlowMonitorResumed { is_nicira: false }),
+        (Version::V13, Message::FlowMonitorCancel(7)),
+        (Version::V13, request(false, monitor(63))),
+        (
+            Version::V13,
+            reply(
+                false,
+                MultipartReply::FlowMonitor(vec![
+                    FlowUpdate::Full {
+                        event: 3,
+                        reason: 0,
+                        stats: FlowStats { packets: 0, bytes: 0, duration_ns: 0, ..stats(add) },
+                    },
+                    FlowUpdate::Abbreviated(9),
+                ]),
+            ),
+        ),
     ]
 }
 

@@ -1,0 +1,240 @@
+//! What controllers are told unasked, by reason, role and version.
+
+use super::*;
+use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInReason, PortBits, PortMod, SwitchConfig};
+use crate::packet::Packet;
+
+fn is_packet_in(message: &Message) -> bool {
+    matches!(message, Message::PacketIn(_))
+}
+
+impl Lab {
+    fn role(&mut self, token: usize, role: Role) {
+        self.ask(token, &Message::RoleRequest(RoleMessage { is_nicira: true, role, generation_id: None }));
+    }
+
+    /// Has a packet go to controllers, for that reason.
+    fn packet_in(&mut self, reason: PacketInReason) {
+        let packet_in = PacketIn {
+            bridge: self.agent.bridge(),
+            in_port: OfPort(1),
+            reason,
+            table: 3,
+            cookie: 9,
+            max_len: 20,
+            controller_id: 0,
+            userdata: vec![],
+            packet: Packet::from_bytes(&[7; 60]),
+        };
+        self.agent.packet_in(&packet_in, &mut self.sessions);
+    }
+
+    fn asynchronous(&mut self, token: usize) -> AsyncConfig {
+        match self.ask(token, &Message::GetAsyncRequest).remove(0) {
+            Message::GetAsyncReply(config) => config,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+const REASONS: [PacketInReason; 6] = [
+    PacketInReason::TableMiss,
+    PacketInReason::ApplyAction,
+    PacketInReason::InvalidTtl,
+    PacketInReason::ActionSet,
+    PacketInReason::Group,
+    PacketInReason::PacketOut,
+];
+
+#[test]
+fn masters_and_equals_get_all_by_default_and_slaves_only_what_becomes_of_ports() {
+    for version in Version::ALL {
+        for role in [Role::Equal, Role::Master, Role::Slave] {
+            let mut lab = Lab::new();
+            let one = lab.join(version);
+            lab.role(one, role);
+            let is_slave = role == Role::Slave;
+            for reason in REASONS {
+                lab.packet_in(reason);
+                let wanted = !is_slave && reason != PacketInReason::InvalidTtl;
+                assert_eq!(lab.notices(one).len(), usize::from(wanted), "{version:?} {role:?} {reason:?}");
+            }
+            let other = lab.join(Version::V10);
+            lab.order(other, &flow("send_flow_rem,actions=drop", FlowModCommand::Add));
+            lab.order(other, &flow("", FlowModCommand::Delete));
+            lab.turn();
+            let told = lab.notices(one);
+            let removed = told.iter().filter(|it| matches!(it, Message::FlowRemoved(_))).count();
+            assert_eq!(removed, usize::from(!is_slave), "{version:?} {role:?} {told:?}");
+            lab.device("a").set_link(false);
+            lab.turn();
+            let told = lab.notices(one);
+            assert!(matches!(told[..], [Message::PortStatus { .. }]), "{version:?} {role:?} {told:?}");
+        }
+    }
+}
+
+#[test]
+fn one_who_called_the_switch_gets_what_it_asks_for() {
+    let mut lab = Lab::new();
+    let one = lab.join_as(Version::V13, true);
+    let other = lab.join(Version::V13);
+    lab.packet_in(PacketInReason::ApplyAction);
+    lab.hear(other);
+    lab.order(other, &add("send_flow_rem,actions=drop"));
+    lab.order(other, &delete_all());
+    lab.device("a").set_link(false);
+    lab.turn();
+    assert_eq!(lab.notices(one), []);
+    lab.order(one, &Message::SetConfig(SwitchConfig { flags: 0, miss_send_len: 128 }));
+    lab.packet_in(PacketInReason::ApplyAction);
+    assert!(matches!(lab.notices(one)[..], [Message::PacketIn(_)]));
+}
+
+#[test]
+fn each_reason_is_chosen_by_itself_for_each_role() {
+    for version in [Version::V14, Version::V15] {
+        for bit in 0..6 {
+            let mut lab = Lab::new();
+            let one = lab.join(version);
+            let packet_in = [Some(1 << bit), Some(1 << (5 - bit))];
+            lab.order(one, &Message::SetAsync(AsyncChange { packet_in, ..AsyncChange::default() }));
+            assert_eq!(lab.asynchronous(one).packet_in, packet_in.map(Option::unwrap_or_default));
+            for (role, wanted) in [(Role::Equal, bit), (Role::Master, bit), (Role::Slave, 5 - bit)] {
+                lab.role(one, role);
+                for reason in REASONS {
+                    lab.packet_in(reason);
+                    let count = lab.notices(one).iter().filter(|it| is_packet_in(it)).count();
+                    assert_eq!(count, usize::from(reason as u8 == wanted), "{role:?} {reason:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn in_old_masks_every_output_is_an_action() {
+    // 1.3's own, and Nicira's in 1.0.
+    for version in [Version::V10, Version::V13] {
+        let mut lab = Lab::new();
+        let one = lab.join(version);
+        for (mask, wanted) in [(1, vec![0]), (2, vec![1, 3, 4, 5]), (4, vec![2]), (0, vec![])] {
+            let change = AsyncChange {
+                packet_in: [Some(mask), Some(0)],
+                port_status: [Some(7); 2],
+                flow_removed: [Some(0); 2],
+                ..AsyncChange::default()
+            };
+            lab.order(one, &Message::SetAsync(change));
+            let mut got = Vec::new();
+            for reason in REASONS {
+                lab.packet_in(reason);
+                if !lab.notices(one).is_empty() {
+                    got.push(reason as u8);
+                }
+            }
+            assert_eq!(got, wanted, "{version:?}");
+            if version == Version::V13 {
+                let read = lab.asynchronous(one).packet_in[0];
+                assert_eq!(read & 7, mask);
+            }
+        }
+    }
+}
+
+#[test]
+fn rules_that_go_are_told_of_by_reason() {
+    // Timeouts by bits 0 and 1, deletion by bit 2, groups by bit 3.
+    for (mask, wanted) in [(0b0001, [true, false]), (0b0100, [false, true]), (0b0101, [true, true])] {
+        let mut lab = Lab::new();
+        let one = lab.join(Version::V14);
+        let change = AsyncChange { flow_removed: [Some(mask), Some(0)], ..AsyncChange::default() };
+        lab.order(one, &Message::SetAsync(change));
+        lab.order(one, &add("send_flow_rem,idle_timeout=1,priority=1,actions=drop"));
+        lab.pass(Nanos::from_secs(2));
+        lab.turn();
+        assert_eq!(lab.rule_count(), 0);
+        let idle = !lab.notices(one).is_empty();
+        lab.order(one, &add("send_flow_rem,actions=drop"));
+        lab.order(one, &delete_all());
+        lab.turn();
+        assert_eq!([idle, !lab.notices(one).is_empty()], wanted);
+    }
+}
+
+#[test]
+fn ports_are_told_of_by_reason() {
+    for (mask, wanted) in [(0b100, 1), (0b011, 0), (0b111, 1)] {
+        let mut lab = Lab::new();
+        let one = lab.join(Version::V15);
+        let change = AsyncChange { port_status: [Some(mask), Some(0)], ..AsyncChange::default() };
+        lab.order(one, &Message::SetAsync(change));
+        lab.device("b").set_link(false);
+        lab.turn();
+        assert_eq!(lab.notices(one).len(), wanted);
+    }
+}
+
+#[test]
+fn a_port_mod_is_told_to_all_at_once() {
+    let mut lab = Lab::new();
+    let (one, other) = (lab.join(Version::V13), lab.join(Version::V10));
+    let asked = lab.ask(one, &multipart(MultipartRequest::PortDesc(OfPort::NONE)));
+    let Message::MultipartReply { body: MultipartReply::PortDesc(ports), .. } = &asked[0] else {
+        panic!("{asked:?}")
+    };
+    let mac = ports[0].mac;
+    let (down, none) = (PortBits { down: true, ..PortBits::default() }, PortBits::default());
+    let port_mod = PortMod { port: OfPort(1), mac, config: down, mask: down, advertise: 0 };
+    let wrong = PortMod { mac: [9; 6], ..port_mod };
+    assert_eq!(lab.refused(one, &Message::PortMod(wrong)), OfError::PortModBadHwAddr);
+    let wrong = PortMod { port: OfPort(9), ..port_mod };
+    assert_eq!(lab.refused(one, &Message::PortMod(wrong)), OfError::PortModBadPort);
+    lab.send(one, &Message::PortMod(port_mod));
+    for token in [one, other] {
+        let told = lab.notices(token);
+        let [Message::PortStatus { port, .. }] = &told[..] else { panic!("{told:?}") };
+        assert!(port.config.down && port.port == OfPort(1));
+    }
+    // Nothing of it is meant.
+    lab.order(one, &Message::PortMod(PortMod { config: none, mask: none, ..port_mod }));
+}
+
+#[test]
+fn a_mask_that_means_nothing_is_refused_from_1_4_on_and_changes_nothing() {
+    let mut lab = Lab::new();
+    let (old, new) = (lab.join(Version::V13), lab.join(Version::V14));
+    let before = lab.asynchronous(new);
+    for change in [
+        AsyncChange { packet_in: [Some(1 << 6), None], ..AsyncChange::default() },
+        AsyncChange { port_status: [Some(1), None], table_status: [None, Some(1)], ..AsyncChange::default() },
+        AsyncChange { request_forward: [Some(8), None], ..AsyncChange::default() },
+    ] {
+        assert_eq!(lab.refused(new, &Message::SetAsync(change)), OfError::AsyncInvalid, "{change:?}");
+    }
+    assert_eq!(lab.asynchronous(new), before);
+    let all = [Some(u32::MAX); 2];
+    let change =
+        AsyncChange { packet_in: all, port_status: all, flow_removed: all, ..AsyncChange::default() };
+    lab.order(old, &Message::SetAsync(change));
+    assert_eq!(lab.asynchronous(old).port_status, [7, 7]);
+}
+
+#[test]
+fn a_packet_goes_to_controllers_of_its_number_cut_as_it_asks_and_a_miss_is_whole() {
+    let mut lab = Lab::new();
+    let (one, other) = (lab.join(Version::V13), lab.join(Version::V13));
+    lab.order(other, &Message::SetControllerId(5));
+    lab.packet_in(PacketInReason::ApplyAction);
+    lab.packet_in(PacketInReason::TableMiss);
+    let lens: Vec<_> = lab
+        .notices(one)
+        .into_iter()
+        .map(|message| match message {
+            Message::PacketIn(packet_in) => (packet_in.data.len(), packet_in.total_len),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(lens, [(20, 60), (60, 60)]);
+    assert_eq!(lab.notices(other), []);
+}

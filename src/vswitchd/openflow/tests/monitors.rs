@@ -1,0 +1,276 @@
+//! Flow monitors in their three forms.
+
+use super::*;
+use crate::openflow::message::{FlowMonitorRequest, FlowUpdate};
+use crate::openflow::session::{OUTPUT_SIZE_NOTICES_MAX, SessionEnd};
+
+/// Initial, add, removed, modify, instructions.
+const EVERYTHING: u16 = 31;
+const NO_ABBREV: u16 = 32;
+const ONLY_OWN: u16 = 64;
+
+/// Versions with a form of their own, and Nicira's.
+const FORMS: [(Version, bool); 5] = [
+    (Version::V10, true),
+    (Version::V12, true),
+    (Version::V13, false),
+    (Version::V14, false),
+    (Version::V15, false),
+];
+
+fn monitor(id: u32, command: u8, flags: u16) -> FlowMonitorRequest {
+    FlowMonitorRequest { id, command, flags, flows: FlowStatsRequest::all() }
+}
+
+fn request(is_nicira: bool, monitors: Vec<FlowMonitorRequest>) -> Message {
+    Message::MultipartRequest { is_nicira, more: false, body: MultipartRequest::FlowMonitor(monitors) }
+}
+
+fn updates(messages: Vec<Message>) -> Vec<(u8, u16, usize)> {
+    let mut all = Vec::new();
+    for message in messages {
+        let Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. } = message else {
+            panic!("{message:?}")
+        };
+        all.extend(updates.into_iter().map(|update| match update {
+            FlowUpdate::Full { event, stats, .. } => (event, stats.priority, stats.actions.len()),
+            // Told apart from events by what no event is.
+            FlowUpdate::Abbreviated(xid) => (9, xid as u16, 0),
+        }));
+    }
+    all
+}
+
+/// What there is at first, which Nicira's form tells as added.
+fn initial((version, is_nicira): (Version, bool)) -> u8 {
+    if is_nicira || version == Version::V13 { 1 } else { 0 }
+}
+
+#[test]
+fn a_monitor_tells_what_is_there_and_every_change_by_others() {
+    for form in FORMS {
+        let (version, is_nicira) = form;
+        let mut lab = Lab::new();
+        let (watcher, other) = (lab.join(version), lab.join(Version::V13));
+        lab.order(other, &add("priority=1,actions=output:1,output:2"));
+        let told = lab.ask(watcher, &request(is_nicira, vec![monitor(1, 0, EVERYTHING)]));
+        assert_eq!(updates(told), [(initial(form), 1, 2)], "{form:?}");
+        lab.order(other, &add("priority=2,actions=output:1"));
+        lab.order(other, &flow("table=0,actions=drop", FlowModCommand::Modify));
+        lab.order(other, &delete_all());
+        let told = updates(lab.notices(watcher));
+        assert_eq!(told, [(1, 2, 1), (3, 2, 0), (3, 1, 0), (2, 2, 0), (2, 1, 0)], "{form:?}");
+    }
+}
+
+#[test]
+fn instructions_are_told_if_asked_for() {
+    let mut lab = Lab::new();
+    let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V14));
+    lab.ask(watcher, &request(false, vec![monitor(1, 0, 2)]));
+    lab.order(other, &add("priority=2,actions=output:1"));
+    lab.order(other, &delete_all());
+    assert_eq!(updates(lab.notices(watcher)), [(1, 2, 0)], "and removals are not, if not");
+}
+
+#[test]
+fn a_change_of_its_own_is_told_by_its_transaction_id_or_whole() {
+    for (version, is_nicira) in FORMS {
+        let mut lab = Lab::new();
+        let one = lab.join(version);
+        lab.ask(one, &request(is_nicira, vec![monitor(1, 0, EVERYTHING)]));
+        let xid = lab.send(one, &add("priority=2,actions=output:1"));
+        assert_eq!(updates(lab.notices(one)), [(9, xid as u16, 0)], "{version:?}");
+        lab.ask(one, &request(is_nicira, vec![monitor(2, 0, EVERYTHING | NO_ABBREV)]));
+        lab.send(one, &add("priority=3,actions=output:1"));
+        assert_eq!(updates(lab.notices(one)), [(1, 3, 1)], "{version:?}");
+    }
+}
+
+#[test]
+fn only_own_changes_are_told_where_that_is_wanted() {
+    let mut lab = Lab::new();
+    let (one, other) = (lab.join(Version::V15), lab.join(Version::V15));
+    lab.ask(one, &request(false, vec![monitor(1, 0, EVERYTHING | NO_ABBREV | ONLY_OWN)]));
+    lab.order(other, &add("priority=2,actions=output:1"));
+    assert_eq!(lab.notices(one), []);
+    lab.send(one, &add("priority=3,actions=output:1"));
+    assert_eq!(updates(lab.notices(one)), [(1, 3, 1)]);
+}
+
+#[test]
+fn a_monitor_is_about_the_rules_that_it_names() {
+    let mut lab = Lab::new();
+    let (one, other) = (lab.join(Version::V14), lab.join(Version::V14));
+    let mut narrow = monitor(1, 0, EVERYTHING);
+    narrow.flows.table = 3;
+    narrow.flows.out_port = OfPort(2);
+    narrow.flows.matching = crate::openflow::parse::parse_match("ip", &NoNames).expect("it is written well");
+    lab.ask(one, &request(false, vec![narrow]));
+    lab.order(other, &add("table=3,priority=1,ip,actions=output:2"));
+    lab.order(other, &add("table=3,priority=2,tcp,actions=output:1,output:2"));
+    lab.order(other, &add("table=3,priority=3,arp,actions=output:2"));
+    lab.order(other, &add("table=3,priority=4,ip,actions=output:1"));
+    lab.order(other, &add("table=4,priority=5,ip,actions=output:2"));
+    assert_eq!(updates(lab.notices(one)), [(1, 1, 1), (1, 2, 2)]);
+}
+
+#[test]
+fn monitors_are_changed_and_deleted_by_number() {
+    for version in [Version::V14, Version::V15] {
+        let mut lab = Lab::new();
+        let (one, other) = (lab.join(version), lab.join(version));
+        lab.order(other, &add("priority=1,actions=output:1"));
+        lab.ask(one, &request(false, vec![monitor(1, 0, 2)]));
+        // A changed one tells of what is there if it asks for that.
+        assert_eq!(updates(lab.ask(one, &request(false, vec![monitor(1, 1, 5)]))), [(0, 1, 0)]);
+        lab.order(other, &add("priority=2,actions=output:1"));
+        assert_eq!(lab.notices(one), []);
+        // A multipart request has a reply, whatever it asks.
+        let empty = answer(MultipartReply::FlowMonitor(vec![]));
+        assert_eq!(lab.ask(one, &request(false, vec![monitor(1, 2, 0)])), [empty]);
+        lab.order(other, &delete_all());
+        assert_eq!(lab.notices(one), []);
+    }
+}
+
+#[test]
+fn a_cancelled_monitor_tells_nothing_more() {
+    for (version, is_nicira) in FORMS.into_iter().filter(|(version, _)| *version < Version::V14) {
+        let mut lab = Lab::new();
+        let (one, other) = (lab.join(version), lab.join(version));
+        lab.ask(one, &request(is_nicira, vec![monitor(1, 0, EVERYTHING)]));
+        lab.order(one, &Message::FlowMonitorCancel(1));
+        lab.order(other, &add("actions=output:1"));
+        assert_eq!(lab.notices(one), []);
+        assert_eq!(lab.refused(one, &Message::FlowMonitorCancel(1)), OfError::MonitorUnknown);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_request_has_its_name_and_none_of_it_is_done() {
+    let mut lab = Lab::new();
+    let (one, other) = (lab.join(Version::V14), lab.join(Version::V14));
+    lab.ask(one, &request(false, vec![monitor(1, 0, EVERYTHING)]));
+    let mut no_table = monitor(3, 0, EVERYTHING);
+    no_table.flows.table = 254;
+    for (wrong, error) in [
+        (monitor(1, 0, EVERYTHING), OfError::MonitorExists),
+        (monitor(3, 1, EVERYTHING), OfError::MonitorUnknown),
+        (monitor(3, 2, 0), OfError::MonitorUnknown),
+        (no_table, OfError::MonitorBadTableId),
+    ] {
+        let request = request(false, vec![monitor(2, 0, EVERYTHING), wrong]);
+        assert_eq!(lab.refused(one, &request), error);
+    }
+    assert_eq!(lab.refused(one, &request(false, vec![monitor(2, 2, 0)])), OfError::MonitorUnknown);
+    let many = (10..300).map(|id| monitor(id, 0, 2)).collect();
+    assert_eq!(lab.refused(one, &request(false, many)), OfError::MonitorUnknownFailure);
+    lab.order(other, &add("priority=7,actions=drop"));
+    assert_eq!(updates(lab.notices(one)), [(1, 7, 0)], "the first is still there");
+}
+
+#[test]
+fn a_connection_that_goes_takes_its_monitors_along() {
+    let mut lab = Lab::new();
+    let (one, other) = (lab.join(Version::V14), lab.join(Version::V14));
+    lab.ask(one, &request(false, vec![monitor(1, 0, EVERYTHING)]));
+    assert!(lab.agent.is_watching);
+    lab.leave(one);
+    lab.order(other, &add("actions=drop"));
+    assert!(!lab.agent.is_watching, "nobody is told, so nothing is kept");
+}
+
+/// A rule that is told of in some kilobytes.
+fn long(priority: usize, in_port: usize) -> Message {
+    add(&format!("priority={priority},in_port={in_port},actions={}", ["output:2"; 500].join(",")))
+}
+
+/// Adds rules until a connection that reads nothing is paused; returns how many.
+fn pause(lab: &mut Lab, watcher: usize, other: usize) -> usize {
+    for count in 1..1_000 {
+        lab.order(other, &long(count, 1));
+        if lab.sessions[&watcher].stats().notices_dropped > 0 {
+            return count;
+        }
+    }
+    panic!("it was never paused");
+}
+
+fn pauses(messages: &[Message]) -> Vec<bool> {
+    let pause = |message: &Message| match message {
+        Message::FlowMonitorPaused { .. } => Some(true),
+        Message::FlowMonitorResumed { .. } => Some(false),
+        _ => None,
+    };
+    messages.iter().filter_map(pause).collect()
+}
+
+#[test]
+fn one_that_does_not_read_is_paused_and_knows_all_when_it_goes_on() {
+    for (version, is_nicira) in [(Version::V10, true), (Version::V13, false), (Version::V14, false)] {
+        let mut lab = Lab::new();
+        let (watcher, other) = (lab.join(version), lab.join(Version::V13));
+        lab.ask(watcher, &request(is_nicira, vec![monitor(1, 0, EVERYTHING)]));
+        pause(&mut lab, watcher, other);
+        let size =
+            |lab: &Lab| lab.sessions[&watcher].output_slices(usize::MAX).map(<[u8]>::len).sum::<usize>();
+        let at_pause = size(&lab);
+        assert!(at_pause < OUTPUT_SIZE_NOTICES_MAX + 100_000, "{at_pause}");
+        // What comes and changes meanwhile is not told, what goes is.
+        for rule in 0..100 {
+            lab.order(other, &add(&format!("priority=65000,in_port={rule},actions=drop")));
+        }
+        assert_eq!(size(&lab), at_pause);
+        lab.order(other, &flow("priority=65000,in_port=7", FlowModCommand::DeleteStrict));
+        lab.order(other, &flow("priority=1,in_port=1", FlowModCommand::DeleteStrict));
+        let heard = lab.notices(watcher);
+        assert_eq!(pauses(&heard), [true], "{version:?}");
+        lab.turn();
+        let mut heard = [heard, lab.notices(watcher)].concat();
+        assert_eq!(pauses(&heard), [true, false]);
+        assert!(matches!(heard.last(), Some(Message::FlowMonitorResumed { .. })));
+        // Who follows what is told has just the rules that there are.
+        heard.retain(|message| matches!(message, Message::MultipartReply { .. }));
+        let mut known = std::collections::BTreeSet::new();
+        for message in heard {
+            let Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. } = message else {
+                panic!()
+            };
+            for update in updates {
+                let FlowUpdate::Full { event, stats, .. } = update else { panic!("{update:?}") };
+                let in_port = stats.matching.get(crate::flow::Field::InPort).0;
+                let key = (stats.priority, in_port);
+                if event == 2 {
+                    known.remove(&key);
+                } else {
+                    known.insert(key);
+                }
+            }
+        }
+        assert_eq!(known.len(), lab.rule_count());
+        // It goes on as before.
+        lab.order(other, &add("priority=64000,actions=drop"));
+        assert_eq!(updates(lab.notices(watcher)), [(1, 64_000, 0)]);
+    }
+}
+
+#[test]
+fn one_that_would_have_to_be_told_of_too_much_is_ended() {
+    let mut lab = Lab::new();
+    let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
+    lab.ask(watcher, &request(false, vec![monitor(1, 0, EVERYTHING)]));
+    pause(&mut lab, watcher, other);
+    for round in 0..100 {
+        for rule in 0..100 {
+            lab.order(other, &long(rule, round));
+        }
+        lab.order(other, &delete_all());
+        if lab.sessions[&watcher].end().is_some() {
+            break;
+        }
+    }
+    assert_eq!(lab.sessions[&watcher].end(), Some(&SessionEnd::Behind));
+    let size: usize = lab.sessions[&watcher].output_slices(usize::MAX).map(<[u8]>::len).sum();
+    assert!(size < 10 << 20, "{size}");
+}

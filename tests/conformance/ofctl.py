@@ -71,6 +71,9 @@ NOISE = [
     (r"addr:[0-9a-f:]{17}", "addr"), (r"[0-9.]+ms|time=[0-9.]+ *ms?", "ms"), (r"(?:ref|dut)([0-9]+)", r"port\1"),
     (r"(?:unix|tcp):\S*mgmt", "BRIDGE"), (r"\d{4}-\d\d-\d\dT[0-9:.]+Z\|\d+\|", ""), (r"\b(?:idle|hard)_age=\d+, ", ""),
     (r"xid=[0-9a-f]{8}", "xid"), (r"(rx|tx) pkts=\d+, bytes=\d+", r"\1 pkts, bytes"),
+    # Controller-status of 1.5, which this ovs-ofctl and this Open vSwitch do not know.
+    (r"(?m)^.*unknown OpenFlow message \(version 6, type 35\)\n", ""),
+    (r"(?m)^\*\*\*decode error: OFPBRC_BAD_TYPE\*\*\*\n00000000  06 23 .*\n(?:0000.*\n)*", ""),
     # dump-desc: who made it is no matter of conformance.
     (r"(Manufacturer|Hardware|Software|Serial Num|DP Description): .*", r"\1"),
 ]

@@ -55,7 +55,8 @@ TO_CONTROLLER = ["del-flows BR", "add-flow BR priority=9,in_port=1,cookie=0x77,a
 FRAMES = [(f"frame 1 {PLAIN}", 1), (f"frame 1 {ARP}", 1), (f"frame 1 {VLAN}", 1)]
 ACTIONS = ["del-flows BR",
            "add-flow BR priority=9,in_port=1,cookie=0x77,actions=load:7->NXM_NX_REG3[],controller(max_len=20)",
-           "add-flow BR priority=9,in_port=2,actions=controller(reason=invalid_ttl),controller(reason=no_match,max_len=9)",
+           "add-flow BR priority=9,in_port=2,"
+           "actions=controller(reason=invalid_ttl),controller(reason=no_match,max_len=9)",
            "add-flow BR priority=9,in_port=3,actions=strip_vlan,controller(userdata=01.02.03.04.05),resubmit(,1)",
            "add-flow BR table=1,cookie=5,actions=set_tunnel:0x1234,controller"]
 RULES = [("add-flow BR priority=5,udp,cookie=0x1,actions=output:1", 1),
@@ -66,7 +67,7 @@ RULES = [("add-flow BR priority=5,udp,cookie=0x1,actions=output:1", 1),
          ("add-flow BR priority=5,udp,cookie=0x3,actions=drop", 1),
          ("del-flows BR tcp", 1), ("del-flows BR", 1)]
 REMOVED = ["del-flows BR", "add-flow BR priority=7,tcp,cookie=0x9,send_flow_rem,importance=2,actions=output:1",
-           "add-flow BR priority=8,udp,cookie=0xa,send_flow_rem,idle_timeout=1,actions=output:1",
+           "add-flow BR priority=8,udp,cookie=0xa,send_flow_rem,idle_timeout=60,actions=output:1",
            "add-flow BR priority=6,actions=output:2"]
 KNOWN = ["del-flows BR", "add-flow BR priority=3,arp,cookie=0x5,actions=output:2"]
 FROM_13 = ["OpenFlow13", "OpenFlow14", "OpenFlow15"]
@@ -99,20 +100,20 @@ MONITORS = [
           [("--strict del-flows BR priority=7,tcp", 1), ("del-flows BR out_port=2", 0)]),
     Watch("rules are deleted", "monitor BR", REMOVED, [("del-flows BR", 0)]),
     Watch("ports change", "monitor BR 65534", [], [("mod-port BR 1 no-forward", 1), ("mod-port BR 1 forward", 1)]),
-    # Changes of rules.
+    # Changes of rules, with and without those of its own, of which there are none.
     Watch("rules change", "monitor BR watch:", KNOWN, RULES),
-    Watch("rules change", "monitor BR watch:!initial,!add", KNOWN,
+    Watch("rules change", "monitor BR watch:!own,!initial,!add", KNOWN,
           [(event, 0 if event.startswith("add") else count) for event, count in RULES[:4]]),
-    Watch("rules change", "monitor BR watch:!delete,!modify", KNOWN,
+    Watch("rules change", "monitor BR watch:!own,!delete,!modify", KNOWN,
           [(RULES[0][0], 1), (RULES[2][0], 0), (RULES[-1][0], 0)]),
-    Watch("rules change", "monitor BR watch:!actions", KNOWN, RULES),
-    Watch("rules change", "monitor BR watch:table=1", KNOWN, [(RULES[0][0], 0), (RULES[1][0], 1), (RULES[-1][0], 1)]),
-    Watch("rules change", "monitor BR watch:out_port=2", KNOWN,
+    Watch("rules change", "monitor BR watch:!own,!actions", KNOWN, RULES),
+    Watch("rules change", "monitor BR watch:!own,table=1", KNOWN, [(RULES[0][0], 0), (RULES[1][0], 1), (RULES[-1][0], 1)]),
+    Watch("rules change", "monitor BR watch:!own,out_port=2", KNOWN,
           [(RULES[0][0], 0), (RULES[1][0], 1), (RULES[-1][0], 1)]),
-    Watch("rules change", "monitor BR watch:udp", KNOWN, [(RULES[0][0], 1), (RULES[1][0], 0), (RULES[-1][0], 1)]),
+    Watch("rules change", "monitor BR watch:!own,udp", KNOWN, [(RULES[0][0], 1), (RULES[1][0], 0), (RULES[-1][0], 1)]),
     Watch("rules change", "monitor BR watch:!own watch:tcp,!initial", KNOWN, RULES),
     Watch("nonsense is asked for", "monitor BR watch:nonsense", KNOWN, []),
-    Watch("both", "monitor BR 65534 watch:", KNOWN + TO_CONTROLLER[1:], [(RULES[0][0], 1), (f"frame 1 {PLAIN}", 1)]),
+    Watch("both", "monitor BR 65534 watch:!own", KNOWN + TO_CONTROLLER[1:], [(RULES[0][0], 1), (f"frame 1 {PLAIN}", 1)]),
 ]
 
 

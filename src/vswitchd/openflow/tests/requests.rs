@@ -127,7 +127,7 @@ fn a_miss_goes_to_the_controller_up_to_1_2_unless_a_table_mod_says_otherwise() {
         let mut lab = Lab::new();
         let one = lab.join(version);
         lab.watch();
-        let mut miss = |lab: &mut Lab| {
+        let miss = |lab: &mut Lab| {
             lab.device("a").inject_frame(0, &[0x33; 60]);
             lab.turn();
             lab.notices(one).len()

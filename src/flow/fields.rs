@@ -8,6 +8,7 @@
 
 use super::key::{Flow, VLAN_CFI};
 use std::mem::offset_of;
+use std::sync::LazyLock;
 
 /// A matchable field. Subfields of one header word (VLAN id and priority, DSCP and ECN) are fields of their
 /// own that share bits.
@@ -162,12 +163,11 @@ pub struct FieldInfo {
     pub aliases: &'static [&'static str],
     /// Bits in the field.
     pub bits: u16,
-    /// Byte offset in [`Flow`] of the member that holds it, and that member's size in bytes.
+    /// Byte offset in [`Flow`] of the member that holds it, and that member's size in bytes: a number in host order of 1, 2,
+    /// 4 or 8 bytes, or an address of 6 or 16 in wire order.
     member: (u16, u8),
     /// Bits below the field in its member.
     shift: u8,
-    /// Whether the member is a byte array in wire order rather than a number in host order.
-    is_array: bool,
     /// What must hold for the field to be there.
     pub prerequisite: Prerequisite,
     /// How a value is written.
@@ -246,7 +246,6 @@ const fn row(
     bits: u16,
     member: (usize, u8),
     shift: u8,
-    is_array: bool,
     prerequisite: Prerequisite,
     format: Format,
     (maskable, writable): (bool, bool),
@@ -261,7 +260,6 @@ const fn row(
         bits,
         member,
         shift,
-        is_array,
         prerequisite,
         format,
         maskable,
@@ -277,78 +275,78 @@ const NO: bool = false;
 /// Every field but the registers, which [`Field::info`] makes by rule.
 #[rustfmt::skip]
 pub static FIELDS: &[FieldInfo] = &[
-    row(Field::InPort, "in_port", &[], 32, (offset_of!(Flow, in_port), 4), 0, NO, Prerequisite::None, Format::OfPort, (NO, YES), Some(0), of(0)),
-    row(Field::EthDst, "dl_dst", &["eth_dst"], 48, (offset_of!(Flow, key.eth_dst), 6), 0, YES, Prerequisite::None, Format::Ethernet, (YES, YES), Some(3), of(1)),
-    row(Field::EthSrc, "dl_src", &["eth_src"], 48, (offset_of!(Flow, key.eth_src), 6), 0, YES, Prerequisite::None, Format::Ethernet, (YES, YES), Some(4), of(2)),
-    row(Field::EthType, "dl_type", &["eth_type"], 16, (offset_of!(Flow, key.eth_type), 2), 0, NO, Prerequisite::None, Format::Hexadecimal, (NO, YES), Some(5), of(3)),
-    row(Field::VlanTci, "vlan_tci", &[], 16, (offset_of!(Flow, key.vlan_tci), 2), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, of(4)),
-    row(Field::VlanVid, "vlan_vid", &[], 13, (offset_of!(Flow, key.vlan_tci), 2), 0, NO, Prerequisite::None, Format::Decimal, (YES, YES), Some(6), None),
-    row(Field::VlanPcp, "vlan_pcp", &["dl_vlan_pcp"], 3, (offset_of!(Flow, key.vlan_tci), 2), 13, NO, Prerequisite::Vlan, Format::Decimal, (NO, YES), Some(7), None),
-    row(Field::IpProto, "nw_proto", &["ip_proto"], 8, (offset_of!(Flow, key.nw_proto), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), Some(10), of(6)),
-    row(Field::IpTos, "nw_tos", &[], 8, (offset_of!(Flow, key.nw_tos), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), None, of(5)),
-    row(Field::IpDscp, "ip_dscp", &[], 6, (offset_of!(Flow, key.nw_tos), 1), 2, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), Some(8), None),
-    row(Field::IpEcn, "nw_ecn", &["ip_ecn"], 2, (offset_of!(Flow, key.nw_tos), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), Some(9), nx(28)),
-    row(Field::IpTtl, "nw_ttl", &[], 8, (offset_of!(Flow, key.nw_ttl), 1), 0, NO, Prerequisite::Ip, Format::Decimal, (NO, YES), None, nx(29)),
-    row(Field::IpFrag, "ip_frag", &["nw_frag"], 2, (offset_of!(Flow, key.nw_frag), 1), 0, NO, Prerequisite::Ip, Format::Frag, (YES, NO), None, nx(26)),
-    row(Field::Ipv4Src, "nw_src", &["ip_src"], 32, (offset_of!(Flow, key.nw_src), 4), 0, NO, Prerequisite::Ipv4, Format::Ipv4, (YES, YES), Some(11), of(7)),
-    row(Field::Ipv4Dst, "nw_dst", &["ip_dst"], 32, (offset_of!(Flow, key.nw_dst), 4), 0, NO, Prerequisite::Ipv4, Format::Ipv4, (YES, YES), Some(12), of(8)),
-    row(Field::Ipv6Src, "ipv6_src", &[], 128, (offset_of!(Flow, key.ipv6_src), 16), 0, YES, Prerequisite::Ipv6, Format::Ipv6, (YES, YES), Some(26), nx(19)),
-    row(Field::Ipv6Dst, "ipv6_dst", &[], 128, (offset_of!(Flow, key.ipv6_dst), 16), 0, YES, Prerequisite::Ipv6, Format::Ipv6, (YES, YES), Some(27), nx(20)),
-    row(Field::Ipv6Label, "ipv6_label", &[], 20, (offset_of!(Flow, key.ipv6_label), 4), 0, NO, Prerequisite::Ipv6, Format::Hexadecimal, (YES, YES), Some(28), nx(27)),
-    row(Field::ArpOp, "arp_op", &[], 8, (offset_of!(Flow, key.nw_proto), 1), 0, NO, Prerequisite::Arp, Format::Decimal, (NO, YES), Some(21), of(15)),
-    row(Field::ArpSpa, "arp_spa", &[], 32, (offset_of!(Flow, key.nw_src), 4), 0, NO, Prerequisite::Arp, Format::Ipv4, (YES, YES), Some(22), of(16)),
-    row(Field::ArpTpa, "arp_tpa", &[], 32, (offset_of!(Flow, key.nw_dst), 4), 0, NO, Prerequisite::Arp, Format::Ipv4, (YES, YES), Some(23), of(17)),
-    row(Field::ArpSha, "arp_sha", &[], 48, (offset_of!(Flow, key.arp_sha), 6), 0, YES, Prerequisite::Arp, Format::Ethernet, (YES, YES), Some(24), nx(17)),
-    row(Field::ArpTha, "arp_tha", &[], 48, (offset_of!(Flow, key.arp_tha), 6), 0, YES, Prerequisite::Arp, Format::Ethernet, (YES, YES), Some(25), nx(18)),
-    row(Field::TcpSrc, "tcp_src", &["tp_src"], 16, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Tcp, Format::Decimal, (YES, YES), Some(13), of(9)),
-    row(Field::TcpDst, "tcp_dst", &["tp_dst"], 16, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Tcp, Format::Decimal, (YES, YES), Some(14), of(10)),
-    row(Field::TcpFlags, "tcp_flags", &[], 12, (offset_of!(Flow, key.tcp_flags), 2), 0, NO, Prerequisite::Tcp, Format::TcpFlags, (YES, NO), Some(42), nx(34)),
-    row(Field::UdpSrc, "udp_src", &[], 16, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Udp, Format::Decimal, (YES, YES), Some(15), of(11)),
-    row(Field::UdpDst, "udp_dst", &[], 16, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Udp, Format::Decimal, (YES, YES), Some(16), of(12)),
-    row(Field::SctpSrc, "sctp_src", &[], 16, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Sctp, Format::Decimal, (YES, YES), Some(17), None),
-    row(Field::SctpDst, "sctp_dst", &[], 16, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Sctp, Format::Decimal, (YES, YES), Some(18), None),
-    row(Field::Icmpv4Type, "icmp_type", &["icmpv4_type"], 8, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Icmpv4, Format::Decimal, (NO, YES), Some(19), of(13)),
-    row(Field::Icmpv4Code, "icmp_code", &["icmpv4_code"], 8, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Icmpv4, Format::Decimal, (NO, YES), Some(20), of(14)),
-    row(Field::Icmpv6Type, "icmpv6_type", &[], 8, (offset_of!(Flow, key.tp_src), 2), 0, NO, Prerequisite::Icmpv6, Format::Decimal, (NO, YES), Some(29), nx(21)),
-    row(Field::Icmpv6Code, "icmpv6_code", &[], 8, (offset_of!(Flow, key.tp_dst), 2), 0, NO, Prerequisite::Icmpv6, Format::Decimal, (NO, YES), Some(30), nx(22)),
-    row(Field::NdTarget, "nd_target", &["ipv6_nd_target"], 128, (offset_of!(Flow, key.nd_target), 16), 0, YES, Prerequisite::Nd, Format::Ipv6, (YES, YES), Some(31), nx(23)),
-    row(Field::NdSll, "nd_sll", &["ipv6_nd_sll"], 48, (offset_of!(Flow, key.arp_sha), 6), 0, YES, Prerequisite::NdSolicit, Format::Ethernet, (YES, YES), Some(32), nx(24)),
-    row(Field::NdTll, "nd_tll", &["ipv6_nd_tll"], 48, (offset_of!(Flow, key.arp_tha), 6), 0, YES, Prerequisite::NdAdvert, Format::Ethernet, (YES, YES), Some(33), nx(25)),
-    row(Field::Ipv6Exthdr, "ipv6_exthdr", &[], 9, (offset_of!(Flow, key.ipv6_exthdr), 2), 0, NO, Prerequisite::Ipv6, Format::Hexadecimal, (YES, NO), Some(39), None),
-    row(Field::NdReserved, "nd_reserved", &[], 32, (offset_of!(Flow, key.nd_reserved), 4), 0, NO, Prerequisite::Nd, Format::Decimal, (NO, YES), None, eric(1)),
-    row(Field::NdOptionsType, "nd_options_type", &[], 8, (offset_of!(Flow, key.nd_options_type), 1), 0, NO, Prerequisite::Nd, Format::Decimal, (NO, NO), None, eric(2)),
-    row(Field::MplsLabel, "mpls_label", &[], 20, (offset_of!(Flow, key.mpls_lse), 4), 12, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(34), None),
-    row(Field::MplsTc, "mpls_tc", &[], 3, (offset_of!(Flow, key.mpls_lse), 4), 9, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(35), None),
-    row(Field::MplsBos, "mpls_bos", &[], 1, (offset_of!(Flow, key.mpls_lse), 4), 8, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(36), None),
-    row(Field::MplsTtl, "mpls_ttl", &[], 8, (offset_of!(Flow, key.mpls_lse), 4), 0, NO, Prerequisite::Mpls, Format::Decimal, (NO, YES), None, nx(30)),
-    row(Field::NshFlags, "nsh_flags", &[], 2, (offset_of!(Flow, key.nsh_flags), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (YES, YES), None, nsh(1)),
-    row(Field::NshTtl, "nsh_ttl", &[], 6, (offset_of!(Flow, key.nsh_ttl), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, nsh(10)),
-    row(Field::NshMdtype, "nsh_mdtype", &[], 8, (offset_of!(Flow, key.nsh_mdtype), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, nsh(2)),
-    row(Field::NshNp, "nsh_np", &[], 8, (offset_of!(Flow, key.nsh_np), 1), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, nsh(3)),
-    row(Field::NshSpi, "nsh_spi", &["nsp"], 24, (offset_of!(Flow, key.nsh_path), 4), 8, NO, Prerequisite::Nsh, Format::Hexadecimal, (NO, YES), None, nsh(4)),
-    row(Field::NshSi, "nsh_si", &["nsi"], 8, (offset_of!(Flow, key.nsh_path), 4), 0, NO, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, nsh(5)),
-    row(Field::NshC1, "nsh_c1", &["nshc1"], 32, (offset_of!(Flow, key.nsh_context), 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(6)),
-    row(Field::NshC2, "nsh_c2", &["nshc2"], 32, (offset_of!(Flow, key.nsh_context) + 4, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(7)),
-    row(Field::NshC3, "nsh_c3", &["nshc3"], 32, (offset_of!(Flow, key.nsh_context) + 8, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(8)),
-    row(Field::NshC4, "nsh_c4", &["nshc4"], 32, (offset_of!(Flow, key.nsh_context) + 12, 4), 0, NO, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(9)),
-    row(Field::PbbIsid, "pbb_isid", &[], 24, (offset_of!(Flow, key.pbb_itag), 4), 0, NO, Prerequisite::Pbb, Format::Decimal, (YES, YES), Some(37), None),
-    row(Field::PbbUca, "pbb_uca", &[], 1, (offset_of!(Flow, key.pbb_itag), 4), 27, NO, Prerequisite::Pbb, Format::Decimal, (NO, YES), Some(41), None),
-    row(Field::DpHash, "dp_hash", &[], 32, (offset_of!(Flow, key.dp_hash), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, NO), None, nx(35)),
-    row(Field::RecircId, "recirc_id", &[], 32, (offset_of!(Flow, key.recirc_id), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (NO, NO), None, nx(36)),
-    row(Field::TunId, "tun_id", &["tunnel_id"], 64, (offset_of!(Flow, tun_id), 8), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), Some(38), nx(16)),
-    row(Field::TunSrc, "tun_src", &[], 32, (offset_of!(Flow, tun_src), 4), 0, NO, Prerequisite::None, Format::Ipv4, (YES, YES), None, nx(31)),
-    row(Field::TunDst, "tun_dst", &[], 32, (offset_of!(Flow, tun_dst), 4), 0, NO, Prerequisite::None, Format::Ipv4, (YES, YES), None, nx(32)),
-    row(Field::TunIpv6Src, "tun_ipv6_src", &[], 128, (offset_of!(Flow, tun_ipv6_src), 16), 0, YES, Prerequisite::None, Format::Ipv6, (YES, YES), None, nx(109)),
-    row(Field::TunIpv6Dst, "tun_ipv6_dst", &[], 128, (offset_of!(Flow, tun_ipv6_dst), 16), 0, YES, Prerequisite::None, Format::Ipv6, (YES, YES), None, nx(110)),
-    row(Field::TunFlags, "tun_flags", &[], 16, (offset_of!(Flow, tun_flags), 2), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, nx(104)),
-    row(Field::TunTos, "tun_tos", &[], 8, (offset_of!(Flow, tun_tos), 1), 0, NO, Prerequisite::None, Format::Decimal, (NO, YES), None, None),
-    row(Field::TunTtl, "tun_ttl", &[], 8, (offset_of!(Flow, tun_ttl), 1), 0, NO, Prerequisite::None, Format::Decimal, (NO, YES), None, None),
-    row(Field::TunGbpId, "tun_gbp_id", &[], 16, (offset_of!(Flow, tun_gbp_id), 2), 0, NO, Prerequisite::None, Format::Decimal, (YES, YES), None, nx(38)),
-    row(Field::TunGbpFlags, "tun_gbp_flags", &[], 8, (offset_of!(Flow, tun_gbp_flags), 1), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, nx(39)),
-    row(Field::PktMark, "pkt_mark", &[], 32, (offset_of!(Flow, key.pkt_mark), 4), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, nx(33)),
-    row(Field::Metadata, "metadata", &[], 64, (offset_of!(Flow, metadata), 8), 0, NO, Prerequisite::None, Format::Hexadecimal, (YES, YES), Some(2), None),
-    row(Field::ActsetOutput, "actset_output", &[], 32, (offset_of!(Flow, actset_output), 4), 0, NO, Prerequisite::None, Format::OfPort, (NO, NO), Some(43), HeaderId::onf(43)),
-    row(Field::ConjId, "conj_id", &[], 32, (offset_of!(Flow, conj_id), 4), 0, NO, Prerequisite::None, Format::Decimal, (NO, NO), None, nx(37)),
+    row(Field::InPort, "in_port", &[], 32, (offset_of!(Flow, in_port), 4), 0, Prerequisite::None, Format::OfPort, (NO, YES), Some(0), of(0)),
+    row(Field::EthDst, "dl_dst", &["eth_dst"], 48, (offset_of!(Flow, key.eth_dst), 6), 0, Prerequisite::None, Format::Ethernet, (YES, YES), Some(3), of(1)),
+    row(Field::EthSrc, "dl_src", &["eth_src"], 48, (offset_of!(Flow, key.eth_src), 6), 0, Prerequisite::None, Format::Ethernet, (YES, YES), Some(4), of(2)),
+    row(Field::EthType, "dl_type", &["eth_type"], 16, (offset_of!(Flow, key.eth_type), 2), 0, Prerequisite::None, Format::Hexadecimal, (NO, YES), Some(5), of(3)),
+    row(Field::VlanTci, "vlan_tci", &[], 16, (offset_of!(Flow, key.vlan_tci), 2), 0, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, of(4)),
+    row(Field::VlanVid, "vlan_vid", &[], 13, (offset_of!(Flow, key.vlan_tci), 2), 0, Prerequisite::None, Format::Decimal, (YES, YES), Some(6), None),
+    row(Field::VlanPcp, "vlan_pcp", &["dl_vlan_pcp"], 3, (offset_of!(Flow, key.vlan_tci), 2), 13, Prerequisite::Vlan, Format::Decimal, (NO, YES), Some(7), None),
+    row(Field::IpProto, "nw_proto", &["ip_proto"], 8, (offset_of!(Flow, key.nw_proto), 1), 0, Prerequisite::Ip, Format::Decimal, (NO, YES), Some(10), of(6)),
+    row(Field::IpTos, "nw_tos", &[], 8, (offset_of!(Flow, key.nw_tos), 1), 0, Prerequisite::Ip, Format::Decimal, (NO, YES), None, of(5)),
+    row(Field::IpDscp, "ip_dscp", &[], 6, (offset_of!(Flow, key.nw_tos), 1), 2, Prerequisite::Ip, Format::Decimal, (NO, YES), Some(8), None),
+    row(Field::IpEcn, "nw_ecn", &["ip_ecn"], 2, (offset_of!(Flow, key.nw_tos), 1), 0, Prerequisite::Ip, Format::Decimal, (NO, YES), Some(9), nx(28)),
+    row(Field::IpTtl, "nw_ttl", &[], 8, (offset_of!(Flow, key.nw_ttl), 1), 0, Prerequisite::Ip, Format::Decimal, (NO, YES), None, nx(29)),
+    row(Field::IpFrag, "ip_frag", &["nw_frag"], 2, (offset_of!(Flow, key.nw_frag), 1), 0, Prerequisite::Ip, Format::Frag, (YES, NO), None, nx(26)),
+    row(Field::Ipv4Src, "nw_src", &["ip_src"], 32, (offset_of!(Flow, key.nw_src), 4), 0, Prerequisite::Ipv4, Format::Ipv4, (YES, YES), Some(11), of(7)),
+    row(Field::Ipv4Dst, "nw_dst", &["ip_dst"], 32, (offset_of!(Flow, key.nw_dst), 4), 0, Prerequisite::Ipv4, Format::Ipv4, (YES, YES), Some(12), of(8)),
+    row(Field::Ipv6Src, "ipv6_src", &[], 128, (offset_of!(Flow, key.ipv6_src), 16), 0, Prerequisite::Ipv6, Format::Ipv6, (YES, YES), Some(26), nx(19)),
+    row(Field::Ipv6Dst, "ipv6_dst", &[], 128, (offset_of!(Flow, key.ipv6_dst), 16), 0, Prerequisite::Ipv6, Format::Ipv6, (YES, YES), Some(27), nx(20)),
+    row(Field::Ipv6Label, "ipv6_label", &[], 20, (offset_of!(Flow, key.ipv6_label), 4), 0, Prerequisite::Ipv6, Format::Hexadecimal, (YES, YES), Some(28), nx(27)),
+    row(Field::ArpOp, "arp_op", &[], 8, (offset_of!(Flow, key.nw_proto), 1), 0, Prerequisite::Arp, Format::Decimal, (NO, YES), Some(21), of(15)),
+    row(Field::ArpSpa, "arp_spa", &[], 32, (offset_of!(Flow, key.nw_src), 4), 0, Prerequisite::Arp, Format::Ipv4, (YES, YES), Some(22), of(16)),
+    row(Field::ArpTpa, "arp_tpa", &[], 32, (offset_of!(Flow, key.nw_dst), 4), 0, Prerequisite::Arp, Format::Ipv4, (YES, YES), Some(23), of(17)),
+    row(Field::ArpSha, "arp_sha", &[], 48, (offset_of!(Flow, key.arp_sha), 6), 0, Prerequisite::Arp, Format::Ethernet, (YES, YES), Some(24), nx(17)),
+    row(Field::ArpTha, "arp_tha", &[], 48, (offset_of!(Flow, key.arp_tha), 6), 0, Prerequisite::Arp, Format::Ethernet, (YES, YES), Some(25), nx(18)),
+    row(Field::TcpSrc, "tcp_src", &["tp_src"], 16, (offset_of!(Flow, key.tp_src), 2), 0, Prerequisite::Tcp, Format::Decimal, (YES, YES), Some(13), of(9)),
+    row(Field::TcpDst, "tcp_dst", &["tp_dst"], 16, (offset_of!(Flow, key.tp_dst), 2), 0, Prerequisite::Tcp, Format::Decimal, (YES, YES), Some(14), of(10)),
+    row(Field::TcpFlags, "tcp_flags", &[], 12, (offset_of!(Flow, key.tcp_flags), 2), 0, Prerequisite::Tcp, Format::TcpFlags, (YES, NO), Some(42), nx(34)),
+    row(Field::UdpSrc, "udp_src", &[], 16, (offset_of!(Flow, key.tp_src), 2), 0, Prerequisite::Udp, Format::Decimal, (YES, YES), Some(15), of(11)),
+    row(Field::UdpDst, "udp_dst", &[], 16, (offset_of!(Flow, key.tp_dst), 2), 0, Prerequisite::Udp, Format::Decimal, (YES, YES), Some(16), of(12)),
+    row(Field::SctpSrc, "sctp_src", &[], 16, (offset_of!(Flow, key.tp_src), 2), 0, Prerequisite::Sctp, Format::Decimal, (YES, YES), Some(17), None),
+    row(Field::SctpDst, "sctp_dst", &[], 16, (offset_of!(Flow, key.tp_dst), 2), 0, Prerequisite::Sctp, Format::Decimal, (YES, YES), Some(18), None),
+    row(Field::Icmpv4Type, "icmp_type", &["icmpv4_type"], 8, (offset_of!(Flow, key.tp_src), 2), 0, Prerequisite::Icmpv4, Format::Decimal, (NO, YES), Some(19), of(13)),
+    row(Field::Icmpv4Code, "icmp_code", &["icmpv4_code"], 8, (offset_of!(Flow, key.tp_dst), 2), 0, Prerequisite::Icmpv4, Format::Decimal, (NO, YES), Some(20), of(14)),
+    row(Field::Icmpv6Type, "icmpv6_type", &[], 8, (offset_of!(Flow, key.tp_src), 2), 0, Prerequisite::Icmpv6, Format::Decimal, (NO, YES), Some(29), nx(21)),
+    row(Field::Icmpv6Code, "icmpv6_code", &[], 8, (offset_of!(Flow, key.tp_dst), 2), 0, Prerequisite::Icmpv6, Format::Decimal, (NO, YES), Some(30), nx(22)),
+    row(Field::NdTarget, "nd_target", &["ipv6_nd_target"], 128, (offset_of!(Flow, key.nd_target), 16), 0, Prerequisite::Nd, Format::Ipv6, (YES, YES), Some(31), nx(23)),
+    row(Field::NdSll, "nd_sll", &["ipv6_nd_sll"], 48, (offset_of!(Flow, key.arp_sha), 6), 0, Prerequisite::NdSolicit, Format::Ethernet, (YES, YES), Some(32), nx(24)),
+    row(Field::NdTll, "nd_tll", &["ipv6_nd_tll"], 48, (offset_of!(Flow, key.arp_tha), 6), 0, Prerequisite::NdAdvert, Format::Ethernet, (YES, YES), Some(33), nx(25)),
+    row(Field::Ipv6Exthdr, "ipv6_exthdr", &[], 9, (offset_of!(Flow, key.ipv6_exthdr), 2), 0, Prerequisite::Ipv6, Format::Hexadecimal, (YES, NO), Some(39), None),
+    row(Field::NdReserved, "nd_reserved", &[], 32, (offset_of!(Flow, key.nd_reserved), 4), 0, Prerequisite::Nd, Format::Decimal, (NO, YES), None, eric(1)),
+    row(Field::NdOptionsType, "nd_options_type", &[], 8, (offset_of!(Flow, key.nd_options_type), 1), 0, Prerequisite::Nd, Format::Decimal, (NO, NO), None, eric(2)),
+    row(Field::MplsLabel, "mpls_label", &[], 20, (offset_of!(Flow, key.mpls_lse), 4), 12, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(34), None),
+    row(Field::MplsTc, "mpls_tc", &[], 3, (offset_of!(Flow, key.mpls_lse), 4), 9, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(35), None),
+    row(Field::MplsBos, "mpls_bos", &[], 1, (offset_of!(Flow, key.mpls_lse), 4), 8, Prerequisite::Mpls, Format::Decimal, (NO, YES), Some(36), None),
+    row(Field::MplsTtl, "mpls_ttl", &[], 8, (offset_of!(Flow, key.mpls_lse), 4), 0, Prerequisite::Mpls, Format::Decimal, (NO, YES), None, nx(30)),
+    row(Field::NshFlags, "nsh_flags", &[], 2, (offset_of!(Flow, key.nsh_flags), 1), 0, Prerequisite::Nsh, Format::Decimal, (YES, YES), None, nsh(1)),
+    row(Field::NshTtl, "nsh_ttl", &[], 6, (offset_of!(Flow, key.nsh_ttl), 1), 0, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, nsh(10)),
+    row(Field::NshMdtype, "nsh_mdtype", &[], 8, (offset_of!(Flow, key.nsh_mdtype), 1), 0, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, nsh(2)),
+    row(Field::NshNp, "nsh_np", &[], 8, (offset_of!(Flow, key.nsh_np), 1), 0, Prerequisite::Nsh, Format::Decimal, (NO, NO), None, nsh(3)),
+    row(Field::NshSpi, "nsh_spi", &["nsp"], 24, (offset_of!(Flow, key.nsh_path), 4), 8, Prerequisite::Nsh, Format::Hexadecimal, (NO, YES), None, nsh(4)),
+    row(Field::NshSi, "nsh_si", &["nsi"], 8, (offset_of!(Flow, key.nsh_path), 4), 0, Prerequisite::Nsh, Format::Decimal, (NO, YES), None, nsh(5)),
+    row(Field::NshC1, "nsh_c1", &["nshc1"], 32, (offset_of!(Flow, key.nsh_context), 4), 0, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(6)),
+    row(Field::NshC2, "nsh_c2", &["nshc2"], 32, (offset_of!(Flow, key.nsh_context) + 4, 4), 0, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(7)),
+    row(Field::NshC3, "nsh_c3", &["nshc3"], 32, (offset_of!(Flow, key.nsh_context) + 8, 4), 0, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(8)),
+    row(Field::NshC4, "nsh_c4", &["nshc4"], 32, (offset_of!(Flow, key.nsh_context) + 12, 4), 0, Prerequisite::Nsh, Format::Hexadecimal, (YES, YES), None, nsh(9)),
+    row(Field::PbbIsid, "pbb_isid", &[], 24, (offset_of!(Flow, key.pbb_itag), 4), 0, Prerequisite::Pbb, Format::Decimal, (YES, YES), Some(37), None),
+    row(Field::PbbUca, "pbb_uca", &[], 1, (offset_of!(Flow, key.pbb_itag), 4), 27, Prerequisite::Pbb, Format::Decimal, (NO, YES), Some(41), None),
+    row(Field::DpHash, "dp_hash", &[], 32, (offset_of!(Flow, key.dp_hash), 4), 0, Prerequisite::None, Format::Hexadecimal, (YES, NO), None, nx(35)),
+    row(Field::RecircId, "recirc_id", &[], 32, (offset_of!(Flow, key.recirc_id), 4), 0, Prerequisite::None, Format::Hexadecimal, (NO, NO), None, nx(36)),
+    row(Field::TunId, "tun_id", &["tunnel_id"], 64, (offset_of!(Flow, tun_id), 8), 0, Prerequisite::None, Format::Hexadecimal, (YES, YES), Some(38), nx(16)),
+    row(Field::TunSrc, "tun_src", &[], 32, (offset_of!(Flow, tun_src), 4), 0, Prerequisite::None, Format::Ipv4, (YES, YES), None, nx(31)),
+    row(Field::TunDst, "tun_dst", &[], 32, (offset_of!(Flow, tun_dst), 4), 0, Prerequisite::None, Format::Ipv4, (YES, YES), None, nx(32)),
+    row(Field::TunIpv6Src, "tun_ipv6_src", &[], 128, (offset_of!(Flow, tun_ipv6_src), 16), 0, Prerequisite::None, Format::Ipv6, (YES, YES), None, nx(109)),
+    row(Field::TunIpv6Dst, "tun_ipv6_dst", &[], 128, (offset_of!(Flow, tun_ipv6_dst), 16), 0, Prerequisite::None, Format::Ipv6, (YES, YES), None, nx(110)),
+    row(Field::TunFlags, "tun_flags", &[], 16, (offset_of!(Flow, tun_flags), 2), 0, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, nx(104)),
+    row(Field::TunTos, "tun_tos", &[], 8, (offset_of!(Flow, tun_tos), 1), 0, Prerequisite::None, Format::Decimal, (NO, YES), None, None),
+    row(Field::TunTtl, "tun_ttl", &[], 8, (offset_of!(Flow, tun_ttl), 1), 0, Prerequisite::None, Format::Decimal, (NO, YES), None, None),
+    row(Field::TunGbpId, "tun_gbp_id", &[], 16, (offset_of!(Flow, tun_gbp_id), 2), 0, Prerequisite::None, Format::Decimal, (YES, YES), None, nx(38)),
+    row(Field::TunGbpFlags, "tun_gbp_flags", &[], 8, (offset_of!(Flow, tun_gbp_flags), 1), 0, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, nx(39)),
+    row(Field::PktMark, "pkt_mark", &[], 32, (offset_of!(Flow, key.pkt_mark), 4), 0, Prerequisite::None, Format::Hexadecimal, (YES, YES), None, nx(33)),
+    row(Field::Metadata, "metadata", &[], 64, (offset_of!(Flow, metadata), 8), 0, Prerequisite::None, Format::Hexadecimal, (YES, YES), Some(2), None),
+    row(Field::ActsetOutput, "actset_output", &[], 32, (offset_of!(Flow, actset_output), 4), 0, Prerequisite::None, Format::OfPort, (NO, NO), Some(43), HeaderId::onf(43)),
+    row(Field::ConjId, "conj_id", &[], 32, (offset_of!(Flow, conj_id), 4), 0, Prerequisite::None, Format::Decimal, (NO, NO), None, nx(37)),
 ];
 
 /// Names of reg0 to reg15, xreg0 to xreg7 and xxreg0 to xxreg3.
@@ -358,20 +356,74 @@ const REGISTER_NAMES: [&str; 28] = [
     "xreg7", "xxreg0", "xxreg1", "xxreg2", "xxreg3",
 ];
 
+/// Rows of the registers.
+static REGISTERS: [FieldInfo; REGISTER_NAMES.len()] = {
+    let mut rows = [register(0); REGISTER_NAMES.len()];
+    let mut index = 0;
+    while index < rows.len() {
+        rows[index] = register(index as u8);
+        index += 1;
+    }
+    rows
+};
+
+const fn register(index: u8) -> FieldInfo {
+    let (field, first, bits, nxm) = match index {
+        0..16 => (Field::Reg(index), index, 32, nx(index)),
+        16..24 => (Field::Xreg(index - 16), (index - 16) * 2, 64, packet_reg(index - 16)),
+        _ => (Field::Xxreg(index - 24), (index - 24) * 4, 128, nx(111 + (index - 24))),
+    };
+    let member = (offset_of!(Flow, regs) + first as usize * 4, (bits / 8) as u8);
+    let (prerequisite, format) = (Prerequisite::None, Format::Hexadecimal);
+    row(field, REGISTER_NAMES[index as usize], &[], bits, member, 0, prerequisite, format, (YES, YES), None, nxm)
+}
+
+/// The place of a field's row in [`FIELDS`], which lists the variants in their order, or in [`REGISTERS`] after it.
+/// Every flow-mod asks for rows by the dozen, so that nothing is searched here.
+macro_rules! place {
+    ($field:expr; $($name:ident)*) => {{
+        enum Place { $($name),* }
+        match $field {
+            $(Field::$name => Place::$name as usize,)*
+            Field::Reg(n) => FIELDS.len() + n as usize,
+            Field::Xreg(n) => FIELDS.len() + 16 + n as usize,
+            Field::Xxreg(n) => FIELDS.len() + 24 + n as usize,
+        }
+    }};
+}
+
+/// Fields by their number in the classes that messages are full of.
+struct ByClass {
+    basic: [Option<Field>; 128],
+    nxm_of: [Option<Field>; 128],
+    nxm_nx: [Option<Field>; 128],
+}
+
+static BY_CLASS: LazyLock<ByClass> = LazyLock::new(|| {
+    let mut by_class = ByClass { basic: [None; 128], nxm_of: [None; 128], nxm_nx: [None; 128] };
+    for info in FIELDS.iter().chain(&REGISTERS) {
+        if let Some(number) = info.oxm {
+            by_class.basic[usize::from(number)] = Some(info.field);
+        }
+        match info.nxm {
+            Some(HeaderId { class: 0, number, .. }) => by_class.nxm_of[usize::from(number)] = Some(info.field),
+            Some(HeaderId { class: 1, number, .. }) => by_class.nxm_nx[usize::from(number)] = Some(info.field),
+            _ => {}
+        }
+    }
+    by_class
+});
+
 impl Field {
     /// The field's row.
-    pub fn info(self) -> FieldInfo {
-        let (index, first_reg, bits, nxm) = match self {
-            Field::Reg(n) => (n, n, 32, nx(n)),
-            Field::Xreg(n) => (16 + n, n * 2, 64, packet_reg(n)),
-            Field::Xxreg(n) => (24 + n, n * 4, 128, nx(111 + n)),
-            // FIELDS lists the other variants in their order; a test holds it to that.
-            _ => return *FIELDS.iter().find(|info| info.field == self).expect("every field has a row"),
-        };
-        let member = (offset_of!(Flow, regs) + usize::from(first_reg) * 4, (bits / 8) as u8);
-        let name = REGISTER_NAMES[usize::from(index)];
-        let (prerequisite, format) = (Prerequisite::None, Format::Hexadecimal);
-        row(self, name, &[], bits, member, 0, NO, prerequisite, format, (YES, YES), None, nxm)
+    pub fn info(self) -> &'static FieldInfo {
+        let place = place!(self; InPort EthDst EthSrc EthType VlanTci VlanVid VlanPcp IpProto IpTos IpDscp IpEcn IpTtl
+            IpFrag Ipv4Src Ipv4Dst Ipv6Src Ipv6Dst Ipv6Label ArpOp ArpSpa ArpTpa ArpSha ArpTha TcpSrc TcpDst TcpFlags
+            UdpSrc UdpDst SctpSrc SctpDst Icmpv4Type Icmpv4Code Icmpv6Type Icmpv6Code NdTarget NdSll NdTll Ipv6Exthdr
+            NdReserved NdOptionsType MplsLabel MplsTc MplsBos MplsTtl NshFlags NshTtl NshMdtype NshNp NshSpi NshSi
+            NshC1 NshC2 NshC3 NshC4 PbbIsid PbbUca DpHash RecircId TunId TunSrc TunDst TunIpv6Src TunIpv6Dst TunFlags
+            TunTos TunTtl TunGbpId TunGbpFlags PktMark Metadata ActsetOutput ConjId);
+        FIELDS.get(place).unwrap_or_else(|| &REGISTERS[place - FIELDS.len()])
     }
 
     /// The field that people call `name`, as `ovs-fields(7)` spells it.
@@ -391,22 +443,35 @@ impl Field {
     /// The field that stands behind this class and number.
     pub fn by_header(id: HeaderId) -> Option<Field> {
         let HeaderId { class, experimenter, number } = id;
-        match (class, number) {
-            (1, 0..16) => return Some(Field::Reg(number)),
-            (1, 111..115) => return Some(Field::Xxreg(number - 111)),
-            (0x8001, 0..8) => return Some(Field::Xreg(number)),
-            _ => {}
+        let by_class = &*BY_CLASS;
+        match class {
+            HeaderId::BASIC => by_class.basic.get(usize::from(number)).copied().flatten(),
+            0 => by_class.nxm_of.get(usize::from(number)).copied().flatten(),
+            1 => by_class.nxm_nx.get(usize::from(number)).copied().flatten(),
+            0x8001 if number < 8 => Some(Field::Xreg(number)),
+            HeaderId::EXPERIMENTER if experimenter == HeaderId::ONF && number >= 42 => {
+                by_class.basic.get(usize::from(number)).copied().flatten()
+            }
+            _ => FIELDS.iter().find(|info| info.nxm == Some(id)).map(|info| info.field),
         }
-        let is_basic = class == HeaderId::BASIC
-            || (class == HeaderId::EXPERIMENTER && experimenter == HeaderId::ONF && number >= 42);
-        let is_meant =
-            |info: &&FieldInfo| if is_basic { info.oxm == Some(number) } else { info.nxm == Some(id) };
-        FIELDS.iter().find(is_meant).map(|info| info.field)
     }
 
     /// All bits of the field set.
     pub fn full_mask(self) -> u128 {
-        u128::MAX >> (128 - u32::from(self.info().bits))
+        self.info().full_mask()
+    }
+}
+
+impl FieldInfo {
+    /// The words of a [`Flow`] that the field lies in, word 0 in bit 0.
+    pub fn places(&self) -> u128 {
+        let (first, last) = (self.member.0 / 8, (self.member.0 + u16::from(self.member.1) - 1) / 8);
+        (1 << (last + 1)) - (1 << first)
+    }
+
+    /// All bits of the field set.
+    fn full_mask(&self) -> u128 {
+        u128::MAX >> (128 - u32::from(self.bits))
     }
 }
 
@@ -414,16 +479,16 @@ impl Flow {
     /// The value of `field`; 0 where the packet has no such field.
     pub fn get(&self, field: Field) -> u128 {
         let info = field.info();
-        (self.member(&info) >> info.shift) & field.full_mask()
+        (self.member(info) >> info.shift) & info.full_mask()
     }
 
     /// Writes the bits of `field` that are set in `mask` with those of `value`; the others stay. Bits beyond
     /// the field's width are ignored.
     pub fn set_masked(&mut self, field: Field, value: u128, mask: u128) {
         let info = field.info();
-        let mask = (mask & field.full_mask()) << info.shift;
-        let merged = (self.member(&info) & !mask) | ((value << info.shift) & mask);
-        self.set_member(&info, merged);
+        let mask = (mask & info.full_mask()) << info.shift;
+        let merged = (self.member(info) & !mask) | ((value << info.shift) & mask);
+        self.set_member(info, merged);
     }
 
     /// Writes all bits of `field`.
@@ -439,17 +504,18 @@ impl Flow {
         }
         let (offset, size) = (usize::from(info.member.0), usize::from(info.member.1));
         let bytes = &bytemuck::bytes_of(self)[offset..offset + size];
-        let mut wide = [0; 16];
-        if info.is_array {
-            wide[16 - size..].copy_from_slice(bytes);
-            return u128::from_be_bytes(wide);
+        match *bytes {
+            [a] => a.into(),
+            [a, b] => u16::from_ne_bytes([a, b]).into(),
+            [a, b, c, d] => u32::from_ne_bytes([a, b, c, d]).into(),
+            [a, b, c, d, e, f, g, h] => u64::from_ne_bytes([a, b, c, d, e, f, g, h]).into(),
+            // Addresses of 6 and of 16 bytes stand there as on the wire.
+            _ => {
+                let mut wide = [0; 16];
+                wide[16 - size..].copy_from_slice(bytes);
+                u128::from_be_bytes(wide)
+            }
         }
-        if cfg!(target_endian = "little") {
-            wide[..size].copy_from_slice(bytes);
-        } else {
-            wide[16 - size..].copy_from_slice(bytes);
-        }
-        u128::from_ne_bytes(wide)
     }
 
     fn set_member(&mut self, info: &FieldInfo, value: u128) {
@@ -462,10 +528,12 @@ impl Flow {
         }
         let (offset, size) = (usize::from(info.member.0), usize::from(info.member.1));
         let bytes = &mut bytemuck::bytes_of_mut(self)[offset..offset + size];
-        if info.is_array || cfg!(target_endian = "big") {
-            bytes.copy_from_slice(&value.to_be_bytes()[16 - size..]);
-        } else {
-            bytes.copy_from_slice(&value.to_le_bytes()[..size]);
+        match size {
+            1 => bytes[0] = value as u8,
+            2 => bytes.copy_from_slice(&(value as u16).to_ne_bytes()),
+            4 => bytes.copy_from_slice(&(value as u32).to_ne_bytes()),
+            8 => bytes.copy_from_slice(&(value as u64).to_ne_bytes()),
+            _ => bytes.copy_from_slice(&value.to_be_bytes()[16 - size..]),
         }
     }
 

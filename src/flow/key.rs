@@ -11,6 +11,7 @@
 //! link-layer address options.
 
 use bytemuck::{Pod, Zeroable};
+use std::hash::{Hash, Hasher};
 
 /// A port of the datapath: dense, from 0 to 65 534, shared by all bridges. Never an OpenFlow number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug, Pod, Zeroable)]
@@ -181,7 +182,7 @@ pub struct FlowKey {
 }
 
 /// What an OpenFlow pipeline matches on: the key, and the state that the pipeline itself carries.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Pod, Zeroable)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Flow {
     /// The packet, as the actions so far have left it.
@@ -294,6 +295,15 @@ impl FlowKey {
     /// Whether the outermost VLAN tag is there.
     pub fn has_vlan(&self) -> bool {
         self.vlan_tci & VLAN_CFI != 0
+    }
+}
+
+/// Words that are zero, most of them, are passed over.
+impl Hash for Flow {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for (place, word) in self.words().iter().enumerate().filter(|(_, word)| **word != 0) {
+            state.write_u64(word.rotate_left(place as u32));
+        }
     }
 }
 

@@ -118,8 +118,12 @@ static STAGES: LazyLock<[Flow; STAGE_COUNT]> = LazyLock::new(|| {
 /// Rules of one table, to look up.
 #[derive(Debug, Default)]
 pub struct Classifier {
-    /// In falling order of `max_priority`, older before younger.
+    /// In no order.
     subtables: Vec<Subtable>,
+    /// Places in `subtables` by mask.
+    places: HashMap<Flow, usize, RandomState>,
+    /// Places in `subtables`, in falling order of `max_priority`, older before younger.
+    order: Vec<usize>,
     /// Of `nw_src`, `nw_dst`, `ipv6_src` and `ipv6_dst`.
     tries: [PrefixTrie; TRIE_COUNT],
     rule_count: usize,
@@ -157,12 +161,18 @@ struct Stage {
 impl Classifier {
     /// Takes a rule in. The caller has made sure that none has the same match and priority.
     pub fn insert(&mut self, matching: &Match, priority: u16, rule: RuleId) {
-        let position = self.subtables.iter().position(|subtable| subtable.mask == *matching.mask());
-        let index = position.unwrap_or_else(|| {
-            self.subtables.push(Subtable::new(matching.mask()));
-            self.subtables.len() - 1
-        });
+        let index = match self.places.get(matching.mask()) {
+            Some(&index) => index,
+            None => {
+                let index = self.subtables.len();
+                self.places.insert(*matching.mask(), index);
+                self.subtables.push(Subtable::new(matching.mask()));
+                self.order.push(index);
+                index
+            }
+        };
         let subtable = &mut self.subtables[index];
+        let old_max = subtable.max_priority;
         subtable.insert(matching.value(), priority, rule);
         for (field, trie) in self.tries.iter_mut().enumerate() {
             if subtable.prefix_lens[field] > 0 {
@@ -170,15 +180,16 @@ impl Classifier {
             }
         }
         self.rule_count += 1;
-        self.sort();
+        if subtable.max_priority != old_max {
+            self.rank(index, |other, own| other >= own);
+        }
     }
 
     /// Gives a rule up; returns whether it was there.
     pub fn remove(&mut self, matching: &Match, priority: u16) -> bool {
-        let Some(index) = self.subtables.iter().position(|subtable| subtable.mask == *matching.mask()) else {
-            return false;
-        };
+        let Some(&index) = self.places.get(matching.mask()) else { return false };
         let subtable = &mut self.subtables[index];
+        let old_max = subtable.max_priority;
         if !subtable.remove(matching.value(), priority) {
             return false;
         }
@@ -189,20 +200,41 @@ impl Classifier {
         }
         self.rule_count -= 1;
         if subtable.rules.is_empty() {
-            self.subtables.remove(index);
+            self.remove_subtable(index);
+        } else if subtable.max_priority != old_max {
+            self.rank(index, |other, own| other > own);
         }
-        self.sort();
         true
     }
 
-    /// A stable sort of a list that is all but sorted: linear in the number of masks.
-    fn sort(&mut self) {
-        self.subtables.sort_by_key(|subtable| std::cmp::Reverse(subtable.max_priority));
+    /// Puts a subtable where its priority, which has changed, belongs: after those that are `ahead`.
+    fn rank(&mut self, index: usize, ahead: impl Fn(u16, u16) -> bool) {
+        let own = self.subtables[index].max_priority;
+        self.order.retain(|&other| other != index);
+        let subtables = &self.subtables;
+        let at = self.order.partition_point(|&other| ahead(subtables[other].max_priority, own));
+        self.order.insert(at, index);
+    }
+
+    fn remove_subtable(&mut self, index: usize) {
+        let removed = self.subtables.swap_remove(index);
+        self.places.remove(&removed.mask);
+        self.order.retain(|&other| other != index);
+        if let Some(moved) = self.subtables.get(index) {
+            self.places.insert(moved.mask, index);
+            let last = self.subtables.len();
+            self.order.iter_mut().filter(|other| **other == last).for_each(|other| *other = index);
+        }
+    }
+
+    /// The subtables in the order of a search.
+    fn in_order(&self) -> impl Iterator<Item = &Subtable> {
+        self.order.iter().map(|&index| &self.subtables[index])
     }
 
     /// The rule with just this match and priority.
     pub fn find_exact(&self, matching: &Match, priority: u16) -> Option<RuleId> {
-        let subtable = self.subtables.iter().find(|subtable| subtable.mask == *matching.mask())?;
+        let subtable = &self.subtables[*self.places.get(matching.mask())?];
         let rules = subtable.rules.get(&subtable.key(matching.value())[..])?;
         rules.iter().find(|(other, _)| *other == priority).map(|&(_, rule)| rule)
     }
@@ -229,7 +261,7 @@ impl Classifier {
         }
         let mut best: Option<(u16, RuleId)> = None;
         let mut prefixes = [None; TRIE_COUNT];
-        for subtable in &self.subtables {
+        for subtable in self.in_order() {
             if best.is_some_and(|(priority, _)| priority >= subtable.max_priority) {
                 break;
             }

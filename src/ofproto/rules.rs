@@ -15,7 +15,7 @@ use super::bridge::names;
 use crate::flow::OfPort;
 use crate::openflow::flow_mod::{FlowModFlags, TableId};
 use crate::openflow::group::GROUP_ANY;
-use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, Match};
+use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, PackedMatch};
 use crate::sync::Nanos;
 
 /// A rule of one bridge.
@@ -23,6 +23,13 @@ use crate::sync::Nanos;
 pub struct RuleId {
     index: u32,
     generation: u32,
+}
+
+impl RuleId {
+    /// No id sorts before it.
+    pub(super) const MIN: RuleId = RuleId { index: 0, generation: 0 };
+    /// No id sorts after it.
+    pub(super) const MAX: RuleId = RuleId { index: u32::MAX, generation: u32::MAX };
 }
 
 /// One flow entry (OpenFlow 1.5.1 section 5.2).
@@ -33,7 +40,7 @@ pub struct Rule {
     /// Highest wins.
     pub priority: u16,
     /// Which flows.
-    pub matching: Match,
+    pub matching: PackedMatch,
     /// The controller's own mark.
     pub cookie: u64,
     /// Seconds without a packet after which it goes; 0: never.
@@ -67,7 +74,7 @@ impl Rule {
             command: FlowModCommand::Add,
             table: self.table,
             priority: self.priority,
-            matching: self.matching,
+            matching: self.matching.unpack(),
             cookie: self.cookie,
             cookie_mask: 0,
             idle_timeout_s: self.idle_timeout_s,
@@ -85,7 +92,7 @@ impl Rule {
         Rule {
             table: flow_mod.table,
             priority: flow_mod.priority,
-            matching: flow_mod.matching,
+            matching: PackedMatch::from(&flow_mod.matching),
             cookie: flow_mod.cookie,
             idle_timeout_s: flow_mod.idle_timeout_s,
             hard_timeout_s: flow_mod.hard_timeout_s,
@@ -104,7 +111,7 @@ impl Rule {
     /// Whether it catches what no other rule of its table does: priority 0 and every field wild
     /// (OpenFlow 1.5.1 section 5.4).
     pub fn is_table_miss(&self) -> bool {
-        self.priority == 0 && *self.matching.mask() == crate::flow::Flow::default()
+        self.priority == 0 && self.matching.is_any()
     }
 
     /// Whether it has an output to `port`, in its actions or in what it writes to the action set: the filter
@@ -157,7 +164,7 @@ impl Rule {
         FlowStats {
             table: self.table,
             priority: self.priority,
-            matching: self.matching,
+            matching: self.matching.unpack(),
             cookie: self.cookie,
             idle_timeout_s: self.idle_timeout_s,
             hard_timeout_s: self.hard_timeout_s,

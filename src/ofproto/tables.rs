@@ -22,7 +22,7 @@ use super::{FlowRemovedReason, TableStats};
 use crate::flow::{Flow, OfPort};
 use crate::openflow::flow_mod::{TABLE_ALL, TableId};
 use crate::openflow::group::GROUP_ANY;
-use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, Match, OfError};
+use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, Match, OfError, PackedMatch};
 use crate::sync::Nanos;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,20 +114,20 @@ pub struct Change {
 }
 
 /// Which rules a request is about.
-struct Filter<'a> {
-    matching: &'a Match,
+struct Filter {
+    matching: PackedMatch,
     cookie: u64,
     cookie_mask: u64,
     out_port: OfPort,
     out_group: u32,
 }
 
-impl Filter<'_> {
+impl Filter {
     fn accepts(&self, rule: &Rule) -> bool {
         (rule.cookie ^ self.cookie) & self.cookie_mask == 0
             && (self.out_port == OfPort::NONE || rule.outputs_to(self.out_port))
             && (self.out_group == GROUP_ANY || rule.names_group(self.out_group))
-            && rule.matching.is_within(self.matching)
+            && rule.matching.is_within(&self.matching)
     }
 }
 
@@ -190,6 +190,14 @@ impl FlowTables {
     pub fn in_order(&self, table: TableId) -> impl Iterator<Item = (RuleId, &Rule)> {
         let order = self.tables.get(usize::from(table)).into_iter().flat_map(|table| &table.order);
         order.map(|&(_, id)| (id, self.rules.get(id).expect("the index holds only rules in the store")))
+    }
+
+    /// The rules of `table` with this priority.
+    fn of_priority(&self, table: TableId, priority: u16) -> impl Iterator<Item = (RuleId, &Rule)> {
+        let order = self.tables.get(usize::from(table)).into_iter();
+        let bounds = (Reverse(priority), RuleId::MIN)..=(Reverse(priority), RuleId::MAX);
+        let ids = order.flat_map(move |table| table.order.range(bounds.clone()));
+        ids.map(|&(_, id)| (id, self.rules.get(id).expect("the index holds only rules in the store")))
     }
 
     /// Carries a flow-mod out, wholly or not at all (OpenFlow 1.5.1 section 6.4).
@@ -267,7 +275,7 @@ impl FlowTables {
         let rule = self.rules.get_mut(id).expect("the caller has just put it there");
         rule.is_listed = true;
         let table = &mut self.tables[usize::from(rule.table)];
-        table.classifier.insert(&rule.matching, rule.priority, id);
+        table.classifier.insert(&rule.matching.unpack(), rule.priority, id);
         table.order.insert((Reverse(rule.priority), id));
         self.follow(id, true);
     }
@@ -278,7 +286,9 @@ impl FlowTables {
         let slot = self.rules.get_mut(id).expect("the caller has just found it");
         let old = std::mem::replace(slot, rule);
         self.follow(id, true);
-        self.note(Undo::Replace(id, Box::new(old)));
+        if self.journal.is_some() {
+            self.note(Undo::Replace(id, Box::new(old)));
+        }
         if let Some(event) = event {
             self.tell(id, event);
         }
@@ -415,17 +425,16 @@ impl FlowTables {
 
     /// Whether some rule of the same priority, but another match, shares a packet with this one.
     fn overlaps(&self, flow_mod: &FlowMod) -> bool {
-        let rules = self.in_order(flow_mod.table).filter(|(_, rule)| rule.priority == flow_mod.priority);
-        rules
-            .map(|(_, rule)| &rule.matching)
-            .any(|other| *other != flow_mod.matching && other.overlaps(&flow_mod.matching))
+        let matching = PackedMatch::from(&flow_mod.matching);
+        let mut rules = self.of_priority(flow_mod.table, flow_mod.priority).map(|(_, rule)| &rule.matching);
+        rules.any(|other| *other != matching && other.overlaps(&matching))
     }
 
     fn modify(&mut self, flow_mod: &FlowMod) -> Result<Change, OfError> {
         let chosen = self.chosen(flow_mod);
         for &id in &chosen {
             let rule = self.rules.get(id).expect("the index holds only rules in the store");
-            check_actions(&flow_mod.actions, &rule.matching, rule.table)?;
+            check_actions(&flow_mod.actions, &rule.matching.unpack(), rule.table)?;
         }
         for &id in &chosen {
             let mut rule = self.rules.get(id).expect("the index holds only rules in the store").clone();
@@ -446,7 +455,7 @@ impl FlowTables {
     fn chosen(&self, flow_mod: &FlowMod) -> Vec<RuleId> {
         let is_delete = matches!(flow_mod.command, FlowModCommand::Delete | FlowModCommand::DeleteStrict);
         let filter = Filter {
-            matching: &flow_mod.matching,
+            matching: PackedMatch::from(&flow_mod.matching),
             cookie: flow_mod.cookie,
             cookie_mask: flow_mod.cookie_mask,
             out_port: if is_delete { flow_mod.out_port } else { OfPort::NONE },
@@ -462,7 +471,7 @@ impl FlowTables {
         exact.filter(|&id| self.rules.get(id).is_some_and(|rule| filter.accepts(rule))).collect()
     }
 
-    fn filtered(&self, table: TableId, filter: &Filter<'_>) -> impl Iterator<Item = (RuleId, &Rule)> {
+    fn filtered(&self, table: TableId, filter: &Filter) -> impl Iterator<Item = (RuleId, &Rule)> {
         let tables = table_range(table).map(|table| table as TableId);
         tables.flat_map(|table| self.in_order(table)).filter(move |(_, rule)| filter.accepts(rule))
     }
@@ -479,7 +488,8 @@ impl FlowTables {
         let rule = self.rules.get_mut(id).expect("the caller has just found it");
         rule.is_listed = false;
         let table = &mut self.tables[usize::from(rule.table)];
-        assert!(table.classifier.remove(&rule.matching, rule.priority), "index and classifier agree");
+        let is_found = table.classifier.remove(&rule.matching.unpack(), rule.priority);
+        assert!(is_found, "index and classifier agree");
         table.order.remove(&(Reverse(rule.priority), id));
     }
 
@@ -550,7 +560,7 @@ impl FlowTables {
     /// What is asked of the rules, in the order of [`FlowTables::in_order`].
     pub fn flow_stats(&self, request: &FlowStatsRequest, now: Nanos) -> Vec<FlowStats> {
         let filter = Filter {
-            matching: &request.matching,
+            matching: PackedMatch::from(&request.matching),
             cookie: request.cookie,
             cookie_mask: request.cookie_mask,
             out_port: request.out_port,

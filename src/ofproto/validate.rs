@@ -28,6 +28,8 @@ use crate::openflow::{
     Action, BandType, Bucket, GroupMod, GroupModCommand, GroupType, Match, MeterMod, MeterModCommand,
     OfError, SelectionMethod, Subfield,
 };
+use arrayvec::ArrayVec;
+use std::sync::LazyLock;
 
 /// Buckets of one group at most: the balancing of a select group over more of them has no use for a finer grain, and
 /// a group that sends to all of them is a list of actions as long.
@@ -45,24 +47,20 @@ pub fn check_match(matching: &Match) -> Result<(), OfError> {
         return Err(OfError::BadMatchField);
     }
     let promised = Promised::by(matching);
-    let mut allowed = Flow::default();
-    for field in every_field() {
-        if promised.meets(field.info().prerequisite) {
-            allowed.set(field, u128::MAX);
+    let met: ArrayVec<&Group, PREREQUISITES_MAX> =
+        GROUPS.iter().filter(|group| promised.meets(group.prerequisite)).collect();
+    for (word, &bits) in mask.words().iter().enumerate().filter(|(_, bits)| **bits != 0) {
+        if bits & !met.iter().fold(0, |allowed, group| allowed | group.allowed.words()[word]) != 0 {
+            return Err(OfError::BadMatchPrerequisite);
         }
     }
-    if mask.words().iter().zip(allowed.words()).any(|(mask, allowed)| mask & !allowed != 0) {
-        return Err(OfError::BadMatchPrerequisite);
-    }
-    for field in every_field() {
-        let info = field.info();
-        // Some bits of vlan_tci are vlan_pcp, and vlan_tci takes any mask.
-        let must_be_whole = !info.maskable && field != Field::VlanPcp && promised.meets(info.prerequisite);
-        let bits = mask.get(field);
-        // nw_tos is matched as DSCP and ECN, each whole.
-        if must_be_whole && field != Field::IpTos && bits != 0 && bits != field.full_mask() {
-            return Err(OfError::BadMatchMask);
-        }
+    // A field that takes no mask lies in one word, all but addresses, which take masks.
+    let is_in_part = |&(word, whole): &(usize, u64)| {
+        let bits = mask.words()[word] & whole;
+        bits != 0 && bits != whole
+    };
+    if met.iter().any(|group| group.whole.iter().any(is_in_part)) {
+        return Err(OfError::BadMatchMask);
     }
     let is_icmp = promised.meets(Prerequisite::Icmpv4) || promised.meets(Prerequisite::Icmpv6);
     if is_icmp && (value.key.tp_src > 0xff || value.key.tp_dst > 0xff) {
@@ -75,6 +73,43 @@ pub fn check_match(matching: &Match) -> Result<(), OfError> {
     }
     Ok(())
 }
+
+/// More than there are kinds of [`Prerequisite`].
+const PREREQUISITES_MAX: usize = 32;
+
+/// The fields that come with one prerequisite.
+struct Group {
+    prerequisite: Prerequisite,
+    /// All their bits.
+    allowed: Flow,
+    /// Word and bits of those that are matched whole or not at all.
+    whole: Vec<(usize, u64)>,
+}
+
+static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
+    let mut groups: Vec<Group> = Vec::new();
+    for field in every_field() {
+        let info = field.info();
+        let found = groups.iter().position(|group| group.prerequisite == info.prerequisite);
+        let at = found.unwrap_or_else(|| {
+            groups.push(Group {
+                prerequisite: info.prerequisite,
+                allowed: Flow::default(),
+                whole: Vec::new(),
+            });
+            groups.len() - 1
+        });
+        groups[at].allowed.set(field, u128::MAX);
+        // Some bits of vlan_tci are vlan_pcp, and vlan_tci takes any mask; nw_tos is DSCP and ECN, each whole.
+        if !info.maskable && !matches!(field, Field::VlanPcp | Field::IpTos) {
+            let mut whole = Flow::default();
+            whole.set(field, u128::MAX);
+            let words = whole.words().iter().copied().enumerate().filter(|(_, bits)| *bits != 0);
+            groups[at].whole.extend(words);
+        }
+    }
+    groups
+});
 
 /// Checks the actions and instructions of a rule of `table` with this match.
 ///

@@ -1,6 +1,6 @@
 //! Matches: which flows a rule is about.
 
-use crate::flow::{Field, Flow};
+use crate::flow::{FLOW_WORDS, Field, Flow};
 
 /// Values and masks over every matchable field. `value` has no bit set outside `mask`, so two matches that
 /// accept the same flows are equal.
@@ -43,6 +43,12 @@ impl Match {
         (self.value.get(field), self.mask.get(field))
     }
 
+    /// The words of the mask with a bit set, word 0 in bit 0.
+    pub fn places(&self) -> u128 {
+        let masks = self.mask.words().iter().enumerate();
+        masks.fold(0, |places, (place, mask)| places | u128::from(*mask != 0) << place)
+    }
+
     /// Whether `flow` is one of those meant.
     pub fn covers(&self, flow: &Flow) -> bool {
         let words = self.value.words().iter().zip(self.mask.words()).zip(flow.words());
@@ -63,6 +69,81 @@ impl Match {
         let values = self.value.words().iter().zip(other.value.words());
         masks.zip(values).all(|((a_mask, b_mask), (a, b))| (a ^ b) & a_mask & b_mask == 0)
     }
+}
+
+/// A match to keep: without the words that it does not look at, which are most of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PackedMatch {
+    /// Bit `n` is set if something is required of word `n`.
+    places: u128,
+    /// Those words of value and mask, lowest place first.
+    words: Box<[(u64, u64)]>,
+}
+
+const _: () = assert!(FLOW_WORDS <= u128::BITS as usize);
+
+impl From<&Match> for PackedMatch {
+    fn from(matching: &Match) -> PackedMatch {
+        let (values, masks, places) = (matching.value.words(), matching.mask.words(), matching.places());
+        let words = bits(places).map(|place| (values[place], masks[place])).collect();
+        PackedMatch { places, words }
+    }
+}
+
+impl PackedMatch {
+    /// What was packed.
+    pub fn unpack(&self) -> Match {
+        let mut matching = Match::any();
+        for (place, (value, mask)) in bits(self.places).zip(&self.words) {
+            (matching.value.words_mut()[place], matching.mask.words_mut()[place]) = (*value, *mask);
+        }
+        matching
+    }
+
+    /// Whether it matches every flow.
+    pub fn is_any(&self) -> bool {
+        self.places == 0
+    }
+
+    /// As [`Match::covers`].
+    pub fn covers(&self, flow: &Flow) -> bool {
+        let mut words = bits(self.places).zip(&self.words);
+        words.all(|(place, (value, mask))| flow.words()[place] & mask == *value)
+    }
+
+    /// As [`Match::is_within`].
+    pub fn is_within(&self, wider: &PackedMatch) -> bool {
+        if wider.places & !self.places != 0 {
+            return false;
+        }
+        let mut words = bits(wider.places).zip(&wider.words);
+        words.all(|(place, (value, mask))| {
+            let (my_value, my_mask) = self.word(place);
+            mask & !my_mask == 0 && my_value & mask == *value
+        })
+    }
+
+    /// As [`Match::overlaps`].
+    pub fn overlaps(&self, other: &PackedMatch) -> bool {
+        bits(self.places & other.places).all(|place| {
+            let ((a, a_mask), (b, b_mask)) = (self.word(place), other.word(place));
+            (a ^ b) & a_mask & b_mask == 0
+        })
+    }
+
+    /// A word that something is required of.
+    fn word(&self, place: usize) -> (u64, u64) {
+        self.words[(self.places & ((1 << place) - 1)).count_ones() as usize]
+    }
+}
+
+/// The places of the bits that are set, lowest first.
+fn bits(mut set: u128) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = set.trailing_zeros();
+        set &= set.wrapping_sub(1);
+        (lowest < u128::BITS).then_some(lowest as usize)
+    })
 }
 
 #[cfg(test)]
@@ -95,5 +176,29 @@ mod tests {
     #[test]
     fn bits_outside_the_mask_do_not_tell_matches_apart() {
         assert_eq!(source(0x0a01_02ff, 24), source(0x0a01_0200, 24));
+    }
+
+    #[test]
+    fn a_packed_match_answers_as_the_match_does() {
+        let mut tcp = source(0x0a01_0200, 24);
+        tcp.set(Field::IpProto, 6);
+        tcp.set(Field::TcpDst, 80);
+        let mut last = Match::any();
+        last.set(Field::ConjId, 7);
+        let mut wide = last;
+        wide.set_masked(Field::Ipv6Dst, 1 << 127, 3 << 126);
+        let all = [Match::any(), source(0x0a01_0200, 24), source(0x0a00_0000, 8), tcp, last, wide];
+        for one in &all {
+            let packed = PackedMatch::from(one);
+            assert_eq!(packed.unpack(), *one);
+            assert_eq!(packed.is_any(), *one == Match::any());
+            for other in &all {
+                let other_packed = PackedMatch::from(other);
+                assert_eq!(packed == other_packed, one == other);
+                assert_eq!(packed.is_within(&other_packed), one.is_within(other), "{one:?} {other:?}");
+                assert_eq!(packed.overlaps(&other_packed), one.overlaps(other), "{one:?} {other:?}");
+                assert_eq!(packed.covers(other.value()), one.covers(other.value()), "{one:?} {other:?}");
+            }
+        }
     }
 }

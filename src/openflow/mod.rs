@@ -28,6 +28,6 @@ pub use action::{Action, Subfield};
 pub use error::OfError;
 pub use flow_mod::{FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest, TableId};
 pub use group::{Bucket, GroupDesc, GroupMod, GroupModCommand, GroupStats, GroupType, SelectionMethod};
-pub use matching::Match;
+pub use matching::{Match, PackedMatch};
 pub use meter::{Band, BandType, MeterMod, MeterModCommand, MeterStats};
 pub use ports::{NoNames, PortNames};

@@ -85,7 +85,7 @@ impl Classifier {
     ) -> Option<(u16, RuleId)> {
         let mut best: Option<(u16, RuleId)> = None;
         let mut prefixes = [None; TRIE_COUNT];
-        for subtable in &self.subtables {
+        for subtable in self.in_order() {
             if best.is_some_and(|(priority, _)| priority >= subtable.max_priority) {
                 break;
             }

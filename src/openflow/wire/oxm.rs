@@ -312,7 +312,8 @@ pub fn encode_fields(matching: &Match, version: Version, out: &mut Vec<u8>) -> u
             _ => encode_field(field, value, mask, version, out),
         }
     };
-    for info in FIELDS {
+    let places = matching.places();
+    for info in FIELDS.iter().filter(|info| info.places() & places != 0) {
         // Fields that share their place with others' are told apart by what they need.
         if !matching.value().meets(info.prerequisite) {
             continue;
@@ -323,11 +324,9 @@ pub fn encode_fields(matching: &Match, version: Version, out: &mut Vec<u8>) -> u
             field => put(field),
         }
     }
-    if version >= Version::V15 {
-        (0..8).map(Field::Xreg).for_each(&mut put);
-    } else {
-        (0..16).map(Field::Reg).for_each(&mut put);
-    }
+    let registers = if version >= Version::V15 { 0..8 } else { 0..16 };
+    let register = if version >= Version::V15 { Field::Xreg } else { Field::Reg };
+    registers.map(register).filter(|field| field.info().places() & places != 0).for_each(&mut put);
     out.len() - start
 }
 

@@ -22,7 +22,7 @@ fn a_full_table_evicts_the_least_important_and_then_the_one_that_would_go_first(
     let add_one = |tables: &mut FlowTables, port| {
         let change = tables.flow_mod(&port_rule(1, port, Vec::new()), Nanos(0)).expect("it evicts");
         let evicted = change.evicted.iter().filter_map(|&id| tables.rule(id));
-        evicted.map(|rule| rule.matching.get(Field::InPort).0).collect::<Vec<_>>()
+        evicted.map(|rule| rule.matching.unpack().get(Field::InPort).0).collect::<Vec<_>>()
     };
     assert_eq!(add_one(&mut tables, 4), [3]);
     assert_eq!(add_one(&mut tables, 5), [4], "its importance is 0");

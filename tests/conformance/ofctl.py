@@ -73,7 +73,7 @@ NOISE = [
     (r"xid=[0-9a-f]{8}", "xid"), (r"(rx|tx) pkts=\d+, bytes=\d+", r"\1 pkts, bytes"),
     # Controller-status of 1.5, which this ovs-ofctl and this Open vSwitch do not know.
     (r"(?m)^.*unknown OpenFlow message \(version 6, type 35\)\n", ""),
-    (r"(?m)^\*\*\*decode error: OFPBRC_BAD_TYPE\*\*\*\n00000000  06 23 .*\n(?:0000.*\n)*", ""),
+    (r"(?m)^\*\*\*decode error: OFPBRC_BAD_TYPE\*\*\*\n00000000  06 23 .*\n(?:0000.*\n?)*", ""),
     # dump-desc: who made it is no matter of conformance.
     (r"(Manufacturer|Hardware|Software|Serial Num|DP Description): .*", r"\1"),
 ]

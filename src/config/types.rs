@@ -223,7 +223,7 @@ pub struct OpenFlowConfig {
     pub controllers: Vec<Remote>,
     /// Where it waits for connections, beside the management socket.
     pub listen: Vec<Listen>,
-    /// Whether it waits for `ovs-ofctl` at `RUN_DIR/BRIDGE.mgmt`.
+    /// Whether it waits for `ovs-ofctl` at `RUN_DIR/BRIDGE.mgmt` and `RUN_DIR/BRIDGE.snoop`.
     pub management_socket: bool,
     /// What it does while no controller is there.
     pub fail_mode: FailMode,

@@ -194,6 +194,8 @@ families! {
         "Packets for controllers that were lost: no room to wait, or more than their bridge may send in a second.";
     PACKET_INS_LIMITED: Counter "penstock_packet_ins_limited_total" []
         "Of the packets for controllers that were lost, those beyond the rate of their bridge.";
+    SNOOPED_MESSAGES_LOST: Counter "penstock_snooped_messages_lost_total" []
+        "OpenFlow messages of controllers that snoopers did not get, since they did not read.";
     SAMPLES_LOST: Counter "penstock_samples_lost_total" []
         "Sampled packets that found no room to wait.";
     MEGAFLOW_INSTALLS: Counter "penstock_megaflow_installs_total" []
@@ -541,6 +543,7 @@ fn collect_upcalls(families: &mut Collected, snapshot: &MetricsSnapshot) {
     families.one(&SLOW_PATH_PACKETS, upcalls.slow_path_packets as f64);
     families.one(&PACKET_INS_LOST, upcalls.packet_ins_lost as f64);
     families.one(&PACKET_INS_LIMITED, upcalls.packet_ins_limited as f64);
+    families.one(&SNOOPED_MESSAGES_LOST, upcalls.snooped_lost as f64);
     families.one(&SAMPLES_LOST, upcalls.samples_lost as f64);
     families.one(&MEGAFLOW_INSTALLS, upcalls.installs as f64);
     families.one(&MEGAFLOW_INSTALL_FAILURES, upcalls.install_failures as f64);

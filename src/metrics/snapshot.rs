@@ -162,6 +162,8 @@ pub struct UpcallMetrics {
     pub packet_ins_lost: u64,
     /// Of those, the ones beyond the rate of their bridge.
     pub packet_ins_limited: u64,
+    /// OpenFlow messages that snoopers did not get, since they did not read.
+    pub snooped_lost: u64,
     /// Sampled packets that found no room to wait.
     pub samples_lost: u64,
     /// Megaflows installed.

@@ -417,9 +417,9 @@ pub struct PacketIn {
     pub reason: PacketInReason,
     /// Table of the rule.
     pub table: TableId,
-    /// Cookie of the rule; of a miss that no rule catches all ones, which no rule may have.
+    /// Cookie of the rule; [`NO_COOKIE`] if there is none, in a packet-out and where nothing matches.
     pub cookie: u64,
-    /// Bytes to send at most.
+    /// Bytes to send at most, where the rest of the packet is kept for the controller.
     pub max_len: u16,
     /// Which controllers.
     pub controller_id: u16,
@@ -431,6 +431,9 @@ pub struct PacketIn {
     /// The packet, as the actions before had left it.
     pub packet: Packet,
 }
+
+/// The cookie of a packet-in that no rule has caused (OpenFlow 1.3.5 section 7.4.1).
+pub const NO_COOKIE: u64 = u64::MAX;
 
 /// A packet that a controller or operator makes.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ pub struct RuleEvent {
 /// What can happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RuleEventKind {
-    /// It came.
+    /// It came, perhaps in the place of one with the same match and priority.
     Added,
     /// Its actions or settings changed.
     Modified,

@@ -283,7 +283,7 @@ impl FlowTables {
             if !flow_mod.flags.reset_counts {
                 (rule.packets, rule.bytes) = (old.packets, old.bytes);
             }
-            self.replace(id, rule);
+            self.replace(id, rule, Some(RuleEventKind::Added));
         } else {
             let limit = table.settings.rule_count_max.unwrap_or(usize::MAX).min(self.rule_count_max);
             if table.classifier.len() >= limit {
@@ -355,8 +355,8 @@ impl FlowTables {
         self.follow_victim(id);
     }
 
-    /// Puts a rule in the place of another with the same match and priority.
-    fn replace(&mut self, id: RuleId, rule: Rule) {
+    /// Puts a rule in the place of another with the same match and priority, and tells who watches what that is to them.
+    fn replace(&mut self, id: RuleId, rule: Rule, event: Option<RuleEventKind>) {
         self.follow(id, false);
         let slot = self.rules.get_mut(id).expect("the caller has just found it");
         let old = std::mem::replace(slot, rule);
@@ -365,7 +365,9 @@ impl FlowTables {
         if self.journal.is_some() {
             self.note(Undo::Replace(id, Box::new(old)));
         }
-        self.tell(id, RuleEventKind::Modified);
+        if let Some(event) = event {
+            self.tell(id, event);
+        }
     }
 
     /// Brings what is known of a rule besides up to date: before it goes or changes, and after it came or changed.
@@ -522,7 +524,10 @@ impl FlowTables {
                 (rule.packets, rule.bytes) = (0, 0);
             }
             rule.cookie = flow_mod.new_cookie.unwrap_or(rule.cookie);
-            self.replace(id, rule);
+            // One that stays as it is, is no news.
+            let is_as = |old: &Rule| (old.cookie, &old.actions) == (rule.cookie, &rule.actions);
+            let is_changed = !self.rules.get(id).is_some_and(is_as);
+            self.replace(id, rule, is_changed.then_some(RuleEventKind::Modified));
         }
         let mut change = Change { touched: chosen.len(), ..Change::default() };
         self.remove_orphans(&mut change.removed);

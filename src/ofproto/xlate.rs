@@ -46,6 +46,7 @@ pub(super) use action_set::ActionSet;
 pub(super) use extension::STACK_LEN_MAX;
 pub(super) use frozen::Frozen;
 
+use super::NO_COOKIE;
 use super::bridge::{Bridge, BridgeId, Bridges, FragmentPolicy};
 use super::learn::Learned;
 use super::mirrors::MirrorMask;
@@ -287,7 +288,7 @@ impl CurrentRule {
 
     /// None, in a bridge behind a patch port.
     fn in_peer(self) -> CurrentRule {
-        CurrentRule { id: None, table: 0, cookie: 0, ..self.because(ControllerReason::ApplyAction) }
+        CurrentRule { id: None, table: 0, cookie: NO_COOKIE, ..self.because(ControllerReason::ApplyAction) }
     }
 }
 
@@ -465,6 +466,7 @@ impl<'a> Context<'a> {
             Start::Origin(Origin::Datapath) => self.run_pipeline(),
             Start::Origin(Origin::PacketOut { actions, .. }) => {
                 self.rule.reason = ControllerReason::PacketOut;
+                self.rule.cookie = NO_COOKIE;
                 let result = self.do_actions(actions).map(drop);
                 self.then_finish(result)
             }

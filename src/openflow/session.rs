@@ -8,6 +8,9 @@
 //!  socket <--output, sent-- output <--reply, notify--
 //! ```
 //!
+//! All that both sides say once the connection is up can be had a second time, for somebody who only watches:
+//! [`Session::set_copied`], [`Session::take_copies`].
+//!
 //! # Bounds
 //! A peer that does not read costs [`OUTPUT_SIZE_NOTICES_MAX`] bytes of notices, beyond which they are counted and
 //! dropped, and one answer: [`Session::is_behind`] says when to read no more of its requests. A message has at most
@@ -32,6 +35,9 @@ pub const OUTPUT_SIZE_NOTICES_MAX: usize = 1 << 20;
 
 /// Bytes that may wait before no more requests are read.
 pub const OUTPUT_SIZE_REPLIES_MAX: usize = 256 << 10;
+
+/// Bytes of messages that may wait for [`Session::take_copies`]: what is beyond is counted and not copied.
+pub const COPIES_SIZE_MAX: usize = 1 << 20;
 
 /// Bytes of notices that may wait where one that is not told would leave the peer with what is wrong: which rules went, of a
 /// flow monitor that is paused. A hundred thousand of them fit.
@@ -107,6 +113,27 @@ impl SessionStats {
     }
 }
 
+/// What a session has said and heard since it was asked last.
+#[derive(Default, Debug)]
+pub struct Copies {
+    /// Whole messages, in the order in which they were read and queued.
+    pub frames: Vec<Vec<u8>>,
+    /// Messages for which there was no room ([`COPIES_SIZE_MAX`]).
+    pub lost: u64,
+    size: usize,
+}
+
+impl Copies {
+    fn add(&mut self, frame: &[u8]) {
+        if self.size + frame.len() > COPIES_SIZE_MAX {
+            self.lost += 1;
+            return;
+        }
+        self.size += frame.len();
+        self.frames.push(frame.to_vec());
+    }
+}
+
 /// A connection's state.
 #[derive(Debug)]
 pub struct Session {
@@ -127,6 +154,8 @@ pub struct Session {
     next_xid: u32,
     end: Option<SessionEnd>,
     stats: SessionStats,
+    /// None: nobody watches.
+    copies: Option<Copies>,
 }
 
 impl Session {
@@ -148,6 +177,7 @@ impl Session {
             next_xid: 1,
             end: None,
             stats: SessionStats::default(),
+            copies: None,
         };
         let newest = session.newest();
         session.queue(&Message::Hello(allowed), 0, &WireSettings::new(newest));
@@ -227,6 +257,7 @@ impl Session {
             let frame = self.input[self.input_start..end].to_vec();
             self.input_start = end;
             self.stats.received += 1;
+            self.copy(&frame);
             match self.settings {
                 None => {
                     self.handshake(&frame);
@@ -309,12 +340,27 @@ impl Session {
     /// Sends what the peer did not ask for, if it reads what is sent. Returns whether it is on its way.
     pub fn notify(&mut self, message: &Message) -> bool {
         let Some(settings) = self.settings else { return false };
-        if self.output_size > OUTPUT_SIZE_NOTICES_MAX {
-            self.stats.notices_dropped += 1;
+        if !self.has_room() {
             return false;
         }
         self.queue(message, 0, &settings);
         true
+    }
+
+    /// Sends a message of another session as it is, whatever its version, as [`Session::notify`] does.
+    pub fn pass_on(&mut self, frame: &[u8]) -> bool {
+        if self.settings.is_none() || !self.has_room() {
+            return false;
+        }
+        self.push(frame.to_vec());
+        true
+    }
+
+    /// Whether a notice may be sent; one that may not is counted.
+    fn has_room(&mut self) -> bool {
+        let has_room = self.output_size <= OUTPUT_SIZE_NOTICES_MAX;
+        self.stats.notices_dropped += u64::from(!has_room);
+        has_room
     }
 
     /// Sends what the peer must not miss, within a bound that leaves room for a while. Returns whether it is on its way.
@@ -335,9 +381,32 @@ impl Session {
 
     fn queue(&mut self, message: &Message, xid: u32, settings: &WireSettings) {
         for frame in wire::encode(message, xid, settings) {
-            self.output_size += frame.len();
-            self.stats.sent += 1;
-            self.output.push_back(frame);
+            self.copy(&frame);
+            self.push(frame);
+        }
+    }
+
+    fn push(&mut self, frame: Vec<u8>) {
+        self.output_size += frame.len();
+        self.stats.sent += 1;
+        self.output.push_back(frame);
+    }
+
+    /// Begins or ends to keep what is said.
+    pub fn set_copied(&mut self, is_copied: bool) {
+        if is_copied != self.copies.is_some() {
+            self.copies = is_copied.then(Copies::default);
+        }
+    }
+
+    /// What was said since this was asked last, both ways; hellos are no part of it.
+    pub fn take_copies(&mut self) -> Copies {
+        self.copies.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn copy(&mut self, frame: &[u8]) {
+        if let Some(copies) = self.copies.as_mut().filter(|_| self.settings.is_some()) {
+            copies.add(frame);
         }
     }
 

@@ -195,6 +195,7 @@ impl Switch {
             slow_path_packets: counters.slow_path_packets,
             packet_ins_lost: counters.packet_ins_lost,
             packet_ins_limited: counters.packet_ins_limited,
+            snooped_lost: self.openflow.snooped_lost(),
             samples_lost: counters.samples_lost,
             installs: counters.installs,
             install_failures: counters.install_failures,

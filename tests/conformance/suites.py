@@ -77,6 +77,11 @@ def run_part(arguments):
         lab.wait_for("os-ken", lambda: controller.alive() and lab.listens(6653))
         for role, switch, datapath_id in (("target", target, 1), ("tester", tester, 2)):
             switch.add_bridge(f"{role}0", datapath_id, ports[role], [lab.CONTROLLER], list(VERSIONS.values()))
+        lab.give_packet_sockets_room(tester.pid)
+        if target is not tester:
+            # The same for its taps, towards the target.
+            for port in ports["target"]:
+                lab.run("ip", "link", "set", "dev", port, "txqueuelen", "20000")
         size, changed = -1, time.monotonic()
         while controller.process.poll() is None:
             if not (tester.alive() and target.alive()):

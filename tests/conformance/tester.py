@@ -16,7 +16,8 @@ It is os-ken's own tester in all that it sends and compares. What differs, and w
 - The match of a rule is compared as it was on the wire, not as the test's author wrote it: 10::0 is the same as 10::.
 - Packets that a throughput test sends are paced by the clock and serialised once, so that 20 000 a second are sent
   when the test says so, on a busy machine too.
-- A packet that differs from the expected one is shown in hexadecimal.
+- A packet that differs from the expected one is shown in hexadecimal; with a throughput that does, how much was sent
+  and how much the target took, which on a machine that is too slow for the test is less than it asks for.
 - A test that upsets the tester itself is a failure of that test, and the next one is run.
 """
 
@@ -73,6 +74,8 @@ class Tester(tester.OfTester):
         self.detail = None
         self.received = None
         self.arrived = False
+        # What a throughput test has sent, and what the target says it took.
+        self.load, self.note = None, ""
         self.tester_control, self.target_control = sys.argv[4], (sys.argv[5:] + [None])[0]
         super().__init__()
 
@@ -91,7 +94,7 @@ class Tester(tester.OfTester):
 
     def _run(self, test):
         """The reason why the test failed, or None."""
-        self.detail = None
+        self.detail, self.load, self.note = None, None, ""
         try:
             result = self._test_execute(test, None)
         except Exception as error:  # pylint: disable=broad-except
@@ -102,15 +105,24 @@ class Tester(tester.OfTester):
     def _test(self, state, *args):
         if state == tester.STATE_GET_MATCH_COUNT:
             self.received = self._received()
+        if state == tester.STATE_GET_THROUGHPUT:
+            if self.load is None:
+                self.load = {"before": self._counts()}
+            else:
+                self.load["after"] = self._counts()
         try:
             return super()._test(state, *args)
         except tester.TestMessageBase as error:
-            self.detail = str(error)
+            self.detail = str(error) + self.note
             raise
 
     def _received(self):
         counts = super()._test(tester.STATE_TARGET_PKT_COUNT, True)
         return counts[self.target_recv_port]["rx"]
+
+    def _counts(self):
+        counts = super()._test(tester.STATE_TARGET_PKT_COUNT, True)
+        return counts[self.target_recv_port]["rx"], counts[self.target_send_port_1]["tx"]
 
     def _test_send_barrier(self):
         super()._test_send_barrier()
@@ -156,6 +168,7 @@ class Tester(tester.OfTester):
             if messages:
                 self.tester_sw.dp.send(messages)
             sent += count
+            self.load.update(sent=sent, wanted=rate * duration_s)
             hub.sleep(tester.CONTINUOUS_THREAD_INTVL)
 
     def _packet_out(self, data):
@@ -189,6 +202,13 @@ class Tester(tester.OfTester):
     def _test_get_throughput(self):
         bring_up_to_date(self.tester_control)
         return super()._test_get_throughput()
+
+    def _test_throughput_check(self, throughputs, start, end):
+        load, self.load = self.load, None
+        taken, given = (after - before for before, after in zip(load["before"], load["after"]))
+        self.note = (f" in {end[0] - start[0]:.2f} s, where of {load['wanted']} packets {load['sent']} were sent, "
+                     f"{taken} reached the target and {given} left it")
+        return super()._test_throughput_check(throughputs, start, end)
 
 
 def evaluate(packet_text):

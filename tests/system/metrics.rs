@@ -6,7 +6,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 
-const METRICS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 10475);
+/// Where a switch serves them by default, in its namespace.
+pub(crate) const METRICS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 10475);
 
 /// Scrapes the switch; returns head and body.
 pub(crate) fn scrape(namespace: &Namespace, address: SocketAddr) -> (String, String) {

@@ -144,6 +144,7 @@ fn snapshot() -> MetricsSnapshot {
         &mut upcalls.slow_path_packets,
         &mut upcalls.packet_ins_lost,
         &mut upcalls.packet_ins_limited,
+        &mut upcalls.snooped_lost,
         &mut upcalls.samples_lost,
         &mut upcalls.installs,
         &mut upcalls.install_failures,

@@ -30,6 +30,7 @@ use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, Field, Flow, FlowKey, OfPort, VLAN_CFI};
 use crate::netdev::MacAddress;
+use crate::ofproto::NO_COOKIE;
 use crate::ofproto::bridge::{Bridge, BridgeId, Bridges, FragmentPolicy, Port, StpState};
 use crate::ofproto::groups::hash_fields;
 use crate::ofproto::learn::{Learned, learned_rule};
@@ -723,9 +724,7 @@ impl<'a> Interpreter<'a> {
             return Ok(());
         }
         self.is_sent = true;
-        // What no rule says has a cookie that no rule has.
-        let no_rule = if reason == PacketInReason::TableMiss { u64::MAX } else { 0 };
-        let (table, cookie) = self.rule.map_or((0, no_rule), |(_, rule)| (rule.table, rule.cookie));
+        let (table, cookie) = self.rule.map_or((0, NO_COOKIE), |(_, rule)| (rule.table, rule.cookie));
         let bytes = self.frame.bytes[..self.size_sent()].to_vec();
         let is_there = self.bridge.ports.contains_key(&in_port);
         let (bridge, in_port) = (self.id, if is_there { in_port } else { OfPort::NONE });

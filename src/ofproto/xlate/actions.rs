@@ -5,6 +5,7 @@ use super::track::Decrement;
 use super::{Context, Credit, CurrentRule, RESUBMIT_COUNT_MAX, RESUBMIT_DEPTH_MAX, Stop};
 use crate::dpif::{Action as DpAction, ControllerReason, DropReason};
 use crate::flow::{Field, Flow, OfPort, VLAN_CFI};
+use crate::ofproto::NO_COOKIE;
 use crate::ofproto::tables::{MissHandling, TABLE_COUNT};
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::message::PacketInReason;
@@ -42,7 +43,7 @@ impl Context<'_> {
                     MissHandling::Drop => {}
                     _ if is_resubmit && is_first => {}
                     MissHandling::Controller => {
-                        self.rule = CurrentRule { cookie: u64::MAX, ..self.rule.in_peer() };
+                        self.rule = CurrentRule { cookie: NO_COOKIE, ..self.rule.in_peer() };
                         self.controller(ControllerReason::TableMiss, u16::MAX, 0, &[])?;
                     }
                     MissHandling::Continue if usize::from(table) + 1 < TABLE_COUNT => {

@@ -175,6 +175,58 @@ fn a_peer_that_does_not_read_loses_notices_and_nothing_grows() {
 }
 
 #[test]
+fn what_both_sides_say_once_it_is_up_is_copied_if_somebody_asks() {
+    let mut session = session();
+    session.set_copied(true);
+    let version = Version::V13;
+    session.receive(&frame(&Message::Hello(VersionSet::of(&[version])), 1, version), Nanos(0));
+    let (echo, barrier) = (Message::EchoRequest(b"x".to_vec()), Message::BarrierRequest);
+    session.receive(&[frame(&echo, 2, version), frame(&barrier, 3, version)].concat(), Nanos(0));
+    while session.next_message().is_some() {}
+    session.reply(&Message::BarrierReply, 3);
+    let said = [
+        frame(&echo, 2, version),
+        frame(&Message::EchoReply(b"x".to_vec()), 2, version),
+        frame(&barrier, 3, version),
+        frame(&Message::BarrierReply, 3, version),
+    ];
+    assert_eq!(session.take_copies().frames, said);
+    assert!(session.take_copies().frames.is_empty());
+    session.set_copied(false);
+    session.reply(&Message::BarrierReply, 4);
+    assert!(session.take_copies().frames.is_empty());
+}
+
+#[test]
+fn copies_that_nobody_takes_are_bounded_and_counted() {
+    let mut session = up(Version::V13);
+    session.set_copied(true);
+    let echo = Message::EchoReply(vec![0; 60_000]);
+    (0..40).for_each(|xid| session.reply(&echo, xid));
+    let copies = session.take_copies();
+    let size: usize = copies.frames.iter().map(Vec::len).sum();
+    assert!(size <= COPIES_SIZE_MAX && size > COPIES_SIZE_MAX - 61_000, "{size}");
+    assert_eq!(copies.lost + copies.frames.len() as u64, 40);
+    session.reply(&echo, 41);
+    let copies = session.take_copies();
+    assert_eq!((copies.frames.len(), copies.lost), (1, 0));
+}
+
+#[test]
+fn messages_of_others_are_passed_on_as_they_are_and_only_while_they_are_read() {
+    let mut session = session();
+    let message = frame(&Message::BarrierRequest, 7, Version::V15);
+    assert!(!session.pass_on(&message), "before the hellos");
+    let mut session = up(Version::V10);
+    assert!(session.pass_on(&message));
+    assert_eq!(session.output(), message);
+    let long = frame(&Message::EchoReply(vec![0; 60_000]), 8, Version::V13);
+    let passed = (0..40).filter(|_| session.pass_on(&long)).count() as u64;
+    assert!(passed < 20);
+    assert_eq!(session.stats().notices_dropped, 40 - passed);
+}
+
+#[test]
 fn output_goes_on_where_the_socket_stopped() {
     let mut session = up(Version::V13);
     session.reply(&Message::BarrierReply, 1);

@@ -171,16 +171,17 @@ pub(super) fn encode_update(update: &FlowUpdate, version: Version, out: &mut Vec
     });
 }
 
-pub(super) fn decode_update_nicira(reader: &mut Reader<'_>) -> Result<FlowUpdate, OfError> {
-    decode_update_old(reader, None)
+/// Reads Nicira's form: its actions are those of the connection's version, never instructions.
+pub(super) fn decode_update_nicira(reader: &mut Reader<'_>, version: Version) -> Result<FlowUpdate, OfError> {
+    decode_update_old(reader, version, false)
 }
 
 pub(super) fn decode_update_onf(reader: &mut Reader<'_>, version: Version) -> Result<FlowUpdate, OfError> {
-    decode_update_old(reader, Some(version))
+    decode_update_old(reader, version, true)
 }
 
-/// Reads Nicira's form: with its own match and actions, or with those of a version.
-fn decode_update_old(reader: &mut Reader<'_>, version: Option<Version>) -> Result<FlowUpdate, OfError> {
+/// Reads Nicira's form: with its own match, or with that of the version.
+fn decode_update_old(reader: &mut Reader<'_>, version: Version, is_onf: bool) -> Result<FlowUpdate, OfError> {
     let mut entry = read_entry(reader, 0, 8, OfError::BadRequestLen)?;
     entry.skip(2)?;
     let event = entry.u16()?;
@@ -198,23 +199,24 @@ fn decode_update_old(reader: &mut Reader<'_>, version: Option<Version>) -> Resul
     stats.table = entry.u8()?;
     entry.skip(1)?;
     stats.cookie = entry.u64()?;
-    stats.matching = match version {
-        Some(version) => read_match(&mut entry, version)?,
-        None => read_nxm(&mut entry, match_len)?,
+    stats.matching = if is_onf { read_match(&mut entry, version)? } else { read_nxm(&mut entry, match_len)? };
+    stats.actions = if is_onf || version == Version::V10 {
+        read_actions(&entry, version, &stats.matching)?
+    } else {
+        actions::decode(entry.rest(), version)?
     };
-    stats.actions = read_actions(&entry, version.unwrap_or(Version::V10), &stats.matching)?;
     Ok(FlowUpdate::Full { event, reason, stats })
 }
 
-pub(super) fn encode_update_nicira(update: &FlowUpdate, out: &mut Vec<u8>) {
-    encode_update_old(update, None, out);
+pub(super) fn encode_update_nicira(update: &FlowUpdate, version: Version, out: &mut Vec<u8>) {
+    encode_update_old(update, version, false, out);
 }
 
 pub(super) fn encode_update_onf(update: &FlowUpdate, version: Version, out: &mut Vec<u8>) {
-    encode_update_old(update, Some(version), out);
+    encode_update_old(update, version, true, out);
 }
 
-fn encode_update_old(update: &FlowUpdate, version: Option<Version>, out: &mut Vec<u8>) {
+fn encode_update_old(update: &FlowUpdate, version: Version, is_onf: bool, out: &mut Vec<u8>) {
     put_entry(out, 0, |out| {
         out.put_u16(0);
         match update {
@@ -233,12 +235,16 @@ fn encode_update_old(update: &FlowUpdate, version: Option<Version>, out: &mut Ve
                 out.put_u8(stats.table);
                 out.put_u8(0);
                 out.put_u64(stats.cookie);
-                match version {
-                    Some(version) => put_match(&stats.matching, version, len_at, out),
-                    None => put_nxm(&stats.matching, (0, 0), len_at, out),
+                if is_onf {
+                    put_match(&stats.matching, version, len_at, out);
+                } else {
+                    put_nxm(&stats.matching, (0, 0), len_at, out);
                 }
-                let version = version.unwrap_or(Version::V10);
-                actions::encode_instructions_for(&stats.actions, &stats.matching, version, out);
+                if is_onf || version == Version::V10 {
+                    actions::encode_instructions_for(&stats.actions, &stats.matching, version, out);
+                } else {
+                    actions::encode(&stats.actions, version, out);
+                }
             }
         }
     });

@@ -334,7 +334,9 @@ pub(super) fn decode_reply(mut reader: Reader<'_>, version: Version) -> Result<M
             MultipartReply::GroupDesc(read_all(reader, |r| group::decode_desc(r, version))?)
         }
         Kind::Nicira(nxst::GROUP_FEATURES) => MultipartReply::GroupFeatures(group::decode_features(reader)?),
-        Kind::Nicira(_) => MultipartReply::FlowMonitor(read_all(reader, monitor::decode_update_nicira)?),
+        Kind::Nicira(_) => {
+            MultipartReply::FlowMonitor(read_all(reader, |r| monitor::decode_update_nicira(r, version))?)
+        }
         Kind::Onf(_) => {
             MultipartReply::FlowMonitor(read_all(reader, |r| monitor::decode_update_onf(r, version))?)
         }
@@ -510,7 +512,9 @@ pub(super) fn encode_reply(
         MultipartReply::PortDesc(all) => split.add_all(all, |one, out| port::encode_desc(one, version, out)),
         MultipartReply::TableDesc(all) => split.add_all(all, table::encode_desc),
         MultipartReply::QueueDesc(all) => split.add_all(all, queue::encode_desc),
-        MultipartReply::FlowMonitor(all) if is_nicira => split.add_all(all, monitor::encode_update_nicira),
+        MultipartReply::FlowMonitor(all) if is_nicira => {
+            split.add_all(all, |one, out| monitor::encode_update_nicira(one, version, out));
+        }
         MultipartReply::FlowMonitor(all) if version == Version::V13 => {
             split.add_all(all, |one, out| monitor::encode_update_onf(one, version, out));
         }

@@ -13,7 +13,7 @@ use super::describe::{self, PortSnapshot};
 use super::role::StatusReason;
 use super::{Sessions, multipart};
 use crate::flow::{Flow, OfPort};
-use crate::ofproto::{self, BridgeId, BundleOp, FlowRemoved, FragmentPolicy, Ofproto, PacketIn};
+use crate::ofproto::{self, BridgeId, BundleOp, FlowRemoved, FragmentPolicy, NO_COOKIE, Ofproto, PacketIn};
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowModCommand, TableId};
 use crate::openflow::message::{
@@ -104,10 +104,12 @@ impl Agent {
         let Incoming { xid, message, frame } = incoming;
         // What happened before is not this message's doing.
         self.pass_updates_on(None, switch, sessions);
-        let is_wish =
-            matches!(message, Ok(Message::SetConfig(_) | Message::SetAsync(_) | Message::RoleRequest(_)));
+        let may_change_wishes = matches!(
+            message,
+            Ok(Message::SetConfig(_) | Message::SetAsync(_) | Message::RoleRequest(_) | Message::TableMod(_))
+        );
         let answer = message.and_then(|message| self.answer(token, xid, message, switch, sessions));
-        if is_wish {
+        if may_change_wishes {
             self.follow_wishes(switch, sessions);
         }
         self.pass_updates_on(Some((token, xid)), switch, sessions);
@@ -250,20 +252,6 @@ impl Agent {
         }
     }
 
-    /// Has the switch hand up what somebody here wants to have.
-    pub(super) fn follow_wishes(&mut self, switch: &mut Switch, sessions: &mut dyn Sessions) {
-        self.follow_versions(switch, sessions);
-        let wants = |controller: &Controller| controller.wants_packet_in(PacketInReason::InvalidTtl);
-        let invalid_ttl_to_controller = self.controllers.values().any(wants);
-        let Some(settings) = switch.ofproto.bridge(self.bridge) else { return };
-        if settings.invalid_ttl_to_controller != invalid_ttl_to_controller {
-            let settings = ofproto::BridgeConfig { invalid_ttl_to_controller, ..settings.clone() };
-            if let Err(error) = switch.ofproto.bridge_set(self.bridge, settings) {
-                tracing::error!(bridge = self.name, "packets whose TTL runs out: {error}");
-            }
-        }
-    }
-
     fn config(&self, token: usize, switch: &Switch) -> SwitchConfig {
         let settings = switch.ofproto.bridge(self.bridge);
         let fragments = settings.map_or(0, |settings| match settings.fragments {
@@ -382,26 +370,22 @@ impl Agent {
     /// Hands a packet to the controllers that are to have it; returns whether there was one.
     pub(super) fn packet_in(&mut self, packet_in: &PacketIn, sessions: &mut dyn Sessions) -> bool {
         let mut is_told = false;
-        let reason = packet_in.reason;
+        // No packet is held back here for the controller to name, so it gets the whole, whatever length a rule or the
+        // connection's configuration asks for (OpenFlow 1.3.5 section 6.1.2).
         let bytes = packet_in.packet.to_vec();
         for (token, controller) in &self.controllers {
+            let Some(session) = sessions.get(*token) else { continue };
+            let reason = reason_in(packet_in, session.version().unwrap_or(Version::V10));
             if controller.controller_id != packet_in.controller_id || !controller.wants_packet_in(reason) {
                 continue;
             }
-            let Some(session) = sessions.get(*token) else { continue };
             // From 1.3 on a miss is a rule's doing or nobody's: what an older controller gets for want of a rule is not
             // for this one.
-            let is_implicit = reason == PacketInReason::TableMiss && packet_in.cookie == u64::MAX;
+            let is_implicit = reason == PacketInReason::TableMiss && packet_in.cookie == NO_COOKIE;
             if is_implicit && session.version() >= Some(Version::V13) {
                 continue;
             }
             is_told = true;
-            // No packet is held back here for the controller to name, so what it may not get it would not have at all:
-            // a miss sends the whole (OpenFlow 1.3.5 section 6.1.2); an action may ask for less.
-            let max = match reason {
-                PacketInReason::TableMiss => usize::MAX,
-                _ => usize::from(packet_in.max_len),
-            };
             let in_port =
                 if packet_in.in_port == OfPort::NONE { OfPort::CONTROLLER } else { packet_in.in_port };
             session.notify(&Message::PacketIn(PacketInMessage {
@@ -412,7 +396,7 @@ impl Agent {
                 cookie: packet_in.cookie,
                 metadata: metadata_of(&Flow { in_port, ..packet_in.pipeline }),
                 userdata: packet_in.userdata.clone(),
-                data: bytes[..bytes.len().min(max)].to_vec(),
+                data: bytes.clone(),
             }));
         }
         is_told
@@ -458,5 +442,20 @@ impl Agent {
             self.notify(&Message::PortStatus { reason, port }, wants, sessions);
         }
         self.ports = Some(now);
+    }
+}
+
+/// The reason of a packet-in in the words of a version: before 1.4 actions are all alike (OpenFlow 1.4.1 section B.16.12),
+/// and before 1.3 a rule for all packets is a rule like others.
+fn reason_in(packet_in: &PacketIn, version: Version) -> PacketInReason {
+    let is_of_rule = packet_in.cookie != NO_COOKIE;
+    match packet_in.reason {
+        PacketInReason::TableMiss if version < Version::V13 && is_of_rule => PacketInReason::ApplyAction,
+        PacketInReason::ActionSet | PacketInReason::Group | PacketInReason::PacketOut
+            if version < Version::V14 =>
+        {
+            PacketInReason::ApplyAction
+        }
+        reason => reason,
     }
 }

@@ -5,7 +5,8 @@
 //! ```
 //! [`OpenFlow`] owns the sockets; [`agent`] knows what each message means for its bridge; [`multipart`] and
 //! [`describe`] tell of the switch. Each bridge has its own connections: controllers that it calls, peers that call it,
-//! and the management socket `RUN_DIR/BRIDGE.mgmt` by which `ovs-ofctl BRIDGE` finds it.
+//! the management socket `RUN_DIR/BRIDGE.mgmt` by which `ovs-ofctl BRIDGE` finds it, and `RUN_DIR/BRIDGE.snoop` for those
+//! who only watch ([`snoop`]).
 //!
 //! # Order
 //! Messages of one connection are handled one after the other, each whole. A barrier is answered when no packet received
@@ -29,6 +30,7 @@ mod info;
 mod monitor;
 mod multipart;
 mod role;
+mod snoop;
 mod stream;
 mod table;
 #[cfg(test)]
@@ -45,6 +47,7 @@ use agent::Agent;
 use controller::Controller;
 use mio::{Registry, Token};
 use role::StatusReason;
+use snoop::Snooper;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -98,6 +101,8 @@ pub struct OpenFlow {
     accept_log: RateLimit,
     packet_in_log: RateLimit,
     dropped_log: RateLimit,
+    /// Messages that snoopers did not get.
+    snooped_lost: u64,
 }
 
 /// One bridge's.
@@ -111,6 +116,7 @@ struct Bridge {
     /// Where `ovs-ofctl` looks for it.
     management: Listen,
     sockets: BTreeMap<usize, Socket>,
+    snoopers: BTreeMap<usize, Snooper>,
     /// Since when no controller has been there; none while one is.
     alone_since: Option<Nanos>,
 }
@@ -135,6 +141,8 @@ struct Caller {
 #[derive(Debug)]
 struct Door {
     listen: Listen,
+    /// Who comes in here only watches.
+    is_for_snoopers: bool,
     listener: Option<(usize, Listener)>,
     next_try: Nanos,
     last_error: Option<String>,
@@ -180,6 +188,7 @@ impl Default for OpenFlow {
             accept_log: RateLimit::new(5, Nanos::from_secs(60)),
             packet_in_log: RateLimit::new(1, Nanos::from_secs(10)),
             dropped_log: RateLimit::new(5, Nanos::from_secs(60)),
+            snooped_lost: 0,
         }
     }
 }
@@ -273,14 +282,20 @@ impl OpenFlow {
                 self.converse(index, token, switch, now);
                 return;
             }
+            if self.bridges[index].snoopers.contains_key(&token) {
+                self.hear_snooper(index, token, now);
+                return;
+            }
         }
     }
 
     fn accept(&mut self, index: usize, door: usize, now: Nanos) {
         loop {
             let bridge = &mut self.bridges[index];
+            let is_for_snoopers = bridge.listeners[door].is_for_snoopers;
             let Some((_, listener)) = &bridge.listeners[door].listener else { return };
             match listener.accept(bridge.tls.as_ref()) {
+                Ok((stream, _)) if is_for_snoopers => self.admit_snooper(index, stream, now),
                 Ok((stream, peer)) => {
                     let place = bridge.listeners[door].listen.clone();
                     self.admit(index, stream, Who::Peer { peer, place }, now);
@@ -420,6 +435,7 @@ impl OpenFlow {
 
     /// Sends what waits on all connections of a bridge, and closes those that are over.
     fn flush(&mut self, index: usize, now: Nanos) {
+        self.flush_snoopers(index, now);
         let mut over = Vec::new();
         for (&token, socket) in &mut self.bridges[index].sockets {
             let was_behind = socket.session.is_behind();
@@ -527,7 +543,8 @@ impl OpenFlow {
             self.open_doors(index, now);
             self.call(index, now);
             let bridge = &mut self.bridges[index];
-            for socket in bridge.sockets.values_mut() {
+            let snoopers = bridge.snoopers.values_mut().map(|snooper| &mut snooper.socket);
+            for socket in bridge.sockets.values_mut().chain(snoopers) {
                 socket.session.watch(now);
             }
             bridge.agent.watch_ports(switch, &mut bridge.sockets);
@@ -694,6 +711,7 @@ impl Bridge {
             listeners: Vec::new(),
             management: Listen::Unix(PathBuf::new()),
             sockets: BTreeMap::new(),
+            snoopers: BTreeMap::new(),
             alone_since: Some(now),
         }
     }
@@ -705,16 +723,18 @@ impl Bridge {
 
     /// Takes a configuration; returns tokens of connections that are to end.
     fn configure(&mut self, config: &OpenFlowConfig, run_dir: &Path) -> Vec<usize> {
-        let mut listens = config.listen.clone();
+        let mut listens: Vec<(Listen, bool)> =
+            config.listen.iter().map(|listen| (listen.clone(), false)).collect();
         self.management = Listen::Unix(run_dir.join(format!("{}.mgmt", self.agent.name())));
         if config.management_socket {
-            listens.push(self.management.clone());
+            let snoop = Listen::Unix(run_dir.join(format!("{}.snoop", self.agent.name())));
+            listens.extend([(self.management.clone(), false), (snoop, true)]);
         }
-        self.listeners.retain(|door| listens.contains(&door.listen));
-        for listen in listens {
+        self.listeners.retain(|door| listens.iter().any(|(listen, _)| *listen == door.listen));
+        for (listen, is_for_snoopers) in listens {
             if !self.listeners.iter().any(|door| door.listen == listen) {
-                let (listener, last_error, past) = (None, None, Past::default());
-                self.listeners.push(Door { listen, listener, next_try: Nanos(0), last_error, past });
+                let (listener, last_error, past, next_try) = (None, None, Past::default(), Nanos(0));
+                self.listeners.push(Door { listen, is_for_snoopers, listener, next_try, last_error, past });
             }
         }
         if self.callers.is_empty() {

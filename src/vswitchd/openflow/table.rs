@@ -3,7 +3,7 @@
 use super::agent::{Agent, Answer};
 use super::controller::Controller;
 use super::{Sessions, describe};
-use crate::ofproto::{MissHandling, Ofproto, TableSettings};
+use crate::ofproto::{BridgeConfig, MissHandling, Ofproto, TableSettings};
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::TABLE_ALL;
 use crate::openflow::message::{Message, PacketInReason, TableDesc, TableMod, Version};
@@ -86,14 +86,24 @@ impl Agent {
         describe::tables().map(desc).collect()
     }
 
-    /// Up to OpenFlow 1.2 what matches nothing goes to the controller, unless a table-mod said otherwise; from 1.3 on it
-    /// is dropped unless a rule says otherwise. So while a controller of the former kind is there it goes there.
-    pub(super) fn follow_versions(&mut self, switch: &mut Switch, sessions: &mut dyn Sessions) {
-        let mut wants_misses = false;
+    /// Has the bridge hand packets up as its controllers ask for. Up to OpenFlow 1.2 what matches nothing goes to the
+    /// controller, unless a table-mod said otherwise; from 1.3 on it is dropped unless a rule says otherwise. So while a
+    /// controller of the former kind is there it goes there. Packets whose TTL runs out go up while anybody wants them.
+    pub(super) fn follow_wishes(&mut self, switch: &mut Switch, sessions: &mut dyn Sessions) {
+        let (mut wants_misses, mut wants_invalid_ttl) = (false, false);
         for (token, controller) in &self.controllers {
             let version = sessions.get(*token).and_then(|session| session.version());
             let is_old = version.is_some_and(|version| version < Version::V13);
             wants_misses |= is_old && controller.wants_packet_in(PacketInReason::TableMiss);
+            wants_invalid_ttl |= controller.wants_packet_in(PacketInReason::InvalidTtl);
+        }
+        if let Some(settings) = switch.ofproto.bridge(self.bridge())
+            && settings.invalid_ttl_to_controller != wants_invalid_ttl
+        {
+            let settings = BridgeConfig { invalid_ttl_to_controller: wants_invalid_ttl, ..settings.clone() };
+            if let Err(error) = switch.ofproto.bridge_set(self.bridge(), settings) {
+                tracing::error!(bridge = self.name(), "packets whose TTL runs out: {error}");
+            }
         }
         if wants_misses == self.sends_misses {
             return;

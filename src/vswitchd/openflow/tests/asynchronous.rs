@@ -1,6 +1,7 @@
 //! What controllers are told unasked, by reason, role and version.
 
 use super::*;
+use crate::ofproto::NO_COOKIE;
 use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInReason, PortBits, PortMod, SwitchConfig};
 use crate::packet::Packet;
 
@@ -15,12 +16,17 @@ impl Lab {
 
     /// Has a packet go to controllers, for that reason.
     fn packet_in(&mut self, reason: PacketInReason) {
+        let cookie = if reason == PacketInReason::TableMiss { NO_COOKIE } else { 9 };
+        self.packet_in_with(reason, cookie);
+    }
+
+    fn packet_in_with(&mut self, reason: PacketInReason, cookie: u64) {
         let packet_in = PacketIn {
             bridge: self.agent.bridge(),
             in_port: OfPort(1),
             reason,
             table: 3,
-            cookie: 9,
+            cookie,
             max_len: 20,
             controller_id: 0,
             pipeline: crate::flow::Flow::default(),
@@ -90,6 +96,63 @@ fn one_who_called_the_switch_gets_what_it_asks_for() {
     lab.order(one, &Message::SetConfig(SwitchConfig { flags: 0, miss_send_len: 128 }));
     lab.packet_in(PacketInReason::ApplyAction);
     assert!(matches!(lab.notices(one)[..], [Message::PacketIn(_)]));
+    // As in Open vSwitch, that is how it asks for all else, and how it wants nothing again.
+    for len in [128, 0] {
+        lab.order(one, &Message::SetConfig(SwitchConfig { flags: 0, miss_send_len: len }));
+        lab.ask(other, &add("send_flow_rem,actions=drop"));
+        lab.ask(other, &delete_all());
+        lab.device("a").set_link(len > 0);
+        lab.turn();
+        assert_eq!(lab.notices(one).len(), if len > 0 { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn a_rule_for_all_packets_is_a_miss_from_1_3_on_and_what_is_not_of_1_4_is_an_action() {
+    for version in Version::ALL {
+        let mut lab = Lab::new();
+        let one = lab.join(version);
+        let mut told_as = |reason, cookie| {
+            lab.packet_in_with(reason, cookie);
+            match &lab.notices(one)[..] {
+                [Message::PacketIn(packet_in)] => packet_in.reason,
+                other => panic!("{other:?}"),
+            }
+        };
+        let of = |first, reason| if version >= first { reason } else { PacketInReason::ApplyAction };
+        let miss = PacketInReason::TableMiss;
+        assert_eq!(told_as(miss, NO_COOKIE), miss);
+        assert_eq!(told_as(miss, 0), of(Version::V13, miss), "{version:?}");
+        for reason in &REASONS[3..] {
+            assert_eq!(told_as(*reason, 0), of(Version::V14, *reason), "{version:?}");
+        }
+    }
+}
+
+#[test]
+fn packets_whose_ttl_runs_out_go_up_while_anybody_wants_them() {
+    for version in Version::ALL {
+        let mut lab = Lab::new();
+        let (one, other) = (lab.join(version), lab.join(Version::V14));
+        let ask = |is_wanted: bool| {
+            if version < Version::V13 {
+                let flags = if is_wanted { 4 } else { 0 };
+                return Message::SetConfig(SwitchConfig { flags, miss_send_len: 128 });
+            }
+            let packet_in = [Some(if is_wanted { 0b111 } else { 0b11 }), Some(0)];
+            Message::SetAsync(AsyncChange { packet_in, ..AsyncChange::default() })
+        };
+        for is_wanted in [true, false] {
+            lab.order(one, &ask(is_wanted));
+            // Another's configuration is nothing to it.
+            lab.order(other, &Message::SetConfig(SwitchConfig { flags: 0, miss_send_len: 128 }));
+            let settings = lab.switch.ofproto.bridge(lab.agent.bridge()).expect("it is there");
+            assert_eq!(settings.invalid_ttl_to_controller, is_wanted, "{version:?}");
+            lab.packet_in(PacketInReason::InvalidTtl);
+            assert_eq!(lab.notices(one).len(), usize::from(is_wanted), "{version:?}");
+            assert_eq!(lab.notices(other), []);
+        }
+    }
 }
 
 #[test]
@@ -222,7 +285,7 @@ fn a_mask_that_means_nothing_is_refused_from_1_4_on_and_changes_nothing() {
 }
 
 #[test]
-fn a_packet_goes_to_controllers_of_its_number_cut_as_it_asks_and_a_miss_is_whole() {
+fn a_packet_goes_to_controllers_of_its_number_and_whole_whatever_its_action_asks() {
     let mut lab = Lab::new();
     let (one, other) = (lab.join(Version::V13), lab.join(Version::V13));
     lab.order(other, &Message::SetControllerId(5));
@@ -236,6 +299,6 @@ fn a_packet_goes_to_controllers_of_its_number_cut_as_it_asks_and_a_miss_is_whole
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(lens, [(20, 60), (60, 60)]);
+    assert_eq!(lens, [(60, 60), (60, 60)]);
     assert_eq!(lab.notices(other), []);
 }

@@ -241,7 +241,7 @@ impl<'a> ActionParser<'a> {
             Format::Ipv4 => value::ipv4(item.value.text),
             _ => value::number(item.value.text).filter(|&number| number <= field.full_mask()),
         };
-        let allowed = match value::allowed(&info) {
+        let allowed = match value::allowed(info) {
             Allowed::MaskedNumber(max) => Allowed::Number(max),
             other => other,
         };
@@ -268,13 +268,13 @@ impl<'a> ActionParser<'a> {
         let field = self.field(target)?;
         self.check_writable(target, field)?;
         let info = field.info();
-        let (number, mut mask) = value::masked(value, target.text, &info, self.ports)?;
+        let (number, mut mask) = value::masked(value, target.text, info, self.ports)?;
         // ECN stays when the type of service is set, unless the mask says otherwise.
         if field == Field::IpTos && !value.text.contains('/') {
             mask = 0xfc;
         }
         if mask == 0 {
-            return Err(value.bad_value(target.text, value::allowed(&info)));
+            return Err(value.bad_value(target.text, value::allowed(info)));
         }
         if number & !mask != 0 {
             return Err(ParseError::BitsOutsideMask { offset: value.offset, found: value.text.to_owned() });

@@ -116,9 +116,9 @@ impl<'a> MatchBuilder<'a> {
     fn add_field(&mut self, item: Item<'a>, field: Field) -> Result<(), ParseError> {
         let (name, info) = (item.key.text, field.info());
         if !matches!(item.form, Form::Equals | Form::Colon) {
-            return Err(item.value.bad_value(name, value::allowed(&info)));
+            return Err(item.value.bad_value(name, value::allowed(info)));
         }
-        let (number, mut mask) = value::masked(item.value, name, &info, self.ports)?;
+        let (number, mut mask) = value::masked(item.value, name, info, self.ports)?;
         if mask == 0 {
             return Ok(());
         }

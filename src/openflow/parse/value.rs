@@ -181,7 +181,7 @@ mod tests {
     use crate::openflow::ports::NoNames;
 
     fn read(field: Field, text: &str) -> Option<(u128, u128)> {
-        masked(Token::whole(text), "key", &field.info(), &NoNames).ok()
+        masked(Token::whole(text), "key", field.info(), &NoNames).ok()
     }
 
     #[test]
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_mask_where_none_is_taken_is_named() {
-        let error = masked(Token::whole("6/0xf"), "nw_proto", &Field::IpProto.info(), &NoNames).unwrap_err();
+        let error = masked(Token::whole("6/0xf"), "nw_proto", Field::IpProto.info(), &NoNames).unwrap_err();
         assert_eq!(error.to_string(), "byte 2: `nw_proto` takes no mask; leave out `/0xf`");
     }
 }

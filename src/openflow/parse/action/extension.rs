@@ -236,7 +236,7 @@ impl ActionParser<'_> {
                 // `in_port=name` and the like are a whole field against a value as matches write it.
                 if !item.key.text.contains('[') {
                     let field = learned.field(item.key)?;
-                    if let Ok((number, mask)) = value::masked(value, item.key.text, &field.info(), self.ports)
+                    if let Ok((number, mask)) = value::masked(value, item.key.text, field.info(), self.ports)
                         && mask == field.full_mask()
                     {
                         let destination = Subfield::whole(field);

@@ -61,8 +61,9 @@ fn main() {
                 Flow::new(key, OfPort(1))
             })
             .collect();
-        let linear =
-            |flow: &Flow| tables.in_order(0).find(|(_, rule)| covers(&rule.matching, flow)).map(|(id, _)| id);
+        let linear = |flow: &Flow| {
+            tables.in_order(0).find(|(_, rule)| covers(&rule.matching.unpack(), flow)).map(|(id, _)| id)
+        };
         let quick = |flow: &Flow, looked: &mut Flow| tables.lookup(0, flow, looked).map(|(id, _)| id);
         let mut found = std::collections::HashSet::new();
         for flow in &flows {

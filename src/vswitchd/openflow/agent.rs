@@ -11,6 +11,7 @@ use super::change::{self, refused};
 use super::controller::Controller;
 use super::describe::{self, PortSnapshot};
 use super::role::StatusReason;
+use super::telling::Telling;
 use super::{Sessions, multipart};
 use crate::flow::{Flow, OfPort};
 use crate::ofproto::{self, BridgeId, BundleOp, FlowRemoved, FragmentPolicy, NO_COOKIE, Ofproto, PacketIn};
@@ -113,6 +114,7 @@ impl Agent {
             self.follow_wishes(switch, sessions);
         }
         self.pass_updates_on(Some((token, xid)), switch, sessions);
+        self.tell_on(token, switch, sessions);
         let Some(session) = sessions.get(token) else { return };
         match answer {
             Ok(replies) => replies.iter().for_each(|reply| session.reply(reply, xid)),
@@ -186,6 +188,12 @@ impl Agent {
                             None => return Ok(vec![]),
                             Some(requests) => self.monitor(token, is_nicira, requests, switch)?,
                         }
+                    }
+                    MultipartRequest::Flow(request) => {
+                        return self.tell(token, Telling::new(xid, is_nicira, false, request), switch);
+                    }
+                    MultipartRequest::FlowLight(request) => {
+                        return self.tell(token, Telling::new(xid, is_nicira, true, request), switch);
                     }
                     body => multipart::answer(self, body, more, version, switch)?,
                 };

@@ -3,6 +3,7 @@
 use super::bundle::Bundles;
 use super::monitor::Monitors;
 use super::multipart::Gathering;
+use super::telling::Telling;
 use crate::openflow::OfError;
 use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInFormat, PacketInReason, Role, Version};
 
@@ -28,6 +29,8 @@ pub(super) struct Controller {
     pub(super) monitors: Monitors,
     /// A request of several messages, of which more are to come.
     pub(super) gathering: Option<Gathering>,
+    /// What is being told of rules.
+    pub(super) telling: Option<Telling>,
 }
 
 impl Controller {
@@ -44,6 +47,7 @@ impl Controller {
             bundles: Bundles::default(),
             monitors: Monitors::default(),
             gathering: None,
+            telling: None,
         }
     }
 

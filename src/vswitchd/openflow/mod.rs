@@ -33,6 +33,7 @@ mod role;
 mod snoop;
 mod stream;
 mod table;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -60,6 +61,9 @@ const MESSAGES_PER_TURN_MAX: usize = 256;
 /// Commands that may wait for the datapath's workers before no more messages are handled: a controller that sends packets
 /// faster than workers do waits for them.
 const WAITING_COMMANDS_MAX: usize = 4096;
+
+/// Time after which a turn takes no further message of a connection: packets have waited long enough.
+const TURN_TIME_MAX: Nanos = Nanos::from_millis(2);
 
 /// Bytes read from a connection at once.
 const READ_SIZE: usize = 64 << 10;
@@ -385,10 +389,21 @@ impl OpenFlow {
             }
         }
         let was_up = socket.session.version().is_some();
-        let mut handled = 0;
+        let (begun, mut handled) = (switch.clock.now(), 0);
         while socket.is_connected && socket.error.is_none() && socket.session.end().is_none() {
             if socket.session.is_behind() {
                 break;
+            }
+            if handled > 0 && switch.clock.now().since(begun) >= TURN_TIME_MAX {
+                self.ready.insert(token);
+                break;
+            }
+            if bridge.agent.is_telling(token) {
+                handled += 1;
+                bridge.agent.tell_on(token, switch, &mut bridge.sockets);
+                let Some(again) = bridge.sockets.get_mut(&token) else { return };
+                socket = again;
+                continue;
             }
             if !socket.session.has_input() {
                 if !socket.read(&mut self.buffer, now) {

@@ -6,7 +6,7 @@ use super::{Sessions, describe};
 use crate::flow::OfPort;
 use crate::ofproto::Ofproto;
 use crate::openflow::OfError;
-use crate::openflow::flow_mod::{FlowStats, FlowStatsRequest, TABLE_ALL};
+use crate::openflow::flow_mod::{FlowStatsRequest, TABLE_ALL};
 use crate::openflow::group::{GROUP_ALL, GROUP_ANY, GroupType};
 use crate::openflow::message::{
     FlowMonitorRequest, GroupFeatures, MeterFeatures, MultipartReply, MultipartRequest, TableFeatureProperty,
@@ -95,11 +95,7 @@ pub(super) fn answer(
     let bridge = agent.bridge();
     if matches!(
         request,
-        MultipartRequest::Flow(_)
-            | MultipartRequest::FlowLight(_)
-            | MultipartRequest::Aggregate(_)
-            | MultipartRequest::Table
-            | MultipartRequest::GroupStats(_)
+        MultipartRequest::Aggregate(_) | MultipartRequest::Table | MultipartRequest::GroupStats(_)
     ) {
         // Packets that were handed up before the request count in its answer.
         switch.ofproto.run(switch.clock.now());
@@ -107,17 +103,9 @@ pub(super) fn answer(
     let ofproto = &mut switch.ofproto;
     Ok(match request {
         MultipartRequest::Desc => MultipartReply::Desc(describe::desc(switch, bridge)),
-        MultipartRequest::Flow(request) => {
-            check_table(&request)?;
-            MultipartReply::Flow(ofproto.flow_stats(bridge, &request))
-        }
-        MultipartRequest::FlowLight(request) => {
-            check_table(&request)?;
-            MultipartReply::FlowLight(ofproto.flow_stats(bridge, &request))
-        }
         MultipartRequest::Aggregate(request) => {
             check_table(&request)?;
-            aggregate(&ofproto.flow_stats(bridge, &request))
+            agent.aggregate(&request, switch)
         }
         MultipartRequest::Table => MultipartReply::Table(table_stats(agent, switch, version)),
         MultipartRequest::PortStats(port) => {
@@ -172,7 +160,10 @@ pub(super) fn answer(
             MultipartReply::PortDesc(ports.filter(|desc| port == OfPort::NONE || desc.port == port).collect())
         }
         MultipartRequest::TableDesc => MultipartReply::TableDesc(agent.table_descs(switch)),
-        MultipartRequest::FlowMonitor(_) => return Err(OfError::BadRequestMultipart),
+        // The agent has these done elsewhere.
+        MultipartRequest::Flow(_) | MultipartRequest::FlowLight(_) | MultipartRequest::FlowMonitor(_) => {
+            return Err(OfError::BadRequestMultipart);
+        }
         MultipartRequest::ControllerStatus => MultipartReply::ControllerStatus(agent.statuses()),
         MultipartRequest::BundleFeatures(_) => {
             MultipartReply::BundleFeatures { capabilities: BUNDLE_CAPABILITIES }
@@ -180,7 +171,7 @@ pub(super) fn answer(
     })
 }
 
-fn check_table(request: &FlowStatsRequest) -> Result<(), OfError> {
+pub(super) fn check_table(request: &FlowStatsRequest) -> Result<(), OfError> {
     if request.table == TABLE_ALL || describe::has_table(request.table) {
         Ok(())
     } else {
@@ -194,15 +185,6 @@ fn check_queue_port(agent: &Agent, port: OfPort, switch: &Switch) -> Result<(), 
         Ok(())
     } else {
         Err(OfError::QueueOpBadPort)
-    }
-}
-
-fn aggregate(flows: &[FlowStats]) -> MultipartReply {
-    let sum = |count: fn(&FlowStats) -> u64| flows.iter().map(count).fold(0u64, u64::wrapping_add);
-    MultipartReply::Aggregate {
-        packets: sum(|flow| flow.packets),
-        bytes: sum(|flow| flow.bytes),
-        flows: u32::try_from(flows.len()).unwrap_or(u32::MAX),
     }
 }
 

@@ -1,0 +1,93 @@
+//! Answers that tell of rules, one part after the other, as fast as the controller reads.
+//!
+//! A table may hold a million rules, which written out are hundreds of megabytes. So no more is written than
+//! [`crate::openflow::session`] lets wait for a controller, and its next message is handled when all is told: a barrier
+//! after the request stays one.
+
+use super::agent::{Agent, Answer};
+use super::{Sessions, multipart};
+use crate::ofproto::{FlowCursor, Ofproto};
+use crate::openflow::flow_mod::FlowStatsRequest;
+use crate::openflow::message::{Message, MultipartReply};
+use crate::vswitchd::switch::Switch;
+
+/// Rules looked at for one part: about a millisecond's work.
+const RULES_PER_PART: usize = 1024;
+/// Parts told in one go.
+const PARTS_PER_GO: usize = 4;
+
+/// An answer under way.
+#[derive(Debug)]
+pub(super) struct Telling {
+    pub(super) xid: u32,
+    pub(super) is_nicira: bool,
+    /// Whether only counters are asked for.
+    pub(super) is_light: bool,
+    pub(super) request: FlowStatsRequest,
+    cursor: FlowCursor,
+}
+
+impl Telling {
+    /// An answer of which nothing is told yet.
+    pub(super) fn new(xid: u32, is_nicira: bool, is_light: bool, request: FlowStatsRequest) -> Telling {
+        let cursor = FlowCursor::new(&request);
+        Telling { xid, is_nicira, is_light, request, cursor }
+    }
+}
+
+impl Agent {
+    /// Begins to answer a request.
+    pub(super) fn tell(&mut self, token: usize, telling: Telling, switch: &mut Switch) -> Answer {
+        multipart::check_table(&telling.request)?;
+        // Packets that were handed up before the request count in its answer.
+        switch.ofproto.run(switch.clock.now());
+        if let Some(controller) = self.controllers.get_mut(&token) {
+            controller.telling = Some(telling);
+        }
+        Ok(vec![])
+    }
+
+    /// Whether an answer to this connection is under way.
+    pub(super) fn is_telling(&self, token: usize) -> bool {
+        self.controllers.get(&token).is_some_and(|controller| controller.telling.is_some())
+    }
+
+    /// Tells the next parts, unless the controller does not read those before.
+    pub(super) fn tell_on(&mut self, token: usize, switch: &mut Switch, sessions: &mut dyn Sessions) {
+        let bridge = self.bridge();
+        for _ in 0..PARTS_PER_GO {
+            let Some(controller) = self.controllers.get_mut(&token) else { return };
+            let Some(session) = sessions.get(token).filter(|session| !session.is_behind()) else { return };
+            let Some(telling) = &mut controller.telling else { return };
+            let Telling { request, cursor, .. } = telling;
+            let rules = switch.ofproto.flow_stats_part(bridge, request, cursor, RULES_PER_PART);
+            let more = !cursor.is_done();
+            if !more || !rules.is_empty() {
+                let body = if telling.is_light {
+                    MultipartReply::FlowLight(rules)
+                } else {
+                    MultipartReply::Flow(rules)
+                };
+                let is_nicira = telling.is_nicira;
+                session.reply(&Message::MultipartReply { is_nicira, more, body }, telling.xid);
+            }
+            if !more {
+                controller.telling = None;
+            }
+        }
+    }
+
+    /// The sum of what there is to tell of rules.
+    pub(super) fn aggregate(&self, request: &FlowStatsRequest, switch: &mut Switch) -> MultipartReply {
+        let (mut packets, mut bytes, mut flows) = (0u64, 0u64, 0u32);
+        let mut cursor = FlowCursor::new(request);
+        while !cursor.is_done() {
+            for rule in switch.ofproto.flow_stats_part(self.bridge(), request, &mut cursor, RULES_PER_PART) {
+                packets = packets.wrapping_add(rule.packets);
+                bytes = bytes.wrapping_add(rule.bytes);
+                flows = flows.saturating_add(1);
+            }
+        }
+        MultipartReply::Aggregate { packets, bytes, flows }
+    }
+}

@@ -32,9 +32,11 @@ use crate::openflow::Match;
 use ahash::RandomState;
 use arrayvec::ArrayVec;
 use conjunction::Clause;
+use hashbrown::hash_table::{self, HashTable};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const STAGE_COUNT: usize = 4;
 /// The stage that holds IP addresses.
@@ -122,6 +124,8 @@ pub struct Classifier {
     subtables: Vec<Subtable>,
     /// Places in `subtables` by mask.
     places: HashMap<Flow, usize, RandomState>,
+    /// The place that was asked for last: a guess.
+    last: AtomicUsize,
     /// Places in `subtables`, in falling order of `max_priority`, older before younger.
     order: Vec<usize>,
     /// Of `nw_src`, `nw_dst`, `ipv6_src` and `ipv6_dst`.
@@ -140,13 +144,22 @@ struct Subtable {
     last_stage: usize,
     /// Length of the mask's prefix in each trie's field; 0 if it has none, or is no prefix.
     prefix_lens: [u8; TRIE_COUNT],
-    /// Rules by masked words, highest priority first.
-    rules: HashMap<Box<[u64]>, Vec<(u16, RuleId)>, RandomState>,
+    rules: HashTable<Entry>,
     /// How many rules have each priority.
     priorities: BTreeMap<u16, usize>,
     max_priority: u16,
     /// Keyed with secrets, since packets choose what is hashed.
     hasher: RandomState,
+}
+
+/// Rules with the same masked words.
+#[derive(Debug)]
+struct Entry {
+    /// Of the words: kept, so that a table that grows does not have to look at them all.
+    hash: u64,
+    words: Box<[u64]>,
+    /// Highest priority first.
+    rules: Vec<(u16, RuleId)>,
 }
 
 #[derive(Debug, Default)]
@@ -161,8 +174,8 @@ struct Stage {
 impl Classifier {
     /// Takes a rule in. The caller has made sure that none has the same match and priority.
     pub fn insert(&mut self, matching: &Match, priority: u16, rule: RuleId) {
-        let index = match self.places.get(matching.mask()) {
-            Some(&index) => index,
+        let index = match self.place(matching.mask()) {
+            Some(index) => index,
             None => {
                 let index = self.subtables.len();
                 self.places.insert(*matching.mask(), index);
@@ -187,7 +200,7 @@ impl Classifier {
 
     /// Gives a rule up; returns whether it was there.
     pub fn remove(&mut self, matching: &Match, priority: u16) -> bool {
-        let Some(&index) = self.places.get(matching.mask()) else { return false };
+        let Some(index) = self.place(matching.mask()) else { return false };
         let subtable = &mut self.subtables[index];
         let old_max = subtable.max_priority;
         if !subtable.remove(matching.value(), priority) {
@@ -205,6 +218,17 @@ impl Classifier {
             self.rank(index, |other, own| other > own);
         }
         true
+    }
+
+    /// Where the subtable of a mask is. Rules come in runs of one mask, so the last one is looked at first.
+    fn place(&self, mask: &Flow) -> Option<usize> {
+        let last = self.last.load(Ordering::Relaxed);
+        if self.subtables.get(last).is_some_and(|subtable| subtable.mask == *mask) {
+            return Some(last);
+        }
+        let place = *self.places.get(mask)?;
+        self.last.store(place, Ordering::Relaxed);
+        Some(place)
     }
 
     /// Puts a subtable where its priority, which has changed, belongs: after those that are `ahead`.
@@ -234,8 +258,8 @@ impl Classifier {
 
     /// The rule with just this match and priority.
     pub fn find_exact(&self, matching: &Match, priority: u16) -> Option<RuleId> {
-        let subtable = &self.subtables[*self.places.get(matching.mask())?];
-        let rules = subtable.rules.get(&subtable.key(matching.value())[..])?;
+        let subtable = &self.subtables[self.place(matching.mask())?];
+        let rules = subtable.get(&subtable.key(matching.value()))?;
         rules.iter().find(|(other, _)| *other == priority).map(|&(_, rule)| rule)
     }
 
@@ -296,7 +320,8 @@ impl Classifier {
                 return None;
             }
         }
-        subtable.rules.get(&key[..]).map(Vec::as_slice)
+        let found = subtable.rules.find(hasher.finish(), |entry| *entry.words == key[..]);
+        found.map(|entry| entry.rules.as_slice())
     }
 
     /// Whether a trie says that no rule of `subtable` covers `flow`; if so, adds the bits that say so.
@@ -352,7 +377,7 @@ impl Subtable {
             stages,
             last_stage,
             prefix_lens,
-            rules: HashMap::with_hasher(hasher.clone()),
+            rules: HashTable::new(),
             priorities: BTreeMap::new(),
             max_priority: 0,
             hasher,
@@ -363,6 +388,19 @@ impl Subtable {
     fn key(&self, flow: &Flow) -> ArrayVec<u64, KEY_WORDS_MAX> {
         let stages = self.stages[..=self.last_stage].iter();
         stages.flat_map(|stage| &stage.words).map(|&(word, mask)| flow.words()[word] & mask).collect()
+    }
+
+    /// As a search hashes them, word by word.
+    fn hash(&self, words: &[u64]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        words.iter().for_each(|word| hasher.write_u64(*word));
+        hasher.finish()
+    }
+
+    /// The rules with these words.
+    fn get(&self, words: &[u64]) -> Option<&Vec<(u16, RuleId)>> {
+        let found = self.rules.find(self.hash(words), |entry| *entry.words == *words);
+        found.map(|entry| &entry.rules)
     }
 
     /// The hash of `flow`'s words up to each stage before the last.
@@ -382,20 +420,31 @@ impl Subtable {
         for (stage, hash) in self.stage_hashes(value).into_iter().enumerate() {
             *self.stages[stage].hashes.entry(hash).or_insert(0) += 1;
         }
-        let rules = self.rules.entry(self.key(value)[..].into()).or_default();
-        let at = rules.partition_point(|&(other, _)| other > priority);
-        rules.insert(at, (priority, rule));
+        let key = self.key(value);
+        let hash = self.hash(&key);
+        match self.rules.entry(hash, |entry| *entry.words == key[..], |entry| entry.hash) {
+            hash_table::Entry::Occupied(mut entry) => {
+                let rules = &mut entry.get_mut().rules;
+                let at = rules.partition_point(|&(other, _)| other > priority);
+                rules.insert(at, (priority, rule));
+            }
+            hash_table::Entry::Vacant(entry) => {
+                entry.insert(Entry { hash, words: key[..].into(), rules: vec![(priority, rule)] });
+            }
+        }
         *self.priorities.entry(priority).or_insert(0) += 1;
         self.max_priority = self.max_priority.max(priority);
     }
 
     fn remove(&mut self, value: &Flow, priority: u16) -> bool {
         let key = self.key(value);
-        let Some(rules) = self.rules.get_mut(&key[..]) else { return false };
+        let found = self.rules.find_entry(self.hash(&key), |entry| *entry.words == key[..]);
+        let Ok(mut entry) = found else { return false };
+        let rules = &mut entry.get_mut().rules;
         let Some(at) = rules.iter().position(|&(other, _)| other == priority) else { return false };
         rules.remove(at);
         if rules.is_empty() {
-            self.rules.remove(&key[..]);
+            entry.remove();
         }
         for (stage, hash) in self.stage_hashes(value).into_iter().enumerate() {
             uncount(&mut self.stages[stage].hashes, hash);

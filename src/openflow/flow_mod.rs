@@ -2,7 +2,7 @@
 
 use super::action::Action;
 use super::group::GROUP_ANY;
-use super::matching::Match;
+use super::matching::{Match, PackedMatch};
 use crate::flow::OfPort;
 
 /// A flow table's number.
@@ -92,6 +92,67 @@ impl FlowMod {
             out_port: OfPort::NONE,
             out_group: GROUP_ANY,
             actions: Vec::new(),
+        }
+    }
+}
+
+/// A flow-mod to keep for a while: its match takes no more room than it needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PackedFlowMod {
+    command: FlowModCommand,
+    table: TableId,
+    priority: u16,
+    matching: PackedMatch,
+    cookie: u64,
+    cookie_mask: u64,
+    new_cookie: Option<u64>,
+    idle_timeout_s: u16,
+    hard_timeout_s: u16,
+    importance: u16,
+    flags: FlowModFlags,
+    out_port: OfPort,
+    out_group: u32,
+    actions: Vec<Action>,
+}
+
+impl From<FlowMod> for PackedFlowMod {
+    fn from(flow_mod: FlowMod) -> PackedFlowMod {
+        PackedFlowMod {
+            command: flow_mod.command,
+            table: flow_mod.table,
+            priority: flow_mod.priority,
+            matching: PackedMatch::from(&flow_mod.matching),
+            cookie: flow_mod.cookie,
+            cookie_mask: flow_mod.cookie_mask,
+            new_cookie: flow_mod.new_cookie,
+            idle_timeout_s: flow_mod.idle_timeout_s,
+            hard_timeout_s: flow_mod.hard_timeout_s,
+            importance: flow_mod.importance,
+            flags: flow_mod.flags,
+            out_port: flow_mod.out_port,
+            out_group: flow_mod.out_group,
+            actions: flow_mod.actions,
+        }
+    }
+}
+
+impl From<PackedFlowMod> for FlowMod {
+    fn from(packed: PackedFlowMod) -> FlowMod {
+        FlowMod {
+            command: packed.command,
+            table: packed.table,
+            priority: packed.priority,
+            matching: packed.matching.unpack(),
+            cookie: packed.cookie,
+            cookie_mask: packed.cookie_mask,
+            new_cookie: packed.new_cookie,
+            idle_timeout_s: packed.idle_timeout_s,
+            hard_timeout_s: packed.hard_timeout_s,
+            importance: packed.importance,
+            flags: packed.flags,
+            out_port: packed.out_port,
+            out_group: packed.out_group,
+            actions: packed.actions,
         }
     }
 }

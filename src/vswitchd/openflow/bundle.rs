@@ -4,8 +4,8 @@
 //! depends on the switch's state is checked at the commit, by doing it. The bundle of a failed commit leaves nothing
 //! behind: [`crate::ofproto::Ofproto::transaction`].
 //!
-//! What waits are the messages' bytes, which are decoded one after the other at the commit: decoded they take some ten times
-//! the room.
+//! What waits are flow-mods of ordinary length, packed, and the bytes of all other messages, which are decoded once more at
+//! the commit: decoded they take some ten times the room.
 //!
 //! A bundle that is not used for [`IDLE_TIME_MAX`] is discarded, and its controller told.
 //!
@@ -18,8 +18,10 @@ use super::agent::Agent;
 use super::change::{self, op_of, refused};
 use crate::ofproto::{FlowModError, Ofproto};
 use crate::openflow::OfError;
-use crate::openflow::flow_mod::FlowModCommand;
-use crate::openflow::message::{BundleControl, BundleControlType, Message, NO_BUFFER, Version};
+use crate::openflow::flow_mod::{FlowModCommand, PackedFlowMod};
+use crate::openflow::message::{
+    BundleControl, BundleControlType, FlowModMessage, Message, NO_BUFFER, Version,
+};
 use crate::openflow::wire::{self, Header, WireSettings};
 use crate::sync::Nanos;
 use crate::vswitchd::switch::Switch;
@@ -64,18 +66,43 @@ impl Bundle {
     }
 }
 
-/// A message of a bundle as it came, and how it is read.
+/// A message of a bundle.
 #[derive(Debug)]
 struct Queued {
+    /// As it came; of a flow-mod that is packed, what an error quotes.
     frame: Box<[u8]>,
     settings: WireSettings,
+    packed: Option<(PackedFlowMod, u32)>,
 }
 
 impl Queued {
+    fn new(message: Message, frame: &[u8], settings: WireSettings) -> Queued {
+        match message {
+            Message::FlowMod(FlowModMessage { flow_mod, buffer_id }) if frame.len() <= PACKED_LEN_MAX => {
+                let frame = frame[..frame.len().min(HEAD_LEN)].into();
+                Queued { frame, settings, packed: Some((flow_mod.into(), buffer_id)) }
+            }
+            _ => Queued { frame: frame.into(), settings, packed: None },
+        }
+    }
+
+    /// The message; a flow-mod that is packed is there once.
+    fn take(&mut self) -> Result<Message, OfError> {
+        match self.packed.take() {
+            Some((flow_mod, buffer_id)) => {
+                Ok(Message::FlowMod(FlowModMessage { flow_mod: flow_mod.into(), buffer_id }))
+            }
+            None => wire::decode(&self.frame, &self.settings),
+        }
+    }
+
     fn xid(&self) -> u32 {
         Header::parse(&self.frame).map_or(0, |header| header.xid)
     }
 }
+
+/// Bytes of a flow-mod beyond which it is kept as it came: many actions take several times their bytes.
+const PACKED_LEN_MAX: usize = 512;
 
 /// Bytes of a message that an error about it quotes.
 const HEAD_LEN: usize = 64;
@@ -201,7 +228,7 @@ impl Agent {
             return Err(OfError::BundleMsgTooMany);
         }
         bundle.size += frame.len();
-        bundle.messages.push(Queued { frame: frame.into(), settings });
+        bundle.messages.push(Queued::new(message, frame, settings));
         Ok(())
     }
 
@@ -224,7 +251,7 @@ impl Agent {
     fn commit(
         &mut self,
         token: usize,
-        bundle: Bundle,
+        mut bundle: Bundle,
         switch: &mut Switch,
         sessions: &mut dyn Sessions,
     ) -> Result<(), OfError> {
@@ -232,8 +259,8 @@ impl Agent {
         let macs = change::port_macs(switch, self.bridge());
         let is_forwarded = self.forwards_requests(token);
         let (mut ports, mut forwards) = (Vec::new(), Vec::new());
-        let mut ops = bundle.messages.iter().map(|queued| {
-            let message = wire::decode(&queued.frame, &queued.settings)?;
+        let mut ops = bundle.messages.iter_mut().map(|queued| {
+            let message = queued.take()?;
             match &message {
                 Message::PortMod(port_mod) => ports.push(port_mod.port),
                 Message::GroupMod(_) | Message::MeterMod(_) if is_forwarded => {

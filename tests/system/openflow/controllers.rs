@@ -287,7 +287,7 @@ fn controllers_that_flap_a_thousand_times_harm_nobody() {
         for seat in &bad {
             if let Ok((mut stream, _)) = seat.listener.accept() {
                 // Some say hello first.
-                if *flaps % 2 == 0 {
+                if flaps.is_multiple_of(2) {
                     drop(stream.write_all(&HELLO));
                 }
                 *flaps += 1;

@@ -87,7 +87,8 @@ fn round(flow_mods: &[FlowMod]) -> Vec<(&'static str, f64)> {
         for some in &bytes {
             session.receive(some, Nanos(0));
             while let Some(incoming) = session.next_message() {
-                decoded += usize::from(matches!(black_box(incoming.message), Ok(Message::FlowMod(_))));
+                decoded +=
+                    usize::from(matches!(black_box(incoming.message).as_deref(), Ok(Message::FlowMod(_))));
             }
         }
     });

@@ -55,7 +55,7 @@ pub struct Incoming {
     /// Its transaction id: an answer has the same.
     pub xid: u32,
     /// What it says, or what is wrong with it; the error has not been sent yet.
-    pub message: Result<Message, OfError>,
+    pub message: Result<Box<Message>, OfError>,
     /// The whole of it, for errors to quote.
     pub frame: Vec<u8>,
 }
@@ -318,7 +318,7 @@ impl Session {
                 None
             }
             Ok(Message::EchoReply(_)) => None,
-            message => Some(Incoming { xid, message, frame }),
+            message => Some(Incoming { xid, message: message.map(Box::new), frame }),
         }
     }
 

@@ -86,7 +86,9 @@ fn messages_come_whole_whatever_pieces_they_arrive_in() {
     let mut got = Vec::new();
     for byte in bytes {
         session.receive(&[byte], Nanos(0));
-        got.extend(session.next_message().map(|incoming| (incoming.xid, incoming.message)));
+        got.extend(
+            session.next_message().map(|incoming| (incoming.xid, incoming.message.map(|message| *message))),
+        );
     }
     assert_eq!(got, [(21, Ok(Message::BarrierRequest)), (22, Ok(Message::FeaturesRequest))]);
 }
@@ -180,6 +182,7 @@ fn what_both_sides_say_once_it_is_up_is_copied_if_somebody_asks() {
     session.set_copied(true);
     let version = Version::V13;
     session.receive(&frame(&Message::Hello(VersionSet::of(&[version])), 1, version), Nanos(0));
+    assert!(session.next_message().is_none() && session.version() == Some(version));
     let (echo, barrier) = (Message::EchoRequest(b"x".to_vec()), Message::BarrierRequest);
     session.receive(&[frame(&echo, 2, version), frame(&barrier, 3, version)].concat(), Nanos(0));
     while session.next_message().is_some() {}

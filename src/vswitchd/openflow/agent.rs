@@ -106,7 +106,7 @@ impl Agent {
         // What happened before is not this message's doing.
         self.pass_updates_on(None, switch, sessions);
         let may_change_wishes = matches!(
-            message,
+            message.as_deref(),
             Ok(Message::SetConfig(_) | Message::SetAsync(_) | Message::RoleRequest(_) | Message::TableMod(_))
         );
         let answer = message.and_then(|message| self.answer(token, xid, message, switch, sessions));
@@ -126,7 +126,7 @@ impl Agent {
         &mut self,
         token: usize,
         xid: u32,
-        message: Message,
+        message: Box<Message>,
         switch: &mut Switch,
         sessions: &mut dyn Sessions,
     ) -> Answer {
@@ -134,7 +134,7 @@ impl Agent {
         let version = session.version().unwrap_or(Version::V10);
         self.check_role(token, &message)?;
         let now = switch.clock.now();
-        match message {
+        match *message {
             Message::FeaturesRequest => {
                 Ok(vec![Message::FeaturesReply(describe::features(switch, self.bridge, version))])
             }

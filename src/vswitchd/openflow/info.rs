@@ -45,7 +45,7 @@ impl Bridge {
         let is_up = |info: &&ConnectionInfo| info.version.is_some();
         let (controller_count, up) = (controllers.len(), controllers.iter().filter(is_up).count());
         let mut connections = controllers;
-        for door in &self.listeners {
+        for door in self.listeners.iter().filter(|door| !door.is_for_snoopers) {
             connections.push(self.door_info(door, now));
             connections.extend(self.peers(door).map(|(token, socket)| self.peer_info(token, socket, now)));
         }
@@ -143,7 +143,7 @@ impl Bridge {
             let now = socket.map_or(SessionStats::default(), |socket| socket.session.stats());
             self.metrics_of(caller.remote.to_string(), is_up, u64::from(is_up), caller.past, now)
         });
-        let doors = self.listeners.iter().map(|door| {
+        let doors = self.listeners.iter().filter(|door| !door.is_for_snoopers).map(|door| {
             let up = self.peers(door).filter(|(_, socket)| socket.session.version().is_some()).count();
             let (target, is_up) = (door.listen.to_string(), door.listener.is_some());
             self.metrics_of(target, is_up, up as u64, door.past, self.stats_at(door))

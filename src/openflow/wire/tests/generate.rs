@@ -792,7 +792,16 @@ fn replies(random: &mut Rng, settings: &WireSettings) -> Vec<(bool, MultipartRep
     }
     if version < Version::V14 {
         let old = WireSettings::new(Version::V10);
-        all.push((true, Reply::FlowMonitor(some(random, |random| update(random, &old, true)))));
+        let mut updates = some(random, |random| update(random, &old, true));
+        for update in &mut updates {
+            // Nicira's form has actions of the version, and no instructions.
+            if let FlowUpdate::Full { stats, .. } = update
+                && version > Version::V10
+            {
+                stats.actions = plain_actions(random, settings);
+            }
+        }
+        all.push((true, Reply::FlowMonitor(updates)));
     }
     if version == Version::V13 {
         let updates = some(random, |random| match update(random, settings, false) {

@@ -130,7 +130,7 @@ impl Peer {
                 Err(error) => panic!("{error}"),
             }
             while let Some(incoming) = self.session.next_message() {
-                heard.extend(incoming.message);
+                heard.extend(incoming.message.map(|message| *message));
             }
         }
         heard

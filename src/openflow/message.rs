@@ -852,24 +852,27 @@ pub fn port_metadata(port: OfPort) -> Match {
     metadata
 }
 
+/// What a packet-in and a packet-out tell of a packet besides its bytes, its port and its registers (OpenFlow 1.5.1 section
+/// 7.2.3.9, and Open vSwitch's).
+pub const METADATA_FIELDS: [Field; 10] = [
+    Field::Metadata,
+    Field::TunId,
+    Field::TunSrc,
+    Field::TunDst,
+    Field::TunIpv6Src,
+    Field::TunIpv6Dst,
+    Field::TunFlags,
+    Field::TunGbpId,
+    Field::TunGbpFlags,
+    Field::PktMark,
+];
+
 /// The fields of a packet's metadata: what a packet-in tells of a flow besides its bytes (OpenFlow 1.3.5 section 7.4.1),
 /// those that are not zero, and the port.
 pub fn metadata_of(flow: &Flow) -> Match {
     let mut metadata = port_metadata(flow.in_port);
     let registers = (0..16).map(Field::Reg);
-    let fields = [
-        Field::Metadata,
-        Field::TunId,
-        Field::TunSrc,
-        Field::TunDst,
-        Field::TunIpv6Src,
-        Field::TunIpv6Dst,
-        Field::TunFlags,
-        Field::TunGbpId,
-        Field::TunGbpFlags,
-        Field::PktMark,
-    ];
-    for field in fields.into_iter().chain(registers) {
+    for field in METADATA_FIELDS.into_iter().chain(registers) {
         let value = flow.get(field);
         if value != 0 {
             metadata.set(field, value);

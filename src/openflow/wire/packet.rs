@@ -7,8 +7,8 @@ use super::property::{put_property, put_property_u32, read_property};
 use super::{actions, oxm};
 use crate::flow::{Field, Flow, OfPort};
 use crate::openflow::message::{
-    NO_BUFFER, PacketInFormat, PacketInMessage, PacketInReason, PacketOutMessage, Version, in_port_of,
-    port_metadata,
+    METADATA_FIELDS, NO_BUFFER, PacketInFormat, PacketInMessage, PacketInReason, PacketOutMessage, Version,
+    in_port_of, port_metadata,
 };
 use crate::openflow::{Match, OfError};
 use bytes::BufMut;
@@ -245,21 +245,8 @@ pub(super) fn decode_out(mut reader: Reader<'_>, version: Version) -> Result<Pac
 /// Whether a match is about nothing that stands in a packet (OpenFlow 1.5.1 section 7.2.3.9).
 fn is_pipeline(matching: &Match) -> bool {
     let mut left = *matching.mask();
-    let fields = [
-        Field::InPort,
-        Field::Metadata,
-        Field::TunId,
-        Field::TunSrc,
-        Field::TunDst,
-        Field::TunIpv6Src,
-        Field::TunIpv6Dst,
-        Field::TunFlags,
-        Field::TunGbpId,
-        Field::TunGbpFlags,
-        Field::PktMark,
-        Field::ActsetOutput,
-    ];
-    for field in fields.into_iter().chain((0..16).map(Field::Reg)) {
+    let others = [Field::InPort, Field::ActsetOutput].into_iter().chain((0..16).map(Field::Reg));
+    for field in METADATA_FIELDS.into_iter().chain(others) {
         left.set(field, 0);
     }
     left == Flow::default()

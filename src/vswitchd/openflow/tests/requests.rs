@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::ofproto::{MissHandling, TableSettings};
-use crate::openflow::Action;
 use crate::openflow::message::{
     AsyncChange, FlowMonitorRequest, PacketOutMessage, SwitchConfig, TableMod, port_metadata,
 };
+use crate::openflow::{Action, FlowMod};
 
 fn table_mod(table: u8, vacancy: Option<Option<(u8, u8)>>) -> Message {
     Message::TableMod(TableMod { table, miss: None, eviction: None, vacancy })
@@ -324,4 +324,37 @@ fn settings_of_a_switch_are_those_that_there_are() {
     lab.order(one, &Message::SetConfig(SwitchConfig { flags: 1, miss_send_len: 9 }));
     let told = Message::GetConfigReply(SwitchConfig { flags: 1, miss_send_len: 9 });
     assert_eq!(lab.ask(one, &Message::GetConfigRequest), [told]);
+}
+
+#[test]
+fn rules_are_told_in_parts_as_fast_as_they_are_read() {
+    const RULES: u16 = 10_000;
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V13);
+    let bridge = lab.agent.bridge();
+    for priority in 0..RULES {
+        let flow_mod = FlowMod { table: 5, priority, ..FlowMod::add() };
+        lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    }
+    let request = FlowStatsRequest { table: 5, ..FlowStatsRequest::all() };
+    let body = MultipartRequest::Flow(request);
+    let xid = lab.send(one, &Message::MultipartRequest { is_nicira: false, more: false, body });
+    let mut priorities = Vec::new();
+    let mut is_over = false;
+    while !is_over {
+        // Nobody has read what was told: no more of it is made.
+        let size = lab.sessions[&one].output_slices(usize::MAX).map(<[u8]>::len).sum::<usize>();
+        assert!(size < 600 << 10, "{size}");
+        for (of, message) in lab.hear(one) {
+            let Message::MultipartReply { more, body: MultipartReply::Flow(rules), .. } = message else {
+                panic!("{message:?}")
+            };
+            assert!(of == xid && !is_over);
+            priorities.extend(rules.into_iter().map(|rule| rule.priority));
+            is_over = !more;
+        }
+        assert_eq!(lab.agent.is_telling(one), !is_over);
+        lab.agent.tell_on(one, &mut lab.switch, &mut lab.sessions);
+    }
+    assert_eq!(priorities, (0..RULES).rev().collect::<Vec<_>>());
 }

@@ -63,6 +63,8 @@ pub(super) struct Executor {
     link: Arc<Link>,
     pub(super) tx: TxPorts,
     upcalls: ArrayVec<Upcall, UPCALLS_WAITING_MAX>,
+    /// Packets of the port under way that were given to ports, until they are counted.
+    forwarded: u64,
     /// By their numbers; shared with all other workers.
     meters: Box<[Option<Arc<SharedMeter>>]>,
     /// Times that copies of the packet under way have been looked up again.
@@ -130,6 +132,7 @@ impl Executor {
             link,
             tx: TxPorts::new(),
             upcalls: ArrayVec::new(),
+            forwarded: 0,
             meters: (0..METER_COUNT_MAX).map(|_| None).collect(),
             recirculations: 0,
             metering: ArrayVec::new(),
@@ -291,20 +294,32 @@ impl Executor {
 
     #[inline(always)]
     fn output(&mut self, port: DpPort, packet: Packet, in_port: DpPort) {
-        if let Err(unsent) = self.tx.send(port, packet, &self.link) {
-            match unsent {
-                Unsent::NoPort => self.drop_packet(in_port, DropReason::PortGone),
-                Unsent::TooLarge => self.drop_packet(port, DropReason::TooLarge),
-                Unsent::NoBuffer => self.drop_packet(in_port, DropReason::NoBuffer),
-            }
+        match self.tx.send(port, packet, &self.link) {
+            Ok(()) => self.forwarded += 1,
+            Err(Unsent::NoPort) => self.drop_packet(in_port, DropReason::PortGone),
+            Err(Unsent::TooLarge) => self.too_large(port),
+            Err(Unsent::NoBuffer) => self.drop_packet(in_port, DropReason::NoBuffer),
         }
+    }
+
+    /// A packet dies at the port that it is given to.
+    #[cold]
+    fn too_large(&mut self, port: DpPort) {
+        self.forwarded += 1;
+        self.drop_packet(port, DropReason::TooLarge);
+    }
+
+    /// Counts what was given to ports since it was last called: all of it came by this port.
+    #[inline]
+    pub(super) fn count_forwarded(&mut self, in_port: DpPort) {
+        bump(&self.link.port(in_port).forwarded, std::mem::take(&mut self.forwarded));
     }
 
     /// Sends a copy of the first `size` bytes.
     fn output_copy(&mut self, port: DpPort, packet: &mut Packet, size: usize, in_port: DpPort) {
         let Some(tx) = self.tx.get_mut(port) else { return self.drop_packet(in_port, DropReason::PortGone) };
         if !tx.takes(packet.size().min(size)) {
-            return self.drop_packet(port, DropReason::TooLarge);
+            return self.too_large(port);
         }
         match tx.queue.copy_packet(packet) {
             Some(mut copy) => match cut(&mut copy, size) {

@@ -92,15 +92,20 @@ impl Bed {
         ids
     }
 
-    /// Packets that came in, and copies, are packets that went out, were consumed or dropped, or still wait.
+    /// What ports and no ports have counted.
+    fn all_stats(&self) -> Vec<PortStats> {
+        let ports = self.datapath.ports().into_iter().filter_map(|port| self.datapath.port_stats(port));
+        ports.chain([self.datapath.removed_port_stats(), self.datapath.no_port_stats()]).collect()
+    }
+
+    /// Packets that came in, were made or copied are packets that went out, were consumed or dropped, or still wait: of
+    /// each port, but for those that wait.
     fn assert_all_accounted(&self, in_flight: u64) {
-        let stats: Vec<_> =
-            self.ports.iter().filter_map(|(port, _)| self.datapath.port_stats(*port)).collect();
+        let stats = self.all_stats();
+        let missing: u64 = stats.iter().map(|port| port.came() - port.went()).sum();
         let sum = |count: fn(&PortStats) -> u64| stats.iter().map(count).sum::<u64>();
-        let came = sum(|port| port.rx_packets) + sum(|port| port.copies);
-        let went =
-            sum(|port| port.tx_packets) + sum(|port| port.consumed) + sum(|port| port.drops.iter().sum());
-        assert_eq!(came, went + in_flight, "{stats:#?}");
+        assert_eq!(missing, in_flight, "{stats:#?}");
+        assert_eq!(sum(|port| port.forwarded), sum(PortStats::left), "{stats:#?}");
     }
 
     fn drops(&self, index: usize, reason: DropReason) -> u64 {
@@ -228,6 +233,54 @@ fn packets_handed_up_do_not_outlive_their_port() {
     assert_eq!((removed.stats.rx_packets, removed.stats.drops[DropReason::PortGone.index()]), (1, 1));
     let upcalls = bed.upcalls();
     assert_eq!(upcalls.iter().map(|upcall| upcall.key.in_port).collect::<Vec<_>>(), [bed.port(B)]);
+    assert_eq!(bed.datapath.removed_port_stats(), removed.stats);
+    bed.assert_all_accounted(1);
+}
+
+#[test]
+fn what_removed_ports_have_counted_is_kept_whoever_has_their_numbers() {
+    let mut bed = Bed::new();
+    let (a, b) = (bed.port(A), bed.port(B));
+    let mut removed = PortStats::default();
+    for round in 1..4 {
+        bed.inject(A, &udp(1, round).build());
+        bed.run_installing(five_tuple(), &[Action::Output(b)]);
+        bed.assert_all_accounted(0);
+        removed = removed.plus(&bed.datapath.port_del(b).expect("it is there").stats);
+        assert_eq!(bed.datapath.removed_port_stats(), removed);
+        let (netdev, handle) = open("again", 1);
+        assert_eq!(bed.datapath.port_add(netdev), Ok(b));
+        bed.ports[B].1 = handle;
+        assert_eq!(bed.datapath.port_stats(b), Some(PortStats::default()));
+        assert_eq!((bed.datapath.removed_port_stats(), removed.tx_packets), (removed.clone(), round.into()));
+        bed.assert_all_accounted(0);
+    }
+    let last = bed.datapath.port_del(a).expect("it is there").stats;
+    assert_eq!((last.rx_packets, last.forwarded), (3, 3));
+    assert_eq!(bed.datapath.removed_port_stats(), removed.plus(&last));
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn packets_that_the_switch_makes_count_as_made() {
+    let mut bed = Bed::new();
+    let (a, b, c) = (bed.port(A), bed.port(B), bed.port(C));
+    let packet =
+        |in_port| vec![(FlowKey { in_port, ..FlowKey::ZERO }, Packet::from_bytes(&udp(1, 1).build()))];
+    let mut execute = |in_port, actions: &[Action], is_made| {
+        let (packets, actions) = (packet(in_port), actions.to_vec());
+        bed.datapath.execute(Execute { worker: WorkerId(0), packets, actions, is_made });
+    };
+    execute(DpPort::NONE, &[Action::Output(b), Action::Output(c)], true);
+    execute(DpPort::NONE, &[], true);
+    execute(a, &[Action::Output(c)], true);
+    bed.run();
+    let counts = |stats: &PortStats| [stats.rx_packets, stats.made, stats.copies, stats.forwarded];
+    let none = bed.datapath.no_port_stats();
+    assert_eq!((counts(&none), none.drops[DropReason::Rule.index()]), ([0, 2, 1, 2], 1));
+    assert_eq!(counts(&bed.datapath.port_stats(a).expect("it is there")), [0, 1, 0, 1]);
+    assert_eq!((bed.sent(B).len(), bed.sent(C).len()), (1, 2));
+    bed.assert_all_accounted(0);
 }
 
 #[test]
@@ -429,6 +482,7 @@ fn a_port_that_goes_gives_its_device_back_and_packets_to_it_die_as_such() {
     assert_eq!(bed.datapath.port_add(netdev), Ok(b));
     let fresh = bed.datapath.port_stats(b).expect("it is there");
     assert_eq!((fresh.tx_packets, fresh.drops), (0, [0; DropReason::COUNT]));
+    bed.assert_all_accounted(0);
     assert_eq!(bed.datapath.ports(), [a, b, bed.port(C)]);
 }
 
@@ -644,7 +698,8 @@ fn threads_forward_and_stop() {
 fn what_the_ring_had_no_room_for_follows_as_soon_as_more_is_given() {
     let mut bed = Bed::new();
     let give = |bed: &mut Bed| {
-        let execute = Execute { worker: WorkerId(0), packets: Vec::new(), actions: Vec::new() };
+        let execute =
+            Execute { worker: WorkerId(0), packets: Vec::new(), actions: Vec::new(), is_made: false };
         bed.datapath.execute(execute);
         bed.datapath.waiting_commands()
     };
@@ -710,7 +765,7 @@ fn a_later_pass_that_misses_goes_up_with_id_mark_and_hash_as_it_then_is() {
     let packets = upcalls.into_iter().flat_map(|upcall| upcall.packets).map(|packet| (key, packet)).collect();
     let cookie = UserspaceCookie::Sflow { output: None };
     let actions = vec![Action::PopVlan, Action::Userspace(cookie)];
-    bed.datapath.execute(Execute { worker: WorkerId(0), packets, actions });
+    bed.datapath.execute(Execute { worker: WorkerId(0), packets, actions, is_made: false });
     bed.run();
     let told = bed.upcalls().remove(0).key;
     assert_eq!((told.recirc_id, told.pkt_mark, told.dp_hash, told.vlan_tci), (9, 0x50, hash, 0));

@@ -82,7 +82,7 @@ impl Waiting {
             unready += burst.unready;
         }
         if unready > 0 {
-            bump(&counters.drops[DropReason::NoBuffer.index()], unready as u64);
+            bump(&counters.drops[DropReason::TxNoBuffer.index()], unready as u64);
         }
         let left = self.packets.iter().map(|packet| packet.size() as u64).sum();
         bump(&counters.tx_bytes, self.bytes - left);
@@ -359,7 +359,7 @@ mod tests {
             let sent = read(&self.counters.tx_packets);
             assert_eq!(read(&self.counters.tx_bytes), sent * 60);
             let drops = |reason: DropReason| read(&self.counters.drops[reason.index()]);
-            [sent, drops(DropReason::TxQueueFull), drops(DropReason::NoBuffer)]
+            [sent, drops(DropReason::TxQueueFull), drops(DropReason::TxNoBuffer)]
         }
     }
 

@@ -144,6 +144,7 @@ impl Worker {
         }
         bump(&self.link.counters.emc_hits, found_by_emc as u64);
         self.carry_out(burst, now);
+        self.executor.count_forwarded(port);
         self.credit(now);
     }
 
@@ -287,7 +288,7 @@ impl Worker {
             Command::RunWaiting { slot, program, packets, has_more } => {
                 match self.classifier.get_mut(slot) {
                     Some(_) => self.run_waiting(slot, packets, has_more, now),
-                    None => self.execute(&program, packets, has_more, now),
+                    None => self.execute(&program, packets, false, has_more, now),
                 }
                 self.link.discard(Garbage::Program(program));
             }
@@ -302,8 +303,8 @@ impl Worker {
                     self.link.discard(Garbage::Megaflow(megaflow));
                 }
             }
-            Command::Execute { program, packets, has_more } => {
-                self.execute(&program, packets, has_more, now);
+            Command::Execute { program, packets, is_made, has_more } => {
+                self.execute(&program, packets, is_made, has_more, now);
                 self.link.discard(Garbage::Program(program));
             }
             Command::SetMetering { remove, add } => self.executor.set_metering(remove, add),
@@ -343,7 +344,7 @@ impl Worker {
             Ok(()) => self.run_waiting(slot, packets, install.has_more, now),
             Err(megaflow) => {
                 bump(&self.link.counters.installs_failed, 1);
-                self.execute(&megaflow.program, packets, install.has_more, now);
+                self.execute(&megaflow.program, packets, false, install.has_more, now);
                 self.link.discard(Garbage::Megaflow(megaflow));
             }
         }
@@ -359,6 +360,7 @@ impl Worker {
             megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, now);
             let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             executor.run(&mut tables, &megaflow.program, packet, (&key, layout), now);
+            executor.count_forwarded(key.in_port);
         }
         if !has_more {
             executor.send_upcalls();
@@ -366,12 +368,23 @@ impl Worker {
         self.link.discard(Garbage::Packets(packets));
     }
 
-    fn execute(&mut self, program: &Program, mut packets: Packets, has_more: bool, now: Nanos) {
-        let Worker { executor, classifier, emc, .. } = self;
+    fn execute(
+        &mut self,
+        program: &Program,
+        mut packets: Packets,
+        are_made: bool,
+        has_more: bool,
+        now: Nanos,
+    ) {
+        let Worker { link, executor, classifier, emc, .. } = self;
         let mut tables = Tables { classifier, emc };
         for (key, packet) in packets.drain(..) {
+            if are_made {
+                bump(&link.port(key.in_port).made, 1);
+            }
             let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
             executor.run(&mut tables, program, packet, (&key, layout), now);
+            executor.count_forwarded(key.in_port);
         }
         if !has_more {
             executor.send_upcalls();

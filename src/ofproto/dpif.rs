@@ -671,7 +671,7 @@ impl Ofproto for OfprotoDpif {
         self.macs_changed |= apply_credits(&mut self.bridges, &credits, delta, self.now);
         self.note_learned();
         let worker = self.dpif.workers().first().copied().unwrap_or(WorkerId(0));
-        self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions });
+        self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions, is_made: true });
     }
 
     fn set_ipfix(&mut self, bridge: BridgeId, ipfix: Option<BridgeIpfix>) -> Result<(), OfprotoError> {

@@ -6,10 +6,11 @@
 //! waited it is told of the rules as they are then, and that it goes on. So what it knows is right again. Where that can't be,
 //! because more rules went than may wait for it, its connection is ended: it starts over with the next.
 
-use super::agent::Agent;
+use super::agent::{Agent, Answer};
+use super::telling::{Telling, What};
 use super::{Sessions, describe};
 use crate::ofproto::rules::is_about;
-use crate::ofproto::{BridgeId, Ofproto, RuleEvent, RuleEventKind};
+use crate::ofproto::{Ofproto, RuleEvent, RuleEventKind};
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowStats, FlowStatsRequest, TABLE_ALL};
 use crate::openflow::message::{FlowMonitorRequest, FlowUpdate, Message, MultipartReply};
@@ -52,15 +53,16 @@ pub(super) struct Monitors {
 }
 
 impl Agent {
-    /// OFPMP_FLOW_MONITOR: adds, changes and deletes monitors; the answer are the rules that new ones want to know of first.
+    /// OFPMP_FLOW_MONITOR: adds, changes and deletes monitors; the answer are the rules that new ones want to know of first,
+    /// told in parts.
     pub(super) fn monitor(
         &mut self,
         token: usize,
+        xid: u32,
         is_nicira: bool,
         requests: Vec<FlowMonitorRequest>,
         switch: &mut Switch,
-    ) -> Result<MultipartReply, OfError> {
-        let bridge = self.bridge();
+    ) -> Answer {
         let controller = self.controller_mut(token).ok_or(OfError::MonitorUnknownFailure)?;
         let monitors = &mut controller.monitors;
         // All of them or none.
@@ -95,11 +97,18 @@ impl Agent {
             fresh.insert(request.id);
             monitors.by_id.insert(request.id, request);
         }
-        let fresh = fresh.iter().filter_map(|id| monitors.by_id.get(id));
-        let updates =
-            rules_of(fresh.filter(|it| it.flags & flags::INITIAL != 0), event::INITIAL, bridge, switch);
+        fresh.retain(|id| monitors.by_id.get(id).is_some_and(|it| it.flags & flags::INITIAL != 0));
+        let scope = scope_of(fresh.iter().filter_map(|id| monitors.by_id.get(id)));
         self.follow_monitors(switch);
-        Ok(MultipartReply::FlowMonitor(updates))
+        match scope {
+            Some(scope) => {
+                self.tell(token, Telling::new(xid, is_nicira, What::Initial(fresh), scope), switch)
+            }
+            None => {
+                let body = MultipartReply::FlowMonitor(Vec::new());
+                Ok(vec![Message::MultipartReply { is_nicira, more: false, body }])
+            }
+        }
     }
 
     /// NXT_FLOW_MONITOR_CANCEL.
@@ -156,8 +165,11 @@ impl Agent {
             if !monitors.is_paused || !session.output().is_empty() {
                 continue;
             }
-            let curious = monitors.by_id.values().filter(|request| request.flags & flags::ADD != 0);
-            let updates = rules_of(curious, event::ADDED, bridge, switch);
+            let curious: Vec<_> =
+                monitors.by_id.values().filter(|request| request.flags & flags::ADD != 0).collect();
+            let scope = scope_of(curious.iter().copied());
+            let rules = scope.map(|scope| switch.ofproto.flow_stats(bridge, &scope)).unwrap_or_default();
+            let updates = updates_of(&curious, event::ADDED, rules);
             monitors.is_paused = false;
             let (is_nicira, more, body) = (monitors.is_nicira, false, MultipartReply::FlowMonitor(updates));
             session.reply(&Message::MultipartReply { is_nicira, more, body }, 0);
@@ -167,6 +179,12 @@ impl Agent {
 }
 
 impl Monitors {
+    /// What the monitors with these numbers are told of these rules at first.
+    pub(super) fn initial(&self, ids: &BTreeSet<u32>, rules: Vec<FlowStats>) -> Vec<FlowUpdate> {
+        let monitors: Vec<_> = ids.iter().filter_map(|id| self.by_id.get(id)).collect();
+        updates_of(&monitors, event::INITIAL, rules)
+    }
+
     /// Tells of events, or pauses where too much waits to be read.
     fn tell(&mut self, events: &[RuleEvent], own: Option<u32>, session: &mut Session) {
         let is_nicira = self.is_nicira;
@@ -239,26 +257,24 @@ fn all_flags<'a>(monitors: impl Iterator<Item = &'a FlowMonitorRequest>) -> Opti
     monitors.fold(None, |all: Option<u16>, request| Some(all.unwrap_or(0) | request.flags))
 }
 
-/// The rules that any of these monitors is about, each once.
-fn rules_of<'a>(
-    monitors: impl Iterator<Item = &'a FlowMonitorRequest>,
-    event: u8,
-    bridge: BridgeId,
-    switch: &mut Switch,
-) -> Vec<FlowUpdate> {
+/// What of rules any of these monitors may be about; none without monitors.
+fn scope_of<'a>(monitors: impl Iterator<Item = &'a FlowMonitorRequest>) -> Option<FlowStatsRequest> {
     let monitors: Vec<_> = monitors.collect();
-    let request = match monitors[..] {
-        [] => return Vec::new(),
-        [only] => only.flows.clone(),
+    match monitors[..] {
+        [] => None,
+        [only] => Some(only.flows.clone()),
         [first, ..] => {
             let table = first.flows.table;
             let all = FlowStatsRequest::all();
             let is_one = monitors.iter().all(|request| request.flows.table == table);
-            FlowStatsRequest { table: if is_one { table } else { all.table }, ..all }
+            Some(FlowStatsRequest { table: if is_one { table } else { all.table }, ..all })
         }
-    };
-    let flows = switch.ofproto.flow_stats(bridge, &request).into_iter();
+    }
+}
+
+/// What there is to tell of these rules to monitors, each told once.
+fn updates_of(monitors: &[&FlowMonitorRequest], event: u8, rules: Vec<FlowStats>) -> Vec<FlowUpdate> {
     let wanted =
         |stats: &FlowStats| all_flags(monitors.iter().copied().filter(|it| is_about(&it.flows, stats)));
-    flows.filter_map(|stats| wanted(&stats).map(|all| full(event, 0, stats, all))).collect()
+    rules.into_iter().filter_map(|stats| wanted(&stats).map(|all| full(event, 0, stats, all))).collect()
 }

@@ -1,8 +1,11 @@
 //! Flow monitors in their three forms.
 
 use super::*;
+use crate::openflow::FlowMod;
+use crate::openflow::flow_mod::FlowStats;
 use crate::openflow::message::{FlowMonitorRequest, FlowUpdate};
 use crate::openflow::session::{OUTPUT_SIZE_NOTICES_MAX, SessionEnd};
+use std::collections::BTreeSet;
 
 /// Initial, add, removed, modify, instructions.
 const EVERYTHING: u16 = 31;
@@ -181,6 +184,41 @@ fn a_connection_that_goes_takes_its_monitors_along() {
     assert!(!lab.agent.is_watching, "nobody is told, so nothing is kept");
 }
 
+#[test]
+fn what_is_there_at_first_is_told_in_parts_as_fast_as_it_is_read() {
+    const RULES: u16 = 10_000;
+    let mut lab = Lab::new();
+    let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
+    let bridge = lab.agent.bridge();
+    for priority in 1..=RULES {
+        let flow_mod = FlowMod { table: 5, priority, ..FlowMod::add() };
+        lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    }
+    // Several, of which not all want to know.
+    let monitors = vec![monitor(1, 0, EVERYTHING), monitor(2, 0, 2), monitor(3, 0, 5)];
+    let xid = lab.send(watcher, &request(false, monitors));
+    let (mut known, mut is_over, mut parts) = (Known::new(), false, 0);
+    while !is_over {
+        let size = lab.sessions[&watcher].output_slices(usize::MAX).map(<[u8]>::len).sum::<usize>();
+        assert!(size < 600 << 10, "no more is made than is read: {size}");
+        // Meanwhile rules come and go, before and behind what is told.
+        lab.order(other, &add(&format!("table=5,priority={},actions=drop", 20_000 + parts)));
+        lab.order(other, &flow(&format!("table=5,priority={}", 9_990 - parts), FlowModCommand::DeleteStrict));
+        lab.order(other, &flow(&format!("table=5,priority={}", 5 + parts), FlowModCommand::DeleteStrict));
+        parts += 1;
+        for (of, message) in lab.hear(watcher) {
+            let Message::MultipartReply { more, body: MultipartReply::FlowMonitor(updates), .. } = message
+            else {
+                panic!("{message:?}")
+            };
+            is_over |= of == xid && !more;
+            follow(&mut known, updates);
+        }
+        lab.agent.tell_on(watcher, &mut lab.switch, &mut lab.sessions);
+    }
+    assert!(parts > 2 && known == lab.rules_there());
+}
+
 /// A rule that is told of in some kilobytes.
 fn long(priority: usize, in_port: usize) -> Message {
     add(&format!("priority={priority},in_port={in_port},actions={}", ["output:2"; 500].join(",")))
@@ -195,6 +233,32 @@ fn pause(lab: &mut Lab, watcher: usize, other: usize) -> usize {
         }
     }
     panic!("it was never paused");
+}
+
+/// Rules by table, priority and port.
+type Known = BTreeSet<(u8, u16, u32)>;
+
+fn key(stats: &FlowStats) -> (u8, u16, u32) {
+    (stats.table, stats.priority, stats.matching.get(crate::flow::Field::InPort).0 as u32)
+}
+
+/// What somebody knows of rules who is told of them.
+fn follow(known: &mut Known, updates: Vec<FlowUpdate>) {
+    for update in updates {
+        let FlowUpdate::Full { event, stats, .. } = update else { panic!("{update:?}") };
+        if event == 2 {
+            known.remove(&key(&stats));
+        } else {
+            known.insert(key(&stats));
+        }
+    }
+}
+
+impl Lab {
+    fn rules_there(&mut self) -> Known {
+        let bridge = self.agent.bridge();
+        self.switch.ofproto.flow_stats(bridge, &FlowStatsRequest::all()).iter().map(key).collect()
+    }
 }
 
 fn pauses(messages: &[Message]) -> Vec<bool> {
@@ -232,23 +296,14 @@ fn one_that_does_not_read_is_paused_and_knows_all_when_it_goes_on() {
         assert!(matches!(heard.last(), Some(Message::FlowMonitorResumed { .. })));
         // Who follows what is told has just the rules that there are.
         heard.retain(|message| matches!(message, Message::MultipartReply { .. }));
-        let mut known = std::collections::BTreeSet::new();
+        let mut known = BTreeSet::new();
         for message in heard {
             let Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. } = message else {
                 panic!()
             };
-            for update in updates {
-                let FlowUpdate::Full { event, stats, .. } = update else { panic!("{update:?}") };
-                let in_port = stats.matching.get(crate::flow::Field::InPort).0;
-                let key = (stats.priority, in_port);
-                if event == 2 {
-                    known.remove(&key);
-                } else {
-                    known.insert(key);
-                }
-            }
+            follow(&mut known, updates);
         }
-        assert_eq!(known.len(), lab.rule_count());
+        assert!(known == lab.rules_there());
         // It goes on as before.
         lab.order(other, &add("priority=64000,actions=drop"));
         assert_eq!(updates(lab.notices(watcher)), [(1, 64_000, 0)]);

@@ -2,25 +2,27 @@
 //!
 //! Kept only while somebody watches, in the order it happened, and no more than `EVENT_LEN_MAX`: when those wait, what comes
 //! next is lost, and that it is so is told once ([`RuleEventKind::Lost`]). Who is told starts over from the rules there are.
+//! Rules are shared with the store, not copied: one that went takes no more memory than it did before.
 
 use super::FlowRemovedReason;
 use super::bridge::BridgeId;
 use super::rules::Rule;
-use crate::openflow::FlowStats;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-/// Events that wait at most.
-const EVENT_LEN_MAX: usize = 262_144;
+/// Events that wait at most. They are taken after each message, so this is what one message may do: empty two full tables.
+/// That many take 64 MiB, rules apart.
+const EVENT_LEN_MAX: usize = 1 << 21;
 
 /// Something that happened to a rule.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct RuleEvent {
     /// The bridge.
     pub bridge: BridgeId,
     /// What.
     pub kind: RuleEventKind,
-    /// The rule as it is now, or was last; its durations are 0. None of [`RuleEventKind::Lost`].
-    pub stats: Option<FlowStats>,
+    /// The rule as it was then, or was last. None of [`RuleEventKind::Lost`].
+    pub rule: Option<Arc<Rule>>,
     /// Whether somebody has asked for it; a rule that packets have taught, or that a timeout took away, nobody did.
     pub is_asked: bool,
 }
@@ -41,23 +43,20 @@ pub enum RuleEventKind {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct RuleEvents {
-    waiting: VecDeque<(RuleEventKind, Option<FlowStats>, bool)>,
+    waiting: VecDeque<(RuleEventKind, Option<Arc<Rule>>, bool)>,
     is_full: bool,
     /// How many waited, and whether that was too many, when what may be undone began.
     mark: (usize, bool),
 }
 
 impl RuleEvents {
-    pub(super) fn push(&mut self, kind: RuleEventKind, rule: &Rule, is_asked: bool) {
+    pub(super) fn push(&mut self, kind: RuleEventKind, rule: Arc<Rule>, is_asked: bool) {
         if self.is_full {
             return;
         }
         self.is_full = self.waiting.len() >= EVENT_LEN_MAX;
-        let entry = if self.is_full {
-            (RuleEventKind::Lost, None, false)
-        } else {
-            (kind, Some(rule.stats(rule.created.max(rule.last_used))), is_asked)
-        };
+        let entry =
+            if self.is_full { (RuleEventKind::Lost, None, false) } else { (kind, Some(rule), is_asked) };
         self.waiting.push_back(entry);
     }
 
@@ -74,7 +73,7 @@ impl RuleEvents {
     pub(super) fn take(&mut self, bridge: BridgeId, into: &mut Vec<RuleEvent>, max: usize) -> usize {
         let count = self.waiting.len().min(max);
         let taken = self.waiting.drain(..count);
-        into.extend(taken.map(|(kind, stats, is_asked)| RuleEvent { bridge, kind, stats, is_asked }));
+        into.extend(taken.map(|(kind, rule, is_asked)| RuleEvent { bridge, kind, rule, is_asked }));
         if self.waiting.is_empty() {
             self.is_full = false;
         }

@@ -29,6 +29,7 @@ use crate::sync::Nanos;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
+use std::sync::Arc;
 
 /// Flow tables of a bridge: 0 to 254 (OpenFlow 1.5.1 section 7.2.3.1: OFPTT_MAX is 254).
 pub const TABLE_COUNT: usize = TABLE_ALL as usize;
@@ -492,7 +493,7 @@ impl FlowTables {
     }
 
     fn tell(&mut self, id: RuleId, kind: RuleEventKind) {
-        if let (Some(events), Some(rule)) = (&mut self.events, self.rules.get(id)) {
+        if let (Some(events), Some(rule)) = (&mut self.events, self.rules.share(id)) {
             events.push(kind, rule, self.is_asked);
         }
     }
@@ -632,9 +633,10 @@ impl FlowTables {
 
     /// Takes a rule out of its table; it stays in the store.
     fn unlist(&mut self, id: RuleId, reason: FlowRemovedReason) {
-        self.tell(id, RuleEventKind::Removed(reason));
         self.take_out(id);
         self.note(Undo::Unlist(id));
+        // Last, for a rule that is shared is not changed but copied.
+        self.tell(id, RuleEventKind::Removed(reason));
     }
 
     /// The same for all rules of a table, at once.
@@ -706,7 +708,7 @@ impl FlowTables {
     }
 
     /// Gives up a rule that left its table, once all its packets are counted; returns it as it was last.
-    pub fn release(&mut self, id: RuleId) -> Option<Rule> {
+    pub fn release(&mut self, id: RuleId) -> Option<Arc<Rule>> {
         self.rules.get(id).filter(|rule| !rule.is_listed)?;
         self.rules.remove(id)
     }

@@ -40,10 +40,6 @@ pub const OUTPUT_SIZE_REPLIES_MAX: usize = 256 << 10;
 /// Bytes of messages that may wait for [`Session::take_copies`]: what is beyond is counted and not copied.
 pub const COPIES_SIZE_MAX: usize = 1 << 20;
 
-/// Bytes of notices that may wait where one that is not told would leave the peer with what is wrong: which rules went, of a
-/// flow monitor that is paused. A hundred thousand of them fit.
-pub const OUTPUT_SIZE_LATE_MAX: usize = 8 << 20;
-
 /// Bytes of a message that an error quotes at most: the specification asks for 64 at least.
 const ERROR_DATA_LEN_MAX: usize = 64 << 10;
 
@@ -354,11 +350,10 @@ impl Session {
 
     /// Sends what the peer did not ask for, if it reads what is sent. Returns whether it is on its way.
     pub fn notify(&mut self, message: &Message) -> bool {
-        let Some(settings) = self.settings else { return false };
-        if !self.has_room() {
+        if self.settings.is_none() || !self.has_room() {
             return false;
         }
-        self.queue(Kind::Notice, message, 0, &settings);
+        self.tell(message);
         true
     }
 
@@ -373,20 +368,27 @@ impl Session {
 
     /// Whether a notice may be sent; one that may not is counted.
     fn has_room(&mut self) -> bool {
-        let has_room = self.notices_size <= OUTPUT_SIZE_NOTICES_MAX;
+        let has_room = self.may_notify();
         self.stats.notices_dropped += u64::from(!has_room);
         has_room
     }
 
-    /// Sends what the peer must not miss, within a bound that leaves room for a while. Returns whether it is on its way.
-    pub fn notify_late(&mut self, message: &Message) -> bool {
-        let Some(settings) = self.settings else { return false };
-        if self.notices_size > OUTPUT_SIZE_LATE_MAX {
-            self.stats.notices_dropped += 1;
-            return false;
+    /// Sends what the peer did not ask for, however much waits: for who sees to it that this is not much, by
+    /// [`Session::may_notify`] or [`Session::keeps_up`].
+    pub fn tell(&mut self, message: &Message) {
+        if let Some(settings) = self.settings {
+            self.queue(Kind::Notice, message, 0, &settings);
         }
-        self.queue(Kind::Notice, message, 0, &settings);
-        true
+    }
+
+    /// Whether a notice that is sent now would not be dropped.
+    pub fn may_notify(&self) -> bool {
+        self.settings.is_some() && self.notices_size <= OUTPUT_SIZE_NOTICES_MAX
+    }
+
+    /// Whether so little waits to be sent, of replies and notices together, that it is worth while to make more.
+    pub fn keeps_up(&self) -> bool {
+        self.replies_size + self.notices_size <= OUTPUT_SIZE_REPLIES_MAX
     }
 
     /// Ends a session whose peer has missed what it must know.

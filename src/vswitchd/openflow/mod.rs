@@ -546,10 +546,12 @@ impl OpenFlow {
                 bridge.agent.flow_removed(&flow, &mut bridge.sockets);
             }
         }
+        let mut is_busy = count > 0;
         for bridge in &mut self.bridges {
             bridge.agent.pass_updates_on(None, switch, &mut bridge.sockets);
+            is_busy |= bridge.agent.catch_up(switch, &mut bridge.sockets);
         }
-        count > 0
+        is_busy
     }
 
     /// Looks at what changes with time.

@@ -1,10 +1,10 @@
 //! Flow monitors in their three forms.
 
 use super::*;
-use crate::openflow::FlowMod;
 use crate::openflow::flow_mod::FlowStats;
 use crate::openflow::message::{FlowMonitorRequest, FlowUpdate};
 use crate::openflow::session::{OUTPUT_SIZE_NOTICES_MAX, SessionEnd};
+use crate::openflow::{Action, FlowMod};
 use std::collections::BTreeSet;
 
 /// Initial, add, removed, modify, instructions.
@@ -228,7 +228,7 @@ fn long(priority: usize, in_port: usize) -> Message {
 fn pause(lab: &mut Lab, watcher: usize, other: usize) -> usize {
     for count in 1..1_000 {
         lab.order(other, &long(count, 1));
-        if lab.sessions[&watcher].stats().notices_dropped > 0 {
+        if lab.agent.controllers[&watcher].monitors.is_paused() {
             return count;
         }
     }
@@ -255,6 +255,20 @@ fn follow(known: &mut Known, updates: Vec<FlowUpdate>) {
 }
 
 impl Lab {
+    /// Reads what is told until there is no more.
+    fn hear_on(&mut self, token: usize, heard: &mut Vec<Message>) {
+        loop {
+            self.turn();
+            let size = self.sessions[&token].output_slices(usize::MAX).map(<[u8]>::len).sum::<usize>();
+            assert!(size < 2 << 20, "no more is made than is read: {size}");
+            let told = self.notices(token);
+            if told.is_empty() {
+                return;
+            }
+            heard.extend(told);
+        }
+    }
+
     fn rules_there(&mut self) -> Known {
         let bridge = self.agent.bridge();
         self.switch.ofproto.flow_stats(bridge, &FlowStatsRequest::all()).iter().map(key).collect()
@@ -288,10 +302,9 @@ fn one_that_does_not_read_is_paused_and_knows_all_when_it_goes_on() {
         assert_eq!(size(&lab), at_pause);
         lab.order(other, &flow("priority=65000,in_port=7", FlowModCommand::DeleteStrict));
         lab.order(other, &flow("priority=1,in_port=1", FlowModCommand::DeleteStrict));
-        let heard = lab.notices(watcher);
+        let mut heard = lab.notices(watcher);
         assert_eq!(pauses(&heard), [true], "{version:?}");
-        lab.turn();
-        let mut heard = [heard, lab.notices(watcher)].concat();
+        lab.hear_on(watcher, &mut heard);
         assert_eq!(pauses(&heard), [true, false]);
         assert!(matches!(heard.last(), Some(Message::FlowMonitorResumed { .. })));
         // Who follows what is told has just the rules that there are.
@@ -316,6 +329,7 @@ fn one_that_would_have_to_be_told_of_too_much_is_ended() {
     let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
     lab.ask(watcher, &request(false, vec![monitor(1, 0, EVERYTHING)]));
     pause(&mut lab, watcher, other);
+    lab.agent.controller_mut(watcher).expect("it is there").monitors.backlog_size_max = 8 << 20;
     for round in 0..100 {
         for rule in 0..100 {
             lab.order(other, &long(rule, round));
@@ -327,5 +341,72 @@ fn one_that_would_have_to_be_told_of_too_much_is_ended() {
     }
     assert_eq!(lab.sessions[&watcher].end(), Some(&SessionEnd::Behind));
     let size: usize = lab.sessions[&watcher].output_slices(usize::MAX).map(<[u8]>::len).sum();
-    assert!(size < 10 << 20, "{size}");
+    assert!(size < 2 << 20, "{size}");
+}
+
+/// Adds rules to table 5 with the priorities from 1 on that are told of in a kilobyte each.
+fn fill(lab: &mut Lab, count: u16) {
+    let (bridge, actions) = (lab.agent.bridge(), vec![Action::Output(OfPort(2)); 60]);
+    for priority in 1..=count {
+        let flow_mod = FlowMod { table: 5, priority, actions: actions.clone(), ..FlowMod::add() };
+        lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    }
+}
+
+#[test]
+fn one_that_reads_is_told_of_all_rules_that_go_at_once_without_a_pause() {
+    const RULES: u16 = 12_000;
+    let mut lab = Lab::new();
+    let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
+    fill(&mut lab, RULES);
+    lab.ask(watcher, &request(false, vec![monitor(1, 0, EVERYTHING & !1)]));
+    let mut known = lab.rules_there();
+    lab.order(other, &delete_all());
+    // What comes meanwhile waits for its turn.
+    lab.order(other, &add("table=5,priority=7,actions=drop"));
+    lab.order(other, &add("table=5,priority=20000,actions=drop"));
+    lab.order(other, &flow("table=5,priority=20000", FlowModCommand::DeleteStrict));
+    let mut heard = lab.notices(watcher);
+    lab.hear_on(watcher, &mut heard);
+    assert_eq!((lab.sessions[&watcher].end(), pauses(&heard).len()), (None, 0));
+    for message in heard {
+        let Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. } = message else {
+            panic!("{message:?}")
+        };
+        follow(&mut known, updates);
+    }
+    assert!(known == lab.rules_there() && known.len() == 1);
+    // It goes on as before.
+    lab.order(other, &add("priority=64000,actions=drop"));
+    assert_eq!(updates(lab.notices(watcher)), [(1, 64_000, 0)]);
+}
+
+#[test]
+fn one_that_goes_on_is_told_of_what_happens_meanwhile() {
+    let mut lab = Lab::new();
+    let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
+    fill(&mut lab, 3_000);
+    lab.ask(watcher, &request(false, vec![monitor(1, 0, EVERYTHING & !1)]));
+    let mut known = lab.rules_there();
+    pause(&mut lab, watcher, other);
+    let (mut heard, mut is_resumed, mut turns) = (lab.notices(watcher), false, 0);
+    while !is_resumed {
+        lab.turn();
+        turns += 1;
+        // Before and behind what is told.
+        lab.order(other, &add(&format!("table=5,priority={},actions=drop", 20_000 + turns)));
+        lab.order(other, &flow(&format!("table=5,priority={}", 2_990 - turns), FlowModCommand::DeleteStrict));
+        lab.order(other, &flow(&format!("table=5,priority={}", 5 + turns), FlowModCommand::DeleteStrict));
+        let told = lab.notices(watcher);
+        is_resumed = pauses(&told).contains(&false);
+        heard.extend(told);
+    }
+    lab.hear_on(watcher, &mut heard);
+    assert_eq!(pauses(&heard), [true, false]);
+    for message in heard {
+        if let Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. } = message {
+            follow(&mut known, updates);
+        }
+    }
+    assert!(turns > 3 && known == lab.rules_there());
 }

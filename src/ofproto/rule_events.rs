@@ -7,6 +7,7 @@
 use super::FlowRemovedReason;
 use super::bridge::BridgeId;
 use super::rules::Rule;
+use crate::openflow::Action;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ pub struct RuleEvent {
     pub kind: RuleEventKind,
     /// The rule as it was then, or was last. None of [`RuleEventKind::Lost`].
     pub rule: Option<Arc<Rule>>,
+    /// The actions of the rule before, or of the one whose place it took, if they were others.
+    pub old_actions: Option<Box<[Action]>>,
     /// Whether somebody has asked for it; a rule that packets have taught, or that a timeout took away, nobody did.
     pub is_asked: bool,
 }
@@ -40,24 +43,41 @@ pub enum RuleEventKind {
     Lost,
 }
 
+/// What is kept of an event; besides, whose it is.
+#[derive(Debug)]
+struct Waiting {
+    kind: RuleEventKind,
+    rule: Option<Arc<Rule>>,
+    old_actions: Option<Box<[Action]>>,
+    is_asked: bool,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct RuleEvents {
-    waiting: VecDeque<(RuleEventKind, Option<Arc<Rule>>, bool)>,
+    waiting: VecDeque<Waiting>,
     is_full: bool,
     /// How many waited, and whether that was too many, when what may be undone began.
     mark: (usize, bool),
 }
 
 impl RuleEvents {
-    pub(super) fn push(&mut self, kind: RuleEventKind, rule: Arc<Rule>, is_asked: bool) {
+    pub(super) fn push(
+        &mut self,
+        kind: RuleEventKind,
+        rule: Arc<Rule>,
+        old_actions: Option<Box<[Action]>>,
+        is_asked: bool,
+    ) {
         if self.is_full {
             return;
         }
         self.is_full = self.waiting.len() >= EVENT_LEN_MAX;
-        let entry =
-            if self.is_full { (RuleEventKind::Lost, None, false) } else { (kind, Some(rule), is_asked) };
-        self.waiting.push_back(entry);
+        self.waiting.push_back(if self.is_full {
+            Waiting { kind: RuleEventKind::Lost, rule: None, old_actions: None, is_asked: false }
+        } else {
+            Waiting { kind, rule: Some(rule), old_actions, is_asked }
+        });
     }
 
     pub(super) fn begin(&mut self) {
@@ -73,7 +93,13 @@ impl RuleEvents {
     pub(super) fn take(&mut self, bridge: BridgeId, into: &mut Vec<RuleEvent>, max: usize) -> usize {
         let count = self.waiting.len().min(max);
         let taken = self.waiting.drain(..count);
-        into.extend(taken.map(|(kind, rule, is_asked)| RuleEvent { bridge, kind, rule, is_asked }));
+        into.extend(taken.map(|Waiting { kind, rule, old_actions, is_asked }| RuleEvent {
+            bridge,
+            kind,
+            rule,
+            old_actions,
+            is_asked,
+        }));
         if self.waiting.is_empty() {
             self.is_full = false;
         }

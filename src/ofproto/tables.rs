@@ -420,11 +420,11 @@ impl FlowTables {
         let old = std::mem::replace(slot, rule);
         self.follow(id, true);
         self.follow_victim(id);
+        if let Some(event) = event {
+            self.tell_change(id, event, &old.actions);
+        }
         if self.journal.is_some() {
             self.note(Undo::Replace(id, Box::new(old)));
-        }
-        if let Some(event) = event {
-            self.tell(id, event);
         }
     }
 
@@ -494,7 +494,15 @@ impl FlowTables {
 
     fn tell(&mut self, id: RuleId, kind: RuleEventKind) {
         if let (Some(events), Some(rule)) = (&mut self.events, self.rules.share(id)) {
-            events.push(kind, rule, self.is_asked);
+            events.push(kind, rule, None, self.is_asked);
+        }
+    }
+
+    /// The same of a rule that had these actions before.
+    fn tell_change(&mut self, id: RuleId, kind: RuleEventKind, old: &[Action]) {
+        if let (Some(events), Some(rule)) = (&mut self.events, self.rules.share(id)) {
+            let old_actions = (rule.actions != old).then(|| old.into());
+            events.push(kind, rule, old_actions, self.is_asked);
         }
     }
 
@@ -592,13 +600,11 @@ impl FlowTables {
             let (packets, bytes) =
                 if flow_mod.flags.reset_counts { (0, 0) } else { (rule.packets, rule.bytes) };
             let new = Modified { actions: flow_mod.actions.clone(), cookie, packets, bytes };
-            let old = self.swap(id, new);
-            if let (Some(journal), Some(old)) = (&mut self.journal, old) {
-                journal.push(Undo::Modify(id, old));
-            }
+            let Some(old) = self.swap(id, new) else { continue };
             if is_changed {
-                self.tell(id, RuleEventKind::Modified);
+                self.tell_change(id, RuleEventKind::Modified, &old.actions);
             }
+            self.note(Undo::Modify(id, old));
         }
         let mut change = Change { touched: chosen.len(), ..Change::default() };
         self.remove_orphans(&mut change.removed);
@@ -645,11 +651,11 @@ impl FlowTables {
         let rules = std::mem::take(&mut table.order);
         let ids: Vec<RuleId> = rules.into_iter().map(|(_, id)| id).collect();
         for &id in &ids {
-            self.tell(id, RuleEventKind::Removed(reason));
             self.follow(id, false);
             let rule = self.rules.get_mut(id).expect("the index holds only rules in the store");
             rule.is_listed = false;
             self.note(Undo::Unlist(id));
+            self.tell(id, RuleEventKind::Removed(reason));
         }
         self.tables[usize::from(number)].classifier = Classifier::default();
         ids

@@ -334,13 +334,17 @@ impl Monitors {
             RuleEventKind::Removed(reason) => (flags::REMOVED, event::REMOVED, reason as u8),
             RuleEventKind::Lost => return None,
         };
-        let (mut wanted, stays) = (None, event == event::REMOVED);
+        let (mut wanted, mut stays) = (None, event == event::REMOVED);
         for monitor in self.by_id.values() {
-            if monitor.has(flag)
-                && (is_own || !monitor.has(flags::ONLY_OWN))
-                && monitor.is_about(rule, &rule.actions)
-            {
+            if !monitor.has(flag) || !is_own && monitor.has(flags::ONLY_OWN) {
+                continue;
+            }
+            let is_about = monitor.is_about(rule, &rule.actions);
+            // Who knows the rule by its old actions has to know that it has others.
+            let was_about = it.old_actions.as_ref().is_some_and(|old| monitor.is_about(rule, old));
+            if is_about || was_about {
                 wanted = Some(wanted.unwrap_or(0) | monitor.request.flags);
+                stays |= !is_about;
             }
         }
         wanted.map(|wanted| News { event, reason, wanted, stays, rule: rule.clone() })

@@ -119,6 +119,42 @@ fn a_monitor_is_about_the_rules_that_it_names() {
 }
 
 #[test]
+fn a_monitor_is_told_of_a_rule_that_leaves_what_it_is_about_and_of_one_that_comes_into_it() {
+    let by_port = |request: &mut FlowMonitorRequest| request.flows.out_port = OfPort(2);
+    let by_group = |request: &mut FlowMonitorRequest| request.flows.out_group = 7;
+    let cases: [(fn(&mut FlowMonitorRequest), &str); 2] = [(by_port, "output:2"), (by_group, "group:7")];
+    for (narrow, actions) in cases {
+        let mut lab = Lab::new();
+        let (one, other) = (lab.join(Version::V14), lab.join(Version::V14));
+        lab.order(other, &group("group_id=7,type=all,bucket=output:1"));
+        lab.order(other, &add(&format!("priority=1,actions={actions}")));
+        lab.order(other, &add(&format!("priority=2,actions={actions}")));
+        lab.order(other, &add("priority=3,actions=drop"));
+        let mut its = monitor(1, 0, EVERYTHING & !1);
+        narrow(&mut its);
+        lab.ask(one, &request(false, vec![its]));
+        let modify = |priority: u16, actions: &str| {
+            flow(&format!("table=0,priority={priority},actions={actions}"), FlowModCommand::ModifyStrict)
+        };
+        lab.order(other, &modify(1, "drop"));
+        lab.order(other, &add("priority=2,actions=output:1"));
+        lab.order(other, &modify(3, actions));
+        assert_eq!(updates(lab.notices(one)), [(3, 1, 0), (1, 2, 1), (3, 3, 1)], "{actions}");
+        // What it does not know of any more is nothing to it.
+        lab.order(other, &modify(1, "output:1"));
+        lab.order(other, &flow("table=0,priority=1", FlowModCommand::DeleteStrict));
+        assert_eq!(lab.notices(one), []);
+        // In a pause too.
+        pause_by(actions, &mut lab, one, other);
+        lab.order(other, &modify(3, "drop"));
+        let mut heard = lab.notices(one);
+        lab.hear_on(one, &mut heard);
+        heard.retain(|message| matches!(message, Message::MultipartReply { .. }));
+        assert!(updates(heard).contains(&(3, 3, 0)), "{actions}");
+    }
+}
+
+#[test]
 fn monitors_are_changed_and_deleted_by_number() {
     for version in [Version::V14, Version::V15] {
         let mut lab = Lab::new();
@@ -221,13 +257,22 @@ fn what_is_there_at_first_is_told_in_parts_as_fast_as_it_is_read() {
 
 /// A rule that is told of in some kilobytes.
 fn long(priority: usize, in_port: usize) -> Message {
-    add(&format!("priority={priority},in_port={in_port},actions={}", ["output:2"; 500].join(",")))
+    long_of("output:2", priority, in_port)
+}
+
+fn long_of(action: &str, priority: usize, in_port: usize) -> Message {
+    add(&format!("priority={priority},in_port={in_port},actions={}", [action; 500].join(",")))
 }
 
 /// Adds rules until a connection that reads nothing is paused; returns how many.
 fn pause(lab: &mut Lab, watcher: usize, other: usize) -> usize {
+    pause_by("output:2", lab, watcher, other)
+}
+
+/// The same by rules with this action.
+fn pause_by(action: &str, lab: &mut Lab, watcher: usize, other: usize) -> usize {
     for count in 1..1_000 {
-        lab.order(other, &long(count, 1));
+        lab.order(other, &long_of(action, count, 1));
         if lab.agent.controllers[&watcher].monitors.is_paused() {
             return count;
         }

@@ -8,12 +8,14 @@
 //! comes and changes than [`PASSING_SIZE_MAX`], it is paused: it is told so, and kept is only which rules go. When it has read
 //! that, it is told of the rules as they are then, part by part, and that it goes on. What happens while those parts are told
 //! is told between them, and what was told once may be told again: who takes it in order knows the rules that there are.
+//! A connection's own changes for a monitor of nothing else are always kept: rules do not say who has made them.
 //! Where more rules went than [`BACKLOG_SIZE_MAX`], the connection is ended: it starts over with the next.
 
 use super::agent::{Agent, Answer};
 use super::telling::{PARTS_PER_GO, RULES_PER_PART, Telling, What};
 use super::{Sessions, describe};
 use crate::ofproto::rules::{Rule, is_about, is_about_actions};
+use crate::ofproto::tables::HIDDEN_TABLE;
 use crate::ofproto::{BridgeId, FlowCursor, Ofproto, RuleEvent, RuleEventKind};
 use crate::openflow::flow_mod::{FlowStats, FlowStatsRequest, TABLE_ALL};
 use crate::openflow::message::{FlowMonitorRequest, FlowUpdate, Message, MultipartReply};
@@ -256,7 +258,7 @@ impl Monitor {
     /// Whether it is about a rule, if the rule has these actions.
     fn is_about(&self, rule: &Rule, actions: &[Action]) -> bool {
         let flows = &self.request.flows;
-        (flows.table == TABLE_ALL || flows.table == rule.table)
+        (flows.table == rule.table || flows.table == TABLE_ALL && rule.table != HIDDEN_TABLE)
             && is_about_actions(flows, actions)
             && rule.matching.is_within(&self.matching)
     }
@@ -344,7 +346,8 @@ impl Monitors {
             let was_about = it.old_actions.as_ref().is_some_and(|old| monitor.is_about(rule, old));
             if is_about || was_about {
                 wanted = Some(wanted.unwrap_or(0) | monitor.request.flags);
-                stays |= !is_about;
+                // Whose doing a rule was is not to be seen from it.
+                stays |= !is_about || monitor.has(flags::ONLY_OWN);
             }
         }
         wanted.map(|wanted| News { event, reason, wanted, stays, rule: rule.clone() })
@@ -400,7 +403,7 @@ impl Monitors {
                 session.tell(&self.reply(updates));
                 continue;
             }
-            let curious = self.by_id.values().filter(|it| it.has(flags::ADD));
+            let curious = self.by_id.values().filter(|it| it.has(flags::ADD) && !it.has(flags::ONLY_OWN));
             let (is_done, updates) = match &mut self.pace {
                 Pace::Even => return part > 0,
                 Pace::Paused => {

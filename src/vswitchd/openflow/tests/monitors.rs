@@ -455,3 +455,64 @@ fn one_that_goes_on_is_told_of_what_happens_meanwhile() {
     }
     assert!(turns > 3 && known == lab.rules_there());
 }
+
+#[test]
+fn only_own_changes_are_told_after_a_pause_too_and_all_of_them() {
+    let mut lab = Lab::new();
+    let (one, other) = (lab.join(Version::V15), lab.join(Version::V15));
+    let own = monitor(1, 0, EVERYTHING | NO_ABBREV | ONLY_OWN);
+    let mut of_all = monitor(2, 0, EVERYTHING);
+    of_all.flows.table = 3;
+    lab.ask(one, &request(false, vec![own, of_all]));
+    let by = |who: &str, priority: u16| add(&format!("priority={priority},in_port={who},actions=output:2"));
+    let gone = |who: &str, priority: u16| {
+        flow(&format!("table=0,priority={priority},in_port={who}"), FlowModCommand::DeleteStrict)
+    };
+    let (mine, theirs) = ("1", "2");
+    lab.send(one, &by(mine, 1));
+    lab.order(other, &by(theirs, 1));
+    for count in 1.. {
+        assert!(count < 1_000, "it was never paused");
+        let Message::FlowMod(mut message) = long(count, 1) else { panic!() };
+        message.flow_mod.table = 3;
+        lab.order(other, &Message::FlowMod(message));
+        if lab.agent.controllers[&one].monitors.is_paused() {
+            break;
+        }
+    }
+    lab.send(one, &by(mine, 2));
+    lab.send(one, &by(mine, 3));
+    lab.send(one, &gone(mine, 1));
+    lab.send(one, &gone(mine, 2));
+    lab.order(other, &by(theirs, 2));
+    lab.order(other, &gone(theirs, 1));
+    let mut heard = lab.notices(one);
+    lab.hear_on(one, &mut heard);
+    assert_eq!(pauses(&heard), [true, false]);
+    let (mut known, mut told) = (Known::new(), Vec::new());
+    for message in heard {
+        if let Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. } = message {
+            for update in &updates {
+                let FlowUpdate::Full { event, stats, .. } = update else { panic!("{update:?}") };
+                told.extend((stats.table == 0).then(|| (*event, key(stats))));
+            }
+            follow(&mut known, updates);
+        }
+    }
+    let of_mine = |priority| (0, priority, 1);
+    let expected = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)];
+    assert_eq!(told, expected.map(|(event, priority)| (event, of_mine(priority))));
+    let mut there = lab.rules_there();
+    assert!(there.remove(&(0, 2, 2)) && known == there);
+}
+
+#[test]
+fn rules_of_the_configuration_are_not_told_of() {
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V14);
+    lab.ask(one, &request(false, vec![monitor(1, 0, EVERYTHING)]));
+    let (bridge, flow_mod) = (lab.agent.bridge(), FlowMod { table: 254, ..FlowMod::add() });
+    lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    lab.turn();
+    assert_eq!(lab.notices(one), []);
+}

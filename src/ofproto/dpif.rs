@@ -10,12 +10,13 @@
 //! # Bounds
 //! Megaflows: [`OfprotoDpifConfig::flow_limit`] a worker. Queues towards controllers and collectors: as
 //! configured; what finds them full is dropped and counted. Notices of removed rules are as many as the rules
-//! that a flow-mod or a timeout removed, and wait until they are taken.
+//! that a flow-mod or a timeout removed, and wait until they are taken: meanwhile a rule takes no more than it did
+//! in its table.
 
 use super::bridge::{Bridge, Bridges, ControllerRate, Port};
 use super::megaflows::{Delta, Megaflow, Megaflows};
 use super::meters::MeterChange;
-use super::revalidate::{Dying, apply_credits};
+use super::revalidate::{Dying, Released, apply_credits};
 use super::transaction::{BundleOp, Transaction};
 use super::upcall::installed_actions;
 use super::validate::check_packet_out;
@@ -158,7 +159,7 @@ pub struct OfprotoDpif {
     pub(super) dying_meters: Vec<(MeterId, u64)>,
     pub(super) counters: OfprotoCounters,
     pub(super) packet_ins: VecDeque<PacketIn>,
-    pub(super) flow_removed: VecDeque<FlowRemoved>,
+    pub(super) released: VecDeque<Released>,
     pub(super) samples: VecDeque<SampledPacket>,
     pub(super) ipfix_stats: BTreeMap<ExporterId, IpfixStats>,
 }
@@ -186,7 +187,7 @@ impl OfprotoDpif {
             dying_meters: Vec::new(),
             counters: OfprotoCounters::default(),
             packet_ins: VecDeque::new(),
-            flow_removed: VecDeque::new(),
+            released: VecDeque::new(),
             samples: VecDeque::new(),
             ipfix_stats: BTreeMap::new(),
         }
@@ -736,7 +737,9 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn recv_flow_removed(&mut self, into: &mut Vec<FlowRemoved>, max: usize) -> usize {
-        take(&mut self.flow_removed, into, max)
+        let count = self.released.len().min(max);
+        into.extend(self.released.drain(..count).map(Released::notice));
+        count
     }
 
     fn recv_samples(&mut self, into: &mut Vec<SampledPacket>, max: usize) -> usize {

@@ -23,8 +23,8 @@ use super::validate::check_packet_out;
 use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowCursor, FlowModError, FlowRemoved, FlowRemovedReason,
-    IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats,
-    PortConfig, PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
+    FlowSums, IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate,
+    PatchStats, PortConfig, PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
 };
 use crate::dpif::{
     Actions, CopiedMegaflow, Dpif, DpifError, Execute, ExporterId, FlowRecord, MegaflowStats, MeterId,
@@ -597,6 +597,23 @@ impl Ofproto for OfprotoDpif {
             return Vec::new();
         };
         bridge.tables.flow_stats_part(request, cursor, rules_max, self.now)
+    }
+
+    fn flow_sums_part(
+        &mut self,
+        bridge: BridgeId,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+        sums: &mut FlowSums,
+    ) {
+        if !cursor.is_begun() {
+            self.push_stats();
+        }
+        match self.bridges.get(bridge) {
+            Some(bridge) => bridge.tables.flow_sums_part(request, cursor, rules_max, sums),
+            None => *cursor = FlowCursor::DONE,
+        }
     }
 
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats> {

@@ -66,7 +66,7 @@ pub use dpif::{OfprotoCounters, OfprotoDpif, OfprotoDpifConfig};
 pub use mirrors::{MirrorConfig, MirrorOutput, MirrorStats};
 pub use reference::Reference;
 pub use rule_events::{RuleEvent, RuleEventKind};
-pub use tables::{FlowCursor, MissHandling, TableSettings};
+pub use tables::{FlowCursor, FlowSums, MissHandling, TableSettings};
 pub use transaction::BundleOp;
 
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie};
@@ -214,6 +214,16 @@ pub trait Ofproto: fmt::Debug {
         cursor: &mut FlowCursor,
         rules_max: usize,
     ) -> Vec<FlowStats>;
+
+    /// Adds up what such a part has counted.
+    fn flow_sums_part(
+        &mut self,
+        bridge: BridgeId,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+        sums: &mut FlowSums,
+    );
 
     /// Counters of all tables of a bridge as of now.
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats>;

@@ -147,6 +147,17 @@ pub struct Change {
     pub evicted: Vec<RuleId>,
 }
 
+/// What rules have counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FlowSums {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Rules.
+    pub flows: u32,
+}
+
 /// Where an answer in parts goes on.
 #[derive(Clone, Debug)]
 pub struct FlowCursor {
@@ -750,6 +761,33 @@ impl FlowTables {
         rules_max: usize,
         now: Nanos,
     ) -> Vec<FlowStats> {
+        let mut stats = Vec::new();
+        self.visit_part(request, cursor, rules_max, |rule| stats.push(rule.stats(now)));
+        stats
+    }
+
+    /// Adds up what a part has counted: see [`FlowTables::flow_stats_part`].
+    pub fn flow_sums_part(
+        &self,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+        sums: &mut FlowSums,
+    ) {
+        self.visit_part(request, cursor, rules_max, |rule| {
+            sums.packets = sums.packets.wrapping_add(rule.packets);
+            sums.bytes = sums.bytes.wrapping_add(rule.bytes);
+            sums.flows = sums.flows.saturating_add(1);
+        });
+    }
+
+    fn visit_part(
+        &self,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+        mut visit: impl FnMut(&Rule),
+    ) {
         let filter = Filter {
             matching: Some(PackedMatch::from(&request.matching)),
             cookie: request.cookie,
@@ -757,7 +795,6 @@ impl FlowTables {
             out_port: request.out_port,
             out_group: request.out_group,
         };
-        let mut stats = Vec::new();
         let mut left = rules_max;
         cursor.is_begun = true;
         while let (Some(table), true) = (self.tables.get(cursor.tables.start), left > 0) {
@@ -775,14 +812,13 @@ impl FlowTables {
                 cursor.after = Some((priority, id));
                 let rule = self.rules.get(id).expect("the index holds only rules in the store");
                 if filter.accepts(rule) {
-                    stats.push(rule.stats(now));
+                    visit(rule);
                 }
             }
             if is_over {
                 (cursor.tables.start, cursor.after) = (cursor.tables.start + 1, None);
             }
         }
-        stats
     }
 
     /// Counters of every table.

@@ -194,6 +194,10 @@ impl Agent {
                     MultipartRequest::Flow(request) => {
                         return self.tell(token, Telling::new(xid, is_nicira, What::Flow, request), switch);
                     }
+                    MultipartRequest::Aggregate(request) => {
+                        let what = What::Aggregate(Default::default());
+                        return self.tell(token, Telling::new(xid, is_nicira, what, request), switch);
+                    }
                     MultipartRequest::FlowLight(request) => {
                         return self.tell(
                             token,

@@ -7,7 +7,7 @@
 
 use super::agent::{Agent, Answer};
 use super::{Sessions, multipart};
-use crate::ofproto::{FlowCursor, Ofproto};
+use crate::ofproto::{FlowCursor, FlowSums, Ofproto};
 use crate::openflow::flow_mod::FlowStatsRequest;
 use crate::openflow::message::{Message, MultipartReply};
 use crate::vswitchd::switch::Switch;
@@ -35,6 +35,8 @@ pub(super) enum What {
     Flow,
     /// Their counters.
     FlowLight,
+    /// What they have counted together, so far.
+    Aggregate(FlowSums),
     /// What flow monitors with these numbers want to know at first.
     Initial(BTreeSet<u32>),
 }
@@ -71,12 +73,24 @@ impl Agent {
             let Some(controller) = self.controllers.get_mut(&token) else { return };
             let Some(session) = sessions.get(token).filter(|session| !session.is_behind()) else { return };
             let Some(telling) = &mut controller.telling else { return };
-            let Telling { request, cursor, .. } = telling;
-            let rules = switch.ofproto.flow_stats_part(bridge, request, cursor, RULES_PER_PART);
+            let Telling { request, cursor, what, .. } = telling;
+            let ofproto = &mut switch.ofproto;
+            let mut rules = Vec::new();
+            match what {
+                What::Aggregate(sums) => {
+                    ofproto.flow_sums_part(bridge, request, cursor, RULES_PER_PART, sums);
+                }
+                _ => rules = ofproto.flow_stats_part(bridge, request, cursor, RULES_PER_PART),
+            }
             let more = !cursor.is_done();
-            let (is_empty, body) = match &telling.what {
+            let (is_empty, body) = match what {
                 What::Flow => (rules.is_empty(), MultipartReply::Flow(rules)),
                 What::FlowLight => (rules.is_empty(), MultipartReply::FlowLight(rules)),
+                What::Aggregate(FlowSums { packets, bytes, flows }) => {
+                    let (packets, bytes, flows) = (*packets, *bytes, *flows);
+                    // Told once, at the end.
+                    (true, MultipartReply::Aggregate { packets, bytes, flows })
+                }
                 What::Initial(monitors) => {
                     let updates = controller.monitors.initial(monitors, rules);
                     (updates.is_empty(), MultipartReply::FlowMonitor(updates))
@@ -90,19 +104,5 @@ impl Agent {
                 controller.telling = None;
             }
         }
-    }
-
-    /// The sum of what there is to tell of rules.
-    pub(super) fn aggregate(&self, request: &FlowStatsRequest, switch: &mut Switch) -> MultipartReply {
-        let (mut packets, mut bytes, mut flows) = (0u64, 0u64, 0u32);
-        let mut cursor = FlowCursor::new(request);
-        while !cursor.is_done() {
-            for rule in switch.ofproto.flow_stats_part(self.bridge(), request, &mut cursor, RULES_PER_PART) {
-                packets = packets.wrapping_add(rule.packets);
-                bytes = bytes.wrapping_add(rule.bytes);
-                flows = flows.saturating_add(1);
-            }
-        }
-        MultipartReply::Aggregate { packets, bytes, flows }
     }
 }

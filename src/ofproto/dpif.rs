@@ -622,8 +622,11 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn group_mod(&mut self, bridge: BridgeId, group_mod: &GroupMod) -> Result<(), FlowModError> {
-        // What was counted for a group that is replaced must not be credited to the new one.
-        self.push_stats();
+        let entry = self.bridges.get(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
+        if entry.replaces_what_counts(group_mod, !self.dying.is_empty()) {
+            // What was counted for a group that is replaced must not be credited to the new one.
+            self.push_stats();
+        }
         let now = self.now;
         let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
         let cascade = entry.group_mod(group_mod, now)?;

@@ -47,6 +47,7 @@ pub mod mirrors;
 mod prefix_trie;
 pub mod recirc;
 pub mod reference;
+pub mod references;
 pub mod revalidate;
 mod rule_events;
 pub mod rules;

@@ -15,6 +15,7 @@
 
 use super::bridge::for_each_action;
 use super::classifier::Classifier;
+use super::references::{Named, References};
 use super::rule_events::{RuleEventKind, RuleEvents};
 use super::rules::{Rule, RuleId, RuleStore};
 use super::validate::{check_actions, check_match};
@@ -51,6 +52,8 @@ pub struct FlowTables {
     mortal: BTreeSet<RuleId>,
     /// Rules with a `learn` that takes what it learned along, by the table and cookie that it gives.
     learners: BTreeMap<(TableId, u64), usize>,
+    /// Which rules name which groups and meters.
+    references: References,
     /// Tables and cookies of which the last such rule has gone.
     orphaned: Vec<(TableId, u64)>,
     /// How to undo what was done since [`FlowTables::begin`]; none where nobody asked.
@@ -243,6 +246,7 @@ impl FlowTables {
             rule_count_max,
             mortal: BTreeSet::new(),
             learners: BTreeMap::new(),
+            references: References::default(),
             orphaned: Vec::new(),
             journal: None,
             events: None,
@@ -456,6 +460,7 @@ impl FlowTables {
         let Some(rule) = self.rules.get(id) else { return };
         let table = &mut self.tables[usize::from(rule.table)];
         table.classifier.set_clauses(id, if is_there { &rule.actions } else { &[] });
+        self.references.follow(id, &rule.actions, is_there);
         let (learners, orphaned) = (&mut self.learners, &mut self.orphaned);
         for_each_action(&rule.actions, &mut |action| {
             let Action::Learn(learn) = action else { return };
@@ -682,17 +687,24 @@ impl FlowTables {
         table.order.remove(&(Reverse(rule.priority), id));
     }
 
-    /// Takes the rules that `is_meant` names out of their tables; they stay in the store.
-    pub fn remove_where(
+    /// Takes the rules that name one of these out of their tables, in their order; they stay in the store.
+    pub fn remove_naming(
         &mut self,
         reason: FlowRemovedReason,
-        is_meant: impl Fn(&Rule) -> bool,
+        named: impl Iterator<Item = Named>,
     ) -> Vec<RuleId> {
-        let all = (0..TABLE_COUNT).flat_map(|table| self.in_order(table as TableId));
-        let mut removed: Vec<RuleId> = all.filter(|(_, rule)| is_meant(rule)).map(|(id, _)| id).collect();
+        let ids = named.flat_map(|named| self.references.rules(named));
+        let place = |id| self.rules.get(id).map(|rule| (rule.table, Reverse(rule.priority), id));
+        let places: BTreeSet<_> = ids.filter_map(place).collect();
+        let mut removed: Vec<RuleId> = places.into_iter().map(|(.., id)| id).collect();
         removed.iter().for_each(|&id| self.unlist(id, reason));
         self.remove_orphans(&mut removed);
         removed
+    }
+
+    /// Which of its rules name which groups and meters.
+    pub fn references(&self) -> &References {
+        &self.references
     }
 
     /// The rules of all tables.

@@ -41,6 +41,10 @@ const BACKLOG_SIZE_MAX: usize = 512 << 20;
 /// Bytes of rules that may wait to be told of as added or changed before a connection is paused.
 const PASSING_SIZE_MAX: usize = 1 << 20;
 
+/// Bytes of rules that may wait to be told of to a connection whose own doing they are, or because they left what its monitors
+/// are about. Others do not share them.
+const OWN_SIZE_MAX: usize = 8 << 20;
+
 /// Bytes of rules that have waited, told in one message: less than may be unread when that is done.
 const BACKLOG_SIZE_AT_ONCE: usize = 128 << 10;
 
@@ -78,6 +82,8 @@ pub(super) struct Monitors {
     backlog_size: usize,
     /// Of those, of what does not stay there in a pause.
     passing_size: usize,
+    /// Of those, of what stays there and is no removal.
+    own_size: usize,
     /// See [`BACKLOG_SIZE_MAX`].
     pub(super) backlog_size_max: usize,
 }
@@ -92,6 +98,7 @@ impl Default for Monitors {
             backlog: VecDeque::new(),
             backlog_size: 0,
             passing_size: 0,
+            own_size: 0,
             backlog_size_max: BACKLOG_SIZE_MAX,
         }
     }
@@ -164,7 +171,7 @@ impl Agent {
         let mut fresh = BTreeSet::new();
         for request in requests {
             if request.command == 2 {
-                monitors.by_id.remove(&request.id);
+                monitors.remove(request.id);
                 fresh.remove(&request.id);
                 continue;
             }
@@ -189,7 +196,7 @@ impl Agent {
     /// NXT_FLOW_MONITOR_CANCEL.
     pub(super) fn cancel_monitor(&mut self, token: usize, id: u32) -> Result<(), OfError> {
         let controller = self.controller_mut(token).ok_or(OfError::MonitorUnknown)?;
-        controller.monitors.by_id.remove(&id).map(drop).ok_or(OfError::MonitorUnknown)
+        controller.monitors.remove(id).ok_or(OfError::MonitorUnknown)
     }
 
     /// Has changes of rules kept if anybody cares.
@@ -268,6 +275,21 @@ impl Monitors {
     /// What the monitors with these numbers are told of these rules at first.
     pub(super) fn initial(&self, ids: &BTreeSet<u32>, rules: Vec<FlowStats>) -> Vec<FlowUpdate> {
         updates_of(ids.iter().filter_map(|id| self.by_id.get(id)), event::INITIAL, rules)
+    }
+
+    /// Deletes a monitor; none if there is no such one.
+    fn remove(&mut self, id: u32) -> Option<()> {
+        self.by_id.remove(&id)?;
+        if self.by_id.is_empty() {
+            self.forget();
+        }
+        Some(())
+    }
+
+    /// Drops what is to be told.
+    fn forget(&mut self) {
+        self.backlog = VecDeque::new();
+        (self.backlog_size, self.passing_size, self.own_size) = (0, 0, 0);
     }
 
     /// Whether all is told.
@@ -368,8 +390,9 @@ impl Monitors {
                 }
             }
             self.backlog_size += news.rule.size();
+            self.own_size += news.own_size();
             self.backlog.push_back(news);
-            if self.backlog_size > self.backlog_size_max {
+            if self.backlog_size > self.backlog_size_max || self.own_size > OWN_SIZE_MAX {
                 return self.give_up(session);
             }
         }
@@ -387,8 +410,7 @@ impl Monitors {
     }
 
     fn give_up(&mut self, session: &mut Session) {
-        self.backlog = VecDeque::new();
-        (self.backlog_size, self.passing_size) = (0, 0);
+        self.forget();
         session.give_up();
     }
 
@@ -403,7 +425,8 @@ impl Monitors {
                 session.tell(&self.reply(updates));
                 continue;
             }
-            let curious = self.by_id.values().filter(|it| it.has(flags::ADD) && !it.has(flags::ONLY_OWN));
+            let curious = self.by_id.values();
+            let curious = curious.filter(|it| it.has(flags::ADD | flags::MODIFY) && !it.has(flags::ONLY_OWN));
             let (is_done, updates) = match &mut self.pace {
                 Pace::Even => return part > 0,
                 Pace::Paused => {
@@ -439,6 +462,7 @@ impl Monitors {
             let its = news.rule.size();
             size += its;
             self.backlog_size = self.backlog_size.saturating_sub(its);
+            self.own_size = self.own_size.saturating_sub(news.own_size());
             self.passing_size = self.passing_size.saturating_sub(if news.stays { 0 } else { its });
             updates.push(news.update());
         }
@@ -447,6 +471,11 @@ impl Monitors {
 }
 
 impl News {
+    /// What it adds to [`Monitors::own_size`].
+    fn own_size(&self) -> usize {
+        if self.stays && self.event != event::REMOVED { self.rule.size() } else { 0 }
+    }
+
     fn update(self) -> FlowUpdate {
         let rule = &self.rule;
         // Its durations are told as 0.
@@ -484,5 +513,11 @@ fn updates_of<'a>(
         let meant = monitors.iter().filter(|request| is_about(&request.flows, stats));
         meant.fold(None, |all: Option<u16>, request| Some(all.unwrap_or(0) | request.flags))
     };
-    rules.into_iter().filter_map(|stats| wanted(&stats).map(|all| full(event, 0, stats, all))).collect()
+    let update = |stats: FlowStats| {
+        let all = wanted(&stats)?;
+        // After a pause a rule that was changed may be one that was there before: so it is told to who asks for changes alone.
+        let is_change = event == event::ADDED && all & flags::ADD == 0;
+        Some(full(if is_change { event::MODIFIED } else { event }, 0, stats, all))
+    };
+    rules.into_iter().filter_map(update).collect()
 }

@@ -516,3 +516,48 @@ fn rules_of_the_configuration_are_not_told_of() {
     lab.turn();
     assert_eq!(lab.notices(one), []);
 }
+
+#[test]
+fn one_that_changes_much_itself_and_does_not_read_of_it_is_ended() {
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V15);
+    lab.ask(one, &request(false, vec![monitor(1, 0, EVERYTHING | NO_ABBREV | ONLY_OWN)]));
+    for round in 0..2_000 {
+        lab.send(one, &long(1, 1 + round % 2));
+        if lab.sessions[&one].end().is_some() {
+            break;
+        }
+    }
+    assert_eq!(lab.sessions[&one].end(), Some(&SessionEnd::Behind));
+}
+
+#[test]
+fn one_that_asks_for_changes_alone_is_told_of_rules_as_changed_after_a_pause() {
+    let mut lab = Lab::new();
+    let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
+    lab.order(other, &add("priority=7,actions=drop"));
+    lab.ask(watcher, &request(false, vec![monitor(1, 0, 8 | 16)]));
+    for count in 0.. {
+        assert!(count < 1_000, "it was never paused");
+        lab.order(other, &long(1, 1));
+        let outputs = ["output:2"; 500].join(",");
+        lab.order(
+            other,
+            &flow(&format!("table=0,actions={outputs},output:{}", 1 + count % 2), FlowModCommand::Modify),
+        );
+        if lab.agent.controllers[&watcher].monitors.is_paused() {
+            break;
+        }
+    }
+    lab.order(other, &flow("table=0,priority=7,actions=output:1", FlowModCommand::ModifyStrict));
+    let mut heard = lab.notices(watcher);
+    lab.hear_on(watcher, &mut heard);
+    let at =
+        heard.iter().position(|it| matches!(it, Message::FlowMonitorPaused { .. })).expect("it was paused");
+    let told: Vec<_> = heard.drain(at..).filter(|it| matches!(it, Message::MultipartReply { .. })).collect();
+    assert!(updates(told).contains(&(3, 7, 1)));
+    // Once nothing is asked for, nothing that waits is told.
+    assert_eq!(lab.ask(watcher, &request(false, vec![monitor(1, 2, 0)])).len(), 1);
+    lab.turn();
+    assert_eq!(lab.notices(watcher), []);
+}

@@ -147,26 +147,17 @@ impl Worker {
             self.drop_malformed(port, burst);
             sizes = Sizes::of(burst);
         }
-        let len = burst.len();
-        match self.find_for_all(port, burst) {
-            Some(found) if self.forward_all(&found, burst, sizes, now) => {
-                return self.executor.count_forwarded(port);
-            }
-            Some(found) => {
-                if found.tcp_flags.is_some() {
-                    self.extract(port, burst);
-                }
-                self.scratch.slots[..len].fill(found.slot);
-            }
-            None => {
-                let found_by_emc = self.probe_emc(len);
-                if found_by_emc < len {
-                    self.probe_classifier(len);
-                    self.classifier.reorder_if_due();
-                }
-                bump(&self.link.counters.emc_hits, found_by_emc as u64);
-            }
+        if let Some(found) = self.find_for_all(port, burst) {
+            self.carry_out_all(&found, burst, sizes, now);
+            return self.executor.count_forwarded(port);
         }
+        let len = burst.len();
+        let found_by_emc = self.probe_emc(len);
+        if found_by_emc < len {
+            self.probe_classifier(len);
+            self.classifier.reorder_if_due();
+        }
+        bump(&self.link.counters.emc_hits, found_by_emc as u64);
         self.carry_out(burst, now);
         self.executor.count_forwarded(port);
         self.credit(now);
@@ -233,25 +224,29 @@ impl Worker {
         Some(slot)
     }
 
-    /// Sends a whole burst out of one port, if that is all that its megaflow does; returns whether it was.
+    /// Runs one megaflow's program on a whole burst.
     #[inline(never)]
-    fn forward_all(
-        &mut self,
-        found: &FoundForAll,
-        burst: &mut PacketBatch,
-        sizes: Sizes,
-        now: Nanos,
-    ) -> bool {
-        let keys = &self.scratch.keys[..burst.len()];
-        let Some(megaflow) = self.classifier.get(found.slot) else { return false };
-        if megaflow.sole_output == DpPort::NONE {
-            return false;
+    fn carry_out_all(&mut self, found: &FoundForAll, burst: &mut PacketBatch, sizes: Sizes, now: Nanos) {
+        let len = burst.len();
+        let in_port = self.scratch.keys[0].in_port;
+        let Some(megaflow) = self.classifier.get(found.slot) else { return };
+        let output = megaflow.sole_output;
+        if output == DpPort::NONE && found.tcp_flags.is_some() {
+            self.extract(in_port, burst);
         }
-        let of_keys = || keys.iter().fold(0, |flags, key| flags | key.tcp_flags);
-        let tcp_flags = found.tcp_flags.unwrap_or_else(of_keys);
-        megaflow.counters.add(burst.len() as u64, sizes.sum, tcp_flags, now);
-        self.executor.output_all(megaflow.sole_output, burst, sizes, keys[0].in_port);
-        true
+        let Worker { executor, classifier, emc, scratch, .. } = self;
+        let Scratch { keys, layouts, .. } = &**scratch;
+        let Some(megaflow) = classifier.get(found.slot) else { return };
+        let of_keys = || keys[..len].iter().fold(0, |flags, key| flags | key.tcp_flags);
+        megaflow.counters.add(len as u64, sizes.sum, found.tcp_flags.unwrap_or_else(of_keys), now);
+        if output != DpPort::NONE {
+            return executor.output_all(output, burst, sizes, in_port);
+        }
+        let mut tables = Tables { classifier, emc };
+        for ((key, layout), packet) in keys.iter().zip(layouts).zip(burst.drain(..)) {
+            executor.run(&mut tables, &megaflow.program, packet, (key, *layout), now);
+        }
+        executor.send_upcalls();
     }
 
     #[cold]

@@ -31,3 +31,4 @@ mod soak;
 mod switch;
 mod testpmd;
 mod vlan;
+mod workers;

@@ -24,6 +24,7 @@ mod openflow;
 #[path = "../../pmd/tests/common/packet_socket.rs"]
 mod packet_socket;
 mod peers;
+mod pipeline;
 mod ports;
 mod rules;
 mod script;

@@ -1,7 +1,7 @@
-//! Workers: what they are asked while packets flow.
+//! Workers: what they are asked while packets flow, and which queues are whose.
 
-use crate::lab::Lab;
-use crate::switch::{Switch, number, wait_for_count};
+use crate::lab::{Lab, skip, wait_for};
+use crate::switch::{Recipe, Switch, bridge, number, wait_for_count};
 use penstock::packet::build::FrameBuilder;
 
 /// Flows of a storm: each is a miss, a translation and an install with its packet.
@@ -45,5 +45,85 @@ fn a_storm_of_installs_with_packets_to_many_taps_is_carried_out_in_portions() {
     let longest = workers.filter_map(|worker| worker["commands_time_max_s"].as_f64()).fold(0.0, f64::max);
     assert!(longest > 0.0, "{reply}");
     println!("longest commands of a turn: {:.0} us, for {STORM_FLOW_COUNT} installs", longest * 1e6);
+    switch.stop();
+}
+
+/// What `pmd --json` tells of a port's queues: worker's core, queue, reason and pinned core.
+fn queues(switch: &Switch, port: &str) -> Vec<(Option<u64>, u64, String, Option<u64>)> {
+    let reply = switch.json(&["pmd"]);
+    let mut queues = Vec::new();
+    for worker in reply["workers"].as_array().expect("a list") {
+        let list = worker["rx_queues"].as_array().expect("a list").iter();
+        for queue in list.filter(|queue| queue["port"] == port) {
+            let reason = queue["reason"].as_str().expect("a reason").to_owned();
+            let pinned_core = queue["pinned_core"].as_u64();
+            queues.push((worker["core"].as_u64(), number(&queue["queue"]), reason, pinned_core));
+        }
+    }
+    queues.sort_by_key(|queue| queue.1);
+    queues
+}
+
+/// Packets that came by each queue of a port.
+fn packets_by_queue(switch: &Switch, port: &str) -> Vec<u64> {
+    let reply = switch.json(&["pmd"]);
+    let workers = reply["workers"].as_array().expect("a list").iter();
+    let queues = workers.flat_map(|worker| worker["rx_queues"].as_array().expect("a list"));
+    let mut counts: Vec<(u64, u64)> = queues
+        .filter(|queue| queue["port"] == port)
+        .map(|queue| (number(&queue["queue"]), number(&queue["rx_packets"])))
+        .collect();
+    counts.sort_unstable();
+    counts.into_iter().map(|(_, packets)| packets).collect()
+}
+
+/// Two queues of a tap, pinned to the cores of two workers, and what `pmd` says of them; a third pin has no worker.
+#[test]
+fn pinned_queues_are_polled_by_the_workers_of_their_cores() {
+    let lab = Lab::new();
+    let cores: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    let [first, .., last] = *cores else {
+        return skip("pinned_queues_are_polled_by_the_workers_of_their_cores", "it takes two cores");
+    };
+    let (first, last) = (first as u64, last as u64);
+    let body = |affinity: &str| {
+        let a = format!("{{name: a, type: tap, rx_queues: 2, rx_affinity: {affinity}}}");
+        let workers = format!("workers: {{cores: [{first}, {last}], isolate_pinned: false}}\n");
+        workers + &bridge(&[&a, "{name: b, type: tap}"], &[])
+    };
+    let recipe = Recipe::new(body(&format!("{{0: {last}, 1: {first}}}")));
+    let switch = Switch::start(&lab, &recipe);
+    let a = lab.host("a", "198.18.0.1/24");
+    let b = lab.host("b", "198.18.0.2/24");
+    let pinned = |core: u64, queue: u64| (Some(core), queue, "pinned".to_owned(), Some(core));
+    assert_eq!(queues(&switch, "a"), [pinned(last, 0), pinned(first, 1)]);
+    let text = switch.ok(&["pmd"]);
+    // The text may be wrapped anywhere between words.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("a/0 (pinned)") && text.contains("a/1 (pinned)"), "{text}");
+    a.pings(b.address, 20);
+    // A kernel spreads flows over a tap's queues: both are polled.
+    let socket = a.packets();
+    let mut flow = 0;
+    wait_for("packets in both queues", || {
+        let builder = FrameBuilder::new().eth([0xff; 6], [2, 0, 0, 0, 0, 1]);
+        let builder = builder.ipv4([198, 18, 0, 1], [198, 18, 0, 255]).udp(1000 + flow, 9);
+        flow = (flow + 1) % 1000;
+        socket.send(&builder.payload(&[0; 20]).build()).expect("the interface is up");
+        packets_by_queue(&switch, "a").iter().all(|&packets| packets > 3).then_some(())
+    });
+    // The other way about, and to a core that has no worker.
+    Recipe::new(body(&format!("{{0: {first}, 1: 1023}}"))).write(&lab);
+    switch.ok(&["apply"]);
+    let placed = queues(&switch, "a");
+    assert_eq!(placed[0], pinned(first, 0));
+    assert_eq!((&*placed[1].2, placed[1].3), ("pinned core has no worker", Some(1023)));
+    assert!(switch.ok(&["pmd"]).contains("1023"));
+    a.pings(b.address, 20);
+    Recipe::new(body("{}")).write(&lab);
+    switch.ok(&["apply"]);
+    assert!(queues(&switch, "a").iter().all(|queue| queue.2 == "fewest queues" && queue.3.is_none()));
+    a.pings(b.address, 20);
     switch.stop();
 }

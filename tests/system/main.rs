@@ -11,6 +11,7 @@
 //!
 //! What they leave out: speed (`perf/`), and whatever the unit tests beside the code prove on their own.
 
+mod barrier;
 mod config;
 mod faults;
 mod forwarding;

@@ -9,9 +9,9 @@ import time
 from source import RigError
 
 HUGEPAGE_FILE = "/proc/sys/vm/nr_hugepages"
-# Three switches with 128 MiB of packet memory each, and as much again for Penstock's rounding and the kernel's.
-HUGEPAGE_COUNT = 256
-HUGEPAGE_COUNT_OF_ONE = 64
+# Three switches with 128 MiB of packet memory each, one with 256, and room for rounding and the kernel.
+HUGEPAGE_COUNT = 448
+HUGEPAGE_COUNT_OF_ONE = 192
 
 
 def read(path, default=""):

@@ -43,7 +43,7 @@ def turn(switch, seconds):
     own = {name: after[name] - before[name] for name in after}
     if own and not is_warm_over(own["misses"], own["rx_packets"]):
         raise RigError(f"{switch.name} missed {own['misses']} packets while it was measured: it was not warm")
-    if own:
+    if "busy_cycles" in own:
         result["own_busy_cycles_per_packet"] = own["busy_cycles"] / max(own["rx_packets"], 1)
         result["emc_hit_ratio"] = own["emc_hits"] / max(own["rx_packets"], 1)
     return result

@@ -3,13 +3,15 @@
 import json
 import os
 
-COLUMNS = ("scenario", "flows", "switch", "Mpps/CPU s", "Mpps", "cycles/packet", "best", "spread", "of io")
+COLUMNS = ("scenario", "flows", "switch", "Mpps/CPU s", "Mpps", "cycles/packet", "best", "spread", "of io", "to ovs")
 
 
 def rows(results):
     """The table's rows, as texts."""
     for result in results:
-        limit = result["switches"].get("testpmd-io", {}).get("packets_per_cpu_second")
+        limit, peer = (
+            result["switches"].get(name, {}).get("packets_per_cpu_second") for name in ("testpmd-io", "ovs")
+        )
         for name, summary in result["switches"].items():
             rate = summary["packets_per_cpu_second"]
             yield (
@@ -22,6 +24,7 @@ def rows(results):
                 f"{summary['cycles_per_packet_best']:.1f}",
                 f"{summary['spread']:.1%}",
                 f"{rate / limit:.2f}" if limit else "-",
+                f"{rate / peer:.2f}" if peer else "-",
             )
 
 

@@ -56,6 +56,8 @@ class Shared:
             file.truncate(SHARED_SIZE)
         with open(path, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), SHARED_SIZE)
+        # Which port of DPDK's is which, as long as nobody knows better.
+        self.source, self.sink = 0, 1
 
     def environment(self, library):
         """What loads the library into a program."""
@@ -82,10 +84,19 @@ class Shared:
                 return Sample(packets, cpu_ns, tsc, thread)
             time.sleep(0)
 
-    def rx(self, port=0, queue=0):
-        """What the source has sent into a port."""
-        return self._sample(0, port, queue)
+    def find_source(self):
+        """Whether packets have come out of one of the two ports, which is then known to be the source."""
+        for source, sink in ((0, 1), (1, 0)):
+            if self._sample(0, source, 0).packets > 0:
+                self.source, self.sink = source, sink
+                return True
+        return False
 
-    def tx(self, port=1, queue=0):
-        """What the sink has swallowed on a port."""
-        return self._sample(1, port, queue)
+    def rx(self, queue=0):
+        """What the source has sent."""
+        return self._sample(0, self.source, queue)
+
+    def tx(self):
+        """What the sink has swallowed, by the queue that the polling thread sends to."""
+        samples = (self._sample(1, self.sink, queue) for queue in range(QUEUE_COUNT_MAX))
+        return max(samples, key=lambda sample: sample.packets)

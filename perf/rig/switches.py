@@ -44,12 +44,14 @@ class Switch:
     def __init__(self, rig):
         self.rig = rig
         self.process = None
+        # What was chosen for a scenario, where there is a choice.
+        self.settings = {}
         self.log_path = os.path.join(rig.directory, f"{self.name}.log")
         self.shared = Shared(os.path.join(rig.directory, f"{self.name}.shared"))
 
-    def spawn(self, command, stdin=subprocess.DEVNULL):
-        """Starts the program and waits until packets come out of it."""
-        environment = dict(os.environ, **self.shared.environment(self.rig.library))
+    def spawn(self, command, stdin=subprocess.DEVNULL, variables=None):
+        """Starts the program and waits until it receives packets. `variables` are more of its environment."""
+        environment = dict(os.environ, **self.shared.environment(self.rig.library), **(variables or {}))
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -61,7 +63,7 @@ class Switch:
                 start_new_session=True,
             )
         put_first(self.process.pid)
-        self.wait_for(lambda: self.shared.is_attached() and self.shared.rx().packets > 0, "receive a packet")
+        self.wait_for(lambda: self.shared.is_attached() and self.shared.find_source(), "receive a packet")
 
     def wait_for(self, condition, what, deadline_s=START_DEADLINE_S, interval_s=0.01):
         """Waits for a condition, which it looks at every so often, as long as the program lives."""

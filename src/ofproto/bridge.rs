@@ -421,9 +421,10 @@ impl Port {
         Port { dp_port: DpPort::NONE, config, patch: Some(patch), is_link_up: false }
     }
 
-    /// Whether groups that watch it may use it: it has a link and is not administratively down.
+    /// Whether groups that watch it may use it (OFPPS_LIVE): it has a link, is not administratively down, and its spanning
+    /// tree lets it send.
     pub fn is_live(&self) -> bool {
-        self.is_link_up && !self.config.flags.down
+        self.is_link_up && !self.config.flags.down && self.config.stp == StpState::Forwarding
     }
 
     /// Whether addresses are learned from what comes in by it: it has a link, or is a patch, and its place in the
@@ -926,6 +927,14 @@ mod tests {
         assert_eq!(peer(port(&bridges, b, OfPort(7))), Some((a, OfPort(1))));
         bridges.port_remove(b, OfPort(7));
         assert!(!port(&bridges, a, OfPort(1)).is_live() && peer(port(&bridges, a, OfPort(1))).is_none());
+    }
+
+    #[test]
+    fn a_port_lives_while_its_spanning_tree_lets_it_send() {
+        for stp in [StpState::Disabled, StpState::Blocking, StpState::Listening, StpState::Learning] {
+            assert!(!Port::new(DpPort(1), PortConfig { stp, ..PortConfig::new("a") }).is_live(), "{stp:?}");
+        }
+        assert!(Port::new(DpPort(1), PortConfig::new("a")).is_live());
     }
 
     #[test]

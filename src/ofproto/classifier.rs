@@ -152,14 +152,31 @@ struct Subtable {
     hasher: RandomState,
 }
 
-/// Rules with the same masked words.
+/// Rules with the same masked words: at least one.
 #[derive(Debug)]
 struct Entry {
     /// Of the words: kept, so that a table that grows does not have to look at them all.
     hash: u64,
     words: Box<[u64]>,
+    /// The one of highest priority, apart from the others: mostly there is no other, and this takes no memory more.
+    first: (u16, RuleId),
+    /// The others, highest priority first.
+    others: Vec<(u16, RuleId)>,
+}
+
+impl Entry {
     /// Highest priority first.
-    rules: Vec<(u16, RuleId)>,
+    fn rules(&self) -> impl Iterator<Item = &(u16, RuleId)> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    fn insert(&mut self, mut new: (u16, RuleId)) {
+        if new.0 > self.first.0 {
+            std::mem::swap(&mut self.first, &mut new);
+        }
+        let at = self.others.partition_point(|&(other, _)| other > new.0);
+        self.others.insert(at, new);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -259,8 +276,8 @@ impl Classifier {
     /// The rule with just this match and priority.
     pub fn find_exact(&self, matching: &Match, priority: u16) -> Option<RuleId> {
         let subtable = &self.subtables[self.place(matching.mask())?];
-        let rules = subtable.get(&subtable.key(matching.value()))?;
-        rules.iter().find(|(other, _)| *other == priority).map(|&(_, rule)| rule)
+        let entry = subtable.get(&subtable.key(matching.value()))?;
+        entry.rules().find(|(other, _)| *other == priority).map(|&(_, rule)| rule)
     }
 
     /// Rules in it.
@@ -289,7 +306,7 @@ impl Classifier {
             if best.is_some_and(|(priority, _)| priority >= subtable.max_priority) {
                 break;
             }
-            let hit = self.lookup_in(subtable, flow, looked, &mut prefixes).map(|rules| rules[0]);
+            let hit = self.lookup_in(subtable, flow, looked, &mut prefixes).map(|entry| entry.first);
             best = hit.filter(|hit| best.is_none_or(|best| hit.0 > best.0)).or(best);
         }
         best.map(|(_, rule)| rule)
@@ -303,7 +320,7 @@ impl Classifier {
         flow: &Flow,
         looked: &mut Flow,
         prefixes: &mut [Option<Prefixes>; TRIE_COUNT],
-    ) -> Option<&'a [(u16, RuleId)]> {
+    ) -> Option<&'a Entry> {
         let mut key = ArrayVec::<u64, KEY_WORDS_MAX>::new();
         let mut hasher = subtable.hasher.build_hasher();
         for (number, stage) in subtable.stages[..=subtable.last_stage].iter().enumerate() {
@@ -320,8 +337,7 @@ impl Classifier {
                 return None;
             }
         }
-        let found = subtable.rules.find(hasher.finish(), |entry| *entry.words == key[..]);
-        found.map(|entry| entry.rules.as_slice())
+        subtable.rules.find(hasher.finish(), |entry| *entry.words == key[..])
     }
 
     /// Whether a trie says that no rule of `subtable` covers `flow`; if so, adds the bits that say so.
@@ -398,9 +414,8 @@ impl Subtable {
     }
 
     /// The rules with these words.
-    fn get(&self, words: &[u64]) -> Option<&Vec<(u16, RuleId)>> {
-        let found = self.rules.find(self.hash(words), |entry| *entry.words == *words);
-        found.map(|entry| &entry.rules)
+    fn get(&self, words: &[u64]) -> Option<&Entry> {
+        self.rules.find(self.hash(words), |entry| *entry.words == *words)
     }
 
     /// The hash of `flow`'s words up to each stage before the last.
@@ -423,13 +438,10 @@ impl Subtable {
         let key = self.key(value);
         let hash = self.hash(&key);
         match self.rules.entry(hash, |entry| *entry.words == key[..], |entry| entry.hash) {
-            hash_table::Entry::Occupied(mut entry) => {
-                let rules = &mut entry.get_mut().rules;
-                let at = rules.partition_point(|&(other, _)| other > priority);
-                rules.insert(at, (priority, rule));
-            }
+            hash_table::Entry::Occupied(mut entry) => entry.get_mut().insert((priority, rule)),
             hash_table::Entry::Vacant(entry) => {
-                entry.insert(Entry { hash, words: key[..].into(), rules: vec![(priority, rule)] });
+                let (words, first) = (key[..].into(), (priority, rule));
+                entry.insert(Entry { hash, words, first, others: Vec::new() });
             }
         }
         *self.priorities.entry(priority).or_insert(0) += 1;
@@ -440,11 +452,14 @@ impl Subtable {
         let key = self.key(value);
         let found = self.rules.find_entry(self.hash(&key), |entry| *entry.words == key[..]);
         let Ok(mut entry) = found else { return false };
-        let rules = &mut entry.get_mut().rules;
-        let Some(at) = rules.iter().position(|&(other, _)| other == priority) else { return false };
-        rules.remove(at);
-        if rules.is_empty() {
+        let Entry { first, others, .. } = entry.get_mut();
+        if first.0 != priority {
+            let Some(at) = others.iter().position(|&(other, _)| other == priority) else { return false };
+            others.remove(at);
+        } else if others.is_empty() {
             entry.remove();
+        } else {
+            *first = others.remove(0);
         }
         for (stage, hash) in self.stage_hashes(value).into_iter().enumerate() {
             uncount(&mut self.stages[stage].hashes, hash);

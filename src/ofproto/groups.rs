@@ -23,7 +23,7 @@
 //! Changed by the control thread; read by translations on a shared borrow.
 //!
 //! # Bounds
-//! [`GROUP_COUNT_MAX`] groups of [`super::validate::BUCKET_COUNT_MAX`] buckets, [`BUCKET_SUM_MAX`] in all.
+//! [`GROUP_COUNT_MAX`] groups of [`super::validate::BUCKET_COUNT_MAX`] buckets, [`WEIGHT_SUM_MAX`] in all.
 
 use super::bridge::for_each_action;
 use super::validate::{check_group, check_group_mod};
@@ -38,8 +38,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Groups of one bridge at most: as many as rules of a small table.
 pub const GROUP_COUNT_MAX: usize = 65_536;
-/// Buckets of all groups of a bridge at most: 16 for each group, some 100 MB.
-pub const BUCKET_SUM_MAX: usize = 1 << 20;
+/// Buckets of all groups of a bridge at most, with their actions: each bucket and each action counts, and what a controller
+/// adds to an action for itself counts as an action for each 64 bytes. Some 100 MB.
+pub const WEIGHT_SUM_MAX: usize = 1 << 20;
 /// Places in the table of a select group at least.
 pub const PLACE_COUNT_MIN: usize = 16;
 /// Places in the table of a select group at most, but for one that has more buckets: each may cost a megaflow.
@@ -60,6 +61,8 @@ pub struct Group {
     pub buckets: Vec<Bucket>,
     /// Of a select group: the bucket at each place, by index; empty if none has a weight.
     places: Box<[u16]>,
+    /// Its part of [`WEIGHT_SUM_MAX`].
+    weight: usize,
     counted: Counted,
     counted_buckets: Vec<Counted>,
     created: Nanos,
@@ -69,6 +72,18 @@ pub struct Group {
     bucket_serial: u64,
     /// Whether one of its buckets lives.
     is_live: bool,
+}
+
+/// What a bucket counts of [`WEIGHT_SUM_MAX`].
+fn weight(bucket: &Bucket) -> usize {
+    let mut sum = 1;
+    for_each_action(&bucket.actions, &mut |action| {
+        sum += match action {
+            Action::Controller { userdata, .. } => 1 + userdata.len() / 64,
+            _ => 1,
+        }
+    });
+    sum
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -99,6 +114,7 @@ impl Group {
             number,
             group_type,
             selection,
+            weight: buckets.iter().map(weight).sum(),
             buckets,
             places,
             counted,
@@ -262,7 +278,7 @@ pub struct Groups {
     above: BTreeMap<u32, BTreeSet<u32>>,
     /// The bridge's ports that live.
     live_ports: BTreeSet<OfPort>,
-    bucket_sum: usize,
+    weight_sum: usize,
     last_serial: u64,
 }
 
@@ -378,7 +394,7 @@ impl Groups {
     /// Puts a group in its place, or takes it away; what it was goes.
     fn set(&mut self, number: u32, group: Option<Group>) {
         if let Some(old) = self.groups.remove(&number) {
-            self.bucket_sum -= old.buckets.len();
+            self.weight_sum -= old.weight;
             for reached in old.reached() {
                 if let Some(above) = self.above.get_mut(&reached) {
                     above.remove(&number);
@@ -389,7 +405,7 @@ impl Groups {
             }
         }
         if let Some(group) = group {
-            self.bucket_sum += group.buckets.len();
+            self.weight_sum += group.weight;
             for reached in group.reached() {
                 self.above.entry(reached).or_default().insert(number);
             }
@@ -433,8 +449,8 @@ impl Groups {
         };
         let mut group = Group::new(group_mod.group, group_type, selection, buckets, now);
         self.check(&group)?;
-        let sum = self.bucket_sum - old.map_or(0, |old| old.buckets.len()) + group.buckets.len();
-        if sum > BUCKET_SUM_MAX {
+        let sum = self.weight_sum - old.map_or(0, |old| old.weight) + group.weight;
+        if sum > WEIGHT_SUM_MAX {
             return Err(OfError::GroupModOutOfBuckets);
         }
         (group.serial, group.bucket_serial) = (self.last_serial + 1, self.last_serial + 1);
@@ -455,7 +471,7 @@ impl Groups {
     fn delete(&mut self, group: u32) -> Result<BTreeSet<u32>, OfError> {
         if group == GROUP_ALL {
             self.above.clear();
-            self.bucket_sum = 0;
+            self.weight_sum = 0;
             return Ok(std::mem::take(&mut self.groups).into_keys().collect());
         }
         let above = self.above.get(&group).cloned().unwrap_or_default();

@@ -33,6 +33,9 @@ use std::ops::{Bound, Range};
 /// Flow tables of a bridge: 0 to 254 (OpenFlow 1.5.1 section 7.2.3.1: OFPTT_MAX is 254).
 pub const TABLE_COUNT: usize = TABLE_ALL as usize;
 
+/// The last table, as in Open vSwitch: what is about all tables is not about this one, only what names it.
+pub const HIDDEN_TABLE: TableId = TABLE_ALL - 1;
+
 /// Rules in one table at most. A rule takes some 700 bytes with its place in the classifier, so a full table
 /// takes 700 MB: more is a sign of a controller gone wild.
 pub const RULE_COUNT_MAX: usize = 1_000_000;
@@ -64,8 +67,31 @@ enum Undo {
     Add(RuleId),
     /// A rule was put in the place of this one.
     Replace(RuleId, Box<Rule>),
+    /// A rule had these before it was modified.
+    Modify(RuleId, Modified),
     /// A rule left its table.
     Unlist(RuleId),
+}
+
+/// What a modify changes of a rule.
+#[derive(Debug)]
+struct Modified {
+    actions: Vec<Action>,
+    cookie: u64,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Modified {
+    /// Gives a rule these; returns its own.
+    fn swap(self, rule: &mut Rule) -> Modified {
+        Modified {
+            actions: std::mem::replace(&mut rule.actions, self.actions),
+            cookie: std::mem::replace(&mut rule.cookie, self.cookie),
+            packets: std::mem::replace(&mut rule.packets, self.packets),
+            bytes: std::mem::replace(&mut rule.bytes, self.bytes),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -152,7 +178,8 @@ impl FlowCursor {
 
 /// Which rules a request is about.
 struct Filter {
-    matching: PackedMatch,
+    /// None: their matches are known to be right.
+    matching: Option<PackedMatch>,
     cookie: u64,
     cookie_mask: u64,
     out_port: OfPort,
@@ -160,11 +187,31 @@ struct Filter {
 }
 
 impl Filter {
+    /// Those that a modify or delete is about.
+    fn of(flow_mod: &FlowMod, with_match: bool) -> Filter {
+        let is_delete = matches!(flow_mod.command, FlowModCommand::Delete | FlowModCommand::DeleteStrict);
+        Filter {
+            matching: with_match.then(|| PackedMatch::from(&flow_mod.matching)),
+            cookie: flow_mod.cookie,
+            cookie_mask: flow_mod.cookie_mask,
+            out_port: if is_delete { flow_mod.out_port } else { OfPort::NONE },
+            out_group: if is_delete { flow_mod.out_group } else { GROUP_ANY },
+        }
+    }
+
     fn accepts(&self, rule: &Rule) -> bool {
         (rule.cookie ^ self.cookie) & self.cookie_mask == 0
             && (self.out_port == OfPort::NONE || rule.outputs_to(self.out_port))
             && (self.out_group == GROUP_ANY || rule.names_group(self.out_group))
-            && rule.matching.is_within(&self.matching)
+            && self.matching.as_ref().is_none_or(|wider| rule.matching.is_within(wider))
+    }
+
+    /// Whether it accepts every rule.
+    fn is_any(&self) -> bool {
+        self.cookie_mask == 0
+            && self.out_port == OfPort::NONE
+            && self.out_group == GROUP_ANY
+            && self.matching.as_ref().is_none_or(PackedMatch::is_any)
     }
 }
 
@@ -261,13 +308,23 @@ impl FlowTables {
             FlowModCommand::Add => self.add(flow_mod, now),
             FlowModCommand::Modify | FlowModCommand::ModifyStrict => self.modify(flow_mod),
             FlowModCommand::Delete | FlowModCommand::DeleteStrict => {
-                let mut removed = self.chosen(flow_mod);
-                removed.iter().for_each(|&id| self.unlist(id, FlowRemovedReason::Delete));
+                let mut removed = self.delete(flow_mod);
                 let touched = removed.len();
                 self.remove_orphans(&mut removed);
                 Ok(Change { touched, removed, evicted: Vec::new() })
             }
         }
+    }
+
+    fn delete(&mut self, flow_mod: &FlowMod) -> Vec<RuleId> {
+        let reason = FlowRemovedReason::Delete;
+        if flow_mod.command == FlowModCommand::Delete && Filter::of(flow_mod, true).is_any() {
+            let tables = table_range(flow_mod.table);
+            return tables.flat_map(|table| self.empty(table as TableId, reason)).collect();
+        }
+        let chosen = self.chosen(flow_mod);
+        chosen.iter().for_each(|&id| self.unlist(id, reason));
+        chosen
     }
 
     fn add(&mut self, flow_mod: &FlowMod, now: Nanos) -> Result<Change, OfError> {
@@ -379,6 +436,12 @@ impl FlowTables {
         } else {
             self.mortal.remove(&id)
         };
+        self.follow_actions(id, is_there);
+    }
+
+    /// As [`FlowTables::follow`], where only its actions change.
+    fn follow_actions(&mut self, id: RuleId, is_there: bool) {
+        let Some(rule) = self.rules.get(id) else { return };
         let table = &mut self.tables[usize::from(rule.table)];
         table.classifier.set_clauses(id, if is_there { &rule.actions } else { &[] });
         let (learners, orphaned) = (&mut self.learners, &mut self.orphaned);
@@ -463,6 +526,7 @@ impl FlowTables {
                     self.follow(id, true);
                     self.follow_victim(id);
                 }
+                Undo::Modify(id, old) => drop(self.swap(id, old)),
                 Undo::Unlist(id) => self.list(id),
             }
         }
@@ -513,39 +577,46 @@ impl FlowTables {
 
     fn modify(&mut self, flow_mod: &FlowMod) -> Result<Change, OfError> {
         let chosen = self.chosen(flow_mod);
-        for &id in &chosen {
+        // The actions have been checked already with the match of the only rule that a strict one in one table is about.
+        let is_checked = flow_mod.command == FlowModCommand::ModifyStrict && flow_mod.table != TABLE_ALL;
+        for &id in chosen.iter().filter(|_| !is_checked) {
             let rule = self.rules.get(id).expect("the index holds only rules in the store");
             check_actions(&flow_mod.actions, &rule.matching.unpack(), rule.table)?;
         }
         for &id in &chosen {
-            let mut rule = self.rules.get(id).expect("the index holds only rules in the store").clone();
-            rule.actions.clone_from(&flow_mod.actions);
-            if flow_mod.flags.reset_counts {
-                (rule.packets, rule.bytes) = (0, 0);
-            }
-            rule.cookie = flow_mod.new_cookie.unwrap_or(rule.cookie);
+            let rule = self.rules.get(id).expect("the index holds only rules in the store");
+            let cookie = flow_mod.new_cookie.unwrap_or(rule.cookie);
             // One that stays as it is, is no news.
-            let is_as = |old: &Rule| (old.cookie, &old.actions) == (rule.cookie, &rule.actions);
-            let is_changed = !self.rules.get(id).is_some_and(is_as);
-            self.replace(id, rule, is_changed.then_some(RuleEventKind::Modified));
+            let is_changed = rule.cookie != cookie || rule.actions != flow_mod.actions;
+            let (packets, bytes) =
+                if flow_mod.flags.reset_counts { (0, 0) } else { (rule.packets, rule.bytes) };
+            let new = Modified { actions: flow_mod.actions.clone(), cookie, packets, bytes };
+            let old = self.swap(id, new);
+            if let (Some(journal), Some(old)) = (&mut self.journal, old) {
+                journal.push(Undo::Modify(id, old));
+            }
+            if is_changed {
+                self.tell(id, RuleEventKind::Modified);
+            }
         }
         let mut change = Change { touched: chosen.len(), ..Change::default() };
         self.remove_orphans(&mut change.removed);
         Ok(change)
     }
 
+    /// Gives a rule other actions, cookie and counters; returns what it had.
+    fn swap(&mut self, id: RuleId, new: Modified) -> Option<Modified> {
+        self.follow_actions(id, false);
+        let old = self.rules.get_mut(id).map(|rule| new.swap(rule));
+        self.follow_actions(id, true);
+        old
+    }
+
     /// The rules that a modify or delete is about.
     fn chosen(&self, flow_mod: &FlowMod) -> Vec<RuleId> {
-        let is_delete = matches!(flow_mod.command, FlowModCommand::Delete | FlowModCommand::DeleteStrict);
-        let filter = Filter {
-            matching: PackedMatch::from(&flow_mod.matching),
-            cookie: flow_mod.cookie,
-            cookie_mask: flow_mod.cookie_mask,
-            out_port: if is_delete { flow_mod.out_port } else { OfPort::NONE },
-            out_group: if is_delete { flow_mod.out_group } else { GROUP_ANY },
-        };
         let is_strict =
             matches!(flow_mod.command, FlowModCommand::ModifyStrict | FlowModCommand::DeleteStrict);
+        let filter = Filter::of(flow_mod, !is_strict);
         if !is_strict {
             return self.filtered(flow_mod.table, &filter).map(|(id, _)| id).collect();
         }
@@ -564,6 +635,22 @@ impl FlowTables {
         self.tell(id, RuleEventKind::Removed(reason));
         self.take_out(id);
         self.note(Undo::Unlist(id));
+    }
+
+    /// The same for all rules of a table, at once.
+    fn empty(&mut self, number: TableId, reason: FlowRemovedReason) -> Vec<RuleId> {
+        let table = &mut self.tables[usize::from(number)];
+        let rules = std::mem::take(&mut table.order);
+        let ids: Vec<RuleId> = rules.into_iter().map(|(_, id)| id).collect();
+        for &id in &ids {
+            self.tell(id, RuleEventKind::Removed(reason));
+            self.follow(id, false);
+            let rule = self.rules.get_mut(id).expect("the index holds only rules in the store");
+            rule.is_listed = false;
+            self.note(Undo::Unlist(id));
+        }
+        self.tables[usize::from(number)].classifier = Classifier::default();
+        ids
     }
 
     fn take_out(&mut self, id: RuleId) {
@@ -656,7 +743,7 @@ impl FlowTables {
         now: Nanos,
     ) -> Vec<FlowStats> {
         let filter = Filter {
-            matching: PackedMatch::from(&request.matching),
+            matching: Some(PackedMatch::from(&request.matching)),
             cookie: request.cookie,
             cookie_mask: request.cookie_mask,
             out_port: request.out_port,
@@ -709,9 +796,9 @@ impl FlowTables {
     }
 }
 
-/// One table, or all of them.
+/// One table, or all but the hidden one.
 fn table_range(table: TableId) -> Range<usize> {
-    if table == TABLE_ALL { 0..TABLE_COUNT } else { usize::from(table)..usize::from(table) + 1 }
+    if table == TABLE_ALL { 0..HIDDEN_TABLE.into() } else { usize::from(table)..usize::from(table) + 1 }
 }
 
 #[cfg(test)]

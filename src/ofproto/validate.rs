@@ -390,7 +390,8 @@ fn check_truncated(port: OfPort, max_len: u32) -> Result<(), OfError> {
     if max_len < TRUNCATED_LEN_MIN { Err(OfError::BadActionArgument) } else { Ok(()) }
 }
 
-/// A member of the action set: one of the kinds that OpenFlow 1.5.1 section 5.6 gives an order.
+/// A member of the action set: one of the kinds that OpenFlow 1.5.1 section 5.6 gives an order, or one that
+/// `ovs-actions(7)` lets stand beside them.
 fn check_set_member(action: &Action, promised: &mut Promised, table: Option<TableId>) -> Result<(), OfError> {
     let is_orderable = matches!(
         action,
@@ -398,6 +399,7 @@ fn check_set_member(action: &Action, promised: &mut Promised, table: Option<Tabl
             | Action::OutputMaxLen { .. }
             | Action::Controller { .. }
             | Action::SetField { .. }
+            | Action::Move { .. }
             | Action::SetVlanVid(_)
             | Action::SetVlanPcp(_)
             | Action::PushVlan(_)

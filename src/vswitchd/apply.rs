@@ -707,7 +707,7 @@ impl Switch {
                 let link_state = link.is_up;
                 let link = link_word(link_state);
                 tracing::info!(bridge, port = port.netdev.name, link, "port added");
-                let record = PortRecord { is_link_up: link_state, ..PortRecord::new(port) };
+                let record = PortRecord { is_link_up: link_state, ..PortRecord::new(port, self.clock.now()) };
                 self.bridges[index].ports.insert(port.number, record);
                 return Ok(());
             }
@@ -717,7 +717,7 @@ impl Switch {
             tracing::error!(bridge, "{source}; the switch goes on without the port, and tries it again");
             let failed = FailedPort::new(port, source.to_string(), self.clock.now());
             self.bridges[index].failed_ports.push(failed);
-            self.bridges[index].ports.insert(port.number, PortRecord::new(port));
+            self.bridges[index].ports.insert(port.number, PortRecord::new(port, self.clock.now()));
         }
         if manner == Manner::Start { Ok(()) } else { Err(SwitchError::Port { bridge, source }) }
     }

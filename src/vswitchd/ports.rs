@@ -62,6 +62,8 @@ impl FailedPort {
 pub struct PortRecord {
     /// What is wanted.
     pub wanted: PortConfig,
+    /// When the bridge got it.
+    pub since: Nanos,
     /// Whether it had a link when that was last looked at.
     pub is_link_up: bool,
     /// How often its link has come or gone.
@@ -72,8 +74,9 @@ pub struct PortRecord {
 
 impl PortRecord {
     /// A port that is new.
-    pub(super) fn new(wanted: &PortConfig) -> PortRecord {
-        PortRecord { wanted: wanted.clone(), is_link_up: true, link_changes: 0, past: PortStats::default() }
+    pub(super) fn new(wanted: &PortConfig, now: Nanos) -> PortRecord {
+        let (wanted, past) = (wanted.clone(), PortStats::default());
+        PortRecord { wanted, since: now, is_link_up: true, link_changes: 0, past }
     }
 }
 

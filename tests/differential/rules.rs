@@ -462,6 +462,7 @@ fn set_member(rng: &mut Rng, style: Style, matching: &Match, group_max: u32) -> 
         7 => Action::DecTtl,
         8 | 9 if style.groups && group_max > 0 => Action::Group(rng.u32(1..=group_max)),
         10 | 11 if style.labels => label_action(rng, matching),
+        12 => random_move(rng, style, matching),
         _ => set_field(rng, style, matching),
     }
 }

@@ -9,7 +9,7 @@
 //! The search goes through the subtables as every search does, and decides by nothing but what it looks at there; `conj_id`
 //! itself is no bit of the packet.
 
-use super::{Classifier, TRIE_COUNT};
+use super::{Classifier, Entry, TRIE_COUNT};
 use crate::flow::Flow;
 use crate::ofproto::rules::RuleId;
 use crate::openflow::Action;
@@ -89,8 +89,8 @@ impl Classifier {
             if best.is_some_and(|(priority, _)| priority >= subtable.max_priority) {
                 break;
             }
-            let rules = self.lookup_in(subtable, flow, looked, &mut prefixes).unwrap_or_default();
-            for &(priority, rule) in rules {
+            let entry = self.lookup_in(subtable, flow, looked, &mut prefixes);
+            for &(priority, rule) in entry.into_iter().flat_map(Entry::rules) {
                 if best.is_some_and(|best| priority <= best.0) {
                     break;
                 }

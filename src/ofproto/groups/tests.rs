@@ -1,5 +1,6 @@
 use super::*;
 use crate::flow::Field;
+use crate::openflow::message::PacketInReason;
 
 fn bucket(id: u32, actions: &[Action]) -> Bucket {
     let (watch_port, watch_group) = (OfPort::NONE, GROUP_ANY);
@@ -177,11 +178,14 @@ fn whether_a_group_lives_takes_as_many_steps_as_there_are_buckets() {
 }
 
 #[test]
-fn buckets_of_all_groups_are_bounded() {
+fn buckets_of_all_groups_and_their_actions_are_bounded() {
     let mut groups = Groups::default();
     let width = crate::ofproto::validate::BUCKET_COUNT_MAX as u32;
-    let buckets: Vec<Bucket> = (0..width).map(|id| bucket(id, &[])).collect();
-    let full = (BUCKET_SUM_MAX / buckets.len()) as u32;
+    // Two buckets' weight goes to one with an action, the rest have none.
+    let empty = |count| (0..count).map(|id| bucket(id, &[])).collect::<Vec<Bucket>>();
+    let mut buckets = empty(width - 1);
+    buckets[0] = bucket(0, &[TO_1]);
+    let full = (WEIGHT_SUM_MAX / width as usize) as u32;
     for n in 0..full {
         add(&mut groups, n, GroupType::All, buckets.clone()).expect("there is room");
     }
@@ -192,6 +196,18 @@ fn buckets_of_all_groups_are_bounded() {
     let smaller = group_mod(GroupModCommand::Modify, 0, GroupType::All, buckets[..7].to_vec());
     groups.group_mod(&smaller, Nanos(0)).expect("there are fewer");
     add(&mut groups, full, GroupType::All, buckets[..1].to_vec()).expect("there is room again");
+    let mut talkative = empty(1);
+    talkative[0].actions = vec![Action::Controller {
+        max_len: 0,
+        controller_id: 0,
+        reason: PacketInReason::ApplyAction,
+        userdata: vec![0; 65_000],
+    }];
+    assert_eq!(
+        add(&mut groups, full + 1, GroupType::All, talkative),
+        Err(OfError::GroupModOutOfBuckets),
+        "what is to be handed back to the controller counts as well"
+    );
 }
 
 #[test]

@@ -39,7 +39,9 @@ fn kind(action: &Action) -> Kind {
         Action::CopyTtlOut => Kind::CopyTtlOut,
         Action::DecTtl | Action::DecTtlIds(_) => Kind::DecrementTtl,
         Action::DecMplsTtl => Kind::DecrementMplsTtl,
-        Action::SetField { .. } | Action::SetVlanVid(_) | Action::SetVlanPcp(_) => Kind::Set,
+        Action::SetField { .. } | Action::SetVlanVid(_) | Action::SetVlanPcp(_) | Action::Move { .. } => {
+            Kind::Set
+        }
         Action::Meter(_) => Kind::Meter,
         Action::SetQueue(_) => Kind::SetQueue,
         Action::Group(_) => Kind::Group,
@@ -62,7 +64,8 @@ fn written(action: &Action) -> Option<(Field, u128)> {
 fn replaces(new: &Action, old: &Action) -> bool {
     match (written(new), written(old)) {
         (Some((field, mask)), Some((old_field, old_mask))) => field == old_field && old_mask & !mask == 0,
-        _ => kind(new) == kind(old),
+        // As many moves as are written are done.
+        _ => kind(new) == kind(old) && kind(new) != Kind::Set,
     }
 }
 

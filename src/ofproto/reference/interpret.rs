@@ -646,6 +646,15 @@ impl<'a> Interpreter<'a> {
         Ok(())
     }
 
+    fn submit(&mut self) -> Result<(), Stop> {
+        let (rule, places) = (self.rule, self.places);
+        self.go_deeper()?;
+        let result = self.tables_from(0, None, false);
+        self.depth -= 1;
+        (self.rule, self.places) = (rule, places);
+        result
+    }
+
     fn resubmit(&mut self, in_port: Option<OfPort>, table: Option<TableId>) -> Result<(), Stop> {
         let rule = self.rule;
         self.go_deeper()?;
@@ -772,7 +781,7 @@ impl<'a> Interpreter<'a> {
         match port {
             OfPort::NORMAL => return self.normal(),
             OfPort::CONTROLLER => return self.controller(self.controller_reason(), u16::MAX, 0, &[]),
-            OfPort::TABLE => return self.resubmit(None, Some(0)),
+            OfPort::TABLE => return self.submit(),
             _ => {}
         }
         for (&number, entry) in &bridge.ports {

@@ -68,7 +68,7 @@ fn modify_is_loose_and_its_strict_form_is_not() {
 #[test]
 fn delete_goes_by_match_cookie_port_and_table() {
     let mut tables = FlowTables::default();
-    for (table, cookie, port) in [(0, 0x11, 1), (0, 0x12, 2), (3, 0x11, 3), (254, 0x21, 4)] {
+    for (table, cookie, port) in [(0, 0x11, 1), (0, 0x12, 2), (3, 0x11, 3), (253, 0x21, 4)] {
         let flow_mod = FlowMod { table, cookie, ..add(5, &[(Field::InPort, port.into())], port) };
         tables.flow_mod(&flow_mod, Nanos(0)).expect("valid");
     }
@@ -86,6 +86,45 @@ fn delete_goes_by_match_cookie_port_and_table() {
     let strict = FlowMod { priority: 5, table: TABLE_ALL, ..strict };
     assert_eq!(tables.flow_mod(&strict, Nanos(0)).expect("valid").touched, 1);
     assert_eq!(tables.rule_count(), 0);
+}
+
+#[test]
+fn all_tables_are_emptied_at_once_but_the_hidden_one_and_a_roll_back_brings_all_back() {
+    let mut tables = FlowTables::default();
+    for (table, priority) in [(0, 1), (0, 2), (7, 1), (HIDDEN_TABLE, 1)] {
+        let mortal = FlowMod { table, idle_timeout_s: 9, ..add(priority, &[(Field::InPort, 1)], 1) };
+        tables.flow_mod(&mortal, Nanos(0)).expect("valid");
+    }
+    let before = dump(&tables);
+    let all = FlowMod { table: TABLE_ALL, ..with(FlowModCommand::Delete, &add(0, &[], 0)) };
+    tables.begin();
+    let change = tables.flow_mod(&all, Nanos(0)).expect("valid");
+    assert_eq!((change.touched, tables.rule_count(), dump(&tables).len()), (3, 1, 0));
+    assert!(tables.exact(0, 2, &add(2, &[(Field::InPort, 1)], 1).matching).is_none());
+    assert!(change.removed.iter().all(|id| tables.rule(*id).is_some_and(|rule| !rule.is_listed)));
+    tables.roll_back();
+    assert_eq!(dump(&tables), before);
+    assert!(tables.exact(0, 2, &add(2, &[(Field::InPort, 1)], 1).matching).is_some());
+    let removed = tables.flow_mod(&all, Nanos(0)).expect("valid").removed;
+    assert!(removed.into_iter().all(|id| tables.release(id).is_some()));
+    assert_eq!(tables.expire(Nanos::from_secs(20)).len(), 1, "what went does not time out any more");
+}
+
+#[test]
+fn a_modify_is_undone_with_all_that_it_changed() {
+    let mut tables = FlowTables::default();
+    tables.flow_mod(&FlowMod { cookie: 3, ..add(5, &[], 1) }, Nanos(0)).expect("valid");
+    let (id, _) = tables.in_order(0).next().expect("just added");
+    tables.credit(0, id, 2, 200, Nanos(4));
+    let before = dump(&tables);
+    tables.begin();
+    let mut modify = with(FlowModCommand::ModifyStrict, &add(5, &[], 2));
+    (modify.new_cookie, modify.flags.reset_counts) = (Some(4), true);
+    assert_eq!(tables.flow_mod(&modify, Nanos(0)).expect("valid").touched, 1);
+    let changed = dump(&tables);
+    assert_eq!((changed[0].cookie, changed[0].packets, &changed[0].actions), (4, 0, &modify.actions));
+    tables.roll_back();
+    assert_eq!(dump(&tables), before);
 }
 
 #[test]

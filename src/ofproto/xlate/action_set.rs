@@ -3,7 +3,7 @@
 use crate::flow::{Field, OfPort};
 use crate::openflow::Action;
 
-/// At most one action of each kind; `set_field` counts one kind for each field.
+/// At most one action of each kind; `set_field` counts one kind for each field, and each `move` stands for itself.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(in crate::ofproto) struct ActionSet {
     actions: Vec<Action>,
@@ -26,6 +26,7 @@ fn place(action: &Action) -> (u8, Option<Field>) {
         Action::SetVlanVid(_) => (10, Some(Field::VlanVid)),
         Action::SetVlanPcp(_) => (10, Some(Field::VlanPcp)),
         Action::SetField { field, .. } => (10, Some(*field)),
+        Action::Move { .. } => (10, None),
         Action::Meter(_) => (11, None),
         Action::SetQueue(_) => (12, None),
         Action::Group(_) => (13, None),
@@ -102,12 +103,13 @@ impl ActionSet {
 fn is_replaced_by(old: &Action, new: &Action) -> bool {
     let mask = |action: &Action| if let Action::SetField { mask, .. } = action { *mask } else { u128::MAX };
     let is_masked_apart = place(old).1.is_some() && mask(old) & !mask(new) != 0;
-    place(old) == place(new) && !is_masked_apart
+    place(old) == place(new) && !is_masked_apart && !matches!(new, Action::Move { .. })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::openflow::Subfield;
 
     fn set(field: Field, value: u128, mask: u128) -> Action {
         Action::SetField { field, value, mask }
@@ -146,6 +148,20 @@ mod tests {
         let expected =
             [set(Field::EthDst, 2, 0xff), set(Field::EthDst, 0x300, 0xf00), Action::Output(OfPort(1))];
         assert_eq!(taken, expected);
+    }
+
+    #[test]
+    fn moves_stand_among_writes_in_the_order_they_were_made() {
+        let copy = |to| Action::Move { source: Subfield::whole(Field::EthSrc), destination: to };
+        let (first, second) = (
+            copy(Subfield::whole(Field::EthDst)),
+            copy(Subfield { field: Field::Xreg(0), first_bit: 0, bits: 48 }),
+        );
+        let mut actions = ActionSet::default();
+        actions.write(&[Action::Output(OfPort(1)), first.clone(), set(Field::EthSrc, 1, 0xff)]);
+        actions.write(&[second.clone(), first.clone()]);
+        let expected = [first.clone(), set(Field::EthSrc, 1, 0xff), second, first, Action::Output(OfPort(1))];
+        assert_eq!(actions.take(), expected);
     }
 
     #[test]

@@ -238,6 +238,17 @@ impl Context<'_> {
         result
     }
 
+    /// Into the pipeline, as if it had just come in (OFPP_TABLE, of packet-outs alone): where nothing matches, what the
+    /// table does with such packets is done.
+    pub(super) fn submit(&mut self) -> Result<(), Stop> {
+        self.go_deeper()?;
+        let rule = self.rule;
+        let result = self.tables_from(0, None, false);
+        self.depth -= 1;
+        self.rule = rule;
+        result
+    }
+
     /// Before whatever leads to more actions than the rule's own: a resubmit, a patch, a bucket, a clone.
     pub(super) fn go_deeper(&mut self) -> Result<(), Stop> {
         if self.depth >= RESUBMIT_DEPTH_MAX || self.resubmits >= RESUBMIT_COUNT_MAX {

@@ -17,7 +17,7 @@ impl<'a> Context<'a> {
         match port {
             OfPort::NORMAL => self.normal(),
             OfPort::CONTROLLER => self.controller(self.controller_reason(), u16::MAX, 0, &[]),
-            OfPort::TABLE => self.resubmit(None, Some(0)),
+            OfPort::TABLE => self.submit(),
             OfPort::FLOOD | OfPort::ALL => {
                 let takes_part =
                     |port: &Port| !port.config.flags.no_flood && port.config.stp == StpState::Forwarding;

@@ -66,6 +66,14 @@ pub fn wire_types(version: Version) -> &'static [u16] {
     }
 }
 
+/// Those of them that may stand in an action set or a bucket: all but OFPAT_METER.
+pub fn set_types(version: Version) -> impl Iterator<Item = u16> {
+    wire_types(version).iter().copied().filter(|action| *action != METER)
+}
+
+/// OFPAT_METER.
+const METER: u16 = 29;
+
 /// Makes the ports that 1.0 and 1.1 set without naming the protocol those of the protocol that the match promises.
 /// Such lists come from [`decode`] as if TCP were meant.
 pub fn settle_ports(actions: &mut [Action], matching: &Match) {

@@ -344,7 +344,7 @@ pub(super) fn encode_removed(message: &FlowRemovedMessage, version: Version, out
     }
     out.put_u64(stats.cookie);
     out.put_u16(stats.priority);
-    out.put_u8(reason_to_wire(message.reason, version));
+    out.put_u8(removed_reason(message.reason, version));
     out.put_u8(if version == Version::V10 { 0 } else { stats.table });
     put_duration(out, stats.duration_ns);
     out.put_u16(stats.idle_timeout_s);
@@ -357,7 +357,7 @@ pub(super) fn encode_removed(message: &FlowRemovedMessage, version: Version, out
 }
 
 /// `ofp_flow_removed_reason`: what a version does not know is told as OFPRR_DELETE, which all do.
-fn reason_to_wire(reason: u8, version: Version) -> u8 {
+pub fn removed_reason(reason: u8, version: Version) -> u8 {
     let last = match version {
         Version::V10 => 2,
         Version::V11 | Version::V12 => 3,

@@ -39,6 +39,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use flow_stats::removed_reason;
 pub use header::{HEADER_LEN, Header};
 pub use hello::decode_hello;
 

@@ -54,6 +54,10 @@ pub(super) fn decode_mod(mut reader: Reader<'_>, version: Version) -> Result<Tab
         end(&reader)?;
         return Ok(table_mod);
     }
+    // What was asked for up to 1.2 has no meaning any more, and is let be.
+    if config & !(MISS_MASK | EVICTION | VACANCY_EVENTS) != 0 {
+        return Err(OfError::TableModBadConfig);
+    }
     let properties = read_properties(reader)?;
     table_mod.eviction = Some(config & EVICTION != 0);
     let bounds = properties.vacancy.map(|(down, up, _)| (down, up));

@@ -414,11 +414,15 @@ impl Agent {
     pub(super) fn flow_removed(&mut self, flow: &FlowRemoved, sessions: &mut dyn Sessions) {
         let reason = flow.reason as u8;
         let message = Message::FlowRemoved(FlowRemovedMessage { reason, stats: flow.stats.clone() });
-        self.notify(
-            &message,
-            |controller| controller.wants(controller.asynchronous.flow_removed, reason),
-            sessions,
-        );
+        for (token, controller) in &self.controllers {
+            let Some(session) = sessions.get(*token) else { continue };
+            // It asks by the reasons that it knows.
+            let reason =
+                crate::openflow::wire::removed_reason(reason, session.version().unwrap_or(Version::V10));
+            if controller.wants(controller.asynchronous.flow_removed, reason) {
+                session.notify(&message);
+            }
+        }
     }
 
     pub(super) fn notify(

@@ -125,7 +125,7 @@ fn port_desc(switch: &Switch, port: &PortInfo) -> PortDesc {
         config: bits(port.config.flags),
         is_link_down: !port.is_link_up,
         is_blocked,
-        is_live: port.is_link_up && !port.config.flags.down && !is_blocked,
+        is_live: port.is_link_up && !port.config.flags.down && port.config.stp == StpState::Forwarding,
         features: current_bits(link),
         advertised: 0,
         supported: modes.iter().fold(0, |bits, mode| bits | mode_bit(*mode)),
@@ -164,12 +164,14 @@ fn mode_bit(mode: LinkMode) -> u32 {
 pub(super) fn changes(before: &PortSnapshot, now: &PortSnapshot) -> Vec<(PortReason, PortDesc)> {
     let gone = before.iter().filter(|(number, _)| !now.contains_key(number));
     let gone = gone.map(|(_, port)| (PortReason::Delete, port.clone()));
-    let here = now.iter().filter_map(|(number, port)| match before.get(number) {
-        None => Some((PortReason::Add, port.clone())),
-        Some(old) if old == port => None,
+    let here = now.iter().flat_map(|(number, port)| match before.get(number) {
+        None => vec![(PortReason::Add, port.clone())],
+        Some(old) if old == port => vec![],
         // Under one number there is another port.
-        Some(old) if old.name != port.name => Some((PortReason::Add, port.clone())),
-        Some(_) => Some((PortReason::Modify, port.clone())),
+        Some(old) if old.name != port.name => {
+            vec![(PortReason::Delete, old.clone()), (PortReason::Add, port.clone())]
+        }
+        Some(_) => vec![(PortReason::Modify, port.clone())],
     });
     gone.chain(here).collect()
 }
@@ -183,9 +185,11 @@ pub(super) fn port_stats(switch: &mut Switch, bridge: BridgeId, wanted: OfPort) 
 
 fn port_entry(switch: &mut Switch, bridge: BridgeId, port: &PortInfo) -> Option<PortStatsEntry> {
     let unknown = u64::MAX;
+    let state = switch.bridges.iter().find(|state| state.id == bridge);
+    let record = state.and_then(|state| state.ports.get(&port.number));
     let entry = PortStatsEntry {
         port: port.number,
-        duration_ns: unknown,
+        duration_ns: record.map_or(unknown, |record| switch.clock.now().since(record.since).0),
         rx_packets: 0,
         tx_packets: 0,
         rx_bytes: 0,

@@ -779,6 +779,10 @@ impl Bridge {
                 });
             }
         }
+        // Who came by a place that is no more goes with it.
+        let is_there = |place: &Listen| self.listeners.iter().any(|door| door.listen == *place);
+        let homeless = |socket: &Socket| socket.place.as_ref().is_some_and(|place| !is_there(place));
+        gone.extend(self.sockets.iter().filter(|(_, socket)| homeless(socket)).map(|(token, _)| *token));
         if config.versions != self.config.versions {
             // Versions are agreed on at the start of a connection.
             gone.extend(self.sockets.keys());

@@ -5,6 +5,7 @@ use super::monitor::MONITORS_MAX;
 use super::{Sessions, describe};
 use crate::flow::OfPort;
 use crate::ofproto::Ofproto;
+use crate::ofproto::groups::GROUP_COUNT_MAX;
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowStatsRequest, TABLE_ALL};
 use crate::openflow::group::{GROUP_ALL, GROUP_ANY, GroupType};
@@ -13,6 +14,7 @@ use crate::openflow::message::{
     TableFeatures, TableStatsEntry, Version,
 };
 use crate::openflow::meter::METER_ALL;
+use crate::openflow::wire::actions;
 use crate::sync::Nanos;
 use crate::vswitchd::switch::Switch;
 
@@ -24,6 +26,12 @@ const METER_CAPABILITIES: u32 = 0b1111;
 const METER_BAND_TYPES: u32 = 0b110;
 /// Rules of a table that controllers are told of.
 const TABLE_ENTRIES_MAX: u32 = 1_000_000;
+/// `ofp_table_config` from 1.4 on: eviction, vacancy events.
+const TABLE_CAPABILITIES: u32 = 1 << 2 | 1 << 3;
+/// `ofp_table_feature_flag`: packets that come in go through it.
+const TABLE_FEATURES: u32 = 1 << 0;
+/// OFPQ_ALL.
+const QUEUE_ALL: u32 = u32::MAX;
 /// `ofp_bundle_feature_flags`: atomic and ordered.
 const BUNDLE_CAPABILITIES: u16 = 0b11;
 
@@ -115,12 +123,12 @@ pub(super) fn answer(
             }
             MultipartReply::PortStats(stats)
         }
-        MultipartRequest::QueueStats { port, .. } => {
-            check_queue_port(agent, port, switch)?;
+        MultipartRequest::QueueStats { port, queue } => {
+            check_queue(agent, port, queue, switch)?;
             MultipartReply::QueueStats(Vec::new())
         }
-        MultipartRequest::QueueDesc { port, .. } => {
-            check_queue_port(agent, port, switch)?;
+        MultipartRequest::QueueDesc { port, queue } => {
+            check_queue(agent, port, queue, switch)?;
             MultipartReply::QueueDesc(Vec::new())
         }
         MultipartRequest::GroupStats(group) => MultipartReply::GroupStats(ofproto.group_stats(bridge, group)),
@@ -179,13 +187,13 @@ pub(super) fn check_table(request: &FlowStatsRequest) -> Result<(), OfError> {
     }
 }
 
-fn check_queue_port(agent: &Agent, port: OfPort, switch: &Switch) -> Result<(), OfError> {
+/// No port has queues, but all of them may be asked for.
+fn check_queue(agent: &Agent, port: OfPort, queue: u32, switch: &Switch) -> Result<(), OfError> {
     let known = switch.ofproto.ports(agent.bridge());
-    if port == OfPort::NONE || known.iter().any(|known| known.number == port) {
-        Ok(())
-    } else {
-        Err(OfError::QueueOpBadPort)
+    if port != OfPort::NONE && !known.iter().any(|known| known.number == port) {
+        return Err(OfError::QueueOpBadPort);
     }
+    if queue == QUEUE_ALL { Ok(()) } else { Err(OfError::QueueOpBadQueue) }
 }
 
 fn table_stats(agent: &Agent, switch: &mut Switch, version: Version) -> Vec<TableStatsEntry> {
@@ -209,12 +217,12 @@ fn table_stats(agent: &Agent, switch: &mut Switch, version: Version) -> Vec<Tabl
 }
 
 fn group_features(version: Version) -> GroupFeatures {
-    let types = crate::openflow::wire::actions::wire_types(version);
-    let bits = types.iter().filter(|action| **action < 32).fold(0u32, |bits, action| bits | 1 << action);
+    let bits = actions::set_types(version).fold(0u32, |bits, action| bits | 1_u32 << (action & 31));
     GroupFeatures {
         types: vec![GroupType::All, GroupType::Select, GroupType::Indirect, GroupType::FastFailover],
         capabilities: GROUP_CAPABILITIES,
-        groups_max: [crate::openflow::group::GROUP_MAX; 4],
+        // Of all types together.
+        groups_max: [GROUP_COUNT_MAX as u32; 4],
         actions: [bits; 4],
     }
 }
@@ -233,7 +241,6 @@ fn meter_features() -> MeterFeatures {
 /// What a table can do: all tables can do the same, and their miss rules too.
 fn table_features(table: u8, version: Version) -> TableFeatures {
     use TableFeatureProperty as Property;
-    let actions = crate::openflow::wire::actions::wire_types(version).to_vec();
     let fields: Vec<_> =
         describe::match_fields().into_iter().map(|field| (field, is_maskable(field))).collect();
     let plain: Vec<_> = fields.iter().map(|&(field, _)| (field, false)).collect();
@@ -247,18 +254,18 @@ fn table_features(table: u8, version: Version) -> TableFeatures {
     TableFeatures {
         table,
         command: 0,
-        features: 0,
+        features: TABLE_FEATURES,
         name: String::new(),
         metadata_match: u64::MAX,
         metadata_write: u64::MAX,
         config: 0,
-        capabilities: 0,
+        capabilities: TABLE_CAPABILITIES,
         entries_max: TABLE_ENTRIES_MAX,
         properties: vec![
             Property::Instructions(instructions),
             Property::NextTables((table + 1..describe::TABLE_COUNT).collect()),
-            Property::WriteActions(actions.clone()),
-            Property::ApplyActions(actions),
+            Property::WriteActions(actions::set_types(version).collect()),
+            Property::ApplyActions(actions::wire_types(version).to_vec()),
             Property::Match(fields),
             Property::Wildcards(plain),
             Property::WriteSetField(settable.clone()),

@@ -235,6 +235,26 @@ fn rules_that_go_are_told_of_by_reason() {
 }
 
 #[test]
+fn a_reason_that_a_version_does_not_know_is_asked_for_as_the_one_that_it_is_told_by() {
+    // OFPRR_DELETE stands for the deletion of a group up to 1.2, of a meter in 1.3.
+    for (version, mask) in [(Version::V10, 0b100), (Version::V13, 0b100), (Version::V13, 0b1000)] {
+        let mut lab = Lab::new();
+        let (one, other) = (lab.join(version), lab.join(Version::V14));
+        let change = AsyncChange { flow_removed: [Some(mask), Some(0)], ..AsyncChange::default() };
+        lab.order(one, &Message::SetAsync(change));
+        lab.order(other, &group("group_id=1,type=all,bucket=output:1"));
+        lab.order(other, &add("send_flow_rem,actions=group:1"));
+        let gone = "group_id=1";
+        let gone = crate::openflow::parse::parse_group_mod(gone, GroupModCommand::Delete, &NoNames);
+        lab.order(other, &Message::GroupMod(gone.expect("it is written well")));
+        lab.turn();
+        // 1.3 knows OFPRR_GROUP_DELETE, bit 3.
+        let is_wanted = version == Version::V10 || mask == 0b1000;
+        assert_eq!(!lab.notices(one).is_empty(), is_wanted, "{version:?} {mask:b}");
+    }
+}
+
+#[test]
 fn ports_are_told_of_by_reason() {
     for (mask, wanted) in [(0b100, 1), (0b011, 0), (0b111, 1)] {
         let mut lab = Lab::new();

@@ -168,12 +168,55 @@ fn no_port_has_queues_and_what_is_no_port_is_an_error() {
         } else {
             let desc = |port| multipart(MultipartRequest::QueueDesc { port, queue: u32::MAX });
             assert_eq!(lab.ask(one, &desc(OfPort::NONE)), [answer(MultipartReply::QueueDesc(vec![]))]);
+            let of_one = multipart(MultipartRequest::QueueDesc { port: OfPort(1), queue: 7 });
+            assert_eq!(lab.refused(one, &of_one), OfError::QueueOpBadQueue);
             assert_eq!(lab.refused(one, &desc(OfPort(9))), OfError::QueueOpBadPort);
         }
         let stats = |port| multipart(MultipartRequest::QueueStats { port, queue: u32::MAX });
         assert_eq!(lab.ask(one, &stats(OfPort::NONE)), [answer(MultipartReply::QueueStats(vec![]))]);
         assert_eq!(lab.ask(one, &stats(OfPort(1))), [answer(MultipartReply::QueueStats(vec![]))]);
         assert_eq!(lab.refused(one, &stats(OfPort(9))), OfError::QueueOpBadPort);
+        let of_one = multipart(MultipartRequest::QueueStats { port: OfPort(1), queue: 7 });
+        assert_eq!(lab.refused(one, &of_one), OfError::QueueOpBadQueue);
+    }
+}
+
+#[test]
+fn what_is_told_of_tables_and_groups_is_what_they_take() {
+    use crate::openflow::message::TableFeatureProperty as Property;
+    for version in [Version::V13, Version::V14, Version::V15] {
+        let mut lab = Lab::new();
+        let one = lab.join(version);
+        let asked = lab.ask(one, &multipart(MultipartRequest::TableFeatures(vec![])));
+        let Some(Message::MultipartReply { body: MultipartReply::TableFeatures(tables), .. }) = asked.first()
+        else {
+            panic!("{asked:?}")
+        };
+        let (mut written, mut applied) = (Vec::new(), Vec::new());
+        for property in &tables[0].properties {
+            match property {
+                Property::WriteActions(actions) => written.clone_from(actions),
+                Property::ApplyActions(actions) => applied.clone_from(actions),
+                _ => {}
+            }
+        }
+        // OFPAT_METER, which no action set takes.
+        let meter = 29;
+        assert_eq!(applied.contains(&meter), version == Version::V15);
+        applied.retain(|action| *action != meter);
+        assert_eq!(written, applied, "{version:?}");
+        let (eviction, vacancy) = (1 << 2, 1 << 3);
+        let said = if version >= Version::V14 { eviction | vacancy } else { 0 };
+        let is_ingress = u32::from(version == Version::V15);
+        assert_eq!((tables[0].capabilities, tables[0].features), (said, is_ingress), "{version:?}");
+
+        let asked = lab.ask(one, &multipart(MultipartRequest::GroupFeatures));
+        let Message::MultipartReply { body: MultipartReply::GroupFeatures(groups), .. } = &asked[0] else {
+            panic!("{asked:?}")
+        };
+        assert_eq!(groups.groups_max, [65_536; 4]);
+        assert_eq!(groups.actions[0] >> meter & 1, 0);
+        lab.order(one, &group("group_id=1,type=all,bucket=move:eth_src->eth_dst,output:1"));
     }
 }
 

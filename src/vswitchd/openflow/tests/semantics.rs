@@ -349,6 +349,80 @@ fn a_table_that_is_not_told_of_takes_no_rules() {
 }
 
 #[test]
+fn what_is_about_all_tables_is_not_about_the_hidden_one() {
+    use crate::ofproto::tables::HIDDEN_TABLE;
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V10);
+    let bridge = lab.agent.bridge();
+    let hidden = format!("table={HIDDEN_TABLE},priority=7,cookie=5,actions=output:1");
+    let flow_mod = parse_flow_mod(&hidden, FlowModCommand::Add, &NoNames).expect("it is written well");
+    lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("the configuration may");
+    let rules = |lab: &mut Lab, table| {
+        let request = FlowStatsRequest { table, ..FlowStatsRequest::all() };
+        let stats = lab.switch.ofproto.flow_stats(bridge, &request);
+        stats.into_iter().map(|stats| stats.actions).collect::<Vec<_>>()
+    };
+    let before = rules(&mut lab, HIDDEN_TABLE);
+    assert_eq!(before.len(), 1);
+    assert_eq!(lab.rule_count(), 0, "it is not told of");
+    let Message::FlowMod(mut modify) = flow("table=0,actions=output:2", FlowModCommand::Modify) else {
+        panic!()
+    };
+    modify.flow_mod.table = 255;
+    // It adds one, since it finds none: it is of 1.0.
+    lab.order(one, &Message::FlowMod(modify));
+    assert_eq!(lab.rule_count(), 1);
+    lab.order(one, &delete_all());
+    assert_eq!(lab.rule_count(), 0);
+    assert_eq!(rules(&mut lab, HIDDEN_TABLE), before, "nor changed");
+}
+
+#[test]
+fn a_packet_out_into_the_pipeline_that_matches_nothing_is_a_miss() {
+    let send = |lab: &mut Lab, token| {
+        let message = crate::openflow::message::PacketOutMessage {
+            buffer_id: u32::MAX,
+            metadata: crate::openflow::message::port_metadata(OfPort(1)),
+            actions: vec![crate::openflow::Action::Output(OfPort::TABLE)],
+            data: vec![0x33; 60],
+        };
+        lab.order(token, &Message::PacketOut(message));
+        lab.turn();
+        lab.notices(token).len()
+    };
+    for (version, misses) in [(Version::V10, 1), (Version::V12, 1), (Version::V13, 0)] {
+        let mut lab = Lab::new();
+        let one = lab.join(version);
+        lab.watch();
+        assert_eq!(send(&mut lab, one), misses, "{version:?}");
+    }
+}
+
+#[test]
+fn a_port_is_told_for_how_long_it_has_been_there() {
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V13);
+    lab.pass(Nanos::from_secs(7));
+    let asked = lab.ask(one, &multipart(MultipartRequest::PortStats(OfPort(1))));
+    let Message::MultipartReply { body: MultipartReply::PortStats(stats), .. } = &asked[0] else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(stats[0].duration_ns / 1_000_000_000, 7);
+}
+
+#[test]
+fn another_port_under_a_number_is_one_that_goes_and_one_that_comes() {
+    use crate::vswitchd::openflow::describe;
+    let lab = Lab::new();
+    let before = describe::ports(&lab.switch, lab.agent.bridge());
+    let mut now = before.clone();
+    now.get_mut(&OfPort(2)).expect("it is there").name = "c".to_owned();
+    let told = describe::changes(&before, &now);
+    let told: Vec<_> = told.iter().map(|(reason, port)| (*reason, &port.name[..])).collect();
+    assert_eq!(told, [(PortReason::Delete, "b"), (PortReason::Add, "c")]);
+}
+
+#[test]
 fn a_packet_out_of_1_5_tells_what_the_pipeline_knows_of_its_packet() {
     use crate::flow::Field;
     use crate::openflow::Action;

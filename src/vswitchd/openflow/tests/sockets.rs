@@ -364,3 +364,24 @@ fn the_first_controller_of_an_old_bridge_has_time_to_come() {
     world.pass(Nanos::from_secs(4));
     assert!(world.info().is_standalone);
 }
+
+#[test]
+fn who_came_by_a_place_that_is_no_more_goes_with_it() {
+    let mut world = World::new("fail_mode: secure");
+    world.run();
+    let mut peer = Peer::connect(&world.path("p.sock"));
+    let mut manager = Peer::connect(&world.path("br0.mgmt"));
+    peer.talk(&mut world);
+    manager.talk(&mut world);
+    assert_eq!(world.info().connections.iter().filter(|it| it.peer.is_some()).count(), 2);
+    let text = "bridges:\n  - {name: br0, openflow: {fail_mode: secure}}\n";
+    let config = crate::config::parse("t.yaml", text).unwrap_or_else(|faults| panic!("{faults}"));
+    let (bridge, now) = (world.switch.bridges[0].id, crate::sync::Clock::now(&*world.clock));
+    world.switch.openflow_mut().configure(bridge, "br0", &config.bridges[0].openflow, now);
+    world.run();
+    let left = world.info().connections.into_iter().filter(|it| it.peer.is_some());
+    assert_eq!(left.map(|it| it.kind).collect::<Vec<_>>(), [ConnectionKind::Management]);
+    let mut rest = Vec::new();
+    peer.stream.set_nonblocking(false).expect("it can be set so");
+    peer.stream.read_to_end(&mut rest).expect("the connection has ended");
+}

@@ -6,7 +6,7 @@ use penstock::config;
 use penstock::datapath::{
     Datapath, DatapathConfig, IdlePolicy, PlainThreads, Spawn, ThreadBody, WorkerThread,
 };
-use penstock::dpif::DropReason;
+use penstock::dpif::{DropReason, PortStats};
 use penstock::netdev::dpdk::{DpdkConfig, DpdkNetdevs, Holders, memory_size, no_huge_memory_size};
 use penstock::netdev::{Netdev, NetdevConfig, NetdevError, NetdevProvider};
 use penstock::sync::{Clock, Doorbell, Nanos, SystemClock};
@@ -234,13 +234,12 @@ fn pings_and_tcp_go_on_while_workers_come_and_go() {
         churn(&mut switch, &*clock, &cores, || Instant::now() > quiet);
         let dpif = switch.ofproto().dpif();
         let stats: Vec<_> = dpif.ports().into_iter().filter_map(|port| dpif.port_stats(port)).collect();
-        let came: u64 = stats.iter().map(|port| port.rx_packets + port.copies).sum();
-        let went = stats.iter().map(|port| port.tx_packets + port.consumed + port.drops.iter().sum::<u64>());
-        let went: u64 = went.sum();
-        if came == went {
-            break (came, stats);
+        let sum = |count: fn(&PortStats) -> u64| stats.iter().map(count).sum::<u64>();
+        let (forwarded, left) = (sum(|port| port.forwarded), sum(PortStats::left));
+        if forwarded == left && stats.iter().all(|port| port.came() == port.went()) {
+            break (sum(PortStats::came), stats);
         }
-        assert!(Instant::now() < end, "{came} packets came and {went} went: {stats:#?}");
+        assert!(Instant::now() < end, "{forwarded} packets were forwarded and {left} left: {stats:#?}");
     };
     assert!(came > 1000, "{came} packets");
     for reason in DropReason::ALL {

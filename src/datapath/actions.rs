@@ -25,7 +25,7 @@ use super::megaflow::Megaflow;
 use super::meter::SharedMeter;
 use super::metering::{FlowCache, Observation};
 use super::program::{OnCopy, Op, Program};
-use super::tx::{TxPorts, Unsent};
+use super::tx::{Sizes, TxPorts, Unsent};
 use crate::dpif::{
     DropReason, ExporterId, FlowEndReason, METER_COUNT_MAX, MeterId, MeterVerdict, ObservationDirection,
     RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX, UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall,
@@ -34,7 +34,7 @@ use crate::dpif::{
 use crate::flow::extract::{PacketLayout, extract_packet, ip_payload_octets};
 use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, FlowKey};
-use crate::packet::{HeadersMut, NoBuffer, Packet, edit, offload};
+use crate::packet::{HeadersMut, NoBuffer, Packet, PacketBatch, edit, offload};
 use crate::sync::Nanos;
 use crate::sync::primitive::Ordering;
 use arrayvec::ArrayVec;
@@ -75,6 +75,8 @@ pub(super) struct Executor {
     link: Arc<Link>,
     pub(super) tx: TxPorts,
     upcalls: ArrayVec<Upcall, UPCALLS_WAITING_MAX>,
+    /// Packets of the port under way that were given to ports, until they are counted.
+    forwarded: u64,
     /// By their numbers; shared with all other workers.
     meters: Box<[Option<Arc<SharedMeter>>]>,
     /// Times that copies of the packet under way have been looked up again.
@@ -144,6 +146,7 @@ impl Executor {
             link,
             tx: TxPorts::new(),
             upcalls: ArrayVec::new(),
+            forwarded: 0,
             meters: (0..METER_COUNT_MAX).map(|_| None).collect(),
             recirculations: 0,
             cost: 0,
@@ -340,12 +343,41 @@ impl Executor {
     #[inline(always)]
     fn output<const COUNTS: bool>(&mut self, port: DpPort, packet: Packet, in_port: DpPort) {
         self.charge::<COUNTS>(|executor| executor.tx.cost(port));
-        if let Err(unsent) = self.tx.send(port, packet, &self.link) {
-            match unsent {
-                Unsent::NoPort => self.drop_packet(in_port, DropReason::PortGone),
-                Unsent::TooLarge => self.drop_packet(port, DropReason::TooLarge),
-                Unsent::NoBuffer => self.drop_packet(in_port, DropReason::NoBuffer),
-            }
+        match self.tx.send(port, packet, &self.link) {
+            Ok(()) => self.forwarded += 1,
+            Err(Unsent::NoPort) => self.drop_packet(in_port, DropReason::PortGone),
+            Err(Unsent::TooLarge) => self.too_large(port),
+            Err(Unsent::NoBuffer) => self.drop_packet(in_port, DropReason::NoBuffer),
+        }
+    }
+
+    /// A packet dies at the port that it is given to.
+    #[cold]
+    fn too_large(&mut self, port: DpPort) {
+        self.forwarded += 1;
+        self.drop_packet(port, DropReason::TooLarge);
+    }
+
+    /// Counts what was given to ports since it was last called: all of it came by this port.
+    #[inline]
+    pub(super) fn count_forwarded(&mut self, in_port: DpPort) {
+        bump(&self.link.port(in_port).forwarded, std::mem::take(&mut self.forwarded));
+    }
+
+    /// Sends a whole burst.
+    #[inline]
+    pub(super) fn output_all(
+        &mut self,
+        port: DpPort,
+        burst: &mut PacketBatch,
+        sizes: Sizes,
+        in_port: DpPort,
+    ) {
+        let count = burst.len() as u64;
+        if self.tx.send_all(port, burst, sizes, &self.link) {
+            self.forwarded += count;
+        } else {
+            burst.drain(..).for_each(|packet| self.output::<false>(port, packet, in_port));
         }
     }
 
@@ -360,7 +392,7 @@ impl Executor {
         self.charge_copy::<COUNTS>(packet.size().min(size));
         let Some(tx) = self.tx.get_mut(port) else { return self.drop_packet(in_port, DropReason::PortGone) };
         if !tx.takes(packet.size().min(size)) {
-            return self.drop_packet(port, DropReason::TooLarge);
+            return self.too_large(port);
         }
         match tx.queue.copy_packet(packet) {
             Some(mut copy) => match cut(&mut copy, size) {

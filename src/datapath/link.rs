@@ -72,7 +72,7 @@ pub(super) enum Command {
     /// Remove a megaflow.
     Remove { slot: u32 },
     /// Run a program on packets.
-    Execute { program: Box<Program>, packets: Packets },
+    Execute { program: Box<Program>, packets: Packets, is_made: bool },
     /// Finish the records of the exporters in `remove`, and meter for those in `add` from now on.
     SetMetering { remove: Vec<ExporterId>, add: Vec<FlowCache> },
     /// Hold packets that name this meter to it from now on, or to none.
@@ -244,6 +244,8 @@ pub(super) struct PortCounters {
     pub(super) tx_bytes: AtomicU64,
     pub(super) consumed: AtomicU64,
     pub(super) copies: AtomicU64,
+    pub(super) made: AtomicU64,
+    pub(super) forwarded: AtomicU64,
     /// Packets of the port on the upcall ring.
     pub(super) upcall_quota: Quota,
     pub(super) drops: [AtomicU64; DropReason::COUNT],
@@ -263,6 +265,8 @@ impl PortCounters {
         sum.tx_bytes += read(&self.tx_bytes);
         sum.consumed += read(&self.consumed);
         sum.copies += read(&self.copies);
+        sum.made += read(&self.made);
+        sum.forwarded += read(&self.forwarded);
         for (sum, drops) in sum.drops.iter_mut().zip(&self.drops) {
             *sum += read(drops);
         }

@@ -48,10 +48,9 @@ pub use actions::EXPORTER_COUNT_MAX;
 pub use thread::{IdlePolicy, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread};
 
 use crate::dpif::{
-    Actions, CopiedMegaflow, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord, METER_COUNT_MAX,
-    MegaflowId, MegaflowInfo, MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig,
-    PORT_COUNT_MAX, PlacementRules, PortStats, RemovedPort, RetiredMegaflow, RxQueueStats, Upcall, WorkerId,
-    WorkerStats,
+    Actions, CopiedMegaflow, Dpif, DpifError, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
+    MegaflowInfo, MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig, PORT_COUNT_MAX,
+    PlacementRules, PortStats, RemovedPort, RetiredMegaflow, RxQueueStats, Upcall, WorkerId, WorkerStats,
 };
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::Netdev;
@@ -133,6 +132,8 @@ pub struct Datapath {
     legacy: Legacy,
     rules: PlacementRules,
     ports: BTreeMap<DpPort, PortEntry>,
+    /// Port numbers from this one on have never been given.
+    numbers_used: u16,
     megaflows: BTreeMap<MegaflowId, Installed>,
     next_megaflow: u64,
     /// What [`Dpif::recv_copied`] is to tell.
@@ -183,6 +184,7 @@ impl Datapath {
             legacy: Legacy::default(),
             rules: PlacementRules::default(),
             ports: BTreeMap::new(),
+            numbers_used: 0,
             megaflows: BTreeMap::new(),
             next_megaflow: 0,
             copied: Vec::new(),
@@ -270,6 +272,7 @@ impl Dpif for Datapath {
         let port = self.free_port().ok_or(DpifError::TooManyPorts)?;
         // Before any worker has the port: what it counts from then on is this port's.
         let base = self.counted(port);
+        self.numbers_used = self.numbers_used.max(port.0 + 1);
         let (rx, tx) = (Vec::new(), Vec::new());
         self.take_queues(port, PortEntry { netdev, base, rx, tx, affinity: BTreeMap::new() })?;
         Ok(port)
@@ -284,8 +287,8 @@ impl Dpif for Datapath {
         }
         self.synchronize();
         let discarded = self.discard_upcalls(port);
-        let mut stats = self.port_stats(port).unwrap_or_default();
-        stats.drops[DropReason::PortGone.index()] += discarded;
+        self.count_discarded(port, discarded);
+        let stats = self.port_stats(port).unwrap_or_default();
         let entry = self.ports.remove(&port).expect("it is there");
         // The queues lie in the garbage rings: freeing them puts them back to the device.
         for side in &self.workers {
@@ -314,16 +317,15 @@ impl Dpif for Datapath {
 
     fn port_stats(&self, port: DpPort) -> Option<PortStats> {
         let entry = self.ports.get(&port)?;
-        let (now, base) = (self.counted(port), &entry.base);
-        Some(PortStats {
-            rx_packets: now.rx_packets - base.rx_packets,
-            rx_bytes: now.rx_bytes - base.rx_bytes,
-            tx_packets: now.tx_packets - base.tx_packets,
-            tx_bytes: now.tx_bytes - base.tx_bytes,
-            consumed: now.consumed - base.consumed,
-            copies: now.copies - base.copies,
-            drops: std::array::from_fn(|reason| now.drops[reason] - base.drops[reason]),
-        })
+        Some(self.counted(port).minus(&entry.base))
+    }
+
+    fn removed_port_stats(&self) -> PortStats {
+        self.counted_of_removed()
+    }
+
+    fn no_port_stats(&self) -> PortStats {
+        self.counted(DpPort::NONE)
     }
 
     fn flow_put(&mut self, put: FlowPut) -> Result<MegaflowId, DpifError> {
@@ -331,7 +333,7 @@ impl Dpif for Datapath {
             Ok(made) => made,
             Err(error) => {
                 let FlowPut { worker, actions, packets, .. } = put;
-                self.execute(Execute { worker, packets, actions });
+                self.execute(Execute { worker, packets, actions, is_made: false });
                 return Err(error);
             }
         };
@@ -397,9 +399,9 @@ impl Dpif for Datapath {
     }
 
     fn execute(&mut self, execute: Execute) {
-        let Execute { worker, packets, actions } = execute;
+        let Execute { worker, packets, actions, is_made } = execute;
         let program = Box::new(Program::compile(&actions, true));
-        self.give(worker, Command::Execute { program, packets: packets.into_iter() });
+        self.give(worker, Command::Execute { program, packets: packets.into_iter(), is_made });
     }
 
     fn recv_upcalls(&mut self, into: &mut Vec<Upcall>, max: usize) -> usize {

@@ -92,15 +92,20 @@ impl Bed {
         ids
     }
 
-    /// Packets that came in, and copies, are packets that went out, were consumed or dropped, or still wait.
+    /// What ports and no ports have counted.
+    fn all_stats(&self) -> Vec<PortStats> {
+        let ports = self.datapath.ports().into_iter().filter_map(|port| self.datapath.port_stats(port));
+        ports.chain([self.datapath.removed_port_stats(), self.datapath.no_port_stats()]).collect()
+    }
+
+    /// Packets that came in, were made or copied are packets that went out, were consumed or dropped, or still wait: of
+    /// each port, but for those that wait.
     fn assert_all_accounted(&self, in_flight: u64) {
-        let stats: Vec<_> =
-            self.ports.iter().filter_map(|(port, _)| self.datapath.port_stats(*port)).collect();
+        let stats = self.all_stats();
+        let missing: u64 = stats.iter().map(|port| port.came() - port.went()).sum();
         let sum = |count: fn(&PortStats) -> u64| stats.iter().map(count).sum::<u64>();
-        let came = sum(|port| port.rx_packets) + sum(|port| port.copies);
-        let went =
-            sum(|port| port.tx_packets) + sum(|port| port.consumed) + sum(|port| port.drops.iter().sum());
-        assert_eq!(came, went + in_flight, "{stats:#?}");
+        assert_eq!(missing, in_flight, "{stats:#?}");
+        assert_eq!(sum(|port| port.forwarded), sum(PortStats::left), "{stats:#?}");
     }
 
     fn drops(&self, index: usize, reason: DropReason) -> u64 {
@@ -168,6 +173,79 @@ fn packets_of_a_burst_leave_in_the_order_they_came() {
     assert_eq!(bed.sent(B), frames);
 }
 
+/// TCP from one of some connections, with flags.
+fn tcp(src: u8, flags: u8) -> Vec<u8> {
+    let mut frame =
+        FrameBuilder::new().ipv4([10, 0, 0, src], [10, 0, 1, 1]).tcp(5, 80).payload(&[src; 9]).build();
+    frame[47] = flags;
+    frame
+}
+
+#[test]
+fn a_burst_that_goes_one_way_is_carried_out_as_its_packets_would_be() {
+    // A megaflow that looks at what a glance tells, and one that looks at more; an output, and a program.
+    let mut exact = coarse();
+    exact.0.nw_dst = u32::MAX;
+    for (mask, is_program) in [(coarse(), false), (coarse(), true), (exact, false), (exact, true)] {
+        let mut bed = Bed::new();
+        let out = Action::Output(bed.port(B));
+        let actions =
+            if is_program { vec![Action::PushVlan { tpid: 0x8100, tci: 0x1005 }, out] } else { vec![out] };
+        bed.inject(A, &tcp(0, 0));
+        let id = bed.run_installing(mask, &actions)[0];
+        bed.sent(B);
+        // A full burst, a short one, and one with a packet that is not like the others and misses.
+        let mut stranger = tcp(9, 0);
+        stranger[12..14].copy_from_slice(&[0x86, 0xdd]);
+        for (count, with_stranger) in [(32, false), (5, false), (1, false), (20, true)] {
+            let before = bed.datapath.flow_stats(id).expect("it is installed");
+            let frames: Vec<_> = (1..=count).map(|n| tcp(n, 1 << (n % 6))).collect();
+            for (index, frame) in frames.iter().enumerate() {
+                bed.inject(A, frame);
+                if with_stranger && index == 7 {
+                    bed.inject(A, &stranger);
+                }
+            }
+            bed.run();
+            let sent = bed.sent(B);
+            let payloads =
+                |frames: &[Vec<u8>]| frames.iter().map(|it| it[it.len() - 9..].to_vec()).collect::<Vec<_>>();
+            assert_eq!(payloads(&sent), payloads(&frames), "{is_program} {count}");
+            let tag = if is_program { 4 } else { 0 };
+            assert!(sent.iter().zip(&frames).all(|(sent, frame)| sent.len() == frame.len() + tag));
+            let after = bed.datapath.flow_stats(id).expect("it is installed");
+            let bytes: usize = frames.iter().map(Vec::len).sum();
+            let counted = (after.packets - before.packets, after.bytes - before.bytes);
+            assert_eq!(counted, (count.into(), bytes as u64), "{is_program}");
+            assert_eq!(bed.upcalls().len(), usize::from(with_stranger));
+        }
+        let flags = bed.datapath.flow_stats(id).expect("it is installed").tcp_flags;
+        assert_eq!(flags, 0x3f, "all that were seen");
+        let stats = &bed.datapath.worker_stats()[0];
+        assert_eq!((stats.misses, stats.megaflow_hits + stats.emc_hits), (2, 58));
+        bed.assert_all_accounted(1);
+    }
+}
+
+#[test]
+fn a_burst_is_not_taken_for_alike_by_what_one_megaflow_looks_at_and_another_does_not() {
+    let mut bed = Bed::new();
+    let (b, c) = (Action::Output(bed.port(B)), Action::Output(bed.port(C)));
+    bed.inject(A, &tcp(1, 0));
+    bed.run_installing(five_tuple(), &[b]);
+    bed.inject(A, &udp(1, 7).build());
+    let mut by_protocol = coarse();
+    by_protocol.0.nw_proto = u8::MAX;
+    bed.run_installing(by_protocol, &[c]);
+    bed.sent(C);
+    for n in 0..32 {
+        bed.inject(A, &if n % 2 == 0 { tcp(1, 0) } else { udp(n, 7).build() });
+    }
+    bed.run();
+    assert_eq!((bed.sent(B).len(), bed.sent(C).len()), (17, 16));
+    bed.assert_all_accounted(0);
+}
+
 #[test]
 fn one_port_cannot_fill_the_upcall_ring() {
     let mut bed = Bed::new();
@@ -228,6 +306,54 @@ fn packets_handed_up_do_not_outlive_their_port() {
     assert_eq!((removed.stats.rx_packets, removed.stats.drops[DropReason::PortGone.index()]), (1, 1));
     let upcalls = bed.upcalls();
     assert_eq!(upcalls.iter().map(|upcall| upcall.key.in_port).collect::<Vec<_>>(), [bed.port(B)]);
+    assert_eq!(bed.datapath.removed_port_stats(), removed.stats);
+    bed.assert_all_accounted(1);
+}
+
+#[test]
+fn what_removed_ports_have_counted_is_kept_whoever_has_their_numbers() {
+    let mut bed = Bed::new();
+    let (a, b) = (bed.port(A), bed.port(B));
+    let mut removed = PortStats::default();
+    for round in 1..4 {
+        bed.inject(A, &udp(1, round).build());
+        bed.run_installing(five_tuple(), &[Action::Output(b)]);
+        bed.assert_all_accounted(0);
+        removed = removed.plus(&bed.datapath.port_del(b).expect("it is there").stats);
+        assert_eq!(bed.datapath.removed_port_stats(), removed);
+        let (netdev, handle) = open("again", 1);
+        assert_eq!(bed.datapath.port_add(netdev), Ok(b));
+        bed.ports[B].1 = handle;
+        assert_eq!(bed.datapath.port_stats(b), Some(PortStats::default()));
+        assert_eq!((bed.datapath.removed_port_stats(), removed.tx_packets), (removed.clone(), round.into()));
+        bed.assert_all_accounted(0);
+    }
+    let last = bed.datapath.port_del(a).expect("it is there").stats;
+    assert_eq!((last.rx_packets, last.forwarded), (3, 3));
+    assert_eq!(bed.datapath.removed_port_stats(), removed.plus(&last));
+    bed.assert_all_accounted(0);
+}
+
+#[test]
+fn packets_that_the_switch_makes_count_as_made() {
+    let mut bed = Bed::new();
+    let (a, b, c) = (bed.port(A), bed.port(B), bed.port(C));
+    let packet =
+        |in_port| vec![(FlowKey { in_port, ..FlowKey::ZERO }, Packet::from_bytes(&udp(1, 1).build()))];
+    let mut execute = |in_port, actions: &[Action], is_made| {
+        let (packets, actions) = (packet(in_port), actions.to_vec());
+        bed.datapath.execute(Execute { worker: WorkerId(0), packets, actions, is_made });
+    };
+    execute(DpPort::NONE, &[Action::Output(b), Action::Output(c)], true);
+    execute(DpPort::NONE, &[], true);
+    execute(a, &[Action::Output(c)], true);
+    bed.run();
+    let counts = |stats: &PortStats| [stats.rx_packets, stats.made, stats.copies, stats.forwarded];
+    let none = bed.datapath.no_port_stats();
+    assert_eq!((counts(&none), none.drops[DropReason::Rule.index()]), ([0, 2, 1, 2], 1));
+    assert_eq!(counts(&bed.datapath.port_stats(a).expect("it is there")), [0, 1, 0, 1]);
+    assert_eq!((bed.sent(B).len(), bed.sent(C).len()), (1, 2));
+    bed.assert_all_accounted(0);
 }
 
 #[test]
@@ -429,6 +555,7 @@ fn a_port_that_goes_gives_its_device_back_and_packets_to_it_die_as_such() {
     assert_eq!(bed.datapath.port_add(netdev), Ok(b));
     let fresh = bed.datapath.port_stats(b).expect("it is there");
     assert_eq!((fresh.tx_packets, fresh.drops), (0, [0; DropReason::COUNT]));
+    bed.assert_all_accounted(0);
     assert_eq!(bed.datapath.ports(), [a, b, bed.port(C)]);
 }
 
@@ -644,7 +771,8 @@ fn threads_forward_and_stop() {
 fn what_the_ring_had_no_room_for_follows_as_soon_as_more_is_given() {
     let mut bed = Bed::new();
     let give = |bed: &mut Bed| {
-        let execute = Execute { worker: WorkerId(0), packets: Vec::new(), actions: Vec::new() };
+        let execute =
+            Execute { worker: WorkerId(0), packets: Vec::new(), actions: Vec::new(), is_made: false };
         bed.datapath.execute(execute);
         bed.datapath.waiting_commands()
     };
@@ -710,7 +838,7 @@ fn a_later_pass_that_misses_goes_up_with_id_mark_and_hash_as_it_then_is() {
     let packets = upcalls.into_iter().flat_map(|upcall| upcall.packets).map(|packet| (key, packet)).collect();
     let cookie = UserspaceCookie::Sflow { output: None };
     let actions = vec![Action::PopVlan, Action::Userspace(cookie)];
-    bed.datapath.execute(Execute { worker: WorkerId(0), packets, actions });
+    bed.datapath.execute(Execute { worker: WorkerId(0), packets, actions, is_made: false });
     bed.run();
     let told = bed.upcalls().remove(0).key;
     assert_eq!((told.recirc_id, told.pkt_mark, told.dp_hash, told.vlan_tci), (9, 0x50, hash, 0));

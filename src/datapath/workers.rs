@@ -120,7 +120,7 @@ struct QueueLoad {
 /// What workers that are gone have left.
 #[derive(Debug, Default)]
 pub(super) struct Legacy {
-    /// What they counted on each port, by number.
+    /// What they counted on each port, by number; and packets that died in their rings with their port.
     ports: BTreeMap<usize, PortStats>,
     pub(super) upcalls: VecDeque<Upcall>,
     pub(super) records: VecDeque<crate::dpif::FlowRecord>,
@@ -134,6 +134,8 @@ pub(super) const NO_PORT_STATS: PortStats = PortStats {
     tx_bytes: 0,
     consumed: 0,
     copies: 0,
+    made: 0,
+    forwarded: 0,
     drops: [0; DropReason::COUNT],
 };
 
@@ -378,6 +380,25 @@ impl Datapath {
             side.link.port(port).add_to(&mut sum);
         }
         sum
+    }
+
+    /// What all workers have counted, ever, under numbers that no port has now, and under others before their port came.
+    pub(super) fn counted_of_removed(&self) -> PortStats {
+        let mut sum = NO_PORT_STATS;
+        for number in (0..self.numbers_used).map(DpPort) {
+            let removed = match self.ports.get(&number) {
+                Some(entry) => entry.base.clone(),
+                None => self.counted(number),
+            };
+            sum = sum.plus(&removed);
+        }
+        sum
+    }
+
+    /// Packets that waited for the control thread die, since their port goes.
+    pub(super) fn count_discarded(&mut self, port: DpPort, packets: u64) {
+        let stats = self.legacy.ports.entry(port.index()).or_insert(NO_PORT_STATS);
+        stats.drops[DropReason::PortGone.index()] += packets;
     }
 
     /// Takes the queues of a device, gives every worker a transmit queue, and places the receive queues.

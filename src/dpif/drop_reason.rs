@@ -60,6 +60,8 @@ pub enum DropReason {
     TxQueueFull,
     /// No packet buffer for a copy.
     NoBuffer,
+    /// It waited to be sent and had to be changed or copied for the device, and no packet buffer was left for that.
+    TxNoBuffer,
     /// The output port is gone, or never was.
     PortGone,
 }
@@ -69,7 +71,7 @@ impl DropReason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [DropReason; 29] = [
+    pub const ALL: [DropReason; 30] = [
         DropReason::Rule,
         DropReason::TableMiss,
         DropReason::NoBridge,
@@ -98,6 +100,7 @@ impl DropReason {
         DropReason::TooLarge,
         DropReason::TxQueueFull,
         DropReason::NoBuffer,
+        DropReason::TxNoBuffer,
         DropReason::PortGone,
     ];
 
@@ -109,7 +112,7 @@ impl DropReason {
 
     /// Whether it counts on the port that the packet was to leave by.
     pub fn is_output(self) -> bool {
-        matches!(self, DropReason::TooLarge | DropReason::TxQueueFull)
+        matches!(self, DropReason::TooLarge | DropReason::TxQueueFull | DropReason::TxNoBuffer)
     }
 
     /// The reason's name in metrics, commands and logs.
@@ -143,6 +146,7 @@ impl DropReason {
             DropReason::TooLarge => "too_large",
             DropReason::TxQueueFull => "tx_queue_full",
             DropReason::NoBuffer => "no_buffer",
+            DropReason::TxNoBuffer => "tx_no_buffer",
             DropReason::PortGone => "port_gone",
         }
     }

@@ -118,6 +118,9 @@ pub struct Execute {
     pub packets: Vec<(FlowKey, Packet)>,
     /// What to do with them.
     pub actions: Actions,
+    /// Whether the switch made them, as a controller asked: they count under [`PortStats::made`]. The others were
+    /// received, or made, before, and come back.
+    pub is_made: bool,
 }
 
 /// A megaflow's counters.
@@ -200,6 +203,11 @@ pub struct RemovedPort {
 }
 
 /// What the datapath counted on one port, over all workers.
+///
+/// # Accounts
+/// Once nothing is on its way, no packet is missing: of every port by itself, and of packets of no port,
+/// [`PortStats::came`] is [`PortStats::went`]; and over all ports, those that are gone among them, what was forwarded
+/// is what was transmitted or died at the output ([`PortStats::left`]).
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct PortStats {
     /// Packets received from it.
@@ -212,8 +220,13 @@ pub struct PortStats {
     pub tx_bytes: u64,
     /// Packets that were received from it, and handed to the control thread for good.
     pub consumed: u64,
-    /// Copies made of packets received from it, beyond the first output.
+    /// Copies made of packets received from it or made for it, beyond the first output.
     pub copies: u64,
+    /// Packets that the switch itself made ([`Execute::is_made`]), as if they had been received from it.
+    pub made: u64,
+    /// Packets received from it, made for it, or copied of these, that were given to a port to be sent. What becomes of
+    /// them there counts on that port.
+    pub forwarded: u64,
     /// Packets that died, by [`DropReason::index`]: on the port they came in by, except those that died at the
     /// output ([`DropReason::is_output`]), which count on the port they were to leave by.
     pub drops: [u64; DropReason::COUNT],
@@ -223,16 +236,60 @@ impl PortStats {
     /// Both together.
     #[must_use]
     pub fn plus(&self, other: &PortStats) -> PortStats {
-        let PortStats { rx_packets, rx_bytes, tx_packets, tx_bytes, consumed, copies, drops } = self;
+        self.with(other, u64::saturating_add)
+    }
+
+    /// What is left of it without another, which is part of it.
+    #[must_use]
+    pub fn minus(&self, part: &PortStats) -> PortStats {
+        self.with(part, u64::saturating_sub)
+    }
+
+    fn with(&self, other: &PortStats, join: fn(u64, u64) -> u64) -> PortStats {
+        let PortStats {
+            rx_packets,
+            rx_bytes,
+            tx_packets,
+            tx_bytes,
+            consumed,
+            copies,
+            made,
+            forwarded,
+            drops,
+        } = self;
         PortStats {
-            rx_packets: rx_packets + other.rx_packets,
-            rx_bytes: rx_bytes + other.rx_bytes,
-            tx_packets: tx_packets + other.tx_packets,
-            tx_bytes: tx_bytes + other.tx_bytes,
-            consumed: consumed + other.consumed,
-            copies: copies + other.copies,
-            drops: std::array::from_fn(|reason| drops[reason] + other.drops[reason]),
+            rx_packets: join(*rx_packets, other.rx_packets),
+            rx_bytes: join(*rx_bytes, other.rx_bytes),
+            tx_packets: join(*tx_packets, other.tx_packets),
+            tx_bytes: join(*tx_bytes, other.tx_bytes),
+            consumed: join(*consumed, other.consumed),
+            copies: join(*copies, other.copies),
+            made: join(*made, other.made),
+            forwarded: join(*forwarded, other.forwarded),
+            drops: std::array::from_fn(|reason| join(drops[reason], other.drops[reason])),
         }
+    }
+
+    /// Packets to account for: received, made, and copied of these.
+    pub fn came(&self) -> u64 {
+        self.rx_packets + self.made + self.copies
+    }
+
+    /// What became of those: forwarded, handed to the control thread for good, or dead before they were given to a port.
+    /// As many as [`PortStats::came`], but for those that are on their way.
+    pub fn went(&self) -> u64 {
+        self.forwarded + self.consumed + self.dropped(false)
+    }
+
+    /// Packets that this port was given to be sent and that are so no longer: transmitted, or dead at the output. Over
+    /// all ports together as many as [`PortStats::forwarded`], but for those that wait to be sent.
+    pub fn left(&self) -> u64 {
+        self.tx_packets + self.dropped(true)
+    }
+
+    fn dropped(&self, is_output: bool) -> u64 {
+        let reasons = DropReason::ALL.into_iter().filter(|reason| reason.is_output() == is_output);
+        reasons.map(|reason| self.drops[reason.index()]).sum()
     }
 }
 
@@ -382,6 +439,13 @@ pub trait Dpif: fmt::Debug {
 
     /// What was counted on a port.
     fn port_stats(&self, port: DpPort) -> Option<PortStats>;
+
+    /// What was counted on ports that are gone, all together.
+    fn removed_port_stats(&self) -> PortStats;
+
+    /// What was counted of packets that came from no port ([`DpPort::NONE`]): some of those that controllers have the
+    /// switch make.
+    fn no_port_stats(&self) -> PortStats;
 
     /// Makes the workers those of `cores`, one for each element, pinned where it names a core. A worker whose core is
     /// asked for again stays as it is; where no core is named, so do the lowest numbers. When this returns:

@@ -148,6 +148,8 @@ pub struct ModelDpif {
     burst_upcalls: Vec<Upcall>,
     /// Counters of packets that belong to no port.
     portless: PortStats,
+    /// Those of ports that are gone.
+    removed: PortStats,
     meters: BTreeMap<MeterId, Meter>,
     /// Times that the packet under way and its copies have been looked up again.
     recirculations: u16,
@@ -164,6 +166,8 @@ const NO_STATS: PortStats = PortStats {
     tx_bytes: 0,
     consumed: 0,
     copies: 0,
+    made: 0,
+    forwarded: 0,
     drops: [0; DropReason::COUNT],
 };
 
@@ -277,6 +281,7 @@ impl ModelDpif {
             retired: VecDeque::new(),
             burst_upcalls: Vec::new(),
             portless: NO_STATS,
+            removed: NO_STATS,
             meters: BTreeMap::new(),
             recirculations: 0,
             accounts: ModelAccounts::default(),
@@ -352,14 +357,12 @@ impl ModelDpif {
         self.accounts
     }
 
-    /// What was counted for packets that came from no port ([`DpPort::NONE`]) or one that is gone, and for
-    /// outputs to ports that are not there.
-    pub fn portless_stats(&self) -> &PortStats {
-        &self.portless
-    }
-
     fn stats_of(&mut self, port: DpPort) -> &mut PortStats {
-        self.ports.get_mut(&port).map_or(&mut self.portless, |port| &mut port.stats)
+        match self.ports.get_mut(&port) {
+            Some(port) => &mut port.stats,
+            None if port == DpPort::NONE => &mut self.portless,
+            None => &mut self.removed,
+        }
     }
 
     fn drop_packet(&mut self, port: DpPort, reason: DropReason) {
@@ -593,6 +596,9 @@ impl ModelDpif {
     }
 
     fn output(&mut self, port: DpPort, bytes: &[u8], in_port: DpPort) {
+        if self.ports.contains_key(&port) {
+            self.stats_of(in_port).forwarded += 1;
+        }
         match self.ports.get_mut(&port) {
             // The MTU counts neither the Ethernet header nor two tags.
             Some(entry) if bytes.len() > usize::from(entry.netdev.mtu()) + 22 => {
@@ -748,6 +754,7 @@ impl Dpif for ModelDpif {
         let gone = self.ports.remove(&port).expect("it is there");
         let ModelPort { netdev, rx_queues, tx_queue, stats, .. } = gone;
         drop((rx_queues, tx_queue));
+        self.removed = self.removed.plus(&stats);
         Ok(RemovedPort { stats, closed: netdev.close() })
     }
 
@@ -769,6 +776,14 @@ impl Dpif for ModelDpif {
 
     fn port_stats(&self, port: DpPort) -> Option<PortStats> {
         self.ports.get(&port).map(|entry| entry.stats.clone())
+    }
+
+    fn removed_port_stats(&self) -> PortStats {
+        self.removed.clone()
+    }
+
+    fn no_port_stats(&self) -> PortStats {
+        self.portless.clone()
     }
 
     fn flow_put(&mut self, put: FlowPut) -> Result<MegaflowId, DpifError> {
@@ -829,7 +844,10 @@ impl Dpif for ModelDpif {
     }
 
     fn execute(&mut self, execute: Execute) {
-        let Execute { worker, packets, actions } = execute;
+        let Execute { worker, packets, actions, is_made } = execute;
+        for (key, _) in packets.iter().filter(|_| is_made) {
+            self.stats_of(key.in_port).made += 1;
+        }
         self.give(self.or_first(worker), &actions, packets);
     }
 

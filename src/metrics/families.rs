@@ -13,7 +13,7 @@
 use super::snapshot::{
     BridgeMetrics, ExporterMetrics, MetricsSnapshot, OpenFlowMetrics, PartMetrics, PortMetrics,
 };
-use crate::dpif::{DropReason, WorkerStats};
+use crate::dpif::{DropReason, PortStats, WorkerStats};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
@@ -137,7 +137,11 @@ families! {
     PORT_CONSUMED: Counter "penstock_port_consumed_packets_total" ["bridge", "port"]
         "Packets received and handed to the control thread for good.";
     PORT_COPIES: Counter "penstock_port_copied_packets_total" ["bridge", "port"]
-        "Copies made of packets received, beyond the first output.";
+        "Copies made of packets received or made, beyond the first output.";
+    PORT_MADE: Counter "penstock_port_made_packets_total" ["bridge", "port"]
+        "Packets that controllers had the switch make, as if they had been received.";
+    PORT_FORWARDED: Counter "penstock_port_forwarded_packets_total" ["bridge", "port"]
+        "Packets received, made or copied that were given to a port to be sent.";
     PORT_DROPS: Counter "penstock_port_dropped_packets_total" ["bridge", "port", "reason"]
         "Packets that died, by reason; on the port they were to leave by if they died at the output.";
     PORT_RX_MISSED: Counter "penstock_port_device_rx_missed_packets_total" ["bridge", "port"]
@@ -287,7 +291,7 @@ pub fn collect(snapshot: &MetricsSnapshot) -> Vec<MetricFamily> {
     let mut families = Collected(Vec::new());
     collect_process(&mut families, snapshot);
     collect_bridges(&mut families, snapshot);
-    collect_ports(&mut families, &snapshot.ports);
+    collect_ports(&mut families, &snapshot.ports, &snapshot.others);
     collect_workers(&mut families, &snapshot.workers);
     collect_upcalls(&mut families, snapshot);
     collect_openflow(&mut families, &snapshot.openflow);
@@ -438,7 +442,7 @@ fn collect_parts(families: &mut Collected, bridges: &[BridgeMetrics]) {
     families.add(&METER_BAND_PACKETS, taken);
 }
 
-fn collect_ports(families: &mut Collected, ports: &[PortMetrics]) {
+fn collect_ports(families: &mut Collected, ports: &[PortMetrics], others: &[(&str, PortStats)]) {
     families.add(&PORT_INFO, ports.iter().map(|port| ([port.bridge.as_str(), &port.name, &port.kind], 1.0)));
     let mut add = |family: &Family, value: fn(&PortMetrics) -> f64| {
         families.add(family, ports.iter().map(|port| ([port.bridge.as_str(), &port.name], value(port))));
@@ -447,22 +451,28 @@ fn collect_ports(families: &mut Collected, ports: &[PortMetrics]) {
     add(&PORT_LINK_CHANGES, |port| port.link_changes as f64);
     add(&PORT_SPEED, |port| f64::from(port.link.speed_mbps) * 1e6 / 8.0);
     add(&PORT_MTU, |port| f64::from(port.mtu_bytes));
-    add(&PORT_RX_PACKETS, |port| port.stats.rx_packets as f64);
-    add(&PORT_RX_BYTES, |port| port.stats.rx_bytes as f64);
-    add(&PORT_TX_PACKETS, |port| port.stats.tx_packets as f64);
-    add(&PORT_TX_BYTES, |port| port.stats.tx_bytes as f64);
-    add(&PORT_CONSUMED, |port| port.stats.consumed as f64);
-    add(&PORT_COPIES, |port| port.stats.copies as f64);
     add(&PORT_RX_MISSED, |port| port.device.rx_missed as f64);
     add(&PORT_RX_ERRORS, |port| port.device.rx_errors as f64);
     add(&PORT_TX_ERRORS, |port| port.device.tx_errors as f64);
+    let ports = ports.iter().map(|port| ([port.bridge.as_str(), &port.name], &port.stats));
+    let counted: Vec<_> = ports.chain(others.iter().map(|(name, stats)| (["", *name], stats))).collect();
+    let mut add = |family: &Family, value: fn(&PortStats) -> u64| {
+        families.add(family, counted.iter().map(|(labels, stats)| (*labels, value(stats) as f64)));
+    };
+    add(&PORT_RX_PACKETS, |stats| stats.rx_packets);
+    add(&PORT_RX_BYTES, |stats| stats.rx_bytes);
+    add(&PORT_TX_PACKETS, |stats| stats.tx_packets);
+    add(&PORT_TX_BYTES, |stats| stats.tx_bytes);
+    add(&PORT_CONSUMED, |stats| stats.consumed);
+    add(&PORT_COPIES, |stats| stats.copies);
+    add(&PORT_MADE, |stats| stats.made);
+    add(&PORT_FORWARDED, |stats| stats.forwarded);
     families.add(
         &PORT_DROPS,
-        ports.iter().flat_map(|port| {
-            DropReason::ALL.into_iter().map(move |reason| {
-                let count = port.stats.drops[reason.index()] as f64;
-                ([port.bridge.as_str(), &port.name, reason.name()], count)
-            })
+        counted.iter().flat_map(|([bridge, port], stats)| {
+            DropReason::ALL
+                .into_iter()
+                .map(move |reason| ([*bridge, *port, reason.name()], stats.drops[reason.index()] as f64))
         }),
     );
 }

@@ -27,6 +27,8 @@ pub struct MetricsSnapshot {
     pub bridges: Vec<BridgeMetrics>,
     /// Ports, each name once.
     pub ports: Vec<PortMetrics>,
+    /// What was counted on no port that is there, by what no port is called.
+    pub others: Vec<(&'static str, PortStats)>,
     /// Workers.
     pub workers: Vec<WorkerStats>,
     /// What became of upcalls on the control thread.

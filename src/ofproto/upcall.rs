@@ -112,7 +112,7 @@ impl OfprotoDpif {
                 // The megaflow that sent it up counts it for its rules.
                 let out = xlate(&self.bridges, XlateIn { key: &key, origin: Origin::Datapath });
                 let actions = self.resolve(out, key.in_port).out.actions;
-                self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions });
+                self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions, is_made: false });
             }
             UserspaceCookie::Controller {
                 reason,
@@ -318,7 +318,7 @@ impl OfprotoDpif {
         let delta = count(&packets).as_received(growth);
         self.macs_changed |= apply_credits(&mut self.bridges, credits, delta, self.now);
         self.note_learned();
-        self.dpif.execute(Execute { worker, packets: with_key(key, packets), actions });
+        self.dpif.execute(Execute { worker, packets: with_key(key, packets), actions, is_made: false });
     }
 }
 

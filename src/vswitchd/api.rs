@@ -666,6 +666,10 @@ pub struct MegaflowInfo {
 pub struct DumpPortsReply {
     /// Ports, by bridge and OpenFlow number.
     pub ports: Vec<PortCounters>,
+    /// What was counted on no port that is there, in two parts: on ports that were removed, and of packets that controllers
+    /// had the switch make without naming a port that they came by. Empty if a bridge was asked for.
+    #[serde(default)]
+    pub others: Vec<PortCounters>,
 }
 
 /// A port's counters.
@@ -687,8 +691,13 @@ pub struct PortCounters {
     pub tx_bytes: u64,
     /// Packets received and handed to the control thread for good.
     pub consumed: u64,
-    /// Copies made of packets received, beyond the first output.
+    /// Copies made of packets received or made, beyond the first output.
     pub copies: u64,
+    /// Packets that controllers had the switch make, as if they had been received.
+    pub made: u64,
+    /// Packets received, made or copied that were given to a port to be sent: what becomes of them there counts on that
+    /// port.
+    pub forwarded: u64,
     /// Packets that died, by reason; every reason is there.
     pub drops: BTreeMap<String, u64>,
     /// What the device lost by itself: the datapath never saw them.
@@ -718,6 +727,8 @@ impl PortCounters {
             tx_bytes: stats.tx_bytes,
             consumed: stats.consumed,
             copies: stats.copies,
+            made: stats.made,
+            forwarded: stats.forwarded,
             drops: DropReason::ALL
                 .into_iter()
                 .map(|reason| (reason.name().to_owned(), stats.drops[reason.index()]))
@@ -726,6 +737,34 @@ impl PortCounters {
             rx_errors: device.rx_errors,
             tx_errors: device.tx_errors,
         }
+    }
+
+    /// Packets to account for: received, made, and copied of these.
+    pub fn came(&self) -> u64 {
+        self.rx_packets.saturating_add(self.made).saturating_add(self.copies)
+    }
+
+    /// What became of those, in as far as it has: forwarded, consumed, or dead before they were given to a port.
+    pub fn went(&self) -> u64 {
+        self.forwarded.saturating_add(self.consumed).saturating_add(self.dropped(false))
+    }
+
+    /// What this port was given to be sent and has no more: transmitted, or dead at the output.
+    pub fn left(&self) -> u64 {
+        self.tx_packets.saturating_add(self.dropped(true))
+    }
+
+    /// Packets that died before they were given to a port, on the one they came in by; or after, on the one they were to
+    /// leave by ([`DropReason::is_output`]).
+    pub fn dropped(&self, is_output: bool) -> u64 {
+        let reasons = DropReason::ALL.into_iter().filter(|reason| reason.is_output() == is_output);
+        let counts = reasons.filter_map(|reason| self.drops.get(reason.name()));
+        counts.fold(0_u64, |sum, &count| sum.saturating_add(count))
+    }
+
+    /// Whether a packet was ever counted.
+    pub fn has_counted(&self) -> bool {
+        self.came() > 0 || self.went() > 0 || self.left() > 0
     }
 }
 

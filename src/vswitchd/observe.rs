@@ -29,6 +29,7 @@ impl Switch {
             memory: self.memory_metrics(),
             bridges: self.bridge_metrics(),
             ports: self.port_metrics(),
+            others: self.others().into(),
             upcalls: self.upcall_metrics(),
             revalidator: self.revalidator_metrics(),
             openflow: self.openflow.metrics(),

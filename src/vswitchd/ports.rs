@@ -57,6 +57,12 @@ impl FailedPort {
     }
 }
 
+/// Under what name the counters of ports that were removed are shown.
+const REMOVED_PORTS: &str = "(removed ports)";
+
+/// Under what name those of packets are shown that came by no port.
+const NO_PORT: &str = "(no port)";
+
 /// A port of a bridge as the switch remembers it, whether it is there or not.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortRecord {
@@ -87,6 +93,15 @@ fn retry_interval(tries: u32) -> Nanos {
 }
 
 impl Switch {
+    /// What was counted on no port that there is, by what no port is called.
+    pub(super) fn others(&self) -> [(&'static str, PortStats); 2] {
+        let dpif = self.ofproto.dpif();
+        // A port that is to come back has its own past.
+        let records = self.bridges.iter().flat_map(|bridge| bridge.ports.values());
+        let removed = records.fold(dpif.removed_port_stats(), |rest, record| rest.minus(&record.past));
+        [(REMOVED_PORTS, removed), (NO_PORT, dpif.no_port_stats())]
+    }
+
     /// Looks at every port, if it is time. Returns whether a port came, went or changed.
     pub(super) fn watch_ports(&mut self, now: Nanos) -> bool {
         if now < self.next_look {
@@ -303,7 +318,8 @@ mod tests {
     use crate::dpif::model::{ModelConfig, ModelDpif};
     use crate::netdev::dummy::DummyProvider;
     use crate::sync::{Clock, ManualClock};
-    use crate::vswitchd::api::{ModPortParams, SetStpParams};
+    use crate::vswitchd::api::{DumpPortsParams, ModPortParams, Reply, Request, SetStpParams};
+    use crate::vswitchd::control::ControlHandler;
     use crate::vswitchd::switch::{Parts, ProcessInfo};
     use std::sync::Arc;
 
@@ -401,6 +417,27 @@ mod tests {
         bench.pass(RETRY_INTERVAL_MAX);
         assert_eq!((bench.ports(), bench.failed()), (vec![(1, true), (2, true)], vec![]));
         assert_eq!(bench.link_changes(1), 2);
+    }
+
+    #[test]
+    fn what_a_port_has_counted_stays_with_it_until_it_is_removed_and_then_with_all_that_were() {
+        let mut bench = Bench::new("", |_| ());
+        let frame = crate::packet::build::FrameBuilder::new().ipv4([10, 0, 0, 1], [10, 0, 0, 2]).udp(1, 2);
+        assert!(bench.devices.handle("a").expect("it was opened").inject_frame(0, &frame.build()));
+        bench.pass(LOOK_INTERVAL);
+        bench.devices.refuse("a", Some("pulled"));
+        bench.devices.handle("a").expect("it was opened").vanish();
+        bench.pass(LOOK_INTERVAL);
+        let counted = |stats: &PortStats| (stats.rx_packets, stats.forwarded);
+        let removed = |bench: &Bench| bench.switch.others()[0].1.clone();
+        assert_eq!(counted(&bench.switch.bridges[0].past(OfPort(1))), (1, 1));
+        assert_eq!(removed(&bench), PortStats::default());
+        bench.switch.bridges[0].ports.remove(&OfPort(1));
+        assert_eq!(counted(&removed(&bench)), (1, 1));
+        let ports = bench.switch.call(Request::DumpPorts(DumpPortsParams { bridge: None }));
+        let Ok(Reply::DumpPorts(reply)) = ports else { panic!("{ports:?}") };
+        let names: Vec<_> = reply.others.iter().map(|other| other.name.as_str()).collect();
+        assert_eq!((names, reply.others[0].rx_packets), (vec![REMOVED_PORTS, NO_PORT], 1));
     }
 
     #[test]

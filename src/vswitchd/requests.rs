@@ -239,7 +239,11 @@ impl Switch {
                 }
             }
         }
-        Ok(DumpPortsReply { ports })
+        let others = match params.bridge {
+            Some(_) => Vec::new(),
+            None => self.others().map(|(name, stats)| other_counters(name, &stats)).into(),
+        };
+        Ok(DumpPortsReply { ports, others })
     }
 
     fn fdb(&mut self, params: &BridgeParams) -> Result<FdbReply, Error> {
@@ -406,7 +410,13 @@ fn failed_port(port: &FailedPort) -> PortInfo {
     }
 }
 
+fn other_counters(name: &str, stats: &PortStats) -> PortCounters {
+    PortCounters::new(name.to_owned(), None, None, stats, &NetdevStats::default())
+}
+
 /// What a patch port counts, in the form of a port with a device: it has none of the rest.
+/// All that comes by it goes on, since what becomes of it in its bridge counts on the port with a device that it came in by
+/// first.
 pub(super) fn patch_counters(stats: &ofproto::PatchStats) -> PortStats {
     PortStats {
         rx_packets: stats.rx_packets,
@@ -415,6 +425,8 @@ pub(super) fn patch_counters(stats: &ofproto::PatchStats) -> PortStats {
         tx_bytes: stats.tx_bytes,
         consumed: 0,
         copies: 0,
+        made: 0,
+        forwarded: stats.rx_packets,
         drops: [0; DropReason::COUNT],
     }
 }

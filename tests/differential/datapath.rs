@@ -23,8 +23,8 @@ use penstock::dpif::format::{format_dp_actions, format_megaflow};
 use penstock::dpif::model::{ModelConfig, ModelDpif};
 use penstock::dpif::{
     Action, Actions, ControllerReason, Dpif, DropReason, Execute, FlowPut, MegaflowId, MegaflowStats,
-    MeterBand, MeterBandAction, MeterConfig, MeterId, MeterUnit, RetiredMegaflow, SlowPathReason, Upcall,
-    UpcallKind, UserspaceCookie,
+    MeterBand, MeterBandAction, MeterConfig, MeterId, MeterUnit, PortStats, RetiredMegaflow, SlowPathReason,
+    Upcall, UpcallKind, UserspaceCookie,
 };
 use penstock::flow::extract::extract;
 use penstock::flow::{DpPort, Field, Flow, FlowKey, FlowMask, OfPort};
@@ -499,7 +499,7 @@ struct Side {
 #[derive(PartialEq, Debug)]
 struct Seen {
     frames: Vec<Vec<Vec<u8>>>,
-    ports: Vec<String>,
+    ports: Vec<PortStats>,
     megaflows: Vec<((u16, usize), Option<MegaflowStats>)>,
     retired: Vec<((u16, usize), MegaflowStats)>,
     workers: Vec<String>,
@@ -548,7 +548,7 @@ impl Side {
             }
             None => {
                 let actions = found.map_or(otherwise, |index| &candidates[index].actions).clone();
-                self.dpif.execute(Execute { worker, packets, actions });
+                self.dpif.execute(Execute { worker, packets, actions, is_made: false });
             }
         }
     }
@@ -573,7 +573,8 @@ impl Side {
         });
         let frames = frames.collect();
         let ports = self.dpif.ports().into_iter();
-        let ports = ports.map(|port| format!("{:?}", self.dpif.port_stats(port))).collect();
+        let ports = ports.map(|port| self.dpif.port_stats(port).expect("the port is there"));
+        let ports: Vec<PortStats> = ports.collect();
         let stats = |(&place, &id): (&(u16, usize), &MegaflowId)| (place, self.dpif.flow_stats(id));
         let megaflows = self.installed.iter().map(stats).collect();
         let mut retired: Vec<RetiredMegaflow> = Vec::new();

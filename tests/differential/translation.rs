@@ -741,15 +741,23 @@ impl Run<'_> {
         stats.map(|stats| stats.drops[reason.index()]).sum()
     }
 
-    /// `rx + copies = tx + consumed + drops`, with nothing in flight.
+    /// No port misses a packet, with nothing in flight.
     fn check_conservation(&self) -> Result<(), String> {
         let dpif = self.real.ofproto.dpif();
-        let (mut came, mut went) = (0, 0);
-        for stats in dpif.ports().into_iter().filter_map(|port| dpif.port_stats(port)) {
-            came += stats.rx_packets + stats.copies;
-            went += stats.tx_packets + stats.consumed + stats.drops.iter().sum::<u64>();
+        let (mut forwarded, mut left) = (0, 0);
+        let ports = dpif.ports().into_iter().filter_map(|port| dpif.port_stats(port));
+        for stats in ports.chain([dpif.removed_port_stats(), dpif.no_port_stats()]) {
+            if stats.came() != stats.went() {
+                return Err(format!("{} packets came, {} went: {stats:?}", stats.came(), stats.went()));
+            }
+            forwarded += stats.forwarded;
+            left += stats.left();
         }
-        if came == went { Ok(()) } else { Err(format!("{came} packets came, {went} went")) }
+        if forwarded == left {
+            Ok(())
+        } else {
+            Err(format!("{forwarded} packets were forwarded, {left} left"))
+        }
     }
 
     fn compare_counters(&mut self) -> Result<(), String> {

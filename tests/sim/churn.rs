@@ -8,8 +8,10 @@ use crate::rules::{
 use crate::support::{one_in, pick};
 use fastrand::Rng;
 use penstock::flow::{Field, OfPort};
-use penstock::ofproto::{BridgeId, FragmentPolicy, Ofproto, OfprotoDpif, PortConfig};
-use penstock::openflow::{FlowMod, FlowModCommand, GroupModCommand, Match, MeterModCommand};
+use penstock::ofproto::{BridgeId, FragmentPolicy, Ofproto, OfprotoDpif, PacketOut, PortConfig};
+use penstock::openflow::{Action, FlowMod, FlowModCommand, GroupModCommand, Match, MeterModCommand};
+use penstock::packet::Packet;
+use penstock::packet::build::FrameBuilder;
 
 /// The number of the patch port of either bridge.
 const PATCH_NUMBER: u32 = 9;
@@ -48,10 +50,10 @@ pub(crate) fn prepare(rng: &mut Rng, ofproto: &mut OfprotoDpif) {
     }
 }
 
-/// One change of one bridge. What the switch refuses was no change.
+/// One change of one bridge, or a packet that a controller has it make. What the switch refuses was no change.
 pub(crate) fn change(rng: &mut Rng, ofproto: &mut OfprotoDpif, priority: &mut u16) {
     let bridge = pick(rng, &ofproto.bridges());
-    match rng.u8(0..8) {
+    match rng.u8(0..9) {
         0 => {
             let command = pick(
                 rng,
@@ -68,7 +70,26 @@ pub(crate) fn change(rng: &mut Rng, ofproto: &mut OfprotoDpif, priority: &mut u1
         }
         2 => set_port(rng, ofproto, bridge),
         3 => set_bridge(rng, ofproto, bridge),
+        4 => packet_out(rng, ofproto, bridge),
         _ => add_rule(rng, ofproto, bridge, priority),
+    }
+}
+
+fn packet_out(rng: &mut Rng, ofproto: &mut OfprotoDpif, bridge: BridgeId) {
+    let frame = FrameBuilder::new().ipv4([10, 0, 0, rng.u8(1..9)], [10, 0, 0, rng.u8(1..9)]).udp(1, 53);
+    let in_port = pick(rng, &[OfPort(1), OfPort(2), OfPort(PATCH_NUMBER), OfPort::CONTROLLER, OfPort::NONE]);
+    let actions = match rng.u8(0..3) {
+        0 => vec![Action::Output(OfPort::TABLE)],
+        1 => vec![Action::Output(OfPort::FLOOD)],
+        _ => {
+            let style = style(rng);
+            random_actions(rng, style, &Match::any(), 0)
+        }
+    };
+    let packet = Packet::from_bytes(&frame.payload(&[0; 30]).build());
+    // Some actions are of rules alone.
+    if let Ok(planned) = ofproto.packet_xlate(bridge, PacketOut { in_port, packet, actions }) {
+        ofproto.packet_execute(planned);
     }
 }
 

@@ -3,11 +3,13 @@
 //!
 //! A run hangs on its seed alone. Between bursts of traffic rules come and go, hosts move, transmit queues lose
 //! their room, pools run dry, links flap, workers come and go, time jumps. In every other run groups, meters, mirrors, port settings and
-//! fragment policies change as well, the bridges are joined by a patch, and ports are taken out and put back, at rest and
+//! fragment policies change as well, controllers have packets made, the bridges are joined by a patch, and ports are taken out and put back, at rest and
 //! with packets on their way to them and from them. Now and then
 //! everything is left to come to rest, and then:
 //!
-//! * every packet is accounted for: `received + copies = transmitted + consumed + dropped`;
+//! * every packet is accounted for, on each port, on those that were taken out, and of those that the switch makes:
+//!   `received + made + copies = forwarded + consumed + dropped`, and over all `forwarded = transmitted + dropped at the
+//!   output`;
 //! * no buffer is lost: the pools have all that were not freed with packets that died;
 //! * every installed megaflow is what its key translates to now;
 //! * rules' counters, those of removed rules too, add up to the packets that were looked up;

@@ -85,6 +85,8 @@ pub(crate) struct Tally {
     in_flight: u64,
     port_gone: u64,
     worker_changes: u64,
+    /// Packets that the switch made.
+    made: u64,
 }
 
 impl Tally {
@@ -110,6 +112,7 @@ impl Tally {
         self.in_flight += other.in_flight;
         self.port_gone += other.port_gone;
         self.worker_changes += other.worker_changes;
+        self.made += other.made;
     }
 
     /// All that is to happen did.
@@ -128,6 +131,7 @@ impl Tally {
             &self.pulled,
             &self.in_flight,
             &self.worker_changes,
+            &self.made,
         ];
         assert!(
             counts.into_iter().chain(more).all(|&count| count > 20),
@@ -148,8 +152,6 @@ pub(crate) struct World {
     wires: Vec<DummyHandle>,
     /// Names of the ports, in the order of the wires.
     names: Vec<String>,
-    /// What ports had counted that were taken out.
-    gone: Option<PortStats>,
     collector: Option<Collector>,
     meters_output: bool,
     /// Whether rules may send packets to controllers.
@@ -250,7 +252,6 @@ impl World {
             provider,
             wires,
             names,
-            gone: None,
             collector,
             meters_output,
             flows: Vec::new(),
@@ -279,7 +280,7 @@ impl World {
                 for _ in 0..self.rng.usize(1..4) {
                     self.turn();
                 }
-                if self.is_rich && one_in(&mut self.rng, 6) {
+                if self.is_rich && one_in(&mut self.rng, 3) {
                     self.pull();
                 }
             }
@@ -501,8 +502,7 @@ impl World {
         if let Some(collector) = &mut self.collector {
             collector.receive();
         }
-        let sums = self.sums();
-        assert!(came(&sums) >= went(&sums), "more went than came: {sums:?}");
+        self.assert_nothing_is_made_up();
         turn.worked
     }
 
@@ -536,11 +536,25 @@ impl World {
         while self.turn() {}
     }
 
-    /// The counters of all ports together, those of ports that were taken out among them.
-    fn sums(&self) -> PortStats {
+    /// The counters of each port, of those that were taken out, and of packets of none.
+    fn accounts(&self) -> Vec<PortStats> {
         let dpif = self.switch.ofproto().dpif();
-        let all = dpif.ports().into_iter().filter_map(|port| dpif.port_stats(port));
-        all.chain(self.gone.clone()).reduce(|sum, port| combine(sum, &port)).expect("there are ports")
+        let ports = dpif.ports().into_iter().filter_map(|port| dpif.port_stats(port));
+        ports.chain([dpif.removed_port_stats(), dpif.no_port_stats()]).collect()
+    }
+
+    /// All of them together.
+    fn sums(&self) -> PortStats {
+        self.accounts().iter().fold(PortStats::default(), |sum, port| sum.plus(port))
+    }
+
+    /// No port sends on more than came by it, and no more leaves than is sent on.
+    fn assert_nothing_is_made_up(&self) {
+        for port in self.accounts() {
+            assert!(port.came() >= port.went(), "more went than came: {port:?}");
+        }
+        let sums = self.sums();
+        assert!(sums.forwarded >= sums.left(), "more left than was sent on: {sums:?}");
     }
 
     /// Takes a port out and puts it back while packets come in, wait for translations and leave.
@@ -551,7 +565,7 @@ impl World {
             self.storm();
         }
         let sums = self.sums();
-        self.tally.in_flight += came(&sums) - went(&sums);
+        self.tally.in_flight += sums.came() - sums.went();
         self.replug(true);
         self.tally.pulled += 1;
     }
@@ -568,12 +582,7 @@ impl World {
         let config = ofproto.netdev(port.dp_port).expect("it has a device").config().clone();
         let removed = ofproto.port_del(bridge, port.number).expect("it is there");
         removed.closed.expect("it closes");
-        self.gone = Some(match self.gone.take() {
-            Some(gone) => combine(gone, &removed.stats),
-            None => removed.stats,
-        });
-        let sums = self.sums();
-        assert!(came(&sums) >= went(&sums), "more went than came: {sums:?}");
+        self.assert_nothing_is_made_up();
         self.take_transmitted(wire);
         if is_traffic {
             for _ in 0..self.rng.usize(0..3) {
@@ -588,8 +597,11 @@ impl World {
     }
 
     fn check(&mut self) {
+        for port in self.accounts() {
+            assert_eq!(port.came(), port.went(), "at rest nothing is in flight: {port:?}");
+        }
         let sums = self.sums();
-        assert_eq!(came(&sums), went(&sums), "at rest nothing is in flight: {sums:?}");
+        assert_eq!(sums.forwarded, sums.left(), "at rest nothing waits to be sent: {sums:?}");
         let waiting: usize = self.wires.iter().map(|wire| wire.rx_waiting() + wire.tx_waiting()).sum();
         assert_eq!(waiting, 0);
         self.check_buffers();
@@ -701,6 +713,7 @@ impl World {
         let dropped = |reason: DropReason| sums.drops[reason.index()];
         self.tally.received = sums.rx_packets;
         self.tally.transmitted = sums.tx_packets;
+        self.tally.made = sums.made;
         self.tally.dropped = sums.drops.iter().sum();
         self.tally.upcalls_lost = lost_upcalls(&sums);
         self.tally.full_queue = dropped(DropReason::TxQueueFull);
@@ -712,30 +725,12 @@ impl World {
     }
 }
 
-/// The counters of two together.
-fn combine(mut one: PortStats, other: &PortStats) -> PortStats {
-    one.rx_packets += other.rx_packets;
-    one.tx_packets += other.tx_packets;
-    one.consumed += other.consumed;
-    one.copies += other.copies;
-    one.drops.iter_mut().zip(other.drops).for_each(|(one, other)| *one += other);
-    one
-}
-
-fn came(sums: &PortStats) -> u64 {
-    sums.rx_packets + sums.copies
-}
-
 /// Packets that died because the control thread did not keep up.
 fn lost_upcalls(sums: &PortStats) -> u64 {
     [DropReason::UpcallRingFull, DropReason::UpcallQuota]
         .iter()
         .map(|reason| sums.drops[reason.index()])
         .sum()
-}
-
-fn went(sums: &PortStats) -> u64 {
-    sums.tx_packets + sums.consumed + sums.drops.iter().sum::<u64>()
 }
 
 /// Records of the bridge's flows add up to what came in and went out.
@@ -758,7 +753,8 @@ fn check_metering(
     }
     if meters_output {
         let transmitted: u64 = ports.iter().map(|port| port.tx_packets).sum();
-        let at_the_door = [DropReason::TxQueueFull, DropReason::NoBuffer].map(dropped);
+        let at_the_door =
+            [DropReason::TxQueueFull, DropReason::NoBuffer, DropReason::TxNoBuffer].map(dropped);
         assert_eq!(collector.egress_total.packets, transmitted + at_the_door.iter().sum::<u64>());
     }
 }

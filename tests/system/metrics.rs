@@ -85,7 +85,9 @@ fn metrics_and_penstockctl_count_the_same() {
     switch.assert_conserved();
     let dump = switch.json(&["dump-ports"]);
     let (_, body) = scrape(&lab.namespace, METRICS.into());
-    for port in ports(&dump) {
+    let others = dump["others"].as_array().expect("a list");
+    assert_eq!(others.len(), 2);
+    for port in ports(&dump).iter().chain(others) {
         let labels = format!("port=\"{}\"", port["name"].as_str().expect("a name"));
         for (metric, counter) in [
             ("penstock_port_rx_packets_total", "rx_packets"),
@@ -94,6 +96,8 @@ fn metrics_and_penstockctl_count_the_same() {
             ("penstock_port_tx_bytes_total", "tx_bytes"),
             ("penstock_port_consumed_packets_total", "consumed"),
             ("penstock_port_copied_packets_total", "copies"),
+            ("penstock_port_made_packets_total", "made"),
+            ("penstock_port_forwarded_packets_total", "forwarded"),
         ] {
             assert_eq!(
                 sample(&body, metric, &[&labels]),

@@ -172,7 +172,7 @@ fn a_learning_controller_makes_hosts_reach_each_other() {
         drop(std::fs::remove_file(&socket));
         ofctl(&lab, "OpenFlow13", &["del-flows", "br0"]);
     }
-    switch.stop_with_packets_made();
+    switch.stop();
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn the_local_port_is_one_like_all_others() {
             a.pings(here, 2);
         }
         a_packet_out_is_as_if_from_the_host(&lab, &switch, &a);
-        switch.stop_with_packets_made();
+        switch.stop();
     }
 }
 
@@ -291,7 +291,7 @@ fn a_packet_in_tells_of_registers_and_metadata_where_its_version_can() {
         }
         assert!(line.contains("in_port=1"), "{version} {format}: {line}");
     }
-    switch.stop_with_packets_made();
+    switch.stop();
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn what_becomes_of_connections_can_be_seen() {
         let it = &connections(&switch)[0];
         (it["state"] == "backoff" && it["connects"] == 1 && it["last_error"].is_string()).then_some(())
     });
-    switch.stop_with_packets_made();
+    switch.stop();
 }
 
 #[test]

@@ -144,6 +144,7 @@ fn a_command_is_acknowledged_when_its_last_packet_is_sent() {
         worker: WorkerId(0),
         packets: packets(flow(2), 1000),
         actions: vec![Action::Output(out); 10],
+        is_made: false,
     };
     bed.datapath.execute(execute);
     bed.datapath.flow_del(id).expect("it is there");
@@ -185,7 +186,7 @@ fn copies_of_large_packets_cost_by_their_bytes() {
     let count = 600;
     let clones = vec![Action::Clone(vec![Action::PopVlan, Action::Output(bed.outs[0])]); 3];
     let packets = (0..count).map(|_| (flow(1), Packet::from_bytes(&frame(8192)))).collect();
-    bed.datapath.execute(Execute { worker: WorkerId(0), packets, actions: clones });
+    bed.datapath.execute(Execute { worker: WorkerId(0), packets, actions: clones, is_made: false });
     // Two clones are copies of four units, and each has two actions; the last takes the packet.
     bed.send_all(count * 3, per_turn(1 + 2 * (1 + 4 + 2) + 1 + 2) * 3);
 }

@@ -78,7 +78,7 @@ fn answer(datapath: &mut Datapath, actions: &[Action]) -> Answered {
                 .expect("there is room");
         } else {
             answered.executed += packets.len();
-            datapath.execute(Execute { worker, packets, actions });
+            datapath.execute(Execute { worker, packets, actions, is_made: false });
         }
     }
     answered
@@ -138,7 +138,8 @@ fn a_worker_that_goes_leaves_nothing_undone() {
     settle(&mut datapath, &clock);
     datapath.flow_del(of_second[0]).expect("it is there");
     let packets = vec![(FlowKey::ZERO, crate::packet::Packet::from_bytes(&frame(99, 30)))];
-    datapath.execute(Execute { worker: WorkerId(1), packets, actions: vec![Action::Output(b)] });
+    let execute = Execute { worker: WorkerId(1), packets, actions: vec![Action::Output(b)], is_made: true };
+    datapath.execute(execute);
     datapath.set_workers(&[Some(1)]).expect("it can go");
 
     assert_eq!(datapath.workers(), [WorkerId(0)]);
@@ -190,7 +191,7 @@ fn what_is_asked_of_a_worker_that_is_gone_is_done_by_another() {
     let packets = || vec![(FlowKey::ZERO, crate::packet::Packet::from_bytes(&frame(1, 30)))];
     let actions = vec![Action::Output(port)];
     let worker = WorkerId(1);
-    datapath.execute(Execute { worker, packets: packets(), actions: actions.clone() });
+    datapath.execute(Execute { worker, packets: packets(), actions: actions.clone(), is_made: true });
     let put = FlowPut { worker, key: FlowKey::ZERO, mask: mask(), actions, packets: packets() };
     assert_eq!(datapath.flow_put(put), Err(DpifError::NoSuchWorker(worker)));
     settle(&mut datapath, &clock);
@@ -341,8 +342,6 @@ struct Churn {
     injected: u64,
     /// Packets that left by the sink.
     left: u64,
-    /// What ports that are gone had received, and lost.
-    gone: (u64, u64),
     /// Packets of megaflows that are gone, and those that no megaflow counted.
     retired: u64,
     executed: u64,
@@ -361,7 +360,6 @@ impl Churn {
             ports: BTreeMap::new(),
             injected: 0,
             left: 0,
-            gone: (0, 0),
             retired: 0,
             executed: 0,
         }
@@ -430,9 +428,6 @@ impl Churn {
 
     fn remove(&mut self, port: DpPort) {
         self.come_to_rest();
-        let stats = self.datapath.port_stats(port).expect("the port is there");
-        self.gone.0 += stats.rx_packets;
-        self.gone.1 += stats.drops.iter().sum::<u64>();
         let flows = self.datapath.flow_dump();
         for flow in flows.iter().filter(|flow| flow.key.in_port == port) {
             self.datapath.flow_del(flow.id).expect("it is there");
@@ -481,11 +476,12 @@ impl Churn {
         let mut retired = Vec::new();
         self.datapath.recv_retired(&mut retired, usize::MAX);
         self.retired += retired.iter().map(|gone| gone.stats.packets).sum::<u64>();
-        let stats: Vec<_> =
-            self.datapath.ports().into_iter().filter_map(|port| self.datapath.port_stats(port)).collect();
-        let received = self.gone.0 + stats.iter().map(|port| port.rx_packets).sum::<u64>();
-        let lost = self.gone.1 + stats.iter().flat_map(|port| port.drops).sum::<u64>();
+        let ports = self.datapath.ports().into_iter().filter_map(|port| self.datapath.port_stats(port));
+        let stats: Vec<_> = ports.chain([self.datapath.removed_port_stats()]).collect();
+        let received: u64 = stats.iter().map(|port| port.rx_packets).sum();
+        let lost: u64 = stats.iter().flat_map(|port| port.drops).sum();
         assert_eq!((received, lost), (self.injected, 0));
+        assert!(stats.iter().all(|port| port.came() == port.went()), "{stats:#?}");
         assert_eq!(self.left, self.injected, "packets are lost");
         let counted: u64 = self.datapath.flow_dump().iter().map(|flow| flow.stats.packets).sum();
         assert_eq!(

@@ -382,7 +382,8 @@ fn limits_and_absent_things_are_errors_and_lose_no_packet() {
     assert_eq!(bench.dpif.ports(), [DpPort(1)]);
     let slow = Action::Userspace(UserspaceCookie::SlowPath(SlowPathReason::PacketOut));
     let packets = vec![(FlowKey { in_port: DpPort::NONE, ..FlowKey::ZERO }, udp().packet())];
-    bench.dpif.execute(Execute { worker: WorkerId(1), packets, actions: vec![slow] });
+    bench.dpif.execute(Execute { worker: WorkerId(1), packets, actions: vec![slow], is_made: true });
+    assert_eq!(bench.dpif.no_port_stats().made, 1);
     let accounts = bench.dpif.accounts();
     assert!(accounts.balance() && (accounts.given, accounts.to_come_back, accounts.consumed) == (2, 1, 0));
 }

@@ -24,15 +24,7 @@ fn snapshot() -> MetricsSnapshot {
         name: name.into(),
         bridge: bridge.into(),
         kind: "tap".into(),
-        stats: PortStats {
-            rx_packets: number(),
-            rx_bytes: number(),
-            tx_packets: number(),
-            tx_bytes: number(),
-            consumed: number(),
-            copies: number(),
-            drops: [(); DropReason::COUNT].map(|()| number()),
-        },
+        stats: port_stats(&mut number),
         device: NetdevStats {
             rx_missed: number(),
             rx_errors: number(),
@@ -44,6 +36,7 @@ fn snapshot() -> MetricsSnapshot {
         mtu_bytes: 1500,
     };
     let ports = vec![port("tap0", "br0"), port("strange \"\\\n name", "")];
+    let others = vec![("(removed ports)", port_stats(&mut number))];
     let mut snapshot = MetricsSnapshot {
         version: "0.1.0".into(),
         dpdk_version: "22.11.4".into(),
@@ -73,6 +66,7 @@ fn snapshot() -> MetricsSnapshot {
             mirrors: vec![part("span", 0, &mut number)],
         }],
         ports,
+        others,
         workers: vec![WorkerStats {
             worker: WorkerId(3),
             core: Some(1),
@@ -169,6 +163,20 @@ fn snapshot() -> MetricsSnapshot {
     snapshot
 }
 
+fn port_stats(number: &mut dyn FnMut() -> u64) -> PortStats {
+    PortStats {
+        rx_packets: number(),
+        rx_bytes: number(),
+        tx_packets: number(),
+        tx_bytes: number(),
+        consumed: number(),
+        copies: number(),
+        made: number(),
+        forwarded: number(),
+        drops: [(); DropReason::COUNT].map(|()| number()),
+    }
+}
+
 fn part(name: &str, part_count: usize, number: &mut dyn FnMut() -> u64) -> PartMetrics {
     let (packets, bytes) = (number(), number());
     PartMetrics { name: name.into(), packets, bytes, parts: (0..part_count).map(|_| number()).collect() }
@@ -224,11 +232,20 @@ fn no_number_is_taken_for_another() {
         ("tx_bytes", port.stats.tx_bytes),
         ("consumed_packets", port.stats.consumed),
         ("copied_packets", port.stats.copies),
+        ("made_packets", port.stats.made),
+        ("forwarded_packets", port.stats.forwarded),
         ("device_rx_missed_packets", port.device.rx_missed),
         ("device_rx_errors", port.device.rx_errors),
         ("device_tx_errors", port.device.tx_errors),
     ] {
         assert_eq!(value(&text, &format!("penstock_port_{name}_total{labels}")), expected as f64);
+    }
+    let (others, labels_of_others) = (&snapshot.others[0].1, "{bridge=\"\",port=\"(removed ports)\"}");
+    for (name, expected) in
+        [("rx", others.rx_packets), ("made", others.made), ("forwarded", others.forwarded)]
+    {
+        let series = format!("penstock_port_{name}_packets_total{labels_of_others}");
+        assert_eq!(value(&text, &series), expected as f64);
     }
     for reason in DropReason::ALL {
         let labels = format!("{{bridge=\"br0\",port=\"tap0\",reason=\"{}\"}}", reason.name());

@@ -306,7 +306,7 @@ fn megaflow_rule(megaflow: &MegaflowInfo) -> String {
 }
 
 fn dump_ports(reply: &DumpPortsReply) -> String {
-    if reply.ports.is_empty() {
+    if reply.ports.is_empty() && !reply.others.iter().any(PortCounters::has_counted) {
         return "no ports\n".to_owned();
     }
     let mut table = Table::new(&[
@@ -316,28 +316,66 @@ fn dump_ports(reply: &DumpPortsReply) -> String {
         Number("TX-PKTS"),
         Number("TX-BYTES"),
         Number("DROPS"),
-        Number("CONSUMED"),
-        Number("COPIES"),
     ]);
-    for port in &reply.ports {
+    let others = reply.others.iter().filter(|other| other.has_counted());
+    let all: Vec<&PortCounters> = reply.ports.iter().chain(others).collect();
+    for port in &all {
         table.row([
             port.name.clone(),
             units::count(port.rx_packets),
             units::count(port.rx_bytes),
             units::count(port.tx_packets),
             units::count(port.tx_bytes),
-            units::count(port.drops.values().fold(0_u64, |sum, &count| sum.saturating_add(count))),
-            units::count(port.consumed),
-            units::count(port.copies),
+            units::count(port.dropped(false).saturating_add(port.dropped(true))),
         ]);
     }
     let mut text = table.render(0, LINE_WIDTH);
-    let losses: Vec<String> = reply.ports.iter().filter_map(port_losses).collect();
+    text.push_str(&port_accounts(&all));
+    if !reply.others.is_empty() {
+        let sum = |count: fn(&PortCounters) -> u64| {
+            all.iter().fold(0_u64, |sum, port| sum.saturating_add(count(port)))
+        };
+        let (forwarded, left) = (sum(|port| port.forwarded), sum(PortCounters::left));
+        let line = format!(
+            "all ports: {} forwarded, of which {} wait to be sent",
+            units::count(forwarded),
+            units::count(forwarded.saturating_sub(left))
+        );
+        text.push_str(&paragraph(&line, 0));
+    }
+    let losses: Vec<String> = all.iter().filter_map(|port| port_losses(port)).collect();
     if !losses.is_empty() {
         text.push_str("\nlost\n");
         text.extend(losses.iter().map(|line| paragraph(line, 4)));
     }
     text
+}
+
+/// What became of the packets of each port: the first three are together what the others are.
+fn port_accounts(ports: &[&PortCounters]) -> String {
+    let mut table = Table::new(&[
+        Text("PORT"),
+        Number("RX-PKTS"),
+        Number("MADE"),
+        Number("COPIES"),
+        Number("FORWARDED"),
+        Number("CONSUMED"),
+        Number("IN-DROPS"),
+        Number("ON-WAY"),
+    ]);
+    for port in ports {
+        table.row([
+            port.name.clone(),
+            units::count(port.rx_packets),
+            units::count(port.made),
+            units::count(port.copies),
+            units::count(port.forwarded),
+            units::count(port.consumed),
+            units::count(port.dropped(false)),
+            units::count(port.came().saturating_sub(port.went())),
+        ]);
+    }
+    format!("\n{}", table.render(0, LINE_WIDTH))
 }
 
 /// What a port lost, by reason; none if nothing.

@@ -110,7 +110,7 @@ fn ovs_ofctl_snoop_shows_what_a_controller_says_and_hears() {
         wait_for("the end of a snooper", || snooper.0.try_wait().expect("it is our child"));
     }
     assert!(!ofctl_output(&lab, "OpenFlow13", &["snoop", "br0"]).status.success(), "there is no controller");
-    switch.stop_with_packets_made();
+    switch.stop();
 }
 
 #[test]

@@ -131,7 +131,9 @@ fn port_counters(name: &str, is_losing: bool) -> PortCounters {
         tx_packets: 42,
         tx_bytes: 4_200,
         consumed: 3,
-        copies: 0,
+        copies: 5,
+        made: 2,
+        forwarded: 1_234_560,
         drops,
     };
     PortCounters::new(name.into(), Some("br0".into()), Some("1".into()), &stats, &device)
@@ -259,16 +261,46 @@ WORKER  PACKETS  BYTES   USED  MEGAFLOW
 #[test]
 fn dump_ports_reads_so() {
     let ports = vec![port_counters("tap-blue", false), port_counters("tap-red", true)];
+    let none =
+        PortCounters::new("(no port)".into(), None, None, &PortStats::default(), &NetdevStats::default());
     assert_eq!(
-        text(Reply::DumpPorts(DumpPortsReply { ports })),
+        text(Reply::DumpPorts(DumpPortsReply { ports: ports.clone(), others: Vec::new() })),
         "\
-PORT      RX-PKTS  RX-BYTES  TX-PKTS  TX-BYTES  DROPS  CONSUMED  COPIES
-tap-blue    1.23M      988G       42      4200      0         3       0
-tap-red     1.23M      988G       42      4200   123k         3       0
+PORT      RX-PKTS  RX-BYTES  TX-PKTS  TX-BYTES  DROPS
+tap-blue    1.23M      988G       42      4200      0
+tap-red     1.23M      988G       42      4200   123k
+
+PORT      RX-PKTS  MADE  COPIES  FORWARDED  CONSUMED  IN-DROPS  ON-WAY
+tap-blue    1.23M     2       5      1.23M         3         0      11
+tap-red     1.23M     2       5      1.23M         3        17       0
 
 lost
   tap-red: tx_queue_full 123k, upcall_ring_full 17, missed by the device 9
 "
+    );
+    // Of all ports: what belongs to none is shown if there is any.
+    let removed = PortCounters { name: "(removed ports)".into(), bridge: None, ..ports[1].clone() };
+    assert_eq!(
+        text(Reply::DumpPorts(DumpPortsReply { ports: vec![ports[1].clone()], others: vec![removed, none] })),
+        "\
+PORT             RX-PKTS  RX-BYTES  TX-PKTS  TX-BYTES  DROPS
+tap-red            1.23M      988G       42      4200   123k
+(removed ports)    1.23M      988G       42      4200   123k
+
+PORT             RX-PKTS  MADE  COPIES  FORWARDED  CONSUMED  IN-DROPS  ON-WAY
+tap-red            1.23M     2       5      1.23M         3        17       0
+(removed ports)    1.23M     2       5      1.23M         3        17       0
+all ports: 2.47M forwarded, of which 2.22M wait to be sent
+
+lost
+  tap-red: tx_queue_full 123k, upcall_ring_full 17, missed by the device 9
+  (removed ports): tx_queue_full 123k, upcall_ring_full 17, missed by the
+    device 9
+"
+    );
+    assert_eq!(
+        text(Reply::DumpPorts(DumpPortsReply { ports: Vec::new(), others: Vec::new() })),
+        "no ports\n"
     );
 }
 
@@ -416,9 +448,9 @@ fn the_largest_values_and_the_strangest_names_fit_too() {
     for count in [&mut port.rx_packets, &mut port.rx_bytes, &mut port.tx_packets, &mut port.tx_bytes] {
         *count = u64::MAX;
     }
-    (port.consumed, port.copies) = (u64::MAX, u64::MAX);
+    (port.consumed, port.copies, port.made, port.forwarded) = (u64::MAX, u64::MAX, u64::MAX, u64::MAX);
     port.drops.values_mut().for_each(|count| *count = u64::MAX);
-    text(Reply::DumpPorts(DumpPortsReply { ports: vec![port] }));
+    text(Reply::DumpPorts(DumpPortsReply { ports: vec![port.clone()], others: vec![port] }));
 
     let mut worker = worker_report();
     worker.rx_queues[0].port.clone_from(&name);
@@ -453,7 +485,10 @@ fn every_reply_reads_back_from_its_json() {
         (Request::Show, Reply::Show(show_reply())),
         (
             Request::DumpPorts(api::DumpPortsParams::default()),
-            Reply::DumpPorts(DumpPortsReply { ports: vec![port_counters("p", true)] }),
+            Reply::DumpPorts(DumpPortsReply {
+                ports: vec![port_counters("p", true)],
+                others: vec![port_counters("q", false)],
+            }),
         ),
         (Request::Pmd, Reply::Pmd(PmdReply { workers: vec![worker_report()] })),
         (Request::Ipfix, Reply::Ipfix(IpfixReply { exporters: vec![exporter(ExporterState::Up)] })),

@@ -27,6 +27,11 @@
 //! an error is logged. That count can be trusted there: every registered thread holds a handle, so none is
 //! left, and any other thread frees straight to the pool's ring, which counts an mbuf only when it is back.
 //!
+//! EAL is left as it is, too, where there was a memif device. The clean-up unmaps EAL's memory and does not end its
+//! interrupt thread, and net_memif (22.11) closes a device without taking its socket's callback off that thread's list: the
+//! thread then reads, whenever something wakes it, a handle in memory that may be gone. Nothing is lost by that: EAL has
+//! no file that its process's end would leave.
+//!
 //! Thread safety: handles may be cloned, sent and shared. Attaching and detaching devices take one lock.
 
 use std::ffi::{CString, c_char, c_int};
@@ -236,6 +241,8 @@ struct EalInner {
     ports_owned: Mutex<Vec<u16>>,
     /// Pools that nobody holds any more, for reuse.
     retired_pools: Mutex<Vec<RetiredPool>>,
+    /// Whether a driver has left something with the interrupt thread that lies in EAL's memory.
+    must_keep_memory: AtomicBool,
 }
 
 impl Eal {
@@ -271,6 +278,7 @@ impl Eal {
             cores,
             ports_owned: Mutex::new(Vec::new()),
             retired_pools: Mutex::new(Vec::new()),
+            must_keep_memory: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -313,6 +321,13 @@ impl Eal {
         self.inner.pci
     }
 
+    /// Notes that this driver has a device: see the module on how EAL ends.
+    pub(crate) fn note_driver(&self, driver: &str) {
+        if driver == "net_memif" {
+            self.inner.must_keep_memory.store(true, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn ports_owned(&self) -> MutexGuard<'_, Vec<u16>> {
         // A panic while it was held leaves a list of numbers, which is valid whatever happened.
         self.inner.ports_owned.lock().unwrap_or_else(PoisonError::into_inner)
@@ -329,6 +344,10 @@ impl Drop for EalInner {
         let mbufs_out: u32 = pools.iter().map(RetiredPool::in_use_count).sum();
         if mbufs_out > 0 {
             tracing::error!("{mbufs_out} mbufs are still out at the end: EAL is left to the process's end");
+            return;
+        }
+        if *self.must_keep_memory.get_mut() {
+            tracing::debug!("there was a memif device: EAL is left to the process's end");
             return;
         }
         // SAFETY: nothing of EAL is in use: all that use it hold a handle, of which this was the last, and no

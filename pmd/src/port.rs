@@ -180,6 +180,7 @@ impl Port {
         let inner = PortInner { id, device, eal: eal.clone(), rings, life: Mutex::new(life) };
         let info = read_info(id).map(|info| describe(id, &info));
         let info = info.map_err(|error| info_error(devargs, error))?;
+        eal.note_driver(&info.driver);
         let tap = find_tap(&info);
         if tap.is_some() {
             tap::close_taps_on_exec();

@@ -10,6 +10,12 @@
 //! is a look-up of one packet, without the batch that hides memory's latency; the caches are the same. A program runs
 //! in a loop that goes on with the next program, so only clones and samples use the stack:
 //! [`RECIRCULATION_DEPTH_MAX`] times [`ACTION_DEPTH_MAX`](crate::dpif::ACTION_DEPTH_MAX) frames at most, some 60 KiB.
+//!
+//! # What it costs
+//! Packets that the control thread has a worker carry out are counted as they are worked on ([`Executor::run_counted`]):
+//! each operation, each copy by its bytes, each look-up by the classes it tried, each packet sent by what its device
+//! takes. So the worker knows when it has done enough of them for one turn. It is compiled a second time for that:
+//! packets that arrive count nothing.
 
 use super::buckets::Slot;
 use super::classifier::Classifier;
@@ -41,6 +47,12 @@ pub const EXPORTER_COUNT_MAX: usize = 64;
 /// 2 KiB. Of larger ones the headers alone are copied.
 const UNSHARE_WHOLE_SIZE_MAX: usize = 2048;
 
+/// Bytes whose copying costs a unit: a full-size packet, and so no more than the operation that copies it.
+const COPY_SIZE_PER_UNIT: usize = 2048;
+
+/// What a look-up costs besides the classes that it tries: the key, its hash, and a line of the exact-match cache.
+const LOOK_UP_COST: u32 = 2;
+
 /// Time between two looks for records that time out.
 const EXPIRY_INTERVAL: Nanos = Nanos(100_000);
 
@@ -69,6 +81,8 @@ pub(super) struct Executor {
     meters: Box<[Option<Arc<SharedMeter>>]>,
     /// Times that copies of the packet under way have been looked up again.
     recirculations: u16,
+    /// What the packet under way has cost, in units of [`UNIT`](super::exchange::UNIT), if that is counted.
+    cost: u32,
     metering: ArrayVec<FlowCache, EXPORTER_COUNT_MAX>,
     /// Caches of exporters that are gone or changed, until all their records are out.
     finishing: ArrayVec<FlowCache, EXPORTER_COUNT_MAX>,
@@ -135,6 +149,7 @@ impl Executor {
             forwarded: 0,
             meters: (0..METER_COUNT_MAX).map(|_| None).collect(),
             recirculations: 0,
+            cost: 0,
             metering: ArrayVec::new(),
             finishing: ArrayVec::new(),
             metered_before: 0,
@@ -164,13 +179,43 @@ impl Executor {
     ) {
         // By far the commonest program needs no state at all.
         if megaflow.sole_output != DpPort::NONE {
-            return self.output(megaflow.sole_output, packet, key.in_port);
+            return self.output::<false>(megaflow.sole_output, packet, key.in_port);
         }
-        self.run(tables, &megaflow.program, packet, (key, layout), now);
+        self.run::<false>(tables, &megaflow.program, packet, (key, layout), now);
+    }
+
+    /// Runs a program on a packet, and returns what it cost, in units of [`UNIT`](super::exchange::UNIT). `key` and `layout` as for
+    /// [`Executor::run_megaflow`].
+    pub(super) fn run_counted<'a>(
+        &mut self,
+        tables: &mut Tables<'a>,
+        program: &'a Program,
+        packet: Packet,
+        (key, layout): (&FlowKey, PacketLayout),
+        now: Nanos,
+    ) -> u32 {
+        // The packet itself.
+        self.cost = 1;
+        self.run::<true>(tables, program, packet, (key, layout), now);
+        self.cost
+    }
+
+    /// Notes a cost, where costs are counted.
+    #[inline(always)]
+    fn charge<const COUNTS: bool>(&mut self, cost: impl FnOnce(&Executor) -> u32) {
+        if COUNTS {
+            self.cost = self.cost.saturating_add(cost(self));
+        }
+    }
+
+    /// As [`Executor::charge`], for a copy of so many bytes.
+    #[inline(always)]
+    fn charge_copy<const COUNTS: bool>(&mut self, size: usize) {
+        self.charge::<COUNTS>(|_| (size / COPY_SIZE_PER_UNIT) as u32);
     }
 
     /// Runs a program on a packet. `key` and `layout` as for [`Executor::run_megaflow`].
-    pub(super) fn run<'a>(
+    fn run<'a, const COUNTS: bool>(
         &mut self,
         tables: &mut Tables<'a>,
         program: &'a Program,
@@ -190,10 +235,10 @@ impl Executor {
             is_unchanged: true,
             is_used: false,
         };
-        self.run_ops(tables, &program.ops, packet, &mut run);
+        self.run_ops::<COUNTS>(tables, &program.ops, packet, &mut run);
     }
 
-    fn run_ops<'a>(
+    fn run_ops<'a, const COUNTS: bool>(
         &mut self,
         tables: &mut Tables<'a>,
         mut ops: &'a [Op],
@@ -203,14 +248,15 @@ impl Executor {
         let in_port = run.first_key.in_port;
         'list: loop {
             for op in ops {
+                self.charge::<COUNTS>(|_| 1);
                 match op {
                     Op::Output(port) => {
                         self.use_packet(run);
-                        return self.output(*port, packet, in_port);
+                        return self.output::<COUNTS>(*port, packet, in_port);
                     }
                     Op::OutputCopy(port) => {
                         self.use_packet(run);
-                        self.output_copy(*port, &mut packet, usize::MAX, in_port);
+                        self.output_copy::<COUNTS>(*port, &mut packet, usize::MAX, in_port);
                     }
                     Op::End => {
                         if !run.is_used {
@@ -230,11 +276,11 @@ impl Executor {
                         self.observe(*exporter, *direction, *egress, &packet, run);
                     }
                     Op::Sample { probability, on_copy } => {
-                        self.sample(tables, *probability, on_copy, &mut packet, run);
+                        self.sample::<COUNTS>(tables, *probability, on_copy, &mut packet, run);
                     }
                     Op::CloneCopy(on_copy) => {
                         self.use_packet(run);
-                        self.run_on_copy(tables, on_copy, &mut packet, run);
+                        self.run_on_copy::<COUNTS>(tables, on_copy, &mut packet, run);
                     }
                     Op::Clone(nested) => {
                         self.use_packet(run);
@@ -247,7 +293,8 @@ impl Executor {
                         continue 'list;
                     }
                     Op::Recirc(recirc_id) => {
-                        let Some(found) = self.look_up_again(tables, *recirc_id, packet, run) else { return };
+                        let found = self.look_up_again::<COUNTS>(tables, *recirc_id, packet, run);
+                        let Some(found) = found else { return };
                         (packet, ops) = found;
                         continue 'list;
                     }
@@ -262,6 +309,7 @@ impl Executor {
                     }
                     Op::UserspaceCopy { cookie, size } => {
                         self.use_packet(run);
+                        self.charge_copy::<COUNTS>(packet.size().min(*size));
                         self.hand_up_copy(*cookie, &packet, *size, run);
                     }
                     Op::OutputTrunc { port, size } => {
@@ -269,11 +317,11 @@ impl Executor {
                         if cut(&mut packet, *size).is_err() {
                             return self.drop_packet(in_port, DropReason::NoBuffer);
                         }
-                        return self.output(*port, packet, in_port);
+                        return self.output::<COUNTS>(*port, packet, in_port);
                     }
                     Op::OutputCopyTrunc { port, size } => {
                         self.use_packet(run);
-                        self.output_copy(*port, &mut packet, *size, in_port);
+                        self.output_copy::<COUNTS>(*port, &mut packet, *size, in_port);
                     }
                     Op::SetMark { value, mask } => run.mark = run.mark & !mask | value,
                     Op::Hash { basis, symmetric } => run.hash = hash(&packet, *basis, *symmetric, run),
@@ -293,7 +341,8 @@ impl Executor {
     }
 
     #[inline(always)]
-    fn output(&mut self, port: DpPort, packet: Packet, in_port: DpPort) {
+    fn output<const COUNTS: bool>(&mut self, port: DpPort, packet: Packet, in_port: DpPort) {
+        self.charge::<COUNTS>(|executor| executor.tx.cost(port));
         match self.tx.send(port, packet, &self.link) {
             Ok(()) => self.forwarded += 1,
             Err(Unsent::NoPort) => self.drop_packet(in_port, DropReason::PortGone),
@@ -328,19 +377,26 @@ impl Executor {
         if self.tx.send_all(port, burst, sizes, &self.link) {
             self.forwarded += count;
         } else {
-            burst.drain(..).for_each(|packet| self.output(port, packet, in_port));
+            burst.drain(..).for_each(|packet| self.output::<false>(port, packet, in_port));
         }
     }
 
     /// Sends a copy of the first `size` bytes.
-    fn output_copy(&mut self, port: DpPort, packet: &mut Packet, size: usize, in_port: DpPort) {
+    fn output_copy<const COUNTS: bool>(
+        &mut self,
+        port: DpPort,
+        packet: &mut Packet,
+        size: usize,
+        in_port: DpPort,
+    ) {
+        self.charge_copy::<COUNTS>(packet.size().min(size));
         let Some(tx) = self.tx.get_mut(port) else { return self.drop_packet(in_port, DropReason::PortGone) };
         if !tx.takes(packet.size().min(size)) {
             return self.too_large(port);
         }
         match tx.queue.copy_packet(packet) {
             Some(mut copy) => match cut(&mut copy, size) {
-                Ok(()) => self.output(port, copy, in_port),
+                Ok(()) => self.output::<COUNTS>(port, copy, in_port),
                 Err(NoBuffer) => self.drop_packet(in_port, DropReason::NoBuffer),
             },
             None => self.drop_packet(in_port, DropReason::NoBuffer),
@@ -397,7 +453,7 @@ impl Executor {
     }
 
     #[inline(never)]
-    fn sample<'a>(
+    fn sample<'a, const COUNTS: bool>(
         &mut self,
         tables: &mut Tables<'a>,
         probability: u32,
@@ -416,27 +472,30 @@ impl Executor {
             return self.observe(exporter, direction, egress, packet, run);
         }
         bump(&self.link.port(run.first_key.in_port).copies, 1);
-        self.run_on_copy(tables, on_copy, packet, run);
+        self.run_on_copy::<COUNTS>(tables, on_copy, packet, run);
     }
 
     /// Runs operations on a copy; what they do to it stays there.
     #[inline(never)]
-    fn run_on_copy<'a>(
+    fn run_on_copy<'a, const COUNTS: bool>(
         &mut self,
         tables: &mut Tables<'a>,
         on_copy: &'a OnCopy,
         packet: &mut Packet,
         run: &Run<'_>,
     ) {
+        self.charge_copy::<COUNTS>(packet.size());
         match self.copy(packet, on_copy) {
-            Some(copy) => self.run_ops(tables, &on_copy.ops, copy, &mut Run { is_used: false, ..*run }),
+            Some(copy) => {
+                self.run_ops::<COUNTS>(tables, &on_copy.ops, copy, &mut Run { is_used: false, ..*run });
+            }
             None => self.drop_packet(run.first_key.in_port, DropReason::NoBuffer),
         }
     }
 
     /// Looks a packet up again as it is now: the packet, and what to do with it. None if it went up, or is dead.
     #[inline(never)]
-    fn look_up_again<'a>(
+    fn look_up_again<'a, const COUNTS: bool>(
         &mut self,
         tables: &mut Tables<'a>,
         recirc_id: u32,
@@ -456,7 +515,9 @@ impl Executor {
         }
         (key.recirc_id, key.pkt_mark, key.dp_hash) = (recirc_id, run.mark, run.hash);
         bump(&self.link.counters.recirculations, 1);
-        let Some(megaflow) = self.look_up(tables, &key).and_then(|slot| tables.classifier.get(slot)) else {
+        let Some(megaflow) =
+            self.look_up::<COUNTS>(tables, &key).and_then(|slot| tables.classifier.get(slot))
+        else {
             self.upcall(UpcallKind::Miss, &key, packet);
             return None;
         };
@@ -466,7 +527,8 @@ impl Executor {
     }
 
     /// Finds the megaflow of one packet, as the worker does for a burst of them.
-    fn look_up(&mut self, tables: &mut Tables<'_>, key: &FlowKey) -> Option<Slot> {
+    fn look_up<const COUNTS: bool>(&mut self, tables: &mut Tables<'_>, key: &FlowKey) -> Option<Slot> {
+        self.charge::<COUNTS>(|_| LOOK_UP_COST);
         let counters = &self.link.counters;
         let words = key.words();
         let hash = tables.classifier.union().hash(words, self.seed);
@@ -477,6 +539,9 @@ impl Executor {
         }
         let lookup = tables.classifier.lookup(words);
         bump(&counters.megaflow_probes, lookup.probes.into());
+        if COUNTS {
+            self.cost = self.cost.saturating_add(lookup.probes);
+        }
         match lookup.slot {
             Some(slot) => {
                 bump(&counters.megaflow_hits, 1);

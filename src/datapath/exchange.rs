@@ -14,9 +14,10 @@
 //! there are, never fewer.
 //!
 //! # Bounds
-//! A ring of fixed length; [`Allowance`] for one turn.
+//! A ring of fixed length; [`Allowance`] for one turn, in units of [`UNIT`].
 
 use super::link::bump;
+use crate::sync::Nanos;
 use crate::sync::primitive::{ArrayQueue, AtomicU64, Ordering};
 
 /// The commands of one worker. Control thread in, worker out.
@@ -27,13 +28,24 @@ pub(super) struct CommandRing<T> {
     done: AtomicU64,
 }
 
+/// What costs are counted in: about as long as an action on a packet takes, or a look-up in one mask class, or a copy of
+/// a full-size packet, where no cache has what they need.
+pub(super) const UNIT: Nanos = Nanos(200);
+
 /// What a worker may still do for the control thread in one turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Allowance {
     /// Commands.
     pub(super) commands: u32,
-    /// What they may cost: see [`super::link::Command::cost`]. The last command may cost more than is left.
+    /// What they may cost, in units of [`UNIT`]. The last packet may cost more than is left.
     pub(super) cost: u32,
+}
+
+impl Allowance {
+    /// Takes off what something has cost.
+    pub(super) fn charge(&mut self, cost: u32) {
+        self.cost = self.cost.saturating_sub(cost);
+    }
 }
 
 impl<T> CommandRing<T> {
@@ -62,18 +74,21 @@ impl<T> CommandRing<T> {
         self.ring.is_empty()
     }
 
-    /// Worker: has commands carried out, in order, as far as the allowance reaches.
+    /// Worker: has commands carried out, in order, as far as the allowance reaches. `one` takes off what a command cost,
+    /// and returns what it left of it; that is the command in hand, which goes first the next time.
     pub(super) fn carry_out(
         &self,
+        in_hand: &mut Option<T>,
         mut allowance: Allowance,
-        cost: impl Fn(&T) -> u32,
-        mut one: impl FnMut(T),
+        mut one: impl FnMut(T, &mut Allowance) -> Option<T>,
     ) {
         while allowance.commands > 0 && allowance.cost > 0 {
-            let Some(command) = self.ring.pop() else { break };
+            let Some(command) = in_hand.take().or_else(|| self.ring.pop()) else { break };
             allowance.commands -= 1;
-            allowance.cost = allowance.cost.saturating_sub(cost(&command));
-            one(command);
+            *in_hand = one(command, &mut allowance);
+            if in_hand.is_some() {
+                break;
+            }
             let done = self.done.load(Ordering::Relaxed) + 1;
             // Pairs with the acquire in `done`.
             self.done.store(done, Ordering::Release);

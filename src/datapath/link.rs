@@ -33,10 +33,6 @@ pub(super) const COMMAND_RING_LEN: usize = 1024;
 /// Receive queues that may be on their way back. The control thread asks for no more at a time.
 pub(super) const RETURNED_RING_LEN: usize = 64;
 
-/// What packets of one command may cost together, so that no single command keeps a worker long. A packet that costs
-/// more by itself is alone.
-pub(super) const COMMAND_COST_MAX: u32 = 256;
-
 /// Things to free that may wait. Beyond it the worker frees them itself: slower, never wrong.
 const GARBAGE_RING_LEN: usize = 4096;
 
@@ -50,8 +46,8 @@ pub fn upcall_quota(upcall_ring_len: usize) -> usize {
     upcall_ring_len / 2
 }
 
-/// Keys and packets on their way to be executed.
-pub(super) type Packets = Vec<(FlowKey, Packet)>;
+/// Keys and packets on their way to be executed. Taken from the front, so that a worker may stop anywhere among them.
+pub(super) type Packets = std::vec::IntoIter<(FlowKey, Packet)>;
 
 /// What the control thread asks of a worker.
 #[derive(Debug)]
@@ -68,14 +64,15 @@ pub(super) enum Command {
     RemovePort(DpPort),
     /// Install a megaflow in an empty slot, then run it on the packets that waited for it.
     Install(Box<Install>),
-    /// Run a megaflow that was just installed on more packets that waited for it; `program`, if it is not there.
-    RunWaiting { slot: u32, program: Box<Program>, packets: Packets, has_more: bool },
+    /// Run a megaflow that was just installed on more packets that waited for it: what is left of an install when the
+    /// allowance of a turn ends. The worker's own, never on the ring.
+    RunWaiting { slot: u32, packets: Packets },
     /// Give a megaflow another program, and counters for what that does.
     Modify { slot: u32, program: Box<Program>, counters: Arc<MegaflowCounters> },
     /// Remove a megaflow.
     Remove { slot: u32 },
     /// Run a program on packets.
-    Execute { program: Box<Program>, packets: Packets, is_made: bool, has_more: bool },
+    Execute { program: Box<Program>, packets: Packets, is_made: bool },
     /// Finish the records of the exporters in `remove`, and meter for those in `add` from now on.
     SetMetering { remove: Vec<ExporterId>, add: Vec<FlowCache> },
     /// Hold packets that name this meter to it from now on, or to none.
@@ -91,27 +88,6 @@ pub(super) struct RxQueueEnd {
     pub(super) rx_packets: Arc<AtomicU64>,
 }
 
-impl Command {
-    /// What it costs to carry out, in units of at most some 200 ns: one, and one for each packet and operation.
-    pub(super) fn cost(&self) -> u32 {
-        let of = |program: &Program, packets: &Packets| program.cost().saturating_mul(packets.len() as u32);
-        1_u32.saturating_add(match self {
-            Command::Install(install) => {
-                install.megaflow.as_ref().map_or(0, |megaflow| of(&megaflow.program, &install.packets))
-            }
-            Command::RunWaiting { program, packets, .. } | Command::Execute { program, packets, .. } => {
-                of(program, packets)
-            }
-            _ => 0,
-        })
-    }
-}
-
-/// How many packets fit into one command.
-pub(super) fn packets_per_command(program: &Program) -> usize {
-    (COMMAND_COST_MAX / program.cost()).max(1) as usize
-}
-
 /// See [`Command::Install`].
 #[derive(Debug)]
 pub(super) struct Install {
@@ -120,9 +96,6 @@ pub(super) struct Install {
     pub(super) megaflow: Option<Megaflow>,
     pub(super) mask: FlowMask,
     pub(super) packets: Packets,
-    /// Whether the next command has more packets of the same request: upcalls wait for those, so that packets with one
-    /// key share a message, however a request is cut up.
-    pub(super) has_more: bool,
 }
 
 /// Memory on its way back to the thread that allocated it. Never looked into.
@@ -133,6 +106,7 @@ pub(super) enum Garbage {
     Install(Box<Install>),
     Program(Box<Program>),
     Modified(Box<Program>, Arc<MegaflowCounters>),
+    Counters(Arc<MegaflowCounters>),
     Packets(Packets),
     RxQueue(RxQueueEnd),
     TxPort(Box<TxPort>),

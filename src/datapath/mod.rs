@@ -54,13 +54,12 @@ use crate::dpif::{
 };
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::Netdev;
-use crate::packet::Packet;
 use crate::sync::primitive::{AtomicU64, Ordering};
 use crate::sync::{Clock, Doorbell, Nanos};
 use classes::Classes;
 use classifier::ClassId;
 pub use link::upcall_quota;
-use link::{Command, Install, packets_per_command};
+use link::{Command, Install};
 use megaflow::{Megaflow, MegaflowCounters};
 use meter::SharedMeter;
 use metering::FlowCache;
@@ -268,12 +267,6 @@ impl Datapath {
     }
 }
 
-/// Takes so many packets as fit into one command.
-fn next_packets(packets: &mut Vec<(FlowKey, Packet)>, len_max: usize) -> Vec<(FlowKey, Packet)> {
-    let rest = packets.split_off(len_max.min(packets.len()));
-    std::mem::replace(packets, rest)
-}
-
 impl Dpif for Datapath {
     fn port_add(&mut self, netdev: Box<dyn Netdev>) -> Result<DpPort, DpifError> {
         let port = self.free_port().ok_or(DpifError::TooManyPorts)?;
@@ -344,19 +337,9 @@ impl Dpif for Datapath {
                 return Err(error);
             }
         };
-        let mut waiting = put.packets;
-        let (slot, mask) = (installed.slot, installed.mask);
-        let len_max = packets_per_command(&megaflow.program);
-        let packets = next_packets(&mut waiting, len_max);
-        let has_more = !waiting.is_empty();
-        let install = Install { slot, megaflow: Some(megaflow), mask, packets, has_more };
+        let (slot, mask, packets) = (installed.slot, installed.mask, put.packets.into_iter());
+        let install = Install { slot, megaflow: Some(megaflow), mask, packets };
         self.give(put.worker, Command::Install(Box::new(install)));
-        while !waiting.is_empty() {
-            let packets = next_packets(&mut waiting, len_max);
-            let program = Box::new(Program::compile(&installed.actions, true));
-            let has_more = !waiting.is_empty();
-            self.give(put.worker, Command::RunWaiting { slot, program, packets, has_more });
-        }
         let id = MegaflowId(self.next_megaflow);
         self.next_megaflow += 1;
         self.megaflows.insert(id, installed);
@@ -416,16 +399,9 @@ impl Dpif for Datapath {
     }
 
     fn execute(&mut self, execute: Execute) {
-        let Execute { worker, mut packets, actions, is_made } = execute;
-        loop {
-            let program = Box::new(Program::compile(&actions, true));
-            let packets_now = next_packets(&mut packets, packets_per_command(&program));
-            let has_more = !packets.is_empty();
-            self.give(worker, Command::Execute { program, packets: packets_now, is_made, has_more });
-            if !has_more {
-                return;
-            }
-        }
+        let Execute { worker, packets, actions, is_made } = execute;
+        let program = Box::new(Program::compile(&actions, true));
+        self.give(worker, Command::Execute { program, packets: packets.into_iter(), is_made });
     }
 
     fn recv_upcalls(&mut self, into: &mut Vec<Upcall>, max: usize) -> usize {

@@ -141,11 +141,6 @@ impl Program {
         Program { ops: compile_list(actions, egress, can_meter) }
     }
 
-    /// What running it on a packet costs at most, in units of at most some 200 ns: a copy of a full-size packet.
-    pub(super) fn cost(&self) -> u32 {
-        cost(&self.ops)
-    }
-
     /// The port, if sending the packet to one is all that the program does; else [`DpPort::NONE`].
     pub(super) fn sole_output(&self) -> DpPort {
         match *self.ops {
@@ -153,22 +148,6 @@ impl Program {
             _ => DpPort::NONE,
         }
     }
-}
-
-/// What a look-up and the program that it finds may cost: that of an ordinary one. What comes beyond is the packet's own
-/// bounds to limit.
-const RECIRCULATION_COST: u32 = 16;
-
-fn cost(ops: &[Op]) -> u32 {
-    let of_op = |op: &Op| match op {
-        Op::Sample { on_copy, .. } | Op::CloneCopy(on_copy) => 1 + cost(&on_copy.ops),
-        Op::Clone(ops) => 1 + cost(ops),
-        Op::CheckPktLen { greater, less_equal, .. } => 1 + cost(greater).max(cost(less_equal)),
-        Op::Recirc(_) => RECIRCULATION_COST,
-        _ => 1,
-    };
-    // One more for the packet itself.
-    ops.iter().map(of_op).fold(1, u32::saturating_add)
 }
 
 /// The port that a packet leaves by, if it is only one: what an ingress record tells as its egress interface.

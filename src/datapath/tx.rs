@@ -14,11 +14,13 @@
 //! A packet in several segments goes as it is to a device that takes them, and as a copy in one piece to one
 //! that does not.
 
+use super::exchange::UNIT;
 use super::link::{Link, PortCounters, bump};
 use crate::dpif::{DropReason, PORT_COUNT_MAX};
 use crate::flow::DpPort;
 use crate::netdev::TxQueue;
 use crate::packet::{Packet, PacketBatch};
+use crate::sync::Nanos;
 use arrayvec::ArrayVec;
 
 /// Bytes of a frame that its MTU does not count: Ethernet header and two VLAN tags.
@@ -52,6 +54,8 @@ pub(super) struct TxPort {
     frame_size_max: usize,
     /// The largest frame that the device takes without a further look: as above, or none.
     any_size_max: usize,
+    /// What a packet costs to send, in units of [`UNIT`], beyond the one of the action.
+    cost: u32,
     waiting: Waiting,
     is_dirty: bool,
     /// Ends of turns at which the queue was busy, up to now.
@@ -152,13 +156,15 @@ pub(super) struct TxPorts {
 }
 
 impl TxPort {
-    pub(super) fn new(queue: Box<dyn TxQueue>, mtu: u16) -> TxPort {
+    /// One that sends frames of an MTU by a queue, each in some `time`.
+    pub(super) fn new(queue: Box<dyn TxQueue>, mtu: u16, time: Nanos) -> TxPort {
         let frame_size_max = usize::from(mtu) + FRAME_OVERHEAD_SIZE;
         let any_size_max = if queue.takes_segments() { frame_size_max } else { 0 };
         TxPort {
             queue,
             frame_size_max,
             any_size_max,
+            cost: u32::try_from(time.0 / UNIT.0).unwrap_or(u32::MAX),
             waiting: Waiting::default(),
             is_dirty: false,
             busy_turns: 0,
@@ -277,6 +283,11 @@ impl TxPorts {
         self.ports.get_mut(port.index())?.as_deref_mut()
     }
 
+    /// What a packet costs to send, in units of [`UNIT`], beyond the one of the action; nothing where there is no port.
+    pub(super) fn cost(&self, port: DpPort) -> u32 {
+        self.ports.get(port.index()).and_then(Option::as_ref).map_or(0, |tx| tx.cost)
+    }
+
     /// Puts a packet into a port's buffer.
     ///
     /// # Errors
@@ -295,6 +306,18 @@ impl TxPorts {
         }
         tx.push(packet, size, link.port(port));
         Ok(())
+    }
+
+    /// Sends what waits, but by queues that were busy before: those wait for the end of the turn.
+    pub(super) fn flush_early(&mut self, link: &Link) {
+        for index in (0..self.dirty.len()).rev() {
+            let port = self.dirty[index];
+            let Some(Some(tx)) = self.ports.get_mut(port.index()) else { continue };
+            if tx.postponed.is_empty() && tx.flush(link.port(port)) {
+                tx.is_dirty = false;
+                self.dirty.swap_remove(index);
+            }
+        }
     }
 
     /// Sends a full burst at once, if nothing waits before it; returns whether it did. If not, the burst is as it was.
@@ -410,7 +433,7 @@ mod tests {
     impl Bed {
         fn new() -> Bed {
             let script = Arc::new(Script { room: AtomicUsize::new(usize::MAX), ..Script::default() });
-            let tx = TxPort::new(Box::new(Scripted(Arc::clone(&script))), 1500);
+            let tx = TxPort::new(Box::new(Scripted(Arc::clone(&script))), 1500, Nanos(0));
             Bed { script, tx, counters: PortCounters::default() }
         }
 

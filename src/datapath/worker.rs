@@ -21,7 +21,7 @@ use super::classifier::Classifier;
 use super::emc::Emc;
 use super::exchange::{Allowance, QueueName, Queues};
 use super::link::{Command, Garbage, Install, Link, Packets, RxQueueEnd, bump, burst_class};
-use super::megaflow::NOT_IN_BURST;
+use super::megaflow::{Megaflow, NOT_IN_BURST};
 use super::program::Program;
 use super::shared_tx::{Shared, SharedTxQueue};
 use super::tx::Sizes;
@@ -34,9 +34,9 @@ use crate::sync::{Clock, Nanos};
 use std::sync::Arc;
 
 /// What is carried out of commands in one turn, so that the ports are looked at again soon. 64 commands without
-/// packets take some 10 us; a cost of 2 048 at 200 ns is 0.4 ms, and the last command may bring 256 or one packet
-/// more ([`super::link::COMMAND_COST_MAX`]): below the millisecond that a worker may be kept.
-const COMMANDS_PER_TURN: Allowance = Allowance { commands: 64, cost: 2048 };
+/// packets take some 10 us; a cost of 2 048 units of 200 ns is 0.4 ms. A packet that has begun is carried to its end, and
+/// may so bring more: what its actions, and those that it meets when it is looked up again, do once.
+pub(super) const COMMANDS_PER_TURN: Allowance = Allowance { commands: 64, cost: 2048 };
 
 /// Exact sizes of one worker's memory.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,8 @@ pub(super) struct WorkerSizes {
 #[derive(Debug)]
 pub(super) struct Worker {
     link: Arc<Link>,
+    /// A command whose packets did not fit into the turn before.
+    in_hand: Option<Command>,
     /// For how long commands take: read only in turns that have some.
     clock: Arc<dyn Clock>,
     rx_queues: Queues<RxQueueEnd>,
@@ -95,6 +97,7 @@ impl Worker {
         seed: u64,
     ) -> Worker {
         Worker {
+            in_hand: None,
             clock,
             rx_queues: Queues::with_capacity(crate::dpif::PORT_COUNT_MAX),
             emc: Emc::new(sizes.emc_entries),
@@ -359,14 +362,27 @@ impl Worker {
         }
     }
 
-    /// Carries out what the control thread asks, in order.
+    /// Carries out what the control thread asks, in order, as far as a turn's allowance reaches.
     pub(super) fn run_commands(&mut self, now: Nanos) -> bool {
-        if self.link.commands.is_empty() {
+        if self.link.commands.is_empty() && self.in_hand.is_none() {
             return false;
         }
+        self.carry_commands_out(now);
+        true
+    }
+
+    #[cold]
+    fn carry_commands_out(&mut self, now: Nanos) {
         let start = self.clock.now();
         let link = Arc::clone(&self.link);
-        link.commands.carry_out(COMMANDS_PER_TURN, Command::cost, |command| self.run_command(command, now));
+        let mut in_hand = self.in_hand.take();
+        link.commands.carry_out(&mut in_hand, COMMANDS_PER_TURN, |command, allowance| {
+            allowance.charge(1);
+            self.run_command(command, allowance, now)
+        });
+        self.in_hand = in_hand;
+        // To send is part of what was asked, and so of the time that it took.
+        self.executor.tx.flush_early(&self.link);
         let counters = &self.link.counters;
         let took = self.clock.now().since(start).0;
         if took > counters.commands_ns_max.load(Ordering::Relaxed) {
@@ -374,25 +390,18 @@ impl Worker {
         }
         counters.megaflows.store(self.classifier.len(), Ordering::Relaxed);
         counters.megaflow_masks.store(self.classifier.class_count(), Ordering::Relaxed);
-        true
     }
 
-    #[cold]
-    fn run_command(&mut self, command: Command, now: Nanos) {
+    /// Carries a command out; returns what is left of it where the allowance ends among its packets.
+    fn run_command(&mut self, command: Command, allowance: &mut Allowance, now: Nanos) -> Option<Command> {
         match command {
             Command::AddRxQueue(name, queue) => self.rx_queues.take_over(name, queue),
             Command::ReleaseRxQueue(name) => self.release(name),
             Command::AddTxQueue { port, tx } => self.executor.tx.add(port, tx),
             Command::ShareTxQueue { port, shared, user } => self.share(port, &shared, user),
             Command::RemovePort(port) => self.remove_port(port),
-            Command::Install(install) => self.install(install, now),
-            Command::RunWaiting { slot, program, packets, has_more } => {
-                match self.classifier.get_mut(slot) {
-                    Some(_) => self.run_waiting(slot, packets, has_more, now),
-                    None => self.execute(&program, packets, false, has_more, now),
-                }
-                self.link.discard(Garbage::Program(program));
-            }
+            Command::Install(install) => return self.install(install, allowance, now),
+            Command::RunWaiting { slot, packets } => return self.run_waiting(slot, packets, allowance, now),
             Command::Modify { slot, program, counters } => {
                 if let Some(megaflow) = self.classifier.get_mut(slot) {
                     let (program, counters) = megaflow.replace_program(program, counters);
@@ -404,13 +413,13 @@ impl Worker {
                     self.link.discard(Garbage::Megaflow(megaflow));
                 }
             }
-            Command::Execute { program, packets, is_made, has_more } => {
-                self.execute(&program, packets, is_made, has_more, now);
-                self.link.discard(Garbage::Program(program));
+            Command::Execute { program, packets, is_made } => {
+                return self.execute(program, packets, is_made, allowance, now);
             }
             Command::SetMetering { remove, add } => self.executor.set_metering(remove, add),
             Command::SetMeter { id, meter } => self.executor.set_meter(id, meter),
         }
+        None
     }
 
     fn remove_port(&mut self, port: DpPort) {
@@ -437,60 +446,84 @@ impl Worker {
         }
     }
 
-    fn install(&mut self, mut install: Box<Install>, now: Nanos) {
+    fn install(
+        &mut self,
+        mut install: Box<Install>,
+        allowance: &mut Allowance,
+        now: Nanos,
+    ) -> Option<Command> {
         let packets = std::mem::take(&mut install.packets);
-        let Some(megaflow) = install.megaflow.take() else { return };
+        let megaflow = install.megaflow.take()?;
         let slot = install.slot;
-        match self.classifier.install(slot, megaflow, &install.mask) {
-            Ok(()) => self.run_waiting(slot, packets, install.has_more, now),
+        let installed = self.classifier.install(slot, megaflow, &install.mask);
+        self.link.discard(Garbage::Install(install));
+        match installed {
+            Ok(()) => self.run_waiting(slot, packets, allowance, now),
             Err(megaflow) => {
                 bump(&self.link.counters.installs_failed, 1);
-                self.execute(&megaflow.program, packets, false, install.has_more, now);
-                self.link.discard(Garbage::Megaflow(megaflow));
+                let Megaflow { program, counters, .. } = megaflow;
+                self.link.discard(Garbage::Counters(counters));
+                self.execute(program, packets, false, allowance, now)
             }
         }
-        self.link.discard(Garbage::Install(install));
     }
 
     /// Runs a megaflow that was just installed on the packets that waited for it, as if it had been found.
-    fn run_waiting(&mut self, slot: Slot, mut packets: Packets, has_more: bool, now: Nanos) {
+    fn run_waiting(
+        &mut self,
+        slot: Slot,
+        mut packets: Packets,
+        allowance: &mut Allowance,
+        now: Nanos,
+    ) -> Option<Command> {
         let Worker { executor, classifier, emc, .. } = self;
         let mut tables = Tables { classifier, emc };
-        let Some(megaflow) = tables.classifier.get(slot) else { return };
-        for (key, packet) in packets.drain(..) {
+        // It is there: no other command comes between an install and its packets.
+        let megaflow = tables.classifier.get(slot)?;
+        while allowance.cost > 0
+            && let Some((key, packet)) = packets.next()
+        {
             megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, now);
             let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
-            executor.run(&mut tables, &megaflow.program, packet, (&key, layout), now);
+            let cost = executor.run_counted(&mut tables, &megaflow.program, packet, (&key, layout), now);
+            allowance.charge(cost);
             executor.count_forwarded(key.in_port);
         }
-        if !has_more {
-            executor.send_upcalls();
+        if packets.len() > 0 {
+            return Some(Command::RunWaiting { slot, packets });
         }
+        executor.send_upcalls();
         self.link.discard(Garbage::Packets(packets));
+        None
     }
 
     fn execute(
         &mut self,
-        program: &Program,
+        program: Box<Program>,
         mut packets: Packets,
-        are_made: bool,
-        has_more: bool,
+        is_made: bool,
+        allowance: &mut Allowance,
         now: Nanos,
-    ) {
+    ) -> Option<Command> {
         let Worker { link, executor, classifier, emc, .. } = self;
         let mut tables = Tables { classifier, emc };
-        for (key, packet) in packets.drain(..) {
-            if are_made {
+        while allowance.cost > 0
+            && let Some((key, packet)) = packets.next()
+        {
+            if is_made {
                 bump(&link.port(key.in_port).made, 1);
             }
             let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
-            executor.run(&mut tables, program, packet, (&key, layout), now);
+            allowance.charge(executor.run_counted(&mut tables, &program, packet, (&key, layout), now));
             executor.count_forwarded(key.in_port);
         }
-        if !has_more {
-            executor.send_upcalls();
+        if packets.len() > 0 {
+            return Some(Command::Execute { program, packets, is_made });
         }
+        executor.send_upcalls();
         self.link.discard(Garbage::Packets(packets));
+        self.link.discard(Garbage::Program(program));
+        None
     }
 
     /// Ports and numbers of the queues that it polls, in order.
@@ -523,5 +556,8 @@ fn glance_at_all(burst: &PacketBatch) -> Option<u16> {
     }
     Some(tcp_flags)
 }
+
+#[cfg(test)]
+mod tests;
 
 const _: () = assert!(BURST_LEN_MAX < NOT_IN_BURST as usize);

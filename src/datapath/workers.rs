@@ -413,7 +413,7 @@ impl Datapath {
             entry.rx.push(RxPlace { at: None, rx_packets, load: QueueLoad::default() });
         }
         for (worker, queue) in entry.first_tx_queues(&self.worker_ids())? {
-            let tx = Box::new(TxPort::new(queue, entry.netdev.mtu()));
+            let tx = Box::new(TxPort::new(queue, entry.netdev.mtu(), entry.netdev.tx_time()));
             self.give_all([(worker, Command::AddTxQueue { port, tx })]);
         }
         self.ports.insert(port, entry);
@@ -481,7 +481,7 @@ impl Datapath {
                 failed = Some(untaken(&*entry.netdev, "transmit"));
                 break;
             };
-            let tx = Box::new(TxPort::new(queue, entry.netdev.mtu()));
+            let tx = Box::new(TxPort::new(queue, entry.netdev.mtu(), entry.netdev.tx_time()));
             commands.push((id, Command::AddTxQueue { port, tx }));
             commands.extend(share.map(|share| (share.owner, share.command)));
         }

@@ -338,7 +338,7 @@ pub struct WorkerStats {
     pub busy_cycles: u64,
     /// Cycles spent in turns that found none, asleep or not.
     pub idle_cycles: u64,
-    /// Longest time that it spent in one turn on what the control thread asked of it.
+    /// Longest time that it spent in one turn on what the control thread asked of it, sending included.
     pub commands_time_max: Nanos,
     /// Receive queues that it polls.
     pub rx_queues: Vec<RxQueueStats>,

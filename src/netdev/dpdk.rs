@@ -69,6 +69,7 @@ use super::{
     SocketRole, TxBurst, TxCopier, TxQueue, VirtioBackend,
 };
 use crate::packet::{BURST_LEN_MAX, Packet, PacketBatch, offload};
+use crate::sync::Nanos;
 use arrayvec::ArrayVec;
 use pmd::{
     DeviceInfo, Eal, EalConfig, EalError, Mbuf, Mempool, MempoolConfig, MempoolSizing, Port, PortConfig,
@@ -361,6 +362,19 @@ fn fills_checksums(info: &DeviceInfo) -> bool {
 /// Drivers whose receive call asks the kernel.
 const SYSCALL_DRIVERS: [&str; 3] = [TAP_DRIVER, "net_af_packet", "net_pcap"];
 
+/// Drivers whose transmit call has the kernel carry each packet: on a tap one system call each, and what the kernel
+/// then does with it, up to the socket that it is for; elsewhere a call for a burst, and the same work in it.
+const KERNEL_TX_DRIVERS: [&str; 4] = [TAP_DRIVER, "net_af_packet", "net_af_xdp", "net_pcap"];
+
+/// What such a packet takes: system call, copy, and a short way through a network stack.
+const KERNEL_TX_TIME: Nanos = Nanos(8_000);
+
+/// Drivers that copy each packet into the memory of the other side.
+const COPYING_TX_DRIVERS: [&str; 2] = ["net_vhost", "net_memif"];
+
+/// What such a packet takes, full-size and into memory that no cache has.
+const COPYING_TX_TIME: Nanos = Nanos(400);
+
 fn descriptors(count: u16, len: u16) -> u32 {
     u32::from(count) * u32::from(len)
 }
@@ -624,6 +638,14 @@ impl Netdev for DpdkNetdev {
 
     fn mtu(&self) -> u16 {
         self.port.mtu().unwrap_or(self.config.mtu)
+    }
+
+    fn tx_time(&self) -> Nanos {
+        match self.port.info().driver.as_str() {
+            driver if KERNEL_TX_DRIVERS.contains(&driver) => KERNEL_TX_TIME,
+            driver if COPYING_TX_DRIVERS.contains(&driver) => COPYING_TX_TIME,
+            _ => Nanos(0),
+        }
     }
 
     fn link(&self) -> Link {

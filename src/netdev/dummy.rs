@@ -10,7 +10,8 @@
 //! allocate nothing, and a worker's loop can be run under an allocator that forbids it.
 //!
 //! A handle can also have copies share bytes instead ([`DummyHandle::set_sharing`]), and make a
-//! device of one that takes no packets in several segments ([`DummyHandle::set_takes_segments`]).
+//! device of one that takes no packets in several segments ([`DummyHandle::set_takes_segments`]), and have it declare
+//! what a packet takes to send ([`DummyHandle::set_tx_time`]).
 //!
 //! While its link is down, or before it is started, a device receives nothing and takes nothing.
 //!
@@ -27,6 +28,7 @@ use super::{
     TxBurst, TxCopier, TxQueue,
 };
 use crate::packet::{Packet, PacketBatch, offload};
+use crate::sync::Nanos;
 use crossbeam_queue::ArrayQueue;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -73,6 +75,8 @@ struct Shared {
     /// Whether copies share bytes.
     shares: AtomicBool,
     takes_segments: AtomicBool,
+    /// What it declares, in nanoseconds.
+    tx_time: AtomicU64,
     /// Packets that may wait in one transmit queue.
     tx_capacity: AtomicUsize,
     tx_sequence: AtomicU64,
@@ -172,6 +176,7 @@ impl DummyNetdev {
             tx_mode: AtomicU8::new(DummyTxMode::Keep as u8),
             shares: AtomicBool::new(false),
             takes_segments: AtomicBool::new(true),
+            tx_time: AtomicU64::new(0),
             tx_capacity: AtomicUsize::new(tx_len),
             tx_sequence: AtomicU64::new(0),
             rx_packets: AtomicU64::new(0),
@@ -249,6 +254,10 @@ impl Netdev for DummyNetdev {
 
     fn mtu(&self) -> u16 {
         self.config.mtu
+    }
+
+    fn tx_time(&self) -> Nanos {
+        Nanos(self.shared.tx_time.load(Ordering::Acquire))
     }
 
     fn link(&self) -> Link {
@@ -438,6 +447,11 @@ impl DummyHandle {
     /// Whether the device takes packets in several segments. To be set before a worker has its queues.
     pub fn set_takes_segments(&self, takes_segments: bool) {
         self.shared.takes_segments.store(takes_segments, Ordering::Release);
+    }
+
+    /// What the device says that sending a packet takes ([`Netdev::tx_time`]). To be set before a datapath has it.
+    pub fn set_tx_time(&self, time: Nanos) {
+        self.shared.tx_time.store(time.0, Ordering::Release);
     }
 
     /// As [`DummyHandle::inject`] for a frame; returns whether it was taken. Allocates.

@@ -21,6 +21,7 @@ pub mod dpdk;
 pub mod dummy;
 
 use crate::packet::{Packet, PacketBatch};
+use crate::sync::Nanos;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
@@ -272,6 +273,13 @@ pub trait Netdev: Send + fmt::Debug {
 
     /// The MTU that is in force, in bytes.
     fn mtu(&self) -> u16;
+
+    /// How long sending one packet keeps the worker that sends it, rather too long than too short: what the control
+    /// thread asks of a worker in one turn is limited by it. It does not change while the device is open. Zero for a
+    /// device that takes no more than 0.2 us.
+    fn tx_time(&self) -> Nanos {
+        Nanos(0)
+    }
 
     /// The link's state, without waiting for a negotiation to finish. A device that has to follow what its other
     /// side does looks for it here: ask several times a second.

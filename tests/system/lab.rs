@@ -261,6 +261,37 @@ impl Host {
         ping(self, to, count);
     }
 
+    /// As [`Host::pings`], with requests of so many bytes, IPv4's header aside.
+    #[track_caller]
+    pub(crate) fn pings_of(&self, to: IpAddr, count: u16, size: usize) {
+        ping_of(self, to, count, size);
+    }
+
+    /// Gives it a further address on an interface of it, of either family.
+    pub(crate) fn add_address(&self, interface: &str, address: &str) -> IpAddr {
+        let host = host_address(address);
+        if host.is_ipv6() {
+            self.sysctl(&format!("net.ipv6.conf.{interface}.disable_ipv6"), "0");
+            self.sysctl(&format!("net.ipv6.conf.{interface}.accept_dad"), "0");
+        }
+        let more = if host.is_ipv6() { " nodad" } else { "" };
+        self.ip(&format!("address add {address} dev {interface}{more}"));
+        host
+    }
+
+    /// Gives it an interface `name` whose packets have the tag of a VLAN; false if its kernel has no VLANs.
+    pub(crate) fn add_vlan(&self, name: &str, vid: u16) -> bool {
+        let add = format!("-n {} link add link eth0 name {name} type vlan id {vid}", self.name);
+        let added = output(Command::new("ip").args(add.split(' ')));
+        let errors = String::from_utf8_lossy(&added.stderr);
+        if errors.contains("Unknown device type") {
+            return false;
+        }
+        assert!(added.status.success(), "ip {add}: {errors}");
+        self.ip(&format!("link set dev {name} up"));
+        true
+    }
+
     /// Pings once; returns whether an answer came within half a second.
     #[track_caller]
     pub(crate) fn tries(&self, to: IpAddr) -> bool {
@@ -296,13 +327,22 @@ impl Host {
 /// the last answer after twice the longest round trip so far, which on a busy machine is too early.)
 #[track_caller]
 pub(crate) fn ping(namespace: &Namespace, to: IpAddr, count: u16) {
+    ping_of(namespace, to, count, PING_SIZE);
+}
+
+/// As [`ping`], with requests of so many bytes.
+#[track_caller]
+fn ping_of(namespace: &Namespace, to: IpAddr, count: u16, size: usize) {
     let socket = ping_socket(namespace, to);
-    let mut buffer = [0; 128];
+    let mut buffer = vec![0; 65536];
     for sequence in 0..count {
-        send_ping(&socket, sequence);
+        let request = ping_request(sequence, size);
+        socket.send(&request).expect("a request is sent");
         let received = socket.recv(&mut buffer);
-        assert!(received.is_ok(), "{}: ping {sequence} of {count} to {to}: {received:?}", namespace.name);
+        let name = &namespace.name;
+        assert!(received.is_ok(), "{name}: ping {sequence} of {count} to {to}, {size} bytes: {received:?}");
         assert_eq!(buffer[6..8], sequence.to_be_bytes(), "answers come in order");
+        assert!(received.ok() == Some(size) && buffer[8..size] == request[8..], "the answer is another");
     }
 }
 
@@ -317,12 +357,19 @@ fn ping_socket(namespace: &Namespace, to: IpAddr) -> UdpSocket {
     socket
 }
 
+/// Bytes in an ordinary request, IPv4's header aside.
+const PING_SIZE: usize = 64;
+
 fn send_ping(socket: &UdpSocket, sequence: u16) {
-    let mut request = [0x5a; 64];
+    socket.send(&ping_request(sequence, PING_SIZE)).expect("a request is sent");
+}
+
+fn ping_request(sequence: u16, size: usize) -> Vec<u8> {
+    let mut request: Vec<u8> = (0..size).map(|index| (index / 8) as u8).collect();
     // RFC 792: type 8 (echo), code 0, checksum and identifier (the kernel's), sequence number.
     request[..8].copy_from_slice(&[8, 0, 0, 0, 0, 0, 0, 0]);
     request[6..8].copy_from_slice(&sequence.to_be_bytes());
-    socket.send(&request).expect("a request is sent");
+    request
 }
 
 /// One test's network: the switch's namespace, a directory for its files. Hosts are made by

@@ -11,6 +11,7 @@
 //!
 //! What they leave out: speed (`perf/`), and whatever the unit tests beside the code prove on their own.
 
+mod barrier;
 mod config;
 mod faults;
 mod forwarding;
@@ -24,6 +25,7 @@ mod openflow;
 #[path = "../../pmd/tests/common/packet_socket.rs"]
 mod packet_socket;
 mod peers;
+mod pipeline;
 mod ports;
 mod rules;
 mod script;
@@ -31,3 +33,4 @@ mod soak;
 mod switch;
 mod testpmd;
 mod vlan;
+mod workers;

@@ -34,7 +34,7 @@ fn ofctl_output(lab: &Lab, version: &str, arguments: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn ofctl(lab: &Lab, version: &str, arguments: &[&str]) -> String {
+pub(crate) fn ofctl(lab: &Lab, version: &str, arguments: &[&str]) -> String {
     let output = ofctl_output(lab, version, arguments);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -3,7 +3,7 @@
 
 use crate::lab::{Host, Lab, skip, wait_for};
 use crate::switch::{Recipe, Switch, bridge, number};
-use crate::testpmd::Testpmd;
+use crate::testpmd::{Testpmd, again_if_testpmd_dies};
 use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
 
@@ -21,10 +21,11 @@ fn start(lab: &Lab, port: &str) -> (Switch, Host) {
     (switch, host)
 }
 
-/// Pings testpmd, once the port's link is up.
+/// Pings testpmd, once the port's link is up. Its side may see that later, and loses what comes before.
 #[track_caller]
 fn assert_reached(switch: &Switch, host: &Host) {
     switch.wait_for_link("peer", true);
+    wait_for("testpmd to answer", || host.tries(anybody()).then_some(()));
     host.pings(anybody(), 20);
 }
 
@@ -142,6 +143,10 @@ fn memif_as_server_takes_a_client_that_comes_again() {
     if let Some(why) = Testpmd::missing() {
         return skip(test, why);
     }
+    again_if_testpmd_dies(test, take_a_memif_client);
+}
+
+fn take_a_memif_client() {
     let lab = Lab::new();
     let socket = lab.path("m.sock").display().to_string();
     drop(UnixListener::bind(&socket).expect("the lab's directory can be written"));
@@ -152,14 +157,13 @@ fn memif_as_server_takes_a_client_that_comes_again() {
     assert_reached(&switch, &host);
     client.kill();
     switch.wait_for_link("peer", false);
-    let mut client = Testpmd::start(&lab, &device, "icmpecho", 1);
+    let client = Testpmd::start(&lab, &device, "icmpecho", 1);
     assert_reached(&switch, &host);
     switch.assert_conserved();
     let switch = restart(&lab, switch, &port, &host);
     // testpmd does not connect again by itself.
-    for command in ["stop", "port stop 0", "port start 0", "start"] {
-        client.command(command, command);
-    }
+    client.kill();
+    let _client = Testpmd::start(&lab, &device, "icmpecho", 1);
     assert_reached(&switch, &host);
     switch.assert_conserved();
     switch.stop();
@@ -172,6 +176,10 @@ fn memif_as_client_finds_the_server_after_either_has_started_again() {
     if let Some(why) = Testpmd::missing() {
         return skip(test, why);
     }
+    again_if_testpmd_dies(test, find_a_memif_server);
+}
+
+fn find_a_memif_server() {
     let lab = Lab::new();
     let socket = lab.path("m.sock").display().to_string();
     let port = format!("{{name: peer, type: memif, role: client, socket: {socket}}}");
@@ -216,17 +224,134 @@ fn virtio_user_is_opened_again_when_its_host_has_started_again() {
     switch.stop();
 }
 
-#[test]
-fn a_wire_of_rings_joins_two_bridges() {
+/// Pings of up to the largest frames between a host with an MTU of 9 000 and a testpmd that answers, over a port of two
+/// queues and two workers.
+fn assert_jumbo_frames(test: &str, port: &str, device: &str, is_testpmd_first: bool) {
+    if let Some(why) = Testpmd::missing() {
+        return skip(test, why);
+    }
+    again_if_testpmd_dies(test, || carry_jumbo_frames(port, device, is_testpmd_first));
+}
+
+fn carry_jumbo_frames(port: &str, device: &str, is_testpmd_first: bool) {
     let lab = Lab::new();
-    let bridges = "bridges:\n  \
-                   - {name: br0, internal_port: false, ports: [{name: a, type: tap}, {name: x, type: ring, peer: y}]}\n  \
-                   - {name: br1, internal_port: false, ports: [{name: b, type: tap}, {name: y, type: ring, peer: x}]}\n";
-    let switch = Switch::start(&lab, &Recipe::new(bridges));
-    let a = lab.host("a", "198.18.0.1/24");
-    let b = lab.host("b", "198.18.0.2/24");
-    a.pings(b.address, 50);
-    b.pings(a.address, 50);
+    let socket = lab.path("p.sock").display().to_string();
+    let [port, device] = [port, device].map(|text| text.replace("SOCKET", &socket));
+    let tap = "{name: a, type: tap, mtu: 9000}";
+    let port = format!("{{name: peer, {port}, mtu: 9000, rx_queues: 2}}");
+    let body = format!("workers: {{count: 2}}\n{}", bridge(&[tap, &port], &[]));
+    let start = || Testpmd::start_jumbo(&lab, &device, "icmpecho", 2);
+    let early = is_testpmd_first.then(start);
+    let switch = Switch::start(&lab, &Recipe::new(body));
+    // Where testpmd is slow to answer, the switch goes on and opens all the rest later.
+    wait_for("the tap", || lab.namespace.interfaces().contains(&"a".to_owned()).then_some(()));
+    let host = lab.host("a", "198.18.0.1/24");
+    let _testpmd = early.unwrap_or_else(start);
+    assert_reached(&switch, &host);
+    assert_eq!(number(&switch.shown("peer")["rx_queue_count"]), 2);
+    assert_eq!(number(&switch.shown("peer")["mtu_bytes"]), 9000);
+    for size in [1472, 1473, 2000, 4096, 8192, 8980] {
+        host.pings_of(anybody(), 20, size);
+    }
     switch.assert_conserved();
     switch.stop();
+}
+
+#[test]
+fn vhost_user_carries_jumbo_frames() {
+    let test = "vhost_user_carries_jumbo_frames";
+    let (port, device) = ("type: vhost-user, socket: SOCKET", "net_virtio_user0,path=SOCKET,queues=2");
+    assert_jumbo_frames(test, port, device, false);
+}
+
+#[test]
+fn virtio_user_carries_jumbo_frames() {
+    let test = "virtio_user_carries_jumbo_frames";
+    let (port, device) = ("type: virtio-user, socket: SOCKET", "net_vhost0,iface=SOCKET,queues=2");
+    assert_jumbo_frames(test, port, device, true);
+}
+
+#[test]
+fn memif_carries_jumbo_frames_as_server() {
+    let test = "memif_carries_jumbo_frames_as_server";
+    let device = "net_memif0,role=client,id=0,socket=SOCKET,socket-abstract=no";
+    assert_jumbo_frames(test, "type: memif, socket: SOCKET", device, false);
+}
+
+#[test]
+fn memif_carries_jumbo_frames_as_client() {
+    let test = "memif_carries_jumbo_frames_as_client";
+    let device = "net_memif0,role=server,id=0,socket=SOCKET,socket-abstract=no";
+    assert_jumbo_frames(test, "type: memif, role: client, socket: SOCKET", device, true);
+}
+
+#[test]
+fn memif_spreads_over_its_queues() {
+    let test = "memif_spreads_over_its_queues";
+    if let Some(why) = Testpmd::missing() {
+        return skip(test, why);
+    }
+    again_if_testpmd_dies(test, spread_over_memif_queues);
+}
+
+fn spread_over_memif_queues() {
+    let lab = Lab::new();
+    let socket = lab.path("m.sock").display().to_string();
+    // Two workers, each with a source, and so each with a queue of its own to send by; and testpmd sends by both of its.
+    let source = |name: &str| format!("{{name: {name}, type: 'null', receive: true}}");
+    let peer = format!("{{name: peer, type: memif, socket: {socket}, rx_queues: 2}}");
+    let rules = ["in_port=1,actions=output:3", "in_port=2,actions=output:3", "in_port=3,actions=drop"];
+    let body = format!("workers: {{count: 2}}\n{}", bridge(&[&source("s1"), &source("s2"), &peer], &rules));
+    let switch = Switch::start(&lab, &Recipe::new(body));
+    let device = format!("net_memif0,role=client,id=0,socket={socket},socket-abstract=no");
+    let mut guest = Testpmd::start(&lab, &device, "io", 2);
+    switch.wait_for_link("peer", true);
+    wait_for("packets in both queues of testpmd", || {
+        let answer = guest.command("show fwd stats all", "Accumulated forward statistics");
+        let counts = |queue: &str| {
+            let section = answer.split(queue).nth(1)?;
+            section.split("RX-packets:").nth(1)?.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let both = counts("RX Port= 0/Queue= 0").zip(counts("RX Port= 0/Queue= 1"));
+        both.filter(|(first, second)| *first > 1000 && *second > 1000)
+    });
+    // What it sends back comes in by both.
+    wait_for("packets by both queues of the port", || {
+        let reply = switch.json(&["pmd"]);
+        let workers = reply["workers"].as_array().expect("a list").iter();
+        let queues = workers.flat_map(|worker| worker["rx_queues"].as_array().expect("a list"));
+        let counts: Vec<u64> = queues
+            .filter(|queue| queue["port"] == "peer")
+            .map(|queue| number(&queue["rx_packets"]))
+            .collect();
+        (counts.len() == 2 && counts.iter().all(|&count| count > 1000)).then_some(())
+    });
+    switch.stop();
+}
+
+/// Frames of either MTU, by one queue and by two, which two workers fill.
+#[test]
+fn a_wire_of_rings_joins_two_bridges() {
+    for (mtu, queues) in [(1500, 1), (9000, 2)] {
+        let lab = Lab::new();
+        let bridge = |name: &str, tap: &str, ring: &str, peer: &str| {
+            format!(
+                "  - name: {name}\n    internal_port: false\n    ports:\n      \
+                 - {{name: {tap}, type: tap, mtu: {mtu}, rx_queues: {queues}}}\n      \
+                 - {{name: {ring}, type: ring, peer: {peer}, mtu: {mtu}, rx_queues: {queues}}}\n"
+            )
+        };
+        let bridges = bridge("br0", "a", "x", "y") + &bridge("br1", "b", "y", "x");
+        let body = format!("workers: {{count: {queues}}}\nbridges:\n{bridges}");
+        let switch = Switch::start(&lab, &Recipe::new(body));
+        let a = lab.host("a", "198.18.0.1/24");
+        let b = lab.host("b", "198.18.0.2/24");
+        assert_eq!(number(&switch.shown("x")["rx_queue_count"]), queues);
+        for size in [64, 1472, mtu - 20] {
+            a.pings_of(b.address, 20, size);
+            b.pings_of(a.address, 20, size);
+        }
+        switch.assert_conserved();
+        switch.stop();
+    }
 }

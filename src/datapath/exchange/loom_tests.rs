@@ -28,7 +28,10 @@ fn loom_who_sees_a_command_acknowledged_sees_all_that_was_counted_before() {
                 // A megaflow counts a packet, is removed, and counts no more: two turns' worth.
                 bump(&counter, 1);
                 while commands.done() < 1 {
-                    commands.carry_out(ALL, |()| 1, |()| bump(&counter, 1));
+                    commands.carry_out(&mut None, ALL, |(), _| {
+                        bump(&counter, 1);
+                        None
+                    });
                     thread::yield_now();
                 }
             })
@@ -71,17 +74,16 @@ impl Side {
     /// A worker's turns up to the one in which it carries a command out: commands, then a burst of each queue.
     fn run(&self, mut queues: Queues<RxQueue>) {
         loop {
-            self.commands.carry_out(
-                ALL,
-                |_| 1,
-                |command| match command {
+            self.commands.carry_out(&mut None, ALL, |command, _| {
+                match command {
                     Command::TakeOver(name, device) => queues.take_over(name, RxQueue(device)),
                     Command::Release(name) => {
                         let queue = queues.release(name).expect("it has the queue");
                         self.returned.push(queue).expect("there is room");
                     }
-                },
-            );
+                }
+                None
+            });
             for index in 0..queues.len() {
                 queues.get_mut(index).queue.burst();
             }

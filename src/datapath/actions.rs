@@ -19,7 +19,7 @@ use super::megaflow::Megaflow;
 use super::meter::SharedMeter;
 use super::metering::{FlowCache, Observation};
 use super::program::{OnCopy, Op, Program};
-use super::tx::{TxPorts, Unsent};
+use super::tx::{Sizes, TxPorts, Unsent};
 use crate::dpif::{
     DropReason, ExporterId, FlowEndReason, METER_COUNT_MAX, MeterId, MeterVerdict, ObservationDirection,
     RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX, UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall,
@@ -28,7 +28,7 @@ use crate::dpif::{
 use crate::flow::extract::{PacketLayout, extract_packet, ip_payload_octets};
 use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, FlowKey};
-use crate::packet::{HeadersMut, NoBuffer, Packet, edit, offload};
+use crate::packet::{HeadersMut, NoBuffer, Packet, PacketBatch, edit, offload};
 use crate::sync::Nanos;
 use crate::sync::primitive::Ordering;
 use arrayvec::ArrayVec;
@@ -313,6 +313,23 @@ impl Executor {
     #[inline]
     pub(super) fn count_forwarded(&mut self, in_port: DpPort) {
         bump(&self.link.port(in_port).forwarded, std::mem::take(&mut self.forwarded));
+    }
+
+    /// Sends a whole burst.
+    #[inline]
+    pub(super) fn output_all(
+        &mut self,
+        port: DpPort,
+        burst: &mut PacketBatch,
+        sizes: Sizes,
+        in_port: DpPort,
+    ) {
+        let count = burst.len() as u64;
+        if self.tx.send_all(port, burst, sizes, &self.link) {
+            self.forwarded += count;
+        } else {
+            burst.drain(..).for_each(|packet| self.output(port, packet, in_port));
+        }
     }
 
     /// Sends a copy of the first `size` bytes.

@@ -98,6 +98,17 @@ impl SparseMask {
         hash
     }
 
+    /// Whether two keys have the same bits in the mask.
+    #[inline(always)]
+    pub(super) fn are_alike(&self, one: &[u64; FLOW_KEY_WORDS], other: &[u64; FLOW_KEY_WORDS]) -> bool {
+        let mut differing = 0;
+        for &(index, mask) in &self.words {
+            let index = usize::from(index).min(FLOW_KEY_WORDS - 1);
+            differing |= (one[index] ^ other[index]) & mask;
+        }
+        differing == 0
+    }
+
     /// Whether the bits of `key` that are in the mask are those of `masked`, which has no others.
     #[inline(always)]
     pub(super) fn agrees(&self, key: &[u64; FLOW_KEY_WORDS], masked: &[u64; FLOW_KEY_WORDS]) -> bool {

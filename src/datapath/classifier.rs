@@ -23,6 +23,7 @@
 use super::buckets::{BUCKET_WAYS, Bucket, NO_SLOT, Slot, SparseMask, signature};
 use super::megaflow::Megaflow;
 use super::prefetch::prefetch;
+use crate::flow::extract::LEFT_OPEN;
 use crate::flow::{FLOW_KEY_WORDS, FlowMask};
 use std::cell::Cell;
 
@@ -61,6 +62,8 @@ pub(super) struct Classifier {
     order: arrayvec::ArrayVec<ClassId, CLASS_COUNT_MAX>,
     /// The union of the masks of all classes in use.
     union: SparseMask,
+    /// Whether it has none of the bits that a glance leaves open.
+    is_plain: bool,
     seed: u64,
     lookups_until_reorder: Cell<u64>,
     len: u64,
@@ -86,6 +89,7 @@ impl Classifier {
             classes: (0..CLASS_COUNT_MAX).map(|_| Class::default()).collect(),
             order: arrayvec::ArrayVec::new(),
             union: SparseMask::default(),
+            is_plain: true,
             seed,
             lookups_until_reorder: Cell::new(REORDER_INTERVAL),
             len: 0,
@@ -96,6 +100,12 @@ impl Classifier {
     #[inline(always)]
     pub(super) fn union(&self) -> &SparseMask {
         &self.union
+    }
+
+    /// Whether no megaflow looks at what [`crate::flow::extract::glance`] leaves open.
+    #[inline(always)]
+    pub(super) fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// The megaflow in a slot.
@@ -351,6 +361,7 @@ impl Classifier {
             union.unite(&self.classes[usize::from(id)].full_mask);
         }
         self.union = SparseMask::new(&union);
+        self.is_plain = union.0.words().iter().zip(LEFT_OPEN.words()).all(|(union, open)| union & open == 0);
     }
 
     /// After so many look-ups, puts the classes in order anew: between bursts, when no program runs.

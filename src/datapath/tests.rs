@@ -173,6 +173,79 @@ fn packets_of_a_burst_leave_in_the_order_they_came() {
     assert_eq!(bed.sent(B), frames);
 }
 
+/// TCP from one of some connections, with flags.
+fn tcp(src: u8, flags: u8) -> Vec<u8> {
+    let mut frame =
+        FrameBuilder::new().ipv4([10, 0, 0, src], [10, 0, 1, 1]).tcp(5, 80).payload(&[src; 9]).build();
+    frame[47] = flags;
+    frame
+}
+
+#[test]
+fn a_burst_that_goes_one_way_is_carried_out_as_its_packets_would_be() {
+    // A megaflow that looks at what a glance tells, and one that looks at more; an output, and a program.
+    let mut exact = coarse();
+    exact.0.nw_dst = u32::MAX;
+    for (mask, is_program) in [(coarse(), false), (coarse(), true), (exact, false), (exact, true)] {
+        let mut bed = Bed::new();
+        let out = Action::Output(bed.port(B));
+        let actions =
+            if is_program { vec![Action::PushVlan { tpid: 0x8100, tci: 0x1005 }, out] } else { vec![out] };
+        bed.inject(A, &tcp(0, 0));
+        let id = bed.run_installing(mask, &actions)[0];
+        bed.sent(B);
+        // A full burst, a short one, and one with a packet that is not like the others and misses.
+        let mut stranger = tcp(9, 0);
+        stranger[12..14].copy_from_slice(&[0x86, 0xdd]);
+        for (count, with_stranger) in [(32, false), (5, false), (1, false), (20, true)] {
+            let before = bed.datapath.flow_stats(id).expect("it is installed");
+            let frames: Vec<_> = (1..=count).map(|n| tcp(n, 1 << (n % 6))).collect();
+            for (index, frame) in frames.iter().enumerate() {
+                bed.inject(A, frame);
+                if with_stranger && index == 7 {
+                    bed.inject(A, &stranger);
+                }
+            }
+            bed.run();
+            let sent = bed.sent(B);
+            let payloads =
+                |frames: &[Vec<u8>]| frames.iter().map(|it| it[it.len() - 9..].to_vec()).collect::<Vec<_>>();
+            assert_eq!(payloads(&sent), payloads(&frames), "{is_program} {count}");
+            let tag = if is_program { 4 } else { 0 };
+            assert!(sent.iter().zip(&frames).all(|(sent, frame)| sent.len() == frame.len() + tag));
+            let after = bed.datapath.flow_stats(id).expect("it is installed");
+            let bytes: usize = frames.iter().map(Vec::len).sum();
+            let counted = (after.packets - before.packets, after.bytes - before.bytes);
+            assert_eq!(counted, (count.into(), bytes as u64), "{is_program}");
+            assert_eq!(bed.upcalls().len(), usize::from(with_stranger));
+        }
+        let flags = bed.datapath.flow_stats(id).expect("it is installed").tcp_flags;
+        assert_eq!(flags, 0x3f, "all that were seen");
+        let stats = &bed.datapath.worker_stats()[0];
+        assert_eq!((stats.misses, stats.megaflow_hits + stats.emc_hits), (2, 58));
+        bed.assert_all_accounted(1);
+    }
+}
+
+#[test]
+fn a_burst_is_not_taken_for_alike_by_what_one_megaflow_looks_at_and_another_does_not() {
+    let mut bed = Bed::new();
+    let (b, c) = (Action::Output(bed.port(B)), Action::Output(bed.port(C)));
+    bed.inject(A, &tcp(1, 0));
+    bed.run_installing(five_tuple(), &[b]);
+    bed.inject(A, &udp(1, 7).build());
+    let mut by_protocol = coarse();
+    by_protocol.0.nw_proto = u8::MAX;
+    bed.run_installing(by_protocol, &[c]);
+    bed.sent(C);
+    for n in 0..32 {
+        bed.inject(A, &if n % 2 == 0 { tcp(1, 0) } else { udp(n, 7).build() });
+    }
+    bed.run();
+    assert_eq!((bed.sent(B).len(), bed.sent(C).len()), (17, 16));
+    bed.assert_all_accounted(0);
+}
+
 #[test]
 fn one_port_cannot_fill_the_upcall_ring() {
     let mut bed = Bed::new();

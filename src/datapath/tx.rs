@@ -67,38 +67,79 @@ struct Waiting {
     bytes: u64,
 }
 
+/// What is known of the sizes of a burst's packets: bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Of all together.
+    pub(super) sum: u64,
+    /// Of the smallest; `usize::MAX` if there is none.
+    pub(super) min: usize,
+    /// Of the largest.
+    pub(super) max: usize,
+}
+
+impl Sizes {
+    #[inline(always)]
+    pub(super) fn of(packets: &[Packet]) -> Sizes {
+        let mut sizes = Sizes { sum: 0, min: usize::MAX, max: 0 };
+        for packet in packets {
+            let size = packet.size();
+            sizes.sum += size as u64;
+            sizes.min = sizes.min.min(size);
+            sizes.max = sizes.max.max(size);
+        }
+        sizes
+    }
+}
+
+/// Sends packets of so many bytes. False if some of them are left, for the queue is busy.
+#[inline]
+fn send(
+    packets: &mut PacketBatch,
+    bytes: &mut u64,
+    queue: &mut dyn TxQueue,
+    counters: &PortCounters,
+) -> bool {
+    let mut burst = queue.tx_burst(packets);
+    bump(&counters.tx_packets, burst.sent as u64);
+    *bytes -= burst.unready_bytes;
+    let mut unready = burst.unready;
+    if !packets.is_empty() && !burst.is_busy {
+        burst = queue.tx_burst(packets);
+        bump(&counters.tx_packets, burst.sent as u64);
+        *bytes -= burst.unready_bytes;
+        unready += burst.unready;
+    }
+    if unready > 0 {
+        bump(&counters.drops[DropReason::TxNoBuffer.index()], unready as u64);
+    }
+    let left = packets.iter().map(|packet| packet.size() as u64).sum();
+    bump(&counters.tx_bytes, *bytes - left);
+    *bytes = left;
+    if !burst.is_busy {
+        lose(packets, bytes, counters);
+    }
+    !burst.is_busy
+}
+
+/// They die.
+fn lose(packets: &mut PacketBatch, bytes: &mut u64, counters: &PortCounters) {
+    for _ in packets.drain(..) {
+        counters.count_drop(DropReason::TxQueueFull);
+    }
+    *bytes = 0;
+}
+
 impl Waiting {
     /// Sends what waits. False if some of it still does, for the queue is busy.
     #[inline]
     fn send(&mut self, queue: &mut dyn TxQueue, counters: &PortCounters) -> bool {
-        let mut burst = queue.tx_burst(&mut self.packets);
-        bump(&counters.tx_packets, burst.sent as u64);
-        self.bytes -= burst.unready_bytes;
-        let mut unready = burst.unready;
-        if !self.packets.is_empty() && !burst.is_busy {
-            burst = queue.tx_burst(&mut self.packets);
-            bump(&counters.tx_packets, burst.sent as u64);
-            self.bytes -= burst.unready_bytes;
-            unready += burst.unready;
-        }
-        if unready > 0 {
-            bump(&counters.drops[DropReason::TxNoBuffer.index()], unready as u64);
-        }
-        let left = self.packets.iter().map(|packet| packet.size() as u64).sum();
-        bump(&counters.tx_bytes, self.bytes - left);
-        self.bytes = left;
-        if !burst.is_busy {
-            self.lose(counters);
-        }
-        !burst.is_busy
+        send(&mut self.packets, &mut self.bytes, queue, counters)
     }
 
     /// What waits dies.
     fn lose(&mut self, counters: &PortCounters) {
-        for _ in self.packets.drain(..) {
-            counters.count_drop(DropReason::TxQueueFull);
-        }
-        self.bytes = 0;
+        lose(&mut self.packets, &mut self.bytes, counters);
     }
 }
 
@@ -254,6 +295,36 @@ impl TxPorts {
         }
         tx.push(packet, size, link.port(port));
         Ok(())
+    }
+
+    /// Sends a full burst at once, if nothing waits before it; returns whether it did. If not, the burst is as it was.
+    /// What a busy queue does not take waits.
+    #[inline]
+    pub(super) fn send_all(
+        &mut self,
+        port: DpPort,
+        packets: &mut PacketBatch,
+        sizes: Sizes,
+        link: &Link,
+    ) -> bool {
+        let Some(Some(tx)) = self.ports.get_mut(port.index()) else { return false };
+        let is_next = tx.waiting.packets.is_empty() && tx.postponed.is_empty();
+        if !packets.is_full() || !is_next || sizes.max > tx.any_size_max {
+            return false;
+        }
+        let mut bytes = sizes.sum;
+        if !send(packets, &mut bytes, &mut *tx.queue, link.port(port)) {
+            tx.waiting.bytes = bytes;
+            tx.waiting.packets.extend(packets.drain(..));
+            if !tx.is_dirty {
+                tx.is_dirty = true;
+                self.dirty.push(port);
+            }
+            if tx.waiting.packets.is_full() {
+                tx.postpone(link.port(port));
+            }
+        }
+        true
     }
 
     /// Sends all that waits: the end of a turn. False if some still does, for queues are busy.

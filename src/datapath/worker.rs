@@ -24,8 +24,9 @@ use super::link::{Command, Garbage, Install, Link, Packets, RxQueueEnd, bump, bu
 use super::megaflow::NOT_IN_BURST;
 use super::program::Program;
 use super::shared_tx::{Shared, SharedTxQueue};
+use super::tx::Sizes;
 use crate::dpif::{DropReason, UpcallKind, WorkerId};
-use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract_batch, extract_packet};
+use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract_batch, extract_packet, glance};
 use crate::flow::{DpPort, FlowKey};
 use crate::packet::{BURST_LEN_MAX, PacketBatch};
 use crate::sync::primitive::Ordering;
@@ -66,6 +67,14 @@ struct Scratch {
     slots: [Slot; BURST_LEN_MAX],
     /// The megaflows that the burst has met, and what it adds to each.
     met: arrayvec::ArrayVec<Met, BURST_LEN_MAX>,
+}
+
+/// What all packets of a burst have found.
+#[derive(Clone, Copy, Debug)]
+struct FoundForAll {
+    slot: Slot,
+    /// If they were only glanced at, the flags that were seen: only the first packet's key is there then.
+    tcp_flags: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,39 +122,136 @@ impl Worker {
             if polled.queue.queue.rx_burst(&mut burst) > 0 {
                 worked = true;
                 bump(&polled.queue.rx_packets, burst.len() as u64);
-                self.count_rx(port, &burst);
-                self.process(port, &mut burst, now);
+                let sizes = self.count_rx(port, &burst);
+                self.process(port, &mut burst, sizes, now);
             }
         }
         self.executor.finish_turn(now);
         worked
     }
 
-    fn count_rx(&self, port: DpPort, burst: &PacketBatch) {
+    #[inline]
+    fn count_rx(&self, port: DpPort, burst: &PacketBatch) -> Sizes {
+        let sizes = Sizes::of(burst);
         let counters = self.link.port(port);
         bump(&counters.rx_packets, burst.len() as u64);
-        bump(&counters.rx_bytes, burst.iter().map(|packet| packet.size() as u64).sum());
+        bump(&counters.rx_bytes, sizes.sum);
         bump(&self.link.counters.rx_packets, burst.len() as u64);
         bump(&self.link.counters.rx_bursts[burst_class(burst.len())], 1);
+        sizes
     }
 
     /// Takes a burst from one port all the way.
-    fn process(&mut self, port: DpPort, burst: &mut PacketBatch, now: Nanos) {
-        if burst.iter().any(|packet| packet.size() < FRAME_SIZE_MIN) {
+    fn process(&mut self, port: DpPort, burst: &mut PacketBatch, mut sizes: Sizes, now: Nanos) {
+        if sizes.min < FRAME_SIZE_MIN {
             self.drop_malformed(port, burst);
+            sizes = Sizes::of(burst);
         }
         let len = burst.len();
-        let Scratch { keys, layouts, .. } = &mut *self.scratch;
-        extract_batch(burst, port, &mut keys[..len], &mut layouts[..len]);
-        let found_by_emc = self.probe_emc(len);
-        if found_by_emc < len {
-            self.probe_classifier(len);
-            self.classifier.reorder_if_due();
+        match self.find_for_all(port, burst) {
+            Some(found) if self.forward_all(&found, burst, sizes, now) => {
+                return self.executor.count_forwarded(port);
+            }
+            Some(found) => {
+                if found.tcp_flags.is_some() {
+                    self.extract(port, burst);
+                }
+                self.scratch.slots[..len].fill(found.slot);
+            }
+            None => {
+                let found_by_emc = self.probe_emc(len);
+                if found_by_emc < len {
+                    self.probe_classifier(len);
+                    self.classifier.reorder_if_due();
+                }
+                bump(&self.link.counters.emc_hits, found_by_emc as u64);
+            }
         }
-        bump(&self.link.counters.emc_hits, found_by_emc as u64);
         self.carry_out(burst, now);
         self.executor.count_forwarded(port);
         self.credit(now);
+    }
+
+    #[inline]
+    fn extract(&mut self, port: DpPort, burst: &PacketBatch) {
+        let (Scratch { keys, layouts, .. }, len) = (&mut *self.scratch, burst.len());
+        extract_batch(burst, port, &mut keys[..len], &mut layouts[..len]);
+    }
+
+    /// The megaflow of a burst whose packets agree in every bit that any megaflow looks at: one look-up does for all, and
+    /// what it finds takes all the same way. If there is none the keys are there, of all packets.
+    ///
+    /// Where rules look at little, and in what comes of one connection, most bursts are such. Where no rule looks at
+    /// more than [`glance`] tells, not even the keys are needed. For another burst all of this costs a comparison of
+    /// its first two packets.
+    #[inline]
+    fn find_for_all(&mut self, port: DpPort, burst: &PacketBatch) -> Option<FoundForAll> {
+        let tcp_flags = if self.classifier.is_plain() { glance_at_all(burst) } else { None };
+        if tcp_flags.is_some() {
+            let Scratch { keys, layouts, .. } = &mut *self.scratch;
+            extract_batch(&burst[..1], port, keys, layouts);
+        } else {
+            self.extract(port, burst);
+            if !self.are_alike(burst.len()) {
+                return None;
+            }
+        }
+        let slot = self.find_first(burst.len());
+        if slot.is_none() && tcp_flags.is_some() {
+            self.extract(port, burst);
+        }
+        Some(FoundForAll { slot: slot?, tcp_flags })
+    }
+
+    /// Whether the packets of the burst agree in what megaflows look at.
+    #[inline]
+    fn are_alike(&self, len: usize) -> bool {
+        let [first, rest @ ..] = &self.scratch.keys[..len] else { return false };
+        let union = self.classifier.union();
+        rest.iter().all(|key| union.are_alike(first.words(), key.words()))
+    }
+
+    /// The megaflow of the first packet, which is that of all so many.
+    #[inline(never)]
+    fn find_first(&mut self, len: usize) -> Option<Slot> {
+        let key = self.scratch.keys[0].words();
+        let hash = self.classifier.union().hash(key, self.executor.seed());
+        let counters = &self.link.counters;
+        if let Some(slot) = self.emc.candidates(hash).find(|&slot| self.classifier.covers(slot, key)) {
+            bump(&counters.emc_hits, len as u64);
+            return Some(slot);
+        }
+        let lookup = self.classifier.lookup(key);
+        let slot = lookup.slot?;
+        // The first one is found by the classifier, and the others as it was.
+        bump(&counters.megaflow_hits, 1);
+        bump(&counters.emc_hits, len as u64 - 1);
+        bump(&counters.megaflow_probes, lookup.probes.into());
+        self.emc.insert(hash, slot);
+        counters.emc_entries.store(self.emc.len(), Ordering::Relaxed);
+        self.classifier.reorder_if_due();
+        Some(slot)
+    }
+
+    /// Sends a whole burst out of one port, if that is all that its megaflow does; returns whether it was.
+    #[inline(never)]
+    fn forward_all(
+        &mut self,
+        found: &FoundForAll,
+        burst: &mut PacketBatch,
+        sizes: Sizes,
+        now: Nanos,
+    ) -> bool {
+        let keys = &self.scratch.keys[..burst.len()];
+        let Some(megaflow) = self.classifier.get(found.slot) else { return false };
+        if megaflow.sole_output == DpPort::NONE {
+            return false;
+        }
+        let of_keys = || keys.iter().fold(0, |flags, key| flags | key.tcp_flags);
+        let tcp_flags = found.tcp_flags.unwrap_or_else(of_keys);
+        megaflow.counters.add(burst.len() as u64, sizes.sum, tcp_flags, now);
+        self.executor.output_all(megaflow.sole_output, burst, sizes, keys[0].in_port);
+        true
     }
 
     #[cold]
@@ -405,6 +511,22 @@ impl Worker {
     pub(super) fn finish_metering(&mut self) -> bool {
         self.executor.finish_metering()
     }
+}
+
+/// The TCP flags of a burst whose packets all are of the form that [`glance`] knows, and of one protocol: so their keys
+/// differ in nothing but what [`LEFT_OPEN`](crate::flow::extract::LEFT_OPEN) names.
+#[inline]
+fn glance_at_all(burst: &PacketBatch) -> Option<u16> {
+    let [first, rest @ ..] = &burst[..] else { return None };
+    let (protocol, mut tcp_flags) = glance(first)?;
+    for packet in rest {
+        let (other, flags) = glance(packet)?;
+        if other != protocol {
+            return None;
+        }
+        tcp_flags |= flags;
+    }
+    Some(tcp_flags)
 }
 
 const _: () = assert!(BURST_LEN_MAX < NOT_IN_BURST as usize);

@@ -242,28 +242,53 @@ pub fn extract_batch(
     }
 }
 
-/// Untagged IPv4 TCP or UDP without IP options, not a fragment, with all lengths in order. Returns false for
-/// any other frame, the key then untouched.
+/// The fields that packets of the form that [`glance`] knows may differ in, all bits set, beside `nw_proto`. All others
+/// have one value in all of them.
+pub(crate) const LEFT_OPEN: FlowKey = FlowKey {
+    nw_tos: u8::MAX,
+    nw_ttl: u8::MAX,
+    tp_src: u16::MAX,
+    tp_dst: u16::MAX,
+    nw_src: u32::MAX,
+    nw_dst: u32::MAX,
+    eth_src: [u8::MAX; 6],
+    eth_dst: [u8::MAX; 6],
+    tcp_flags: u16::MAX,
+    ..FlowKey::ZERO
+};
+
+/// Protocol and TCP flags of a packet that is of the form most are: untagged IPv4 TCP or UDP without IP options, not a
+/// fragment, with all lengths in order.
 #[inline(always)]
-fn extract_straight(head: &[u8; STRAIGHT_SIZE], size: usize, in_port: DpPort, key: &mut FlowKey) -> bool {
+pub(crate) fn glance(packet: &Packet) -> Option<(u8, u16)> {
+    is_straight(packet.data().first_chunk()?, packet.size())
+}
+
+/// As [`glance`].
+#[inline(always)]
+fn is_straight(head: &[u8; STRAIGHT_SIZE], size: usize) -> Option<(u8, u16)> {
     let total_size = usize::from(be16(head, 16));
     let is_fragment = be16(head, 20) & 0x3fff != 0;
     let protocol = head[23];
     // Type IPv4, version 4 and header of 5 words: one compare of three bytes.
     if be32(head, 12) >> 8 != 0x08_0045 || is_fragment || total_size > size - FRAME_SIZE_MIN {
-        return false;
+        return None;
     }
-    let tcp_flags = match protocol {
+    match protocol {
         ip_proto::TCP => {
             let header_size = usize::from(head[46] >> 4) * 4;
-            if header_size < TCP_SIZE_MIN || IPV4_SIZE_MIN + header_size > total_size {
-                return false;
-            }
-            be16(head, 46) & 0x0fff
+            let is_whole = header_size >= TCP_SIZE_MIN && IPV4_SIZE_MIN + header_size <= total_size;
+            is_whole.then(|| (protocol, be16(head, 46) & 0x0fff))
         }
-        ip_proto::UDP if total_size >= IPV4_SIZE_MIN + 8 => 0,
-        _ => return false,
-    };
+        ip_proto::UDP if total_size >= IPV4_SIZE_MIN + 8 => Some((protocol, 0)),
+        _ => None,
+    }
+}
+
+/// A frame of the form that [`glance`] knows. Returns false for any other frame, the key then untouched.
+#[inline(always)]
+fn extract_straight(head: &[u8; STRAIGHT_SIZE], size: usize, in_port: DpPort, key: &mut FlowKey) -> bool {
+    let Some((protocol, tcp_flags)) = is_straight(head, size) else { return false };
     *key = FlowKey {
         in_port,
         eth_type: ETH_TYPE_IPV4,

@@ -15,12 +15,13 @@ use super::mac_learning::MacTable;
 use super::meters::{Meter, MeterChange, MeterIds, Meters};
 use super::mirrors::{MirrorConfig, Mirrors};
 use super::recirc::FrozenStore;
-use super::rules::{Rule, RuleId};
+use super::references::Named;
+use super::rules::RuleId;
 use super::tables::{Change, FlowTables};
 use super::{FlowModError, FlowRemovedReason, OfprotoError, PortInfo};
 use crate::dpif::{ExporterId, MeterId, MeterStats as DpMeterStats, MeteringConfig};
 use crate::flow::{DpPort, OfPort};
-use crate::openflow::group::{Bucket, GroupMod, GroupStats};
+use crate::openflow::group::{Bucket, GROUP_ALL, GroupMod, GroupModCommand, GroupStats};
 use crate::openflow::meter::{METER_ALL, MeterMod, MeterStats};
 use crate::openflow::{Action, FlowMod, FlowModCommand, OfError};
 use crate::sync::Nanos;
@@ -524,14 +525,8 @@ impl Bridge {
     pub fn group_mod(&mut self, group_mod: &GroupMod, now: Nanos) -> Result<Cascade, OfError> {
         let removed = self.groups.group_mod(group_mod, now)?;
         self.config_epoch += 1;
-        let names_one = |rule: &Rule| {
-            names(&rule.actions, &|action| matches!(action, Action::Group(id) if removed.contains(id)))
-        };
-        let removed_rules = if removed.is_empty() {
-            Vec::new()
-        } else {
-            self.remove_asked(FlowRemovedReason::GroupDelete, names_one)
-        };
+        let removed = removed.into_iter().map(Named::Group);
+        let removed_rules = self.remove_asked(FlowRemovedReason::GroupDelete, removed);
         Ok(Cascade { removed_rules, meters: Vec::new() })
     }
 
@@ -547,41 +542,52 @@ impl Bridge {
     ) -> Result<Cascade, OfError> {
         let (changes, removed) = self.meters.meter_mod(meter_mod, ids, now)?;
         self.config_epoch += 1;
-        let names_one = |rule: &Rule| {
-            names(&rule.actions, &|action| matches!(action, Action::Meter(id) if removed.contains(id)))
-        };
-        let removed_rules = if removed.is_empty() {
-            Vec::new()
-        } else {
-            self.remove_asked(FlowRemovedReason::MeterDelete, names_one)
-        };
+        let removed = removed.into_iter().map(Named::Meter);
+        let removed_rules = self.remove_asked(FlowRemovedReason::MeterDelete, removed);
         Ok(Cascade { removed_rules, meters: changes })
     }
 
-    fn remove_asked(&mut self, reason: FlowRemovedReason, is_meant: impl Fn(&Rule) -> bool) -> Vec<RuleId> {
+    fn remove_asked(&mut self, reason: FlowRemovedReason, named: impl Iterator<Item = Named>) -> Vec<RuleId> {
         self.tables.is_asked = true;
-        let removed = self.tables.remove_where(reason, is_meant);
+        let removed = self.tables.remove_naming(reason, named);
         self.tables.is_asked = false;
         removed
     }
 
+    /// Whether packets may have been counted for what a group-mod replaces or deletes: for the group, or one of its buckets,
+    /// by way of rules or of other groups. `has_lost_rules`: rules that went lately may have named any.
+    pub fn replaces_what_counts(&self, group_mod: &GroupMod, has_lost_rules: bool) -> bool {
+        let group = group_mod.group;
+        let references = self.tables.references();
+        match group_mod.command {
+            GroupModCommand::Add => false,
+            GroupModCommand::Delete if group == GROUP_ALL => has_lost_rules || references.has_groups(),
+            _ => {
+                self.groups.get(group).is_some()
+                    && (has_lost_rules
+                        || references.count(Named::Group(group)) > 0
+                        || self.groups.is_reached(group))
+            }
+        }
+    }
+
     /// What is asked of the groups' counters.
     pub fn group_stats(&self, group: u32, now: Nanos) -> Vec<GroupStats> {
+        let is_wanted = |id: u32| group == GROUP_ALL || group == id;
         let mut references: BTreeMap<u32, u32> = BTreeMap::new();
-        let mut count = |actions: &[Action]| {
+        for other in self.groups.iter() {
             let mut named = BTreeSet::new();
-            for_each_action(actions, &mut |action| {
-                if let Action::Group(id) = action {
-                    named.insert(*id);
-                }
-            });
+            for bucket in &other.buckets {
+                for_each_action(&bucket.actions, &mut |action| match action {
+                    Action::Group(id) if is_wanted(*id) => drop(named.insert(*id)),
+                    _ => {}
+                });
+            }
             named.into_iter().for_each(|id| *references.entry(id).or_insert(0) += 1);
-        };
-        self.tables.rules().for_each(|rule| count(&rule.actions));
-        for group in self.groups.iter() {
-            let actions: Vec<Action> =
-                group.buckets.iter().flat_map(|bucket| bucket.actions.clone()).collect();
-            count(&actions);
+        }
+        for wanted in self.groups.iter().map(|group| group.number).filter(|id| is_wanted(*id)) {
+            let count = self.tables.references().count(Named::Group(wanted));
+            *references.entry(wanted).or_insert(0) += count as u32;
         }
         self.groups.stats(group, &references, now)
     }
@@ -593,22 +599,12 @@ impl Bridge {
         now: Nanos,
         counted: impl Fn(MeterId) -> DpMeterStats,
     ) -> Vec<MeterStats> {
-        let mut flow_counts: BTreeMap<u32, u32> = BTreeMap::new();
-        for rule in self.tables.rules() {
-            let mut named = BTreeSet::new();
-            for_each_action(&rule.actions, &mut |action| {
-                if let Action::Meter(id) = action {
-                    named.insert(*id);
-                }
-            });
-            named.into_iter().for_each(|id| *flow_counts.entry(id).or_insert(0) += 1);
-        }
         let wanted = self.meters.iter().filter(|(number, _)| meter == METER_ALL || *number == meter);
         let stats = |(number, entry): (u32, &Meter)| {
             let counted = counted(entry.id);
             MeterStats {
                 meter: number,
-                flow_count: flow_counts.get(&number).copied().unwrap_or(0),
+                flow_count: self.tables.references().count(Named::Meter(number)) as u32,
                 packets: counted.input.packets,
                 bytes: counted.input.bytes,
                 duration_ns: now.since(entry.created).0,

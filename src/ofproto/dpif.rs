@@ -10,20 +10,21 @@
 //! # Bounds
 //! Megaflows: [`OfprotoDpifConfig::flow_limit`] a worker. Queues towards controllers and collectors: as
 //! configured; what finds them full is dropped and counted. Notices of removed rules are as many as the rules
-//! that a flow-mod or a timeout removed, and wait until they are taken.
+//! that a flow-mod or a timeout removed, and wait until they are taken: meanwhile a rule takes no more than it did
+//! in its table.
 
 use super::bridge::{Bridge, Bridges, ControllerRate, Port};
 use super::megaflows::{Delta, Megaflow, Megaflows};
 use super::meters::MeterChange;
-use super::revalidate::{Dying, apply_credits};
+use super::revalidate::{Dying, Released, apply_credits};
 use super::transaction::{BundleOp, Transaction};
 use super::upcall::installed_actions;
 use super::validate::check_packet_out;
 use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowCursor, FlowModError, FlowRemoved, FlowRemovedReason,
-    IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats,
-    PortConfig, PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
+    FlowSums, IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate,
+    PatchStats, PortConfig, PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
 };
 use crate::dpif::{
     Actions, CopiedMegaflow, Dpif, DpifError, Execute, ExporterId, FlowRecord, MegaflowStats, MeterId,
@@ -158,7 +159,7 @@ pub struct OfprotoDpif {
     pub(super) dying_meters: Vec<(MeterId, u64)>,
     pub(super) counters: OfprotoCounters,
     pub(super) packet_ins: VecDeque<PacketIn>,
-    pub(super) flow_removed: VecDeque<FlowRemoved>,
+    pub(super) released: VecDeque<Released>,
     pub(super) samples: VecDeque<SampledPacket>,
     pub(super) ipfix_stats: BTreeMap<ExporterId, IpfixStats>,
 }
@@ -186,7 +187,7 @@ impl OfprotoDpif {
             dying_meters: Vec::new(),
             counters: OfprotoCounters::default(),
             packet_ins: VecDeque::new(),
-            flow_removed: VecDeque::new(),
+            released: VecDeque::new(),
             samples: VecDeque::new(),
             ipfix_stats: BTreeMap::new(),
         }
@@ -598,14 +599,34 @@ impl Ofproto for OfprotoDpif {
         bridge.tables.flow_stats_part(request, cursor, rules_max, self.now)
     }
 
+    fn flow_sums_part(
+        &mut self,
+        bridge: BridgeId,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+        sums: &mut FlowSums,
+    ) {
+        if !cursor.is_begun() {
+            self.push_stats();
+        }
+        match self.bridges.get(bridge) {
+            Some(bridge) => bridge.tables.flow_sums_part(request, cursor, rules_max, sums),
+            None => *cursor = FlowCursor::DONE,
+        }
+    }
+
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats> {
         self.push_stats();
         self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.tables.table_stats())
     }
 
     fn group_mod(&mut self, bridge: BridgeId, group_mod: &GroupMod) -> Result<(), FlowModError> {
-        // What was counted for a group that is replaced must not be credited to the new one.
-        self.push_stats();
+        let entry = self.bridges.get(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
+        if entry.replaces_what_counts(group_mod, !self.dying.is_empty()) {
+            // What was counted for a group that is replaced must not be credited to the new one.
+            self.push_stats();
+        }
         let now = self.now;
         let entry = self.bridges.get_mut(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
         let cascade = entry.group_mod(group_mod, now)?;
@@ -736,7 +757,9 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn recv_flow_removed(&mut self, into: &mut Vec<FlowRemoved>, max: usize) -> usize {
-        take(&mut self.flow_removed, into, max)
+        let count = self.released.len().min(max);
+        into.extend(self.released.drain(..count).map(Released::notice));
+        count
     }
 
     fn recv_samples(&mut self, into: &mut Vec<SampledPacket>, max: usize) -> usize {

@@ -293,6 +293,11 @@ impl Groups {
         self.groups.values()
     }
 
+    /// Whether another group names or watches it.
+    pub fn is_reached(&self, group: u32) -> bool {
+        self.above.contains_key(&group)
+    }
+
     /// What they are, by number.
     pub fn desc(&self) -> Vec<GroupDesc> {
         self.groups.values().map(Group::desc).collect()

@@ -47,6 +47,7 @@ pub mod mirrors;
 mod prefix_trie;
 pub mod recirc;
 pub mod reference;
+pub mod references;
 pub mod revalidate;
 mod rule_events;
 pub mod rules;
@@ -66,7 +67,7 @@ pub use dpif::{OfprotoCounters, OfprotoDpif, OfprotoDpifConfig};
 pub use mirrors::{MirrorConfig, MirrorOutput, MirrorStats};
 pub use reference::Reference;
 pub use rule_events::{RuleEvent, RuleEventKind};
-pub use tables::{FlowCursor, MissHandling, TableSettings};
+pub use tables::{FlowCursor, FlowSums, MissHandling, TableSettings};
 pub use transaction::BundleOp;
 
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie};
@@ -214,6 +215,16 @@ pub trait Ofproto: fmt::Debug {
         cursor: &mut FlowCursor,
         rules_max: usize,
     ) -> Vec<FlowStats>;
+
+    /// Adds up what such a part has counted.
+    fn flow_sums_part(
+        &mut self,
+        bridge: BridgeId,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+        sums: &mut FlowSums,
+    );
 
     /// Counters of all tables of a bridge as of now.
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats>;

@@ -28,8 +28,8 @@ use super::transaction::{BundleOp, Transaction};
 use super::validate::check_packet_out;
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowCursor, FlowModError, FlowRemoved, FlowRemovedReason,
-    IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate, PatchStats,
-    PortConfig, PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
+    FlowSums, IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate,
+    PatchStats, PortConfig, PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
 };
 use crate::dpif::{DpifError, DropReason, FlowRecord, PORT_COUNT_MAX, PortStats, RemovedPort};
 use crate::flow::extract::FRAME_SIZE_MIN;
@@ -541,6 +541,20 @@ impl Ofproto for Reference {
             return Vec::new();
         };
         bridge.tables.flow_stats_part(request, cursor, rules_max, self.now)
+    }
+
+    fn flow_sums_part(
+        &mut self,
+        bridge: BridgeId,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+        sums: &mut FlowSums,
+    ) {
+        match self.bridges.get(bridge) {
+            Some(bridge) => bridge.tables.flow_sums_part(request, cursor, rules_max, sums),
+            None => *cursor = FlowCursor::DONE,
+        }
     }
 
     fn table_stats(&mut self, bridge: BridgeId) -> Vec<TableStats> {

@@ -26,13 +26,14 @@
 use super::bridge::{Bridge, BridgeId, Bridges, Port};
 use super::dpif::{OfprotoDpif, PARALLEL_LEN_MIN};
 use super::megaflows::{Delta, Epochs, Resolved, advance};
-use super::rules::RuleId;
+use super::rules::{Rule, RuleId};
 use super::xlate::{Credit, Origin, XlateIn, XlateOut, xlate};
 use super::{FlowRemoved, FlowRemovedReason};
 use crate::dpif::{Action, DropReason, MegaflowId, RetiredMegaflow, UserspaceCookie};
 use crate::flow::{DpPort, FlowKey};
 use crate::sync::Nanos;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Time between passes when nothing has changed: as Open vSwitch's revalidators.
 pub const INTERVAL: Nanos = Nanos::from_millis(500);
@@ -53,6 +54,26 @@ pub(super) struct Dying {
     reason: FlowRemovedReason,
     /// The last pass before it left.
     pass: u64,
+}
+
+/// A rule whose counters are final, of which somebody is to be told: as it lay in the store. Of a million of them
+/// the notices would take a gigabyte, and most would be dropped for want of a reader.
+#[derive(Debug)]
+pub(super) struct Released {
+    bridge: BridgeId,
+    reason: FlowRemovedReason,
+    rule: Arc<Rule>,
+    /// When that was.
+    at: Nanos,
+}
+
+const _: () = assert!(size_of::<Released>() <= 24);
+
+impl Released {
+    /// What there is to tell.
+    pub(super) fn notice(self) -> FlowRemoved {
+        FlowRemoved { bridge: self.bridge, reason: self.reason, stats: self.rule.stats(self.at) }
+    }
 }
 
 /// Credits packets of one translation. Returns whether an address moved.
@@ -407,8 +428,7 @@ impl OfprotoDpif {
             let Some(bridge) = self.bridges.get_mut(id) else { continue };
             let Some(rule) = bridge.tables.release(rule) else { continue };
             if rule.flags.send_flow_removed {
-                let removed = FlowRemoved { bridge: id, reason, stats: rule.stats(self.now) };
-                self.flow_removed.push_back(removed);
+                self.released.push_back(Released { bridge: id, reason, rule, at: self.now });
             }
         }
     }

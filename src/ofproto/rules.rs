@@ -4,6 +4,9 @@
 //! was used. Whoever holds an id after its rule is gone finds nothing, not another rule; so translations may
 //! carry ids around as plain data.
 //!
+//! Whoever has to tell of a rule as it was shares it with the store (`Arc`), instead of a copy: that it went costs nothing
+//! more than that it was there. A change of a rule that somebody still has to tell of is made to a copy.
+//!
 //! # Threads
 //! Changed by the control thread only; read by translations on a shared borrow.
 //!
@@ -11,12 +14,13 @@
 //! As many rules as the tables let in ([`super::tables::RULE_COUNT_MAX`] each), plus those that were removed
 //! within the last revalidation and still collect their last counts.
 
-use super::bridge::names;
+use super::bridge::{for_each_action, names};
 use crate::flow::OfPort;
 use crate::openflow::flow_mod::{FlowModFlags, TABLE_ALL, TableId};
 use crate::openflow::group::GROUP_ANY;
 use crate::openflow::{Action, FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, PackedMatch};
 use crate::sync::Nanos;
+use std::sync::Arc;
 
 /// A rule of one bridge.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -149,6 +153,13 @@ impl Rule {
         (self.importance, end, id)
     }
 
+    /// Bytes that it takes, its place in a table apart.
+    pub fn size(&self) -> usize {
+        let mut size = size_of::<Rule>() + self.matching.size();
+        for_each_action(&self.actions, &mut |action| size += action_size(action));
+        size
+    }
+
     /// What a switch tells of it at `now`.
     pub fn stats(&self, now: Nanos) -> FlowStats {
         FlowStats {
@@ -188,14 +199,32 @@ fn outputs_to(actions: &[Action], port: OfPort) -> bool {
     })
 }
 
+/// Bytes of an action, without the actions inside of it.
+fn action_size(action: &Action) -> usize {
+    size_of::<Action>()
+        + match action {
+            Action::Controller { userdata: bytes, .. } | Action::Note(bytes) => bytes.len(),
+            Action::DecTtlIds(ids) => size_of_val(&ids[..]),
+            Action::Learn(learn) => size_of_val(&**learn) + size_of_val(&learn.specs[..]),
+            Action::Multipath(multipath) => size_of_val(&**multipath),
+            Action::Bundle(bundle) => size_of_val(&**bundle) + size_of_val(&bundle.members[..]),
+            _ => 0,
+        }
+}
+
 /// Whether a request is about a rule that is told of like this.
 pub fn is_about(request: &FlowStatsRequest, stats: &FlowStats) -> bool {
     (request.table == TABLE_ALL || request.table == stats.table)
         && (stats.cookie ^ request.cookie) & request.cookie_mask == 0
-        && (request.out_port == OfPort::NONE || outputs_to(&stats.actions, request.out_port))
-        && (request.out_group == GROUP_ANY
-            || names(&stats.actions, &|action| *action == Action::Group(request.out_group)))
+        && is_about_actions(request, &stats.actions)
         && stats.matching.is_within(&request.matching)
+}
+
+/// Whether a request is about a rule with these actions, by its filters `out_port` and `out_group`.
+pub fn is_about_actions(request: &FlowStatsRequest, actions: &[Action]) -> bool {
+    (request.out_port == OfPort::NONE || outputs_to(actions, request.out_port))
+        && (request.out_group == GROUP_ANY
+            || names(actions, &|action| *action == Action::Group(request.out_group)))
 }
 
 /// The rules of one bridge, by id.
@@ -208,13 +237,13 @@ pub struct RuleStore {
 #[derive(Debug)]
 struct Slot {
     generation: u32,
-    rule: Option<Box<Rule>>,
+    rule: Option<Arc<Rule>>,
 }
 
 impl RuleStore {
     /// Takes a rule in.
     pub fn insert(&mut self, rule: Rule) -> RuleId {
-        let rule = Some(Box::new(rule));
+        let rule = Some(Arc::new(rule));
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
             slot.rule = rule;
@@ -226,12 +255,12 @@ impl RuleStore {
     }
 
     /// Gives a rule up; its id means nothing from now on.
-    pub fn remove(&mut self, id: RuleId) -> Option<Rule> {
+    pub fn remove(&mut self, id: RuleId) -> Option<Arc<Rule>> {
         let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?;
         let rule = slot.rule.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.index);
-        Some(*rule)
+        Some(rule)
     }
 
     /// The rule, if it is still there.
@@ -240,10 +269,16 @@ impl RuleStore {
         slot.rule.as_deref()
     }
 
+    /// The rule as it is now, to keep, if it is still there.
+    pub fn share(&self, id: RuleId) -> Option<Arc<Rule>> {
+        let slot = self.slots.get(id.index as usize).filter(|slot| slot.generation == id.generation)?;
+        slot.rule.clone()
+    }
+
     /// The rule, to change, if it is still there.
     pub fn get_mut(&mut self, id: RuleId) -> Option<&mut Rule> {
         let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?;
-        slot.rule.as_deref_mut()
+        slot.rule.as_mut().map(Arc::make_mut)
     }
 
     /// Rules in the store.
@@ -270,6 +305,26 @@ mod tests {
         assert_ne!(first, second);
         assert!(store.get(first).is_none() && store.get_mut(second).is_some());
         assert_eq!(store.len(), 1);
+    }
+
+    #[test]
+    fn a_rule_that_is_shared_stays_as_it_was() {
+        let mut store = RuleStore::default();
+        let id = store.insert(Rule::new(&FlowMod::add(), Nanos(0)));
+        let before = store.share(id).expect("it is there");
+        store.get_mut(id).expect("it is there").credit(1, 60, Nanos(1));
+        assert_eq!((before.packets, store.get(id).expect("it is there").packets), (0, 1));
+        let last = store.share(id).expect("it is there");
+        assert!(store.remove(id).is_some_and(|rule| Arc::ptr_eq(&rule, &last)) && store.share(id).is_none());
+    }
+
+    #[test]
+    fn the_size_of_a_rule_is_that_of_all_that_it_holds() {
+        let size = |actions| Rule::new(&FlowMod { actions, ..FlowMod::add() }, Nanos(0)).size();
+        let (plain, note) = (size(vec![]), Action::Note(vec![0; 10_000]));
+        assert!(plain >= size_of::<Rule>());
+        assert!(size(vec![note.clone()]) >= plain + 10_000);
+        assert!(size(vec![Action::WriteActions(vec![note.clone(), note])]) >= plain + 20_000);
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 use super::bridge::for_each_action;
 use super::classifier::Classifier;
+use super::references::{Named, References};
 use super::rule_events::{RuleEventKind, RuleEvents};
 use super::rules::{Rule, RuleId, RuleStore};
 use super::validate::{check_actions, check_match};
@@ -29,6 +30,7 @@ use crate::sync::Nanos;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
+use std::sync::Arc;
 
 /// Flow tables of a bridge: 0 to 254 (OpenFlow 1.5.1 section 7.2.3.1: OFPTT_MAX is 254).
 pub const TABLE_COUNT: usize = TABLE_ALL as usize;
@@ -50,6 +52,8 @@ pub struct FlowTables {
     mortal: BTreeSet<RuleId>,
     /// Rules with a `learn` that takes what it learned along, by the table and cookie that it gives.
     learners: BTreeMap<(TableId, u64), usize>,
+    /// Which rules name which groups and meters.
+    references: References,
     /// Tables and cookies of which the last such rule has gone.
     orphaned: Vec<(TableId, u64)>,
     /// How to undo what was done since [`FlowTables::begin`]; none where nobody asked.
@@ -146,6 +150,17 @@ pub struct Change {
     pub evicted: Vec<RuleId>,
 }
 
+/// What rules have counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct FlowSums {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Rules.
+    pub flows: u32,
+}
+
 /// Where an answer in parts goes on.
 #[derive(Clone, Debug)]
 pub struct FlowCursor {
@@ -231,6 +246,7 @@ impl FlowTables {
             rule_count_max,
             mortal: BTreeSet::new(),
             learners: BTreeMap::new(),
+            references: References::default(),
             orphaned: Vec::new(),
             journal: None,
             events: None,
@@ -419,11 +435,11 @@ impl FlowTables {
         let old = std::mem::replace(slot, rule);
         self.follow(id, true);
         self.follow_victim(id);
+        if let Some(event) = event {
+            self.tell_change(id, event, &old.actions);
+        }
         if self.journal.is_some() {
             self.note(Undo::Replace(id, Box::new(old)));
-        }
-        if let Some(event) = event {
-            self.tell(id, event);
         }
     }
 
@@ -444,6 +460,7 @@ impl FlowTables {
         let Some(rule) = self.rules.get(id) else { return };
         let table = &mut self.tables[usize::from(rule.table)];
         table.classifier.set_clauses(id, if is_there { &rule.actions } else { &[] });
+        self.references.follow(id, &rule.actions, is_there);
         let (learners, orphaned) = (&mut self.learners, &mut self.orphaned);
         for_each_action(&rule.actions, &mut |action| {
             let Action::Learn(learn) = action else { return };
@@ -492,8 +509,16 @@ impl FlowTables {
     }
 
     fn tell(&mut self, id: RuleId, kind: RuleEventKind) {
-        if let (Some(events), Some(rule)) = (&mut self.events, self.rules.get(id)) {
-            events.push(kind, rule, self.is_asked);
+        if let (Some(events), Some(rule)) = (&mut self.events, self.rules.share(id)) {
+            events.push(kind, rule, None, self.is_asked);
+        }
+    }
+
+    /// The same of a rule that had these actions before.
+    fn tell_change(&mut self, id: RuleId, kind: RuleEventKind, old: &[Action]) {
+        if let (Some(events), Some(rule)) = (&mut self.events, self.rules.share(id)) {
+            let old_actions = (rule.actions != old).then(|| old.into());
+            events.push(kind, rule, old_actions, self.is_asked);
         }
     }
 
@@ -591,13 +616,11 @@ impl FlowTables {
             let (packets, bytes) =
                 if flow_mod.flags.reset_counts { (0, 0) } else { (rule.packets, rule.bytes) };
             let new = Modified { actions: flow_mod.actions.clone(), cookie, packets, bytes };
-            let old = self.swap(id, new);
-            if let (Some(journal), Some(old)) = (&mut self.journal, old) {
-                journal.push(Undo::Modify(id, old));
-            }
+            let Some(old) = self.swap(id, new) else { continue };
             if is_changed {
-                self.tell(id, RuleEventKind::Modified);
+                self.tell_change(id, RuleEventKind::Modified, &old.actions);
             }
+            self.note(Undo::Modify(id, old));
         }
         let mut change = Change { touched: chosen.len(), ..Change::default() };
         self.remove_orphans(&mut change.removed);
@@ -632,9 +655,10 @@ impl FlowTables {
 
     /// Takes a rule out of its table; it stays in the store.
     fn unlist(&mut self, id: RuleId, reason: FlowRemovedReason) {
-        self.tell(id, RuleEventKind::Removed(reason));
         self.take_out(id);
         self.note(Undo::Unlist(id));
+        // Last, for a rule that is shared is not changed but copied.
+        self.tell(id, RuleEventKind::Removed(reason));
     }
 
     /// The same for all rules of a table, at once.
@@ -643,11 +667,11 @@ impl FlowTables {
         let rules = std::mem::take(&mut table.order);
         let ids: Vec<RuleId> = rules.into_iter().map(|(_, id)| id).collect();
         for &id in &ids {
-            self.tell(id, RuleEventKind::Removed(reason));
             self.follow(id, false);
             let rule = self.rules.get_mut(id).expect("the index holds only rules in the store");
             rule.is_listed = false;
             self.note(Undo::Unlist(id));
+            self.tell(id, RuleEventKind::Removed(reason));
         }
         self.tables[usize::from(number)].classifier = Classifier::default();
         ids
@@ -663,17 +687,24 @@ impl FlowTables {
         table.order.remove(&(Reverse(rule.priority), id));
     }
 
-    /// Takes the rules that `is_meant` names out of their tables; they stay in the store.
-    pub fn remove_where(
+    /// Takes the rules that name one of these out of their tables, in their order; they stay in the store.
+    pub fn remove_naming(
         &mut self,
         reason: FlowRemovedReason,
-        is_meant: impl Fn(&Rule) -> bool,
+        named: impl Iterator<Item = Named>,
     ) -> Vec<RuleId> {
-        let all = (0..TABLE_COUNT).flat_map(|table| self.in_order(table as TableId));
-        let mut removed: Vec<RuleId> = all.filter(|(_, rule)| is_meant(rule)).map(|(id, _)| id).collect();
+        let ids = named.flat_map(|named| self.references.rules(named));
+        let place = |id| self.rules.get(id).map(|rule| (rule.table, Reverse(rule.priority), id));
+        let places: BTreeSet<_> = ids.filter_map(place).collect();
+        let mut removed: Vec<RuleId> = places.into_iter().map(|(.., id)| id).collect();
         removed.iter().for_each(|&id| self.unlist(id, reason));
         self.remove_orphans(&mut removed);
         removed
+    }
+
+    /// Which of its rules name which groups and meters.
+    pub fn references(&self) -> &References {
+        &self.references
     }
 
     /// The rules of all tables.
@@ -706,7 +737,7 @@ impl FlowTables {
     }
 
     /// Gives up a rule that left its table, once all its packets are counted; returns it as it was last.
-    pub fn release(&mut self, id: RuleId) -> Option<Rule> {
+    pub fn release(&mut self, id: RuleId) -> Option<Arc<Rule>> {
         self.rules.get(id).filter(|rule| !rule.is_listed)?;
         self.rules.remove(id)
     }
@@ -742,6 +773,33 @@ impl FlowTables {
         rules_max: usize,
         now: Nanos,
     ) -> Vec<FlowStats> {
+        let mut stats = Vec::new();
+        self.visit_part(request, cursor, rules_max, |rule| stats.push(rule.stats(now)));
+        stats
+    }
+
+    /// Adds up what a part has counted: see [`FlowTables::flow_stats_part`].
+    pub fn flow_sums_part(
+        &self,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+        sums: &mut FlowSums,
+    ) {
+        self.visit_part(request, cursor, rules_max, |rule| {
+            sums.packets = sums.packets.wrapping_add(rule.packets);
+            sums.bytes = sums.bytes.wrapping_add(rule.bytes);
+            sums.flows = sums.flows.saturating_add(1);
+        });
+    }
+
+    fn visit_part(
+        &self,
+        request: &FlowStatsRequest,
+        cursor: &mut FlowCursor,
+        rules_max: usize,
+        mut visit: impl FnMut(&Rule),
+    ) {
         let filter = Filter {
             matching: Some(PackedMatch::from(&request.matching)),
             cookie: request.cookie,
@@ -749,7 +807,6 @@ impl FlowTables {
             out_port: request.out_port,
             out_group: request.out_group,
         };
-        let mut stats = Vec::new();
         let mut left = rules_max;
         cursor.is_begun = true;
         while let (Some(table), true) = (self.tables.get(cursor.tables.start), left > 0) {
@@ -767,14 +824,13 @@ impl FlowTables {
                 cursor.after = Some((priority, id));
                 let rule = self.rules.get(id).expect("the index holds only rules in the store");
                 if filter.accepts(rule) {
-                    stats.push(rule.stats(now));
+                    visit(rule);
                 }
             }
             if is_over {
                 (cursor.tables.start, cursor.after) = (cursor.tables.start + 1, None);
             }
         }
-        stats
     }
 
     /// Counters of every table.

@@ -91,6 +91,11 @@ impl From<&Match> for PackedMatch {
 }
 
 impl PackedMatch {
+    /// Bytes that it takes besides itself.
+    pub fn size(&self) -> usize {
+        size_of_val(&self.words[..])
+    }
+
     /// What was packed.
     pub fn unpack(&self) -> Match {
         let mut matching = Match::any();

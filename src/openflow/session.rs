@@ -13,8 +13,9 @@
 //!
 //! # Bounds
 //! A peer that does not read costs [`OUTPUT_SIZE_NOTICES_MAX`] bytes of notices, beyond which they are counted and
-//! dropped, and one answer: [`Session::is_behind`] says when to read no more of its requests. A message has at most
-//! 65 535 bytes, so input is bounded by what is read at once.
+//! dropped, and one answer: [`Session::is_behind`] says when to read no more of its requests. Notices have no part in that:
+//! what a peer asks for may be what ends a storm of them. A message has at most 65 535 bytes, so input is bounded by what is
+//! read at once.
 //!
 //! # Threads
 //! The owner's.
@@ -33,15 +34,11 @@ const TYPE_ERROR: u8 = 1;
 /// Bytes of notices (packet-ins, port status and the like) that may wait for a slow peer.
 pub const OUTPUT_SIZE_NOTICES_MAX: usize = 1 << 20;
 
-/// Bytes that may wait before no more requests are read.
+/// Bytes of replies that may wait before no more requests are read.
 pub const OUTPUT_SIZE_REPLIES_MAX: usize = 256 << 10;
 
 /// Bytes of messages that may wait for [`Session::take_copies`]: what is beyond is counted and not copied.
 pub const COPIES_SIZE_MAX: usize = 1 << 20;
-
-/// Bytes of notices that may wait where one that is not told would leave the peer with what is wrong: which rules went, of a
-/// flow monitor that is paused. A hundred thousand of them fit.
-pub const OUTPUT_SIZE_LATE_MAX: usize = 8 << 20;
 
 /// Bytes of a message that an error quotes at most: the specification asks for 64 at least.
 const ERROR_DATA_LEN_MAX: usize = 64 << 10;
@@ -134,6 +131,15 @@ impl Copies {
     }
 }
 
+/// Why a message is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// The peer has asked for something.
+    Reply,
+    /// It has not.
+    Notice,
+}
+
 /// A connection's state.
 #[derive(Debug)]
 pub struct Session {
@@ -141,10 +147,12 @@ pub struct Session {
     settings: Option<WireSettings>,
     input: Vec<u8>,
     input_start: usize,
-    output: VecDeque<Vec<u8>>,
+    output: VecDeque<(Kind, Vec<u8>)>,
     /// Bytes of the first message in `output` that are sent.
     output_start: usize,
-    output_size: usize,
+    /// Bytes in `output` that are not sent.
+    replies_size: usize,
+    notices_size: usize,
     /// None: never ask.
     probe_interval: Option<Nanos>,
     begun: Nanos,
@@ -169,7 +177,8 @@ impl Session {
             input_start: 0,
             output: VecDeque::new(),
             output_start: 0,
-            output_size: 0,
+            replies_size: 0,
+            notices_size: 0,
             probe_interval,
             begun: now,
             last_received: now,
@@ -180,7 +189,7 @@ impl Session {
             copies: None,
         };
         let newest = session.newest();
-        session.queue(&Message::Hello(allowed), 0, &WireSettings::new(newest));
+        session.queue(Kind::Reply, &Message::Hello(allowed), 0, &WireSettings::new(newest));
         session
     }
 
@@ -229,9 +238,9 @@ impl Session {
         self.probed = None;
     }
 
-    /// Whether so much waits to be sent that no more requests are to be read.
+    /// Whether so many replies wait to be sent that no more requests are to be read.
     pub fn is_behind(&self) -> bool {
-        self.output_size > OUTPUT_SIZE_REPLIES_MAX
+        self.replies_size > OUTPUT_SIZE_REPLIES_MAX
     }
 
     /// Whether a whole message waits to be handled.
@@ -296,7 +305,8 @@ impl Session {
                 let xid = Header::parse(frame).map_or(0, |header| header.xid);
                 let text = format!("we speak {}, you offer {}", names(self.allowed), names(offered));
                 let error = ErrorKind::Known(OfError::HelloIncompatible);
-                self.queue(&Message::Error(ErrorMessage { error, data: text.into_bytes() }), xid, &settings);
+                let error = Message::Error(ErrorMessage { error, data: text.into_bytes() });
+                self.queue(Kind::Reply, &error, xid, &settings);
                 self.end = Some(SessionEnd::NoCommonVersion { offered: names(offered) });
             }
         }
@@ -325,7 +335,7 @@ impl Session {
     /// Sends an answer.
     pub fn reply(&mut self, message: &Message, xid: u32) {
         if let Some(settings) = self.settings {
-            self.queue(message, xid, &settings);
+            self.queue(Kind::Reply, message, xid, &settings);
         }
     }
 
@@ -334,16 +344,16 @@ impl Session {
         let settings = self.settings.unwrap_or(WireSettings::new(self.newest()));
         let data = frame[..frame.len().min(ERROR_DATA_LEN_MAX - 64)].to_vec();
         self.stats.errors += 1;
-        self.queue(&Message::Error(ErrorMessage { error: ErrorKind::Known(error), data }), xid, &settings);
+        let error = Message::Error(ErrorMessage { error: ErrorKind::Known(error), data });
+        self.queue(Kind::Reply, &error, xid, &settings);
     }
 
     /// Sends what the peer did not ask for, if it reads what is sent. Returns whether it is on its way.
     pub fn notify(&mut self, message: &Message) -> bool {
-        let Some(settings) = self.settings else { return false };
-        if !self.has_room() {
+        if self.settings.is_none() || !self.has_room() {
             return false;
         }
-        self.queue(message, 0, &settings);
+        self.tell(message);
         true
     }
 
@@ -352,26 +362,33 @@ impl Session {
         if self.settings.is_none() || !self.has_room() {
             return false;
         }
-        self.push(frame.to_vec());
+        self.push(Kind::Notice, frame.to_vec());
         true
     }
 
     /// Whether a notice may be sent; one that may not is counted.
     fn has_room(&mut self) -> bool {
-        let has_room = self.output_size <= OUTPUT_SIZE_NOTICES_MAX;
+        let has_room = self.may_notify();
         self.stats.notices_dropped += u64::from(!has_room);
         has_room
     }
 
-    /// Sends what the peer must not miss, within a bound that leaves room for a while. Returns whether it is on its way.
-    pub fn notify_late(&mut self, message: &Message) -> bool {
-        let Some(settings) = self.settings else { return false };
-        if self.output_size > OUTPUT_SIZE_LATE_MAX {
-            self.stats.notices_dropped += 1;
-            return false;
+    /// Sends what the peer did not ask for, however much waits: for who sees to it that this is not much, by
+    /// [`Session::may_notify`] or [`Session::keeps_up`].
+    pub fn tell(&mut self, message: &Message) {
+        if let Some(settings) = self.settings {
+            self.queue(Kind::Notice, message, 0, &settings);
         }
-        self.queue(message, 0, &settings);
-        true
+    }
+
+    /// Whether a notice that is sent now would not be dropped.
+    pub fn may_notify(&self) -> bool {
+        self.settings.is_some() && self.notices_size <= OUTPUT_SIZE_NOTICES_MAX
+    }
+
+    /// Whether so little waits to be sent, of replies and notices together, that it is worth while to make more.
+    pub fn keeps_up(&self) -> bool {
+        self.replies_size + self.notices_size <= OUTPUT_SIZE_REPLIES_MAX
     }
 
     /// Ends a session whose peer has missed what it must know.
@@ -379,17 +396,24 @@ impl Session {
         self.end.get_or_insert(SessionEnd::Behind);
     }
 
-    fn queue(&mut self, message: &Message, xid: u32, settings: &WireSettings) {
+    fn queue(&mut self, kind: Kind, message: &Message, xid: u32, settings: &WireSettings) {
         for frame in wire::encode(message, xid, settings) {
             self.copy(&frame);
-            self.push(frame);
+            self.push(kind, frame);
         }
     }
 
-    fn push(&mut self, frame: Vec<u8>) {
-        self.output_size += frame.len();
+    fn push(&mut self, kind: Kind, frame: Vec<u8>) {
+        *self.size_mut(kind) += frame.len();
         self.stats.sent += 1;
-        self.output.push_back(frame);
+        self.output.push_back((kind, frame));
+    }
+
+    fn size_mut(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Reply => &mut self.replies_size,
+            Kind::Notice => &mut self.notices_size,
+        }
     }
 
     /// Begins or ends to keep what is said.
@@ -412,22 +436,21 @@ impl Session {
 
     /// Bytes to send next; empty: nothing waits.
     pub fn output(&self) -> &[u8] {
-        self.output.front().map_or(&[], |frame| &frame[self.output_start..])
+        self.output.front().map_or(&[], |(_, frame)| &frame[self.output_start..])
     }
 
     /// All that waits, as slices for one vectored write, at most `max` of them.
     pub fn output_slices(&self, max: usize) -> impl Iterator<Item = &[u8]> {
         let first = self.output_start;
-        let slice = move |(index, frame): (usize, &Vec<u8>)| if index == 0 { first } else { 0 }..frame.len();
         let frames = self.output.iter().enumerate().take(max);
-        frames.map(move |(index, frame)| &frame[slice((index, frame))])
+        frames.map(move |(index, (_, frame))| &frame[if index == 0 { first } else { 0 }..])
     }
 
     /// So many bytes of the output were sent.
     pub fn sent(&mut self, mut count: usize) {
-        self.output_size -= count.min(self.output_size);
-        while let Some(frame) = self.output.front() {
-            let left = frame.len() - self.output_start;
+        while let Some((kind, frame)) = self.output.front() {
+            let (kind, left) = (*kind, frame.len() - self.output_start);
+            *self.size_mut(kind) -= count.min(left);
             if count < left {
                 self.output_start += count;
                 return;

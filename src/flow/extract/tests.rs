@@ -580,3 +580,23 @@ fn extension_headers_are_told_with_their_order_and_repeats() {
         assert_eq!(bits(chain), expected, "{chain:?}");
     }
 }
+
+#[test]
+fn frames_that_a_glance_takes_for_alike_differ_in_nothing_but_what_it_leaves_open() {
+    let mut firsts: [Option<FlowKey>; 256] = [const { None }; 256];
+    let (mut taken, samples) = (0, samples());
+    for seed in 0..60_000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut frame = rng.choice(&samples).expect("not empty").clone();
+        let at = rng.usize(..frame.len().min(60));
+        frame[at] = rng.u8(..);
+        let key = extracted(&frame).0;
+        let Some((protocol, tcp_flags)) = glance(&Packet::from_bytes(&frame)) else { continue };
+        taken += 1;
+        assert_eq!((key.nw_proto, key.tcp_flags), (protocol, tcp_flags), "seed {seed}");
+        let first = firsts[usize::from(protocol)].get_or_insert(key);
+        let differ = first.words().iter().zip(key.words()).zip(LEFT_OPEN.words());
+        assert!(differ.into_iter().all(|((one, other), open)| (one ^ other) & !open == 0), "seed {seed}");
+    }
+    assert!(taken > 1_000 && firsts.iter().flatten().count() == 2, "{taken}");
+}

@@ -152,6 +152,28 @@ fn a_deleted_rule_tells_its_exact_last_count() {
 }
 
 #[test]
+fn a_notice_that_is_taken_late_tells_of_the_rule_as_it_went() {
+    let mut switch = switch();
+    let actions = vec![Action::Output(OfPort(2))];
+    for priority in [1, 2, 3] {
+        let mut flow_mod = FlowMod { priority, actions: actions.clone(), ..FlowMod::add() };
+        flow_mod.flags.send_flow_removed = priority != 2;
+        switch.ofproto.flow_mod(BRIDGE, &flow_mod).expect("valid");
+    }
+    switch.advance(3_000);
+    switch.delete_all();
+    switch.ofproto.settle();
+    switch.add_rule(3, &[], &[]);
+    switch.advance(5_000);
+    let mut removed = Vec::new();
+    let mut take = |max| switch.ofproto.recv_flow_removed(&mut removed, max);
+    assert_eq!([take(1), take(9), take(9)], [1, 1, 0]);
+    let told = removed.iter().map(|it| (it.stats.priority, &it.stats.actions, it.stats.duration_ns));
+    let expected = [3, 1].map(|priority| (priority, &actions, 3_000_000_000));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn rules_time_out_by_what_the_caches_saw() {
     let mut switch = switch();
     let mut flow_mod =

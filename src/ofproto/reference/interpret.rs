@@ -460,7 +460,7 @@ impl<'a> Interpreter<'a> {
             Action::Bundle(bundle) => {
                 let hash = hash(bundle.fields, &self.flow(), bundle.basis);
                 let port = |number| self.bridge.ports.get(&number);
-                let lives = |number| port(number).is_some_and(|p| p.is_link_up && !p.config.flags.down);
+                let lives = |number| port(number).is_some_and(lives);
                 let chosen = choose_member(bundle, hash, lives);
                 match bundle.destination {
                     Some(to) => {
@@ -871,8 +871,13 @@ fn is_fit(bridge: &Bridge, bucket: &Bucket, depth: usize) -> bool {
     }
     let port = watched_port.and_then(|number| bridge.ports.get(&number));
     let group = watched_group.filter(|_| depth < 64).and_then(|number| bridge.groups.get(number));
-    port.is_some_and(|port| port.is_link_up && !port.config.flags.down)
+    port.is_some_and(lives)
         || group.is_some_and(|group| group.buckets.iter().any(|bucket| is_fit(bridge, bucket, depth + 1)))
+}
+
+/// Whether packets can leave by a port, as far as those know that choose it because of that (OFPPS_LIVE).
+fn lives(port: &Port) -> bool {
+    port.is_link_up && !port.config.flags.down && port.config.stp == StpState::Forwarding
 }
 
 /// Whether a field is the pipeline's and not the packet's.

@@ -171,9 +171,34 @@ fn a_peer_that_does_not_read_loses_notices_and_nothing_grows() {
     assert_eq!(session.stats().notices_dropped, 2_000 - sent);
     let size: usize = session.output_slices(usize::MAX).map(<[u8]>::len).sum();
     assert!(size < OUTPUT_SIZE_NOTICES_MAX + 2_000);
-    assert!(session.is_behind());
     session.sent(size);
-    assert!(!session.is_behind() && session.output().is_empty() && session.notify(&notice));
+    assert!(session.output().is_empty() && session.notify(&notice));
+}
+
+#[test]
+fn a_peer_is_behind_by_the_replies_that_it_does_not_read_and_not_by_notices() {
+    let mut session = up(Version::V13);
+    let long = frame(&Message::EchoReply(vec![0; 60_000]), 8, Version::V13);
+    while session.pass_on(&long) {}
+    assert!(!session.is_behind(), "a storm of notices keeps nobody from asking");
+    // Unread replies do, and notices may still come.
+    let (reply, mut count) = (Message::EchoReply(vec![0; 60_000]), 0);
+    while !session.is_behind() {
+        session.reply(&reply, 1);
+        count += 1;
+    }
+    assert_eq!(count, OUTPUT_SIZE_REPLIES_MAX / 60_008 + 1);
+    let size: usize = session.output_slices(usize::MAX).map(<[u8]>::len).sum();
+    // Piece by piece: each counts as what it is.
+    let notices = size - count * 60_008;
+    for _ in 0..notices / 1_000 {
+        session.sent(1_000);
+    }
+    assert!(session.is_behind() && session.notify(&Message::BarrierReply));
+    session.sent(notices % 1_000 + 60_008);
+    assert!(!session.is_behind());
+    session.sent(usize::MAX);
+    assert_eq!((session.replies_size, session.notices_size), (0, 0));
 }
 
 #[test]

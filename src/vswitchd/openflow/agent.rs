@@ -11,7 +11,7 @@ use super::change::{self, refused};
 use super::controller::Controller;
 use super::describe::{self, PortSnapshot};
 use super::role::StatusReason;
-use super::telling::Telling;
+use super::telling::{Telling, What};
 use super::{Sessions, multipart};
 use crate::flow::{Flow, OfPort};
 use crate::ofproto::{self, BridgeId, BundleOp, FlowRemoved, FragmentPolicy, NO_COOKIE, Ofproto, PacketIn};
@@ -186,14 +186,24 @@ impl Agent {
                     MultipartRequest::FlowMonitor(requests) => {
                         match self.gather(token, xid, requests, more, now)? {
                             None => return Ok(vec![]),
-                            Some(requests) => self.monitor(token, is_nicira, requests, switch)?,
+                            Some(requests) => {
+                                return self.monitor(token, xid, is_nicira, requests, switch);
+                            }
                         }
                     }
                     MultipartRequest::Flow(request) => {
-                        return self.tell(token, Telling::new(xid, is_nicira, false, request), switch);
+                        return self.tell(token, Telling::new(xid, is_nicira, What::Flow, request), switch);
+                    }
+                    MultipartRequest::Aggregate(request) => {
+                        let what = What::Aggregate(Default::default());
+                        return self.tell(token, Telling::new(xid, is_nicira, what, request), switch);
                     }
                     MultipartRequest::FlowLight(request) => {
-                        return self.tell(token, Telling::new(xid, is_nicira, true, request), switch);
+                        return self.tell(
+                            token,
+                            Telling::new(xid, is_nicira, What::FlowLight, request),
+                            switch,
+                        );
                     }
                     body => multipart::answer(self, body, more, version, switch)?,
                 };

@@ -87,6 +87,10 @@ const NOTICES_PER_TURN_MAX: usize = 4096;
 /// How often silence, failed connections and ports are looked at.
 const WATCH_INTERVAL: Nanos = Nanos::from_millis(100);
 
+/// Time in which a peer that is not listened to, for it sends no more or has an answer to read first, takes some of what it
+/// is told. Socket buffers hold megabytes, and tell of room only when much of that is read.
+const STALL_TIME_MAX: Nanos = Nanos::from_secs(60);
+
 /// Time for a connection to be made.
 const CONNECT_TIME_MAX: Nanos = Nanos::from_secs(5);
 
@@ -174,7 +178,12 @@ struct Socket {
     /// Since when a version is agreed on.
     up_since: Option<Nanos>,
     is_connected: bool,
-    is_at_end: bool,
+    /// Since when it is known that the peer sends no more.
+    at_end: Option<Nanos>,
+    /// When the peer last took something.
+    last_sent: Nanos,
+    /// Whether all that was handed to the stream has left it.
+    is_flushed: bool,
     error: Option<String>,
 }
 
@@ -360,7 +369,6 @@ impl OpenFlow {
             }
         }
         let session = Session::new(bridge.config.versions, probe, now);
-        let (is_connected, is_at_end, error) = (!is_called, false, None);
         stream.set_nodelay();
         let (uri, place) = match who {
             Who::Called { caller } => {
@@ -369,9 +377,7 @@ impl OpenFlow {
             }
             Who::Peer { peer, place } => (peer, Some(place)),
         };
-        let (begun, up_since) = (now, None);
-        let socket = Socket { stream, session, place, begun, up_since, is_connected, is_at_end, error };
-        bridge.sockets.insert(token, socket);
+        bridge.sockets.insert(token, Socket::new(stream, session, place, !is_called, now));
         bridge.agent.add(token, Controller::new(uri, !is_called));
         self.ready.insert(token);
     }
@@ -452,15 +458,16 @@ impl OpenFlow {
     fn flush(&mut self, index: usize, now: Nanos) {
         self.flush_snoopers(index, now);
         let mut over = Vec::new();
-        for (&token, socket) in &mut self.bridges[index].sockets {
+        let bridge = &mut self.bridges[index];
+        for (&token, socket) in &mut bridge.sockets {
             let was_behind = socket.session.is_behind();
             if socket.is_connected && socket.error.is_none() {
-                socket.write();
+                socket.write(now);
             }
             if was_behind && !socket.session.is_behind() {
                 self.ready.insert(token);
             }
-            if let Some(reason) = socket.over(now) {
+            if let Some(reason) = socket.over(bridge.agent.is_telling(token), now) {
                 over.push((token, reason));
             }
         }
@@ -546,10 +553,12 @@ impl OpenFlow {
                 bridge.agent.flow_removed(&flow, &mut bridge.sockets);
             }
         }
+        let mut is_busy = count > 0;
         for bridge in &mut self.bridges {
             bridge.agent.pass_updates_on(None, switch, &mut bridge.sockets);
+            is_busy |= bridge.agent.catch_up(switch, &mut bridge.sockets);
         }
-        count > 0
+        is_busy
     }
 
     /// Looks at what changes with time.
@@ -558,10 +567,15 @@ impl OpenFlow {
             self.open_doors(index, now);
             self.call(index, now);
             let bridge = &mut self.bridges[index];
-            let snoopers = bridge.snoopers.values_mut().map(|snooper| &mut snooper.socket);
-            for socket in bridge.sockets.values_mut().chain(snoopers) {
-                socket.session.watch(now);
+            for (&token, socket) in &mut bridge.sockets {
+                // That nothing was heard of one that is not listened to says nothing, while it reads.
+                let is_unheard = bridge.agent.is_telling(token) || socket.session.is_behind();
+                let is_stalled = now.since(socket.last_sent) >= STALL_TIME_MAX;
+                if socket.at_end.is_none() && (!is_unheard || is_stalled) {
+                    socket.session.watch(now);
+                }
             }
+            bridge.snoopers.values_mut().for_each(|snooper| snooper.socket.session.watch(now));
             bridge.agent.watch_ports(switch, &mut bridge.sockets);
             bridge.agent.watch_tables(switch, &mut bridge.sockets);
             bridge.agent.follow_wishes(switch, &mut bridge.sockets);
@@ -661,10 +675,33 @@ impl Sessions for BTreeMap<usize, Socket> {
 }
 
 impl Socket {
+    fn new(
+        stream: Stream,
+        session: Session,
+        place: Option<Listen>,
+        is_connected: bool,
+        now: Nanos,
+    ) -> Socket {
+        Socket {
+            stream,
+            session,
+            place,
+            begun: now,
+            up_since: None,
+            is_connected,
+            at_end: None,
+            last_sent: now,
+            is_flushed: false,
+            error: None,
+        }
+    }
+
     /// Reads once. Returns whether there may be more.
     fn read(&mut self, buffer: &mut [u8], now: Nanos) -> bool {
         match self.stream.read(buffer) {
-            Ok(0) => self.is_at_end = true,
+            Ok(0) => {
+                self.at_end.get_or_insert(now);
+            }
             Ok(count) => {
                 self.session.receive(&buffer[..count], now);
                 return true;
@@ -676,20 +713,27 @@ impl Socket {
         false
     }
 
-    fn write(&mut self) {
+    fn write(&mut self, now: Nanos) {
+        self.is_flushed = false;
         loop {
             let slices: Vec<io::IoSlice<'_>> =
                 self.session.output_slices(WRITE_SLICES_MAX).map(io::IoSlice::new).collect();
             let written = if slices.is_empty() {
                 match self.stream.flush() {
-                    Ok(()) => return,
+                    Ok(()) => {
+                        self.is_flushed = true;
+                        return;
+                    }
                     Err(error) => Err(error),
                 }
             } else {
                 self.stream.write_vectored(&slices)
             };
             match written {
-                Ok(count) => self.session.sent(count),
+                Ok(count) => {
+                    self.session.sent(count);
+                    self.last_sent = now;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -700,16 +744,22 @@ impl Socket {
         }
     }
 
-    /// Why it is over, if it is.
-    fn over(&self, now: Nanos) -> Option<String> {
+    /// Why it is over, if it is. One that sends no more may still wait for answers, some of which are under way.
+    fn over(&self, is_telling: bool, now: Nanos) -> Option<String> {
+        let closed = || Some("the peer closed the connection".to_owned());
         if let Some(error) = &self.error {
-            return Some(error.clone());
+            return if self.at_end.is_some() { closed() } else { Some(error.clone()) };
         }
         if let Some(end) = self.session.end() {
             return Some(end.to_string());
         }
-        if self.is_at_end && !self.session.has_input() {
-            return Some("the peer closed the connection".to_owned());
+        if let Some(since) = self.at_end {
+            let is_answered = !is_telling
+                && !self.session.has_input()
+                && self.session.output().is_empty()
+                && self.is_flushed;
+            let is_late = now.since(since.max(self.last_sent)) >= STALL_TIME_MAX;
+            return if is_answered || is_late { closed() } else { None };
         }
         let is_late = !self.is_connected && now.since(self.begun) >= CONNECT_TIME_MAX;
         is_late.then(|| "nobody answers".to_owned())

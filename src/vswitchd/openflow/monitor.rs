@@ -1,27 +1,52 @@
 //! Flow monitors: controllers that are told of every change of rules that they care for (OpenFlow 1.5.1 section 7.3.5.17,
 //! and Nicira's extension, from which it comes).
 //!
-//! A change that a controller made itself is told to it in short, by the transaction id, unless it wants otherwise. A
-//! controller that does not read is paused: it is told so and gets nothing but which rules go, and when it has read what
-//! waited it is told of the rules as they are then, and that it goes on. So what it knows is right again. Where that can't be,
-//! because more rules went than may wait for it, its connection is ended: it starts over with the next.
+//! A change that a controller made itself is told to it in short, by the transaction id, unless it wants otherwise.
+//!
+//! # Who does not keep up
+//! What a controller has not read yet is kept for it, as rules that the bridge's tables share, and told as it reads. If more
+//! comes and changes than [`PASSING_SIZE_MAX`], it is paused: it is told so, and kept is only which rules go. When it has read
+//! that, it is told of the rules as they are then, part by part, and that it goes on. What happens while those parts are told
+//! is told between them, and what was told once may be told again: who takes it in order knows the rules that there are.
+//! A connection's own changes for a monitor of nothing else are always kept: rules do not say who has made them.
+//! Where more rules went than [`BACKLOG_SIZE_MAX`], the connection is ended: it starts over with the next.
 
-use super::agent::Agent;
+use super::agent::{Agent, Answer};
+use super::telling::{PARTS_PER_GO, RULES_PER_PART, Telling, What};
 use super::{Sessions, describe};
-use crate::ofproto::rules::is_about;
-use crate::ofproto::{BridgeId, Ofproto, RuleEvent, RuleEventKind};
-use crate::openflow::OfError;
+use crate::ofproto::rules::{Rule, is_about, is_about_actions};
+use crate::ofproto::tables::HIDDEN_TABLE;
+use crate::ofproto::{BridgeId, FlowCursor, Ofproto, RuleEvent, RuleEventKind};
 use crate::openflow::flow_mod::{FlowStats, FlowStatsRequest, TABLE_ALL};
 use crate::openflow::message::{FlowMonitorRequest, FlowUpdate, Message, MultipartReply};
 use crate::openflow::session::Session;
+use crate::openflow::{Action, OfError, PackedMatch};
 use crate::vswitchd::switch::Switch;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Monitors of a connection.
 pub(super) const MONITORS_MAX: usize = 256;
 
 /// Events taken at once.
 const EVENTS_MAX: usize = 4096;
+
+/// Events told in one message: with the longest actions some megabytes.
+const EVENTS_PER_MESSAGE: usize = 64;
+
+/// Bytes of rules that may wait to be told of as gone. A full table goes at once where a controller wishes so, and who reads as
+/// fast as it can is told of all of it. Those rules took as much while they were there, and all connections share them.
+const BACKLOG_SIZE_MAX: usize = 512 << 20;
+
+/// Bytes of rules that may wait to be told of as added or changed before a connection is paused.
+const PASSING_SIZE_MAX: usize = 1 << 20;
+
+/// Bytes of rules that may wait to be told of to a connection whose own doing they are, or because they left what its monitors
+/// are about. Others do not share them.
+const OWN_SIZE_MAX: usize = 8 << 20;
+
+/// Bytes of rules that have waited, told in one message: less than may be unread when that is done.
+const BACKLOG_SIZE_AT_ONCE: usize = 128 << 10;
 
 /// `ofp_flow_monitor_flags`.
 mod flags {
@@ -44,23 +69,82 @@ mod event {
 }
 
 /// A connection's monitors.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Monitors {
-    by_id: BTreeMap<u32, FlowMonitorRequest>,
+    by_id: BTreeMap<u32, Monitor>,
     is_nicira: bool,
-    is_paused: bool,
+    /// Whether it was told in short that the message that is handled has changed something.
+    is_abbreviated: bool,
+    pace: Pace,
+    /// What is to be told when what was told before has been read, oldest first.
+    backlog: VecDeque<News>,
+    /// Bytes of rules in it.
+    backlog_size: usize,
+    /// Of those, of what does not stay there in a pause.
+    passing_size: usize,
+    /// Of those, of what stays there and is no removal.
+    own_size: usize,
+    /// See [`BACKLOG_SIZE_MAX`].
+    pub(super) backlog_size_max: usize,
+}
+
+impl Default for Monitors {
+    fn default() -> Monitors {
+        Monitors {
+            by_id: BTreeMap::new(),
+            is_nicira: false,
+            is_abbreviated: false,
+            pace: Pace::Even,
+            backlog: VecDeque::new(),
+            backlog_size: 0,
+            passing_size: 0,
+            own_size: 0,
+            backlog_size_max: BACKLOG_SIZE_MAX,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Monitor {
+    request: FlowMonitorRequest,
+    /// What rules it is about match.
+    matching: PackedMatch,
+}
+
+/// How a connection keeps up with what its monitors tell.
+#[derive(Debug)]
+enum Pace {
+    /// It is told of all that happens, in its time.
+    Even,
+    /// It does not read: it is not told what comes and changes.
+    Paused,
+    /// It reads again, and is told of the rules that there are; this far.
+    Resuming(FlowCursor, Box<FlowStatsRequest>),
+}
+
+/// Something to tell of a rule.
+#[derive(Debug)]
+struct News {
+    event: u8,
+    reason: u8,
+    /// Flags of all monitors that want it.
+    wanted: u16,
+    /// Whether it is to be told even of one that is paused: to look at the rules that there are does not tell it.
+    stays: bool,
+    rule: Arc<Rule>,
 }
 
 impl Agent {
-    /// OFPMP_FLOW_MONITOR: adds, changes and deletes monitors; the answer are the rules that new ones want to know of first.
+    /// OFPMP_FLOW_MONITOR: adds, changes and deletes monitors; the answer are the rules that new ones want to know of first,
+    /// told in parts.
     pub(super) fn monitor(
         &mut self,
         token: usize,
+        xid: u32,
         is_nicira: bool,
         requests: Vec<FlowMonitorRequest>,
         switch: &mut Switch,
-    ) -> Result<MultipartReply, OfError> {
-        let bridge = self.bridge();
+    ) -> Answer {
         let controller = self.controller_mut(token).ok_or(OfError::MonitorUnknownFailure)?;
         let monitors = &mut controller.monitors;
         // All of them or none.
@@ -87,25 +171,32 @@ impl Agent {
         let mut fresh = BTreeSet::new();
         for request in requests {
             if request.command == 2 {
-                monitors.by_id.remove(&request.id);
+                monitors.remove(request.id);
                 fresh.remove(&request.id);
                 continue;
             }
             monitors.is_nicira = is_nicira;
             fresh.insert(request.id);
-            monitors.by_id.insert(request.id, request);
+            monitors.by_id.insert(request.id, Monitor::new(request));
         }
-        let fresh = fresh.iter().filter_map(|id| monitors.by_id.get(id));
-        let updates =
-            rules_of(fresh.filter(|it| it.flags & flags::INITIAL != 0), event::INITIAL, bridge, switch);
+        fresh.retain(|id| monitors.by_id.get(id).is_some_and(|it| it.has(flags::INITIAL)));
+        let scope = scope_of(fresh.iter().filter_map(|id| monitors.by_id.get(id)));
         self.follow_monitors(switch);
-        Ok(MultipartReply::FlowMonitor(updates))
+        match scope {
+            Some(scope) => {
+                self.tell(token, Telling::new(xid, is_nicira, What::Initial(fresh), scope), switch)
+            }
+            None => {
+                let body = MultipartReply::FlowMonitor(Vec::new());
+                Ok(vec![Message::MultipartReply { is_nicira, more: false, body }])
+            }
+        }
     }
 
     /// NXT_FLOW_MONITOR_CANCEL.
     pub(super) fn cancel_monitor(&mut self, token: usize, id: u32) -> Result<(), OfError> {
         let controller = self.controller_mut(token).ok_or(OfError::MonitorUnknown)?;
-        controller.monitors.by_id.remove(&id).map(drop).ok_or(OfError::MonitorUnknown)
+        controller.monitors.remove(id).ok_or(OfError::MonitorUnknown)
     }
 
     /// Has changes of rules kept if anybody cares.
@@ -131,6 +222,7 @@ impl Agent {
             return;
         }
         self.follow_monitors(switch);
+        self.controllers.values_mut().for_each(|controller| controller.monitors.is_abbreviated = false);
         let mut events = Vec::new();
         while switch.ofproto.recv_rule_events(self.bridge(), &mut events, EVENTS_MAX) > 0 {
             for (token, controller) in &mut self.controllers {
@@ -144,86 +236,251 @@ impl Agent {
             }
             events.clear();
         }
-        self.resume(switch, sessions);
     }
 
-    /// Goes on with those who have read what waited.
-    fn resume(&mut self, switch: &mut Switch, sessions: &mut dyn Sessions) {
+    /// Goes on with those who have not been told all, as far as they have read what they were told. Returns whether there is
+    /// more to do at once. Call it every turn.
+    pub(super) fn catch_up(&mut self, switch: &mut Switch, sessions: &mut dyn Sessions) -> bool {
         let bridge = self.bridge();
+        let mut is_busy = false;
         for (token, controller) in &mut self.controllers {
             let monitors = &mut controller.monitors;
-            let Some(session) = sessions.get(*token) else { continue };
-            if !monitors.is_paused || !session.output().is_empty() {
-                continue;
+            if let Some(session) = sessions.get(*token).filter(|_| !monitors.is_even()) {
+                is_busy |= monitors.catch_up(bridge, switch, session);
             }
-            let curious = monitors.by_id.values().filter(|request| request.flags & flags::ADD != 0);
-            let updates = rules_of(curious, event::ADDED, bridge, switch);
-            monitors.is_paused = false;
-            let (is_nicira, more, body) = (monitors.is_nicira, false, MultipartReply::FlowMonitor(updates));
-            session.reply(&Message::MultipartReply { is_nicira, more, body }, 0);
-            session.reply(&Message::FlowMonitorResumed { is_nicira }, 0);
         }
+        is_busy
+    }
+}
+
+impl Monitor {
+    fn new(request: FlowMonitorRequest) -> Monitor {
+        Monitor { matching: PackedMatch::from(&request.flows.matching), request }
+    }
+
+    fn has(&self, flag: u16) -> bool {
+        self.request.flags & flag != 0
+    }
+
+    /// Whether it is about a rule, if the rule has these actions.
+    fn is_about(&self, rule: &Rule, actions: &[Action]) -> bool {
+        let flows = &self.request.flows;
+        (flows.table == rule.table || flows.table == TABLE_ALL && rule.table != HIDDEN_TABLE)
+            && is_about_actions(flows, actions)
+            && rule.matching.is_within(&self.matching)
     }
 }
 
 impl Monitors {
-    /// Tells of events, or pauses where too much waits to be read.
-    fn tell(&mut self, events: &[RuleEvent], own: Option<u32>, session: &mut Session) {
-        let is_nicira = self.is_nicira;
-        let reply = |updates| {
-            let body = MultipartReply::FlowMonitor(updates);
-            Message::MultipartReply { is_nicira, more: false, body }
-        };
-        let is_lost = events.iter().any(|event| event.kind == RuleEventKind::Lost);
-        if !self.is_paused {
-            let updates = self.updates(events, own);
-            if !is_lost && (updates.is_empty() || session.notify(&reply(updates))) {
-                return;
-            }
-            self.is_paused = true;
-            session.reply(&Message::FlowMonitorPaused { is_nicira }, 0);
+    /// What the monitors with these numbers are told of these rules at first.
+    pub(super) fn initial(&self, ids: &BTreeSet<u32>, rules: Vec<FlowStats>) -> Vec<FlowUpdate> {
+        updates_of(ids.iter().filter_map(|id| self.by_id.get(id)), event::INITIAL, rules)
+    }
+
+    /// Deletes a monitor; none if there is no such one.
+    fn remove(&mut self, id: u32) -> Option<()> {
+        self.by_id.remove(&id)?;
+        if self.by_id.is_empty() {
+            self.forget();
         }
-        // Those that went are told of all the same: what is told in the end holds only those that are there.
-        let is_removal =
-            |update: &FlowUpdate| matches!(update, FlowUpdate::Full { event: event::REMOVED, .. });
-        let mut removals = self.updates(events, None);
-        removals.retain(is_removal);
-        let wants_removals = self.by_id.values().any(|request| request.flags & flags::REMOVED != 0);
-        if is_lost && wants_removals || !removals.is_empty() && !session.notify_late(&reply(removals)) {
-            session.give_up();
+        Some(())
+    }
+
+    /// Drops what is to be told.
+    fn forget(&mut self) {
+        self.backlog = VecDeque::new();
+        (self.backlog_size, self.passing_size, self.own_size) = (0, 0, 0);
+    }
+
+    /// Whether all is told.
+    fn is_even(&self) -> bool {
+        matches!(self.pace, Pace::Even) && self.backlog.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_paused(&self) -> bool {
+        matches!(self.pace, Pace::Paused)
+    }
+
+    fn reply(&self, updates: Vec<FlowUpdate>) -> Message {
+        let (is_nicira, body) = (self.is_nicira, MultipartReply::FlowMonitor(updates));
+        Message::MultipartReply { is_nicira, more: false, body }
+    }
+
+    /// Tells of events, or keeps in mind that they are to be told.
+    fn tell(&mut self, events: &[RuleEvent], own: Option<u32>, session: &mut Session) {
+        if session.end().is_some() {
+            return;
+        }
+        for events in events.chunks(EVENTS_PER_MESSAGE) {
+            if events.iter().any(|event| event.kind == RuleEventKind::Lost) {
+                if self.by_id.values().any(|it| it.has(flags::REMOVED | flags::ONLY_OWN)) {
+                    return self.give_up(session);
+                }
+                self.pause(session);
+            }
+            if self.is_even() && session.may_notify() {
+                let updates = self.updates(events, own);
+                if !updates.is_empty() {
+                    session.tell(&self.reply(updates));
+                }
+            } else {
+                self.postpone(events, own, session);
+            }
         }
     }
 
     /// What of these events there is to tell; `own` is the transaction id if the connection caused them itself.
-    fn updates(&self, events: &[RuleEvent], own: Option<u32>) -> Vec<FlowUpdate> {
+    fn updates(&mut self, events: &[RuleEvent], own: Option<u32>) -> Vec<FlowUpdate> {
         let mut updates = Vec::new();
-        let mut is_abbreviated = false;
         for it in events {
-            let Some(stats) = &it.stats else { continue };
             // What packets or timeouts did meanwhile is not the message's doing.
             let own = own.filter(|_| it.is_asked);
-            let (wanted, kind, reason) = match it.kind {
-                RuleEventKind::Added => (flags::ADD, event::ADDED, 0),
-                RuleEventKind::Modified => (flags::MODIFY, event::MODIFIED, 0),
-                RuleEventKind::Removed(reason) => (flags::REMOVED, event::REMOVED, reason as u8),
-                RuleEventKind::Lost => continue,
-            };
-            let is_meant = |request: &&FlowMonitorRequest| {
-                request.flags & wanted != 0
-                    && (own.is_some() || request.flags & flags::ONLY_OWN == 0)
-                    && is_about(&request.flows, stats)
-            };
-            let all = all_flags(self.by_id.values().filter(is_meant));
-            match (all, own) {
-                (None, _) => {}
-                (Some(all), Some(_)) if all & flags::NO_ABBREV == 0 => is_abbreviated = true,
-                (Some(all), _) => updates.push(full(kind, reason, stats.clone(), all)),
+            let Some(news) = self.news(it, own.is_some()) else { continue };
+            match own {
+                Some(xid) if news.wanted & flags::NO_ABBREV == 0 => {
+                    if !std::mem::replace(&mut self.is_abbreviated, true) {
+                        updates.push(FlowUpdate::Abbreviated(xid));
+                    }
+                }
+                _ => updates.push(news.update()),
             }
         }
-        if let (true, Some(xid)) = (is_abbreviated, own) {
-            updates.push(FlowUpdate::Abbreviated(xid));
+        updates
+    }
+
+    /// What an event is to the monitors; none if it is nothing to them.
+    fn news(&self, it: &RuleEvent, is_own: bool) -> Option<News> {
+        let rule = it.rule.as_ref()?;
+        let (flag, event, reason) = match it.kind {
+            RuleEventKind::Added => (flags::ADD, event::ADDED, 0),
+            RuleEventKind::Modified => (flags::MODIFY, event::MODIFIED, 0),
+            RuleEventKind::Removed(reason) => (flags::REMOVED, event::REMOVED, reason as u8),
+            RuleEventKind::Lost => return None,
+        };
+        let (mut wanted, mut stays) = (None, event == event::REMOVED);
+        for monitor in self.by_id.values() {
+            if !monitor.has(flag) || !is_own && monitor.has(flags::ONLY_OWN) {
+                continue;
+            }
+            let is_about = monitor.is_about(rule, &rule.actions);
+            // Who knows the rule by its old actions has to know that it has others.
+            let was_about = it.old_actions.as_ref().is_some_and(|old| monitor.is_about(rule, old));
+            if is_about || was_about {
+                wanted = Some(wanted.unwrap_or(0) | monitor.request.flags);
+                // Whose doing a rule was is not to be seen from it.
+                stays |= !is_about || monitor.has(flags::ONLY_OWN);
+            }
+        }
+        wanted.map(|wanted| News { event, reason, wanted, stays, rule: rule.clone() })
+    }
+
+    /// Keeps in mind what of these events there is to tell.
+    fn postpone(&mut self, events: &[RuleEvent], own: Option<u32>, session: &mut Session) {
+        for it in events {
+            let Some(news) = self.news(it, own.is_some() && it.is_asked) else { continue };
+            if !news.stays {
+                if matches!(self.pace, Pace::Paused) {
+                    continue;
+                }
+                self.passing_size += news.rule.size();
+                if self.passing_size > PASSING_SIZE_MAX {
+                    self.pause(session);
+                    continue;
+                }
+            }
+            self.backlog_size += news.rule.size();
+            self.own_size += news.own_size();
+            self.backlog.push_back(news);
+            if self.backlog_size > self.backlog_size_max || self.own_size > OWN_SIZE_MAX {
+                return self.give_up(session);
+            }
+        }
+    }
+
+    /// From now on keeps in mind only what is not found out by looking at the rules that there are.
+    fn pause(&mut self, session: &mut Session) {
+        if matches!(self.pace, Pace::Even) {
+            session.tell(&Message::FlowMonitorPaused { is_nicira: self.is_nicira });
+        }
+        self.pace = Pace::Paused;
+        self.backlog.retain(|news| news.stays);
+        self.backlog_size = self.backlog.iter().map(|news| news.rule.size()).sum();
+        self.passing_size = 0;
+    }
+
+    fn give_up(&mut self, session: &mut Session) {
+        self.forget();
+        session.give_up();
+    }
+
+    /// Tells the next parts of what is to be told; returns whether it told any.
+    fn catch_up(&mut self, bridge: BridgeId, switch: &mut Switch, session: &mut Session) -> bool {
+        for part in 0..PARTS_PER_GO {
+            if !session.keeps_up() || session.end().is_some() || self.is_even() {
+                return part > 0;
+            }
+            if !self.backlog.is_empty() {
+                let updates = self.take_backlog();
+                session.tell(&self.reply(updates));
+                continue;
+            }
+            let curious = self.by_id.values();
+            let curious = curious.filter(|it| it.has(flags::ADD | flags::MODIFY) && !it.has(flags::ONLY_OWN));
+            let (is_done, updates) = match &mut self.pace {
+                Pace::Even => return part > 0,
+                Pace::Paused => {
+                    let scope = scope_of(curious);
+                    let is_done = scope.is_none();
+                    if let Some(scope) = scope {
+                        self.pace = Pace::Resuming(FlowCursor::new(&scope), Box::new(scope));
+                    }
+                    (is_done, Vec::new())
+                }
+                Pace::Resuming(cursor, scope) => {
+                    let rules = switch.ofproto.flow_stats_part(bridge, scope, cursor, RULES_PER_PART);
+                    (cursor.is_done(), updates_of(curious, event::ADDED, rules))
+                }
+            };
+            if !updates.is_empty() {
+                session.tell(&self.reply(updates));
+            }
+            if is_done {
+                self.pace = Pace::Even;
+                session.tell(&Message::FlowMonitorResumed { is_nicira: self.is_nicira });
+            }
+        }
+        true
+    }
+
+    /// The next that has waited to be told: not much at once.
+    fn take_backlog(&mut self) -> Vec<FlowUpdate> {
+        let (mut updates, mut size) = (Vec::new(), 0);
+        while size < BACKLOG_SIZE_AT_ONCE
+            && let Some(news) = self.backlog.pop_front()
+        {
+            let its = news.rule.size();
+            size += its;
+            self.backlog_size = self.backlog_size.saturating_sub(its);
+            self.own_size = self.own_size.saturating_sub(news.own_size());
+            self.passing_size = self.passing_size.saturating_sub(if news.stays { 0 } else { its });
+            updates.push(news.update());
         }
         updates
+    }
+}
+
+impl News {
+    /// What it adds to [`Monitors::own_size`].
+    fn own_size(&self) -> usize {
+        if self.stays && self.event != event::REMOVED { self.rule.size() } else { 0 }
+    }
+
+    fn update(self) -> FlowUpdate {
+        let rule = &self.rule;
+        // Its durations are told as 0.
+        let stats = rule.stats(rule.created.max(rule.last_used));
+        full(self.event, self.reason, stats, self.wanted)
     }
 }
 
@@ -234,31 +491,33 @@ fn full(event: u8, reason: u8, mut stats: FlowStats, wanted: u16) -> FlowUpdate 
     FlowUpdate::Full { event, reason, stats }
 }
 
-/// What these monitors want of a rule, all together: it is told of once, as the most curious wants it.
-fn all_flags<'a>(monitors: impl Iterator<Item = &'a FlowMonitorRequest>) -> Option<u16> {
-    monitors.fold(None, |all: Option<u16>, request| Some(all.unwrap_or(0) | request.flags))
+/// What of rules any of these monitors may be about; none without monitors.
+fn scope_of<'a>(mut monitors: impl Iterator<Item = &'a Monitor>) -> Option<FlowStatsRequest> {
+    let first = &monitors.next()?.request.flows;
+    let mut scope = first.clone();
+    for monitor in monitors {
+        let table = if monitor.request.flows.table == scope.table { scope.table } else { TABLE_ALL };
+        scope = FlowStatsRequest { table, ..FlowStatsRequest::all() };
+    }
+    Some(scope)
 }
 
-/// The rules that any of these monitors is about, each once.
-fn rules_of<'a>(
-    monitors: impl Iterator<Item = &'a FlowMonitorRequest>,
+/// What there is to tell of these rules to monitors: of each once, as the most curious of them wants it.
+fn updates_of<'a>(
+    monitors: impl Iterator<Item = &'a Monitor>,
     event: u8,
-    bridge: BridgeId,
-    switch: &mut Switch,
+    rules: Vec<FlowStats>,
 ) -> Vec<FlowUpdate> {
-    let monitors: Vec<_> = monitors.collect();
-    let request = match monitors[..] {
-        [] => return Vec::new(),
-        [only] => only.flows.clone(),
-        [first, ..] => {
-            let table = first.flows.table;
-            let all = FlowStatsRequest::all();
-            let is_one = monitors.iter().all(|request| request.flows.table == table);
-            FlowStatsRequest { table: if is_one { table } else { all.table }, ..all }
-        }
+    let monitors: Vec<&FlowMonitorRequest> = monitors.map(|monitor| &monitor.request).collect();
+    let wanted = |stats: &FlowStats| {
+        let meant = monitors.iter().filter(|request| is_about(&request.flows, stats));
+        meant.fold(None, |all: Option<u16>, request| Some(all.unwrap_or(0) | request.flags))
     };
-    let flows = switch.ofproto.flow_stats(bridge, &request).into_iter();
-    let wanted =
-        |stats: &FlowStats| all_flags(monitors.iter().copied().filter(|it| is_about(&it.flows, stats)));
-    flows.filter_map(|stats| wanted(&stats).map(|all| full(event, 0, stats, all))).collect()
+    let update = |stats: FlowStats| {
+        let all = wanted(&stats)?;
+        // After a pause a rule that was changed may be one that was there before: so it is told to who asks for changes alone.
+        let is_change = event == event::ADDED && all & flags::ADD == 0;
+        Some(full(if is_change { event::MODIFIED } else { event }, 0, stats, all))
+    };
+    rules.into_iter().filter_map(update).collect()
 }

@@ -101,20 +101,13 @@ pub(super) fn answer(
     switch: &mut Switch,
 ) -> Result<MultipartReply, OfError> {
     let bridge = agent.bridge();
-    if matches!(
-        request,
-        MultipartRequest::Aggregate(_) | MultipartRequest::Table | MultipartRequest::GroupStats(_)
-    ) {
+    if matches!(request, MultipartRequest::Table | MultipartRequest::GroupStats(_)) {
         // Packets that were handed up before the request count in its answer.
         switch.ofproto.run(switch.clock.now());
     }
     let ofproto = &mut switch.ofproto;
     Ok(match request {
         MultipartRequest::Desc => MultipartReply::Desc(describe::desc(switch, bridge)),
-        MultipartRequest::Aggregate(request) => {
-            check_table(&request)?;
-            agent.aggregate(&request, switch)
-        }
         MultipartRequest::Table => MultipartReply::Table(table_stats(agent, switch, version)),
         MultipartRequest::PortStats(port) => {
             let stats = describe::port_stats(switch, bridge, port);
@@ -169,7 +162,10 @@ pub(super) fn answer(
         }
         MultipartRequest::TableDesc => MultipartReply::TableDesc(agent.table_descs(switch)),
         // The agent has these done elsewhere.
-        MultipartRequest::Flow(_) | MultipartRequest::FlowLight(_) | MultipartRequest::FlowMonitor(_) => {
+        MultipartRequest::Flow(_)
+        | MultipartRequest::FlowLight(_)
+        | MultipartRequest::FlowMonitor(_)
+        | MultipartRequest::Aggregate(_) => {
             return Err(OfError::BadRequestMultipart);
         }
         MultipartRequest::ControllerStatus => MultipartReply::ControllerStatus(agent.statuses()),

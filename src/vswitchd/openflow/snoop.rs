@@ -112,8 +112,7 @@ impl OpenFlow {
         };
         // It need not speak the version of what it is sent.
         let session = Session::new(VersionSet::of(&Version::ALL), None, now);
-        let (is_connected, is_at_end, error, place, up_since) = (true, false, None, None, None);
-        let socket = Socket { stream, session, place, begun: now, up_since, is_connected, is_at_end, error };
+        let socket = Socket::new(stream, session, None, true, now);
         bridge.snoopers.insert(token, Snooper { socket, of });
         self.new_token();
         self.ready.insert(token);
@@ -144,12 +143,12 @@ impl OpenFlow {
         for (&token, snooper) in &mut bridge.snoopers {
             let was_behind = snooper.socket.session.is_behind();
             if snooper.socket.error.is_none() {
-                snooper.socket.write();
+                snooper.socket.write(now);
             }
             if was_behind && !snooper.socket.session.is_behind() {
                 self.ready.insert(token);
             }
-            over.extend(snooper.socket.over(now).map(|_| token));
+            over.extend(snooper.socket.over(false, now).map(|_| token));
         }
         if over.is_empty() {
             return;

@@ -2,36 +2,50 @@
 //!
 //! A table may hold a million rules, which written out are hundreds of megabytes. So no more is written than
 //! [`crate::openflow::session`] lets wait for a controller, and its next message is handled when all is told: a barrier
-//! after the request stays one.
+//! after the request stays one. What is summed up goes the same way, so that packets and other connections need not wait
+//! for the end of it.
 
 use super::agent::{Agent, Answer};
 use super::{Sessions, multipart};
-use crate::ofproto::{FlowCursor, Ofproto};
+use crate::ofproto::{FlowCursor, FlowSums, Ofproto};
 use crate::openflow::flow_mod::FlowStatsRequest;
 use crate::openflow::message::{Message, MultipartReply};
 use crate::vswitchd::switch::Switch;
+use std::collections::BTreeSet;
 
 /// Rules looked at for one part: about a millisecond's work.
-const RULES_PER_PART: usize = 1024;
+pub(super) const RULES_PER_PART: usize = 1024;
 /// Parts told in one go.
-const PARTS_PER_GO: usize = 4;
+pub(super) const PARTS_PER_GO: usize = 4;
 
 /// An answer under way.
 #[derive(Debug)]
 pub(super) struct Telling {
-    pub(super) xid: u32,
-    pub(super) is_nicira: bool,
-    /// Whether only counters are asked for.
-    pub(super) is_light: bool,
-    pub(super) request: FlowStatsRequest,
+    xid: u32,
+    is_nicira: bool,
+    what: What,
+    request: FlowStatsRequest,
     cursor: FlowCursor,
+}
+
+/// What there is to tell of rules.
+#[derive(Debug)]
+pub(super) enum What {
+    /// All of them.
+    Flow,
+    /// Their counters.
+    FlowLight,
+    /// What they have counted together, so far.
+    Aggregate(FlowSums),
+    /// What flow monitors with these numbers want to know at first.
+    Initial(BTreeSet<u32>),
 }
 
 impl Telling {
     /// An answer of which nothing is told yet.
-    pub(super) fn new(xid: u32, is_nicira: bool, is_light: bool, request: FlowStatsRequest) -> Telling {
+    pub(super) fn new(xid: u32, is_nicira: bool, what: What, request: FlowStatsRequest) -> Telling {
         let cursor = FlowCursor::new(&request);
-        Telling { xid, is_nicira, is_light, request, cursor }
+        Telling { xid, is_nicira, what, request, cursor }
     }
 }
 
@@ -59,15 +73,30 @@ impl Agent {
             let Some(controller) = self.controllers.get_mut(&token) else { return };
             let Some(session) = sessions.get(token).filter(|session| !session.is_behind()) else { return };
             let Some(telling) = &mut controller.telling else { return };
-            let Telling { request, cursor, .. } = telling;
-            let rules = switch.ofproto.flow_stats_part(bridge, request, cursor, RULES_PER_PART);
+            let Telling { request, cursor, what, .. } = telling;
+            let ofproto = &mut switch.ofproto;
+            let mut rules = Vec::new();
+            match what {
+                What::Aggregate(sums) => {
+                    ofproto.flow_sums_part(bridge, request, cursor, RULES_PER_PART, sums);
+                }
+                _ => rules = ofproto.flow_stats_part(bridge, request, cursor, RULES_PER_PART),
+            }
             let more = !cursor.is_done();
-            if !more || !rules.is_empty() {
-                let body = if telling.is_light {
-                    MultipartReply::FlowLight(rules)
-                } else {
-                    MultipartReply::Flow(rules)
-                };
+            let (is_empty, body) = match what {
+                What::Flow => (rules.is_empty(), MultipartReply::Flow(rules)),
+                What::FlowLight => (rules.is_empty(), MultipartReply::FlowLight(rules)),
+                What::Aggregate(FlowSums { packets, bytes, flows }) => {
+                    let (packets, bytes, flows) = (*packets, *bytes, *flows);
+                    // Told once, at the end.
+                    (true, MultipartReply::Aggregate { packets, bytes, flows })
+                }
+                What::Initial(monitors) => {
+                    let updates = controller.monitors.initial(monitors, rules);
+                    (updates.is_empty(), MultipartReply::FlowMonitor(updates))
+                }
+            };
+            if !more || !is_empty {
                 let is_nicira = telling.is_nicira;
                 session.reply(&Message::MultipartReply { is_nicira, more, body }, telling.xid);
             }
@@ -75,19 +104,5 @@ impl Agent {
                 controller.telling = None;
             }
         }
-    }
-
-    /// The sum of what there is to tell of rules.
-    pub(super) fn aggregate(&self, request: &FlowStatsRequest, switch: &mut Switch) -> MultipartReply {
-        let (mut packets, mut bytes, mut flows) = (0u64, 0u64, 0u32);
-        let mut cursor = FlowCursor::new(request);
-        while !cursor.is_done() {
-            for rule in switch.ofproto.flow_stats_part(self.bridge(), request, &mut cursor, RULES_PER_PART) {
-                packets = packets.wrapping_add(rule.packets);
-                bytes = bytes.wrapping_add(rule.bytes);
-                flows = flows.saturating_add(1);
-            }
-        }
-        MultipartReply::Aggregate { packets, bytes, flows }
     }
 }

@@ -191,6 +191,7 @@ impl Lab {
         });
         removed.iter().for_each(|it| self.agent.flow_removed(it, &mut self.sessions));
         self.agent.pass_updates_on(None, &mut self.switch, &mut self.sessions);
+        self.agent.catch_up(&mut self.switch, &mut self.sessions);
         self.watch();
     }
 

@@ -57,6 +57,38 @@ fn a_select_group_spreads_connections_over_a_few_megaflows_and_counts_them_all()
 }
 
 #[test]
+fn caches_are_asked_what_they_counted_only_if_a_group_goes_that_packets_use() {
+    let mut switch = switch();
+    switch.set_group(GroupType::Select, vec![bucket(1, 1, 0, &[to(2)])]);
+    switch.add_rule(1, &[], &[Action::Group(1)]);
+    switch.ofproto.settle();
+    let counted = |switch: &Switch| {
+        let bridge = switch.ofproto.snapshot().get(BRIDGE).expect("it is there");
+        bridge.tables.rules().map(|rule| rule.packets).sum::<u64>()
+    };
+    (0..5).for_each(|_| switch.send(1, &from_port(1)));
+    let before = counted(&switch);
+    assert!(before < 5);
+    for (command, group) in [
+        (GroupModCommand::Add, 2),
+        (GroupModCommand::Modify, 2),
+        (GroupModCommand::Delete, 2),
+        (GroupModCommand::Add, 3),
+    ] {
+        let (group_type, selection) = (GroupType::Select, SelectionMethod::DpHash);
+        let mut buckets = vec![bucket(1, 1, 0, &[to(2)])];
+        buckets.retain(|_| command != GroupModCommand::Delete);
+        let group_mod = GroupMod { command, group, group_type, selection, buckets };
+        switch.ofproto.group_mod(BRIDGE, &group_mod).expect("a good group");
+    }
+    assert_eq!(counted(&switch), before, "nothing uses these");
+    switch.set_group(GroupType::Select, vec![bucket(1, 1, 0, &[to(3)])]);
+    assert_eq!(counted(&switch), 5);
+    let stats = switch.ofproto.group_stats(BRIDGE, 1).remove(0);
+    assert_eq!((stats.packets, stats.buckets[0].0), (5, 0));
+}
+
+#[test]
 fn a_changed_group_is_in_force_for_all_passes_when_settle_returns() {
     let mut switch = switch();
     let both = || vec![bucket(1, 1, 0, &[to(2)]), bucket(2, 1, 0, &[to(3)])];

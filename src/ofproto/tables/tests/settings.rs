@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ofproto::BridgeId;
+use crate::ofproto::bridge::names;
 use crate::ofproto::rule_events::RuleEventKind;
 use crate::openflow::action::Learn;
 use crate::openflow::group::GROUP_ANY;
@@ -87,6 +88,58 @@ fn watchers_see_what_came_changed_and_went() {
     use RuleEventKind::{Added, Modified, Removed};
     let gone = [Removed(FlowRemovedReason::HardTimeout), Removed(FlowRemovedReason::Delete)];
     assert_eq!(kinds, [Added, Modified, Modified, Added, gone[0], gone[1]]);
+}
+
+#[test]
+fn what_rules_name_is_known_whatever_is_done_to_them() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut tables = FlowTables::default();
+    let all = || (1..5).flat_map(|number| [Named::Group(number), Named::Meter(number)]);
+    let check = |tables: &FlowTables| {
+        for named in all() {
+            let by_hand =
+                tables.rules().filter(|rule| names(&rule.actions, &|it| Named::by(it) == Some(named)));
+            assert_eq!(tables.references().count(named), by_hand.count(), "{named:?}");
+        }
+    };
+    for round in 0..600 {
+        let is_undone = random.u8(..) < 40;
+        if is_undone {
+            tables.begin();
+        }
+        for _ in 0..random.usize(1..4) {
+            let group = || Action::Group(random.u32(1..5));
+            let mut actions: Vec<Action> = std::iter::repeat_with(group).take(2).collect();
+            if random.bool() {
+                actions.insert(0, Action::Meter(random.u32(1..5)));
+            }
+            let command = match random.u8(0..10) {
+                0 => FlowModCommand::Delete,
+                1 => FlowModCommand::DeleteStrict,
+                2 => FlowModCommand::Modify,
+                3 => FlowModCommand::ModifyStrict,
+                _ => FlowModCommand::Add,
+            };
+            let rule = FlowMod { command, ..port_rule(random.u16(0..9), random.u128(0..9), actions) };
+            tables.flow_mod(&FlowMod { table: random.u8(0..2), ..rule }, Nanos(0)).expect("valid");
+            if round % 100 == 99 && !is_undone {
+                let gone = [Named::Group(random.u32(1..5)), Named::Meter(random.u32(1..5))];
+                let place = |rule: &Rule| (rule.table, Reverse(rule.priority));
+                let is_meant = |rule: &&Rule| {
+                    names(&rule.actions, &|it| Named::by(it).is_some_and(|named| gone.contains(&named)))
+                };
+                let expected: Vec<_> = tables.rules().filter(is_meant).map(place).collect();
+                let removed = tables.remove_naming(FlowRemovedReason::GroupDelete, gone.into_iter());
+                let removed = removed.into_iter().map(|id| place(tables.rule(id).expect("not released")));
+                assert_eq!(removed.collect::<Vec<_>>(), expected);
+            }
+        }
+        if is_undone {
+            tables.roll_back();
+        }
+        check(&tables);
+    }
+    assert!(all().any(|named| tables.references().count(named) > 1));
 }
 
 #[test]

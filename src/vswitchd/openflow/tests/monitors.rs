@@ -1,8 +1,11 @@
 //! Flow monitors in their three forms.
 
 use super::*;
+use crate::openflow::flow_mod::FlowStats;
 use crate::openflow::message::{FlowMonitorRequest, FlowUpdate};
 use crate::openflow::session::{OUTPUT_SIZE_NOTICES_MAX, SessionEnd};
+use crate::openflow::{Action, FlowMod};
+use std::collections::BTreeSet;
 
 /// Initial, add, removed, modify, instructions.
 const EVERYTHING: u16 = 31;
@@ -116,6 +119,42 @@ fn a_monitor_is_about_the_rules_that_it_names() {
 }
 
 #[test]
+fn a_monitor_is_told_of_a_rule_that_leaves_what_it_is_about_and_of_one_that_comes_into_it() {
+    let by_port = |request: &mut FlowMonitorRequest| request.flows.out_port = OfPort(2);
+    let by_group = |request: &mut FlowMonitorRequest| request.flows.out_group = 7;
+    let cases: [(fn(&mut FlowMonitorRequest), &str); 2] = [(by_port, "output:2"), (by_group, "group:7")];
+    for (narrow, actions) in cases {
+        let mut lab = Lab::new();
+        let (one, other) = (lab.join(Version::V14), lab.join(Version::V14));
+        lab.order(other, &group("group_id=7,type=all,bucket=output:1"));
+        lab.order(other, &add(&format!("priority=1,actions={actions}")));
+        lab.order(other, &add(&format!("priority=2,actions={actions}")));
+        lab.order(other, &add("priority=3,actions=drop"));
+        let mut its = monitor(1, 0, EVERYTHING & !1);
+        narrow(&mut its);
+        lab.ask(one, &request(false, vec![its]));
+        let modify = |priority: u16, actions: &str| {
+            flow(&format!("table=0,priority={priority},actions={actions}"), FlowModCommand::ModifyStrict)
+        };
+        lab.order(other, &modify(1, "drop"));
+        lab.order(other, &add("priority=2,actions=output:1"));
+        lab.order(other, &modify(3, actions));
+        assert_eq!(updates(lab.notices(one)), [(3, 1, 0), (1, 2, 1), (3, 3, 1)], "{actions}");
+        // What it does not know of any more is nothing to it.
+        lab.order(other, &modify(1, "output:1"));
+        lab.order(other, &flow("table=0,priority=1", FlowModCommand::DeleteStrict));
+        assert_eq!(lab.notices(one), []);
+        // In a pause too.
+        pause_by(actions, &mut lab, one, other);
+        lab.order(other, &modify(3, "drop"));
+        let mut heard = lab.notices(one);
+        lab.hear_on(one, &mut heard);
+        heard.retain(|message| matches!(message, Message::MultipartReply { .. }));
+        assert!(updates(heard).contains(&(3, 3, 0)), "{actions}");
+    }
+}
+
+#[test]
 fn monitors_are_changed_and_deleted_by_number() {
     for version in [Version::V14, Version::V15] {
         let mut lab = Lab::new();
@@ -181,20 +220,104 @@ fn a_connection_that_goes_takes_its_monitors_along() {
     assert!(!lab.agent.is_watching, "nobody is told, so nothing is kept");
 }
 
+#[test]
+fn what_is_there_at_first_is_told_in_parts_as_fast_as_it_is_read() {
+    const RULES: u16 = 10_000;
+    let mut lab = Lab::new();
+    let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
+    let bridge = lab.agent.bridge();
+    for priority in 1..=RULES {
+        let flow_mod = FlowMod { table: 5, priority, ..FlowMod::add() };
+        lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    }
+    // Several, of which not all want to know.
+    let monitors = vec![monitor(1, 0, EVERYTHING), monitor(2, 0, 2), monitor(3, 0, 5)];
+    let xid = lab.send(watcher, &request(false, monitors));
+    let (mut known, mut is_over, mut parts) = (Known::new(), false, 0);
+    while !is_over {
+        let size = lab.sessions[&watcher].output_slices(usize::MAX).map(<[u8]>::len).sum::<usize>();
+        assert!(size < 600 << 10, "no more is made than is read: {size}");
+        // Meanwhile rules come and go, before and behind what is told.
+        lab.order(other, &add(&format!("table=5,priority={},actions=drop", 20_000 + parts)));
+        lab.order(other, &flow(&format!("table=5,priority={}", 9_990 - parts), FlowModCommand::DeleteStrict));
+        lab.order(other, &flow(&format!("table=5,priority={}", 5 + parts), FlowModCommand::DeleteStrict));
+        parts += 1;
+        for (of, message) in lab.hear(watcher) {
+            let Message::MultipartReply { more, body: MultipartReply::FlowMonitor(updates), .. } = message
+            else {
+                panic!("{message:?}")
+            };
+            is_over |= of == xid && !more;
+            follow(&mut known, updates);
+        }
+        lab.agent.tell_on(watcher, &mut lab.switch, &mut lab.sessions);
+    }
+    assert!(parts > 2 && known == lab.rules_there());
+}
+
 /// A rule that is told of in some kilobytes.
 fn long(priority: usize, in_port: usize) -> Message {
-    add(&format!("priority={priority},in_port={in_port},actions={}", ["output:2"; 500].join(",")))
+    long_of("output:2", priority, in_port)
+}
+
+fn long_of(action: &str, priority: usize, in_port: usize) -> Message {
+    add(&format!("priority={priority},in_port={in_port},actions={}", [action; 500].join(",")))
 }
 
 /// Adds rules until a connection that reads nothing is paused; returns how many.
 fn pause(lab: &mut Lab, watcher: usize, other: usize) -> usize {
+    pause_by("output:2", lab, watcher, other)
+}
+
+/// The same by rules with this action.
+fn pause_by(action: &str, lab: &mut Lab, watcher: usize, other: usize) -> usize {
     for count in 1..1_000 {
-        lab.order(other, &long(count, 1));
-        if lab.sessions[&watcher].stats().notices_dropped > 0 {
+        lab.order(other, &long_of(action, count, 1));
+        if lab.agent.controllers[&watcher].monitors.is_paused() {
             return count;
         }
     }
     panic!("it was never paused");
+}
+
+/// Rules by table, priority and port.
+type Known = BTreeSet<(u8, u16, u32)>;
+
+fn key(stats: &FlowStats) -> (u8, u16, u32) {
+    (stats.table, stats.priority, stats.matching.get(crate::flow::Field::InPort).0 as u32)
+}
+
+/// What somebody knows of rules who is told of them.
+fn follow(known: &mut Known, updates: Vec<FlowUpdate>) {
+    for update in updates {
+        let FlowUpdate::Full { event, stats, .. } = update else { panic!("{update:?}") };
+        if event == 2 {
+            known.remove(&key(&stats));
+        } else {
+            known.insert(key(&stats));
+        }
+    }
+}
+
+impl Lab {
+    /// Reads what is told until there is no more.
+    fn hear_on(&mut self, token: usize, heard: &mut Vec<Message>) {
+        loop {
+            self.turn();
+            let size = self.sessions[&token].output_slices(usize::MAX).map(<[u8]>::len).sum::<usize>();
+            assert!(size < 2 << 20, "no more is made than is read: {size}");
+            let told = self.notices(token);
+            if told.is_empty() {
+                return;
+            }
+            heard.extend(told);
+        }
+    }
+
+    fn rules_there(&mut self) -> Known {
+        let bridge = self.agent.bridge();
+        self.switch.ofproto.flow_stats(bridge, &FlowStatsRequest::all()).iter().map(key).collect()
+    }
 }
 
 fn pauses(messages: &[Message]) -> Vec<bool> {
@@ -224,31 +347,21 @@ fn one_that_does_not_read_is_paused_and_knows_all_when_it_goes_on() {
         assert_eq!(size(&lab), at_pause);
         lab.order(other, &flow("priority=65000,in_port=7", FlowModCommand::DeleteStrict));
         lab.order(other, &flow("priority=1,in_port=1", FlowModCommand::DeleteStrict));
-        let heard = lab.notices(watcher);
+        let mut heard = lab.notices(watcher);
         assert_eq!(pauses(&heard), [true], "{version:?}");
-        lab.turn();
-        let mut heard = [heard, lab.notices(watcher)].concat();
+        lab.hear_on(watcher, &mut heard);
         assert_eq!(pauses(&heard), [true, false]);
         assert!(matches!(heard.last(), Some(Message::FlowMonitorResumed { .. })));
         // Who follows what is told has just the rules that there are.
         heard.retain(|message| matches!(message, Message::MultipartReply { .. }));
-        let mut known = std::collections::BTreeSet::new();
+        let mut known = BTreeSet::new();
         for message in heard {
             let Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. } = message else {
                 panic!()
             };
-            for update in updates {
-                let FlowUpdate::Full { event, stats, .. } = update else { panic!("{update:?}") };
-                let in_port = stats.matching.get(crate::flow::Field::InPort).0;
-                let key = (stats.priority, in_port);
-                if event == 2 {
-                    known.remove(&key);
-                } else {
-                    known.insert(key);
-                }
-            }
+            follow(&mut known, updates);
         }
-        assert_eq!(known.len(), lab.rule_count());
+        assert!(known == lab.rules_there());
         // It goes on as before.
         lab.order(other, &add("priority=64000,actions=drop"));
         assert_eq!(updates(lab.notices(watcher)), [(1, 64_000, 0)]);
@@ -261,6 +374,7 @@ fn one_that_would_have_to_be_told_of_too_much_is_ended() {
     let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
     lab.ask(watcher, &request(false, vec![monitor(1, 0, EVERYTHING)]));
     pause(&mut lab, watcher, other);
+    lab.agent.controller_mut(watcher).expect("it is there").monitors.backlog_size_max = 8 << 20;
     for round in 0..100 {
         for rule in 0..100 {
             lab.order(other, &long(rule, round));
@@ -272,5 +386,178 @@ fn one_that_would_have_to_be_told_of_too_much_is_ended() {
     }
     assert_eq!(lab.sessions[&watcher].end(), Some(&SessionEnd::Behind));
     let size: usize = lab.sessions[&watcher].output_slices(usize::MAX).map(<[u8]>::len).sum();
-    assert!(size < 10 << 20, "{size}");
+    assert!(size < 2 << 20, "{size}");
+}
+
+/// Adds rules to table 5 with the priorities from 1 on that are told of in a kilobyte each.
+fn fill(lab: &mut Lab, count: u16) {
+    let (bridge, actions) = (lab.agent.bridge(), vec![Action::Output(OfPort(2)); 60]);
+    for priority in 1..=count {
+        let flow_mod = FlowMod { table: 5, priority, actions: actions.clone(), ..FlowMod::add() };
+        lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    }
+}
+
+#[test]
+fn one_that_reads_is_told_of_all_rules_that_go_at_once_without_a_pause() {
+    const RULES: u16 = 12_000;
+    let mut lab = Lab::new();
+    let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
+    fill(&mut lab, RULES);
+    lab.ask(watcher, &request(false, vec![monitor(1, 0, EVERYTHING & !1)]));
+    let mut known = lab.rules_there();
+    lab.order(other, &delete_all());
+    // What comes meanwhile waits for its turn.
+    lab.order(other, &add("table=5,priority=7,actions=drop"));
+    lab.order(other, &add("table=5,priority=20000,actions=drop"));
+    lab.order(other, &flow("table=5,priority=20000", FlowModCommand::DeleteStrict));
+    let mut heard = lab.notices(watcher);
+    lab.hear_on(watcher, &mut heard);
+    assert_eq!((lab.sessions[&watcher].end(), pauses(&heard).len()), (None, 0));
+    for message in heard {
+        let Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. } = message else {
+            panic!("{message:?}")
+        };
+        follow(&mut known, updates);
+    }
+    assert!(known == lab.rules_there() && known.len() == 1);
+    // It goes on as before.
+    lab.order(other, &add("priority=64000,actions=drop"));
+    assert_eq!(updates(lab.notices(watcher)), [(1, 64_000, 0)]);
+}
+
+#[test]
+fn one_that_goes_on_is_told_of_what_happens_meanwhile() {
+    let mut lab = Lab::new();
+    let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
+    fill(&mut lab, 3_000);
+    lab.ask(watcher, &request(false, vec![monitor(1, 0, EVERYTHING & !1)]));
+    let mut known = lab.rules_there();
+    pause(&mut lab, watcher, other);
+    let (mut heard, mut is_resumed, mut turns) = (lab.notices(watcher), false, 0);
+    while !is_resumed {
+        lab.turn();
+        turns += 1;
+        // Before and behind what is told.
+        lab.order(other, &add(&format!("table=5,priority={},actions=drop", 20_000 + turns)));
+        lab.order(other, &flow(&format!("table=5,priority={}", 2_990 - turns), FlowModCommand::DeleteStrict));
+        lab.order(other, &flow(&format!("table=5,priority={}", 5 + turns), FlowModCommand::DeleteStrict));
+        let told = lab.notices(watcher);
+        is_resumed = pauses(&told).contains(&false);
+        heard.extend(told);
+    }
+    lab.hear_on(watcher, &mut heard);
+    assert_eq!(pauses(&heard), [true, false]);
+    for message in heard {
+        if let Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. } = message {
+            follow(&mut known, updates);
+        }
+    }
+    assert!(turns > 3 && known == lab.rules_there());
+}
+
+#[test]
+fn only_own_changes_are_told_after_a_pause_too_and_all_of_them() {
+    let mut lab = Lab::new();
+    let (one, other) = (lab.join(Version::V15), lab.join(Version::V15));
+    let own = monitor(1, 0, EVERYTHING | NO_ABBREV | ONLY_OWN);
+    let mut of_all = monitor(2, 0, EVERYTHING);
+    of_all.flows.table = 3;
+    lab.ask(one, &request(false, vec![own, of_all]));
+    let by = |who: &str, priority: u16| add(&format!("priority={priority},in_port={who},actions=output:2"));
+    let gone = |who: &str, priority: u16| {
+        flow(&format!("table=0,priority={priority},in_port={who}"), FlowModCommand::DeleteStrict)
+    };
+    let (mine, theirs) = ("1", "2");
+    lab.send(one, &by(mine, 1));
+    lab.order(other, &by(theirs, 1));
+    for count in 1.. {
+        assert!(count < 1_000, "it was never paused");
+        let Message::FlowMod(mut message) = long(count, 1) else { panic!() };
+        message.flow_mod.table = 3;
+        lab.order(other, &Message::FlowMod(message));
+        if lab.agent.controllers[&one].monitors.is_paused() {
+            break;
+        }
+    }
+    lab.send(one, &by(mine, 2));
+    lab.send(one, &by(mine, 3));
+    lab.send(one, &gone(mine, 1));
+    lab.send(one, &gone(mine, 2));
+    lab.order(other, &by(theirs, 2));
+    lab.order(other, &gone(theirs, 1));
+    let mut heard = lab.notices(one);
+    lab.hear_on(one, &mut heard);
+    assert_eq!(pauses(&heard), [true, false]);
+    let (mut known, mut told) = (Known::new(), Vec::new());
+    for message in heard {
+        if let Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. } = message {
+            for update in &updates {
+                let FlowUpdate::Full { event, stats, .. } = update else { panic!("{update:?}") };
+                told.extend((stats.table == 0).then(|| (*event, key(stats))));
+            }
+            follow(&mut known, updates);
+        }
+    }
+    let of_mine = |priority| (0, priority, 1);
+    let expected = [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)];
+    assert_eq!(told, expected.map(|(event, priority)| (event, of_mine(priority))));
+    let mut there = lab.rules_there();
+    assert!(there.remove(&(0, 2, 2)) && known == there);
+}
+
+#[test]
+fn rules_of_the_configuration_are_not_told_of() {
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V14);
+    lab.ask(one, &request(false, vec![monitor(1, 0, EVERYTHING)]));
+    let (bridge, flow_mod) = (lab.agent.bridge(), FlowMod { table: 254, ..FlowMod::add() });
+    lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    lab.turn();
+    assert_eq!(lab.notices(one), []);
+}
+
+#[test]
+fn one_that_changes_much_itself_and_does_not_read_of_it_is_ended() {
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V15);
+    lab.ask(one, &request(false, vec![monitor(1, 0, EVERYTHING | NO_ABBREV | ONLY_OWN)]));
+    for round in 0..2_000 {
+        lab.send(one, &long(1, 1 + round % 2));
+        if lab.sessions[&one].end().is_some() {
+            break;
+        }
+    }
+    assert_eq!(lab.sessions[&one].end(), Some(&SessionEnd::Behind));
+}
+
+#[test]
+fn one_that_asks_for_changes_alone_is_told_of_rules_as_changed_after_a_pause() {
+    let mut lab = Lab::new();
+    let (watcher, other) = (lab.join(Version::V14), lab.join(Version::V13));
+    lab.order(other, &add("priority=7,actions=drop"));
+    lab.ask(watcher, &request(false, vec![monitor(1, 0, 8 | 16)]));
+    for count in 0.. {
+        assert!(count < 1_000, "it was never paused");
+        lab.order(other, &long(1, 1));
+        let outputs = ["output:2"; 500].join(",");
+        lab.order(
+            other,
+            &flow(&format!("table=0,actions={outputs},output:{}", 1 + count % 2), FlowModCommand::Modify),
+        );
+        if lab.agent.controllers[&watcher].monitors.is_paused() {
+            break;
+        }
+    }
+    lab.order(other, &flow("table=0,priority=7,actions=output:1", FlowModCommand::ModifyStrict));
+    let mut heard = lab.notices(watcher);
+    lab.hear_on(watcher, &mut heard);
+    let at =
+        heard.iter().position(|it| matches!(it, Message::FlowMonitorPaused { .. })).expect("it was paused");
+    let told: Vec<_> = heard.drain(at..).filter(|it| matches!(it, Message::MultipartReply { .. })).collect();
+    assert!(updates(told).contains(&(3, 7, 1)));
+    // Once nothing is asked for, nothing that waits is told.
+    assert_eq!(lab.ask(watcher, &request(false, vec![monitor(1, 2, 0)])).len(), 1);
+    lab.turn();
+    assert_eq!(lab.notices(watcher), []);
 }

@@ -401,3 +401,34 @@ fn rules_are_told_in_parts_as_fast_as_they_are_read() {
     }
     assert_eq!(priorities, (0..RULES).rev().collect::<Vec<_>>());
 }
+
+#[test]
+fn rules_are_summed_up_in_parts_with_what_comes_next_behind_them() {
+    const RULES: u16 = 10_000;
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V13);
+    let bridge = lab.agent.bridge();
+    for priority in 0..RULES {
+        let flow_mod = FlowMod { table: 5, priority, ..FlowMod::add() };
+        lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    }
+    lab.order(one, &add("table=0,actions=drop"));
+    for _ in 0..3 {
+        lab.device("a").inject_frame(0, &[0x33; 60]);
+    }
+    lab.turn();
+    let xid = lab.send(one, &multipart(MultipartRequest::Aggregate(FlowStatsRequest::all())));
+    let mut goes = 0;
+    while lab.agent.is_telling(one) {
+        assert!(lab.sessions[&one].output().is_empty(), "there is one answer, at the end");
+        lab.agent.tell_on(one, &mut lab.switch, &mut lab.sessions);
+        goes += 1;
+    }
+    let flows = u32::from(RULES) + 1;
+    let sums = MultipartReply::Aggregate { packets: 3, bytes: 180, flows };
+    assert_eq!(lab.hear(one), [(xid, answer(sums))]);
+    assert!(goes > 1, "packets are looked after in between");
+    let other = FlowStatsRequest { table: 9, ..FlowStatsRequest::all() };
+    let none = MultipartReply::Aggregate { packets: 0, bytes: 0, flows: 0 };
+    assert_eq!(lab.ask(one, &multipart(MultipartRequest::Aggregate(other))), [answer(none)]);
+}

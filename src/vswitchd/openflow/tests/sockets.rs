@@ -1,7 +1,8 @@
 use crate::dpif::model::{ModelConfig, ModelDpif};
 use crate::netdev::dummy::DummyProvider;
 use crate::ofproto::Ofproto;
-use crate::openflow::message::{Message, Version, VersionSet};
+use crate::openflow::flow_mod::{FlowMod, FlowStatsRequest};
+use crate::openflow::message::{Message, MultipartReply, MultipartRequest, Version, VersionSet};
 use crate::openflow::session::Session;
 use crate::sync::{ManualClock, Nanos};
 use crate::vswitchd::api::{
@@ -11,6 +12,7 @@ use crate::vswitchd::apply::NoSurroundings;
 use crate::vswitchd::switch::{Parts, ProcessInfo, Switch};
 use mio::{Events, Poll};
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -384,4 +386,64 @@ fn who_came_by_a_place_that_is_no_more_goes_with_it() {
     let mut rest = Vec::new();
     peer.stream.set_nonblocking(false).expect("it can be set so");
     peer.stream.read_to_end(&mut rest).expect("the connection has ended");
+}
+
+/// Asks for all rules and sends no more.
+fn ask_and_shut(world: &mut World) -> Peer {
+    let mut peer = Peer::connect(&world.path("p.sock"));
+    peer.talk(world);
+    let body = MultipartRequest::Flow(FlowStatsRequest::all());
+    peer.session.reply(&Message::MultipartRequest { is_nicira: false, more: false, body }, 7);
+    peer.stream.write_all(peer.session.output()).expect("there is room");
+    peer.session.sent(usize::MAX);
+    peer.stream.shutdown(Shutdown::Write).expect("it is open");
+    peer
+}
+
+#[test]
+fn one_that_sends_no_more_gets_its_answer_to_the_end() {
+    const RULES: u16 = 10_000;
+    let mut world = World::new("fail_mode: secure, probe_interval_s: 1");
+    world.run();
+    let bridge = world.switch.ofproto().bridges()[0];
+    for priority in 1..=RULES {
+        let flow_mod = FlowMod { table: 5, priority, ..FlowMod::add() };
+        world.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    }
+    let mut peer = ask_and_shut(&mut world);
+    let (mut told, mut is_over, mut is_open) = (0, false, true);
+    while is_open {
+        // It takes its time.
+        world.pass(Nanos::from_secs(2));
+        let mut buffer = [0; 65_536];
+        match peer.stream.read(&mut buffer) {
+            Ok(count) => {
+                is_open = count > 0;
+                peer.session.receive(&buffer[..count], Nanos(0));
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        while let Some(incoming) = peer.session.next_message() {
+            if let Ok(Message::MultipartReply { more, body: MultipartReply::Flow(rules), .. }) =
+                incoming.message.map(|message| *message)
+            {
+                told += rules.len();
+                is_over = !more;
+            }
+        }
+    }
+    assert!(is_over && told == usize::from(RULES), "{told}");
+
+    // Who does not read is not waited for.
+    let peer = ask_and_shut(&mut world);
+    world.run();
+    let connections = |world: &mut World| {
+        world.info().connections.iter().filter(|it| it.kind == ConnectionKind::Peer).count()
+    };
+    world.pass(Nanos::from_secs(59));
+    assert_eq!(connections(&mut world), 1);
+    // From then on its silence counts.
+    (0..3).for_each(|_| world.pass(Nanos::from_secs(1)));
+    assert_eq!(connections(&mut world), 0);
+    drop(peer);
 }

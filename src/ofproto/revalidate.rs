@@ -39,6 +39,8 @@ use std::sync::Arc;
 pub const INTERVAL: Nanos = Nanos::from_millis(500);
 /// Time between passes while addresses are being learned: a storm of new hosts costs at most 20 passes a second.
 pub const MAC_INTERVAL: Nanos = Nanos::from_millis(50);
+/// Time within which all megaflows are to follow an address that moved, as long as a pass takes no more than half of it.
+const STALE_MAX: Nanos = Nanos::from_millis(500);
 /// What a pass is taken to last at most: its end is seen late where the whole process was held up.
 const PASS_DURATION_MAX: Nanos = Nanos::from_secs(1);
 /// Retired megaflows taken from the datapath at a time.
@@ -205,6 +207,18 @@ pub(super) fn xlate_all(bridges: &Bridges, keys: &[FlowKey], is_parallel: bool) 
     }
 }
 
+/// Time that must lie between the end of a pass and the next, where the last one took so long. Passes take no more than a
+/// third of the control thread's time: the rest is for new flows. Where addresses have moved, the next pass is to be over
+/// within [`STALE_MAX`]: for that passes may take half of the time, and no more.
+fn pass_interval(have_macs_changed: bool, pass: Nanos) -> Nanos {
+    let share = Nanos(pass.0 * 2);
+    if !have_macs_changed {
+        return INTERVAL.max(share);
+    }
+    let in_time = Nanos(STALE_MAX.0.saturating_sub(pass.0));
+    MAC_INTERVAL.max(share.min(in_time)).max(pass)
+}
+
 impl OfprotoDpif {
     /// Does a pass if one is due; returns whether it did.
     pub(super) fn revalidate_if_due(&mut self) -> bool {
@@ -215,11 +229,9 @@ impl OfprotoDpif {
         is_due
     }
 
-    /// Time that must lie between the end of a pass and the next. Passes take no more than a third of the control
-    /// thread's time, up to [`PASS_DURATION_MAX`]: the rest is for new flows.
+    /// Time that must lie between the end of a pass and the next.
     pub(super) fn pass_interval(&self) -> Nanos {
-        let wanted = if self.macs_changed { MAC_INTERVAL } else { INTERVAL };
-        wanted.max(Nanos(self.pass_duration.0 * 2))
+        pass_interval(self.macs_changed, self.pass_duration)
     }
 
     /// Sees the end of the last pass, in the first reading of the clock after it.
@@ -427,6 +439,17 @@ mod tests {
     use super::*;
     use crate::dpif::ControllerReason;
     use crate::flow::OfPort;
+
+    #[test]
+    fn passes_leave_time_for_new_flows_and_follow_addresses_in_time() {
+        let ms = Nanos::from_millis;
+        for (pass, otherwise, after_a_move) in
+            [(0, 500, 50), (10, 500, 50), (100, 500, 200), (200, 500, 300), (250, 500, 250), (400, 800, 400)]
+        {
+            assert_eq!(pass_interval(false, ms(pass)), ms(otherwise), "{pass} ms");
+            assert_eq!(pass_interval(true, ms(pass)), ms(after_a_move), "{pass} ms");
+        }
+    }
 
     #[test]
     fn a_packet_in_without_room_for_its_notes_names_none_wherever_it_stands() {

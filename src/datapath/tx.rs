@@ -1,8 +1,8 @@
 //! Transmit buffers: packets wait here, by port, for a burst worth sending.
 //!
 //! Hot. A worker that forwards a burst of 32 packets to one port makes one transmit call, not 32. What waits
-//! is sent when the buffer is full and at the end of every turn, so a packet waits for the rest of its own
-//! turn at most. What the device does not take after a second try dies as [`DropReason::TxQueueFull`]: holding
+//! is sent when the buffer is full, after commands, and at the end of every turn, so a packet waits for the rest of its
+//! own turn at most. A full burst for one port does not wait at all. What the device does not take after a second try dies as [`DropReason::TxQueueFull`]: holding
 //! it back would let one slow port stop all others.
 //!
 //! # Busy queues
@@ -199,7 +199,11 @@ impl TxPort {
     #[inline]
     fn flush(&mut self, counters: &PortCounters) -> bool {
         let is_next = self.postponed.is_empty() || self.flush_postponed(counters);
-        is_next && self.waiting.send(&mut *self.queue, counters)
+        let is_done = is_next && self.waiting.send(&mut *self.queue, counters);
+        if is_done {
+            self.busy_turns = 0;
+        }
+        is_done
     }
 
     #[cold]
@@ -234,11 +238,7 @@ impl TxPort {
     /// As [`TxPort::flush`], at the end of a turn: what waits for too long dies.
     #[inline]
     fn finish_turn(&mut self, counters: &PortCounters) -> bool {
-        if self.flush(counters) {
-            self.busy_turns = 0;
-            return true;
-        }
-        self.wait(counters)
+        self.flush(counters) || self.wait(counters)
     }
 
     #[cold]
@@ -503,5 +503,89 @@ mod tests {
         assert!(bed.tx.finish_turn(&bed.counters));
         assert_eq!(bed.sent(), [1, 2, 3, 4]);
         assert_eq!(bed.counts(), [4, 2, 2]);
+    }
+
+    /// The port as one of all, behind which the same queue is.
+    struct PortsBed {
+        script: Arc<Script>,
+        ports: TxPorts,
+        link: Link,
+    }
+
+    const PORT: DpPort = DpPort(3);
+
+    impl PortsBed {
+        fn new() -> PortsBed {
+            let Bed { script, tx, .. } = Bed::new();
+            let mut ports = TxPorts::new();
+            ports.add(PORT, Box::new(tx));
+            PortsBed { script, ports, link: Link::new(8, Arc::new(crate::sync::Doorbell::new(|| {}))) }
+        }
+
+        fn be_busy(&self, is_busy: bool) {
+            self.script.is_busy.store(is_busy, Ordering::Relaxed);
+        }
+
+        fn send_all(&mut self, firsts: std::ops::Range<u8>) -> bool {
+            let mut burst: PacketBatch = firsts.map(|first| Packet::from_bytes(&[first; 60])).collect();
+            let (count, sizes) = (burst.len(), Sizes::of(&burst));
+            let is_sent = self.ports.send_all(PORT, &mut burst, sizes, &self.link);
+            assert_eq!(burst.len(), if is_sent { 0 } else { count }, "all or nothing");
+            is_sent
+        }
+
+        fn counts(&self) -> [u64; 2] {
+            let read = |counter: &crate::sync::primitive::AtomicU64| counter.load(Ordering::Relaxed);
+            let port = self.link.port(PORT);
+            assert_eq!(read(&port.tx_bytes), 60 * read(&port.tx_packets));
+            [read(&port.tx_packets), read(&port.drops[DropReason::TxQueueFull.index()])]
+        }
+    }
+
+    #[test]
+    fn a_full_burst_goes_at_once_unless_something_waits_before_it() {
+        let mut bed = PortsBed::new();
+        assert!(bed.send_all(0..32) && bed.ports.flush(&bed.link));
+        assert!(!bed.send_all(32..40), "a short one is to wait for others");
+        let packet = Packet::from_bytes(&[32; 60]);
+        bed.ports.send(PORT, packet, &bed.link).expect("there is such a port");
+        assert!(!bed.send_all(33..65));
+        assert!(bed.ports.flush(&bed.link) && bed.send_all(33..65));
+        assert_eq!(
+            std::mem::take(&mut *bed.script.sent.lock().expect("nobody died")),
+            (0..65).collect::<Vec<_>>()
+        );
+        assert_eq!(bed.counts(), [65, 0]);
+    }
+
+    #[test]
+    fn a_full_burst_that_a_busy_queue_does_not_take_waits_for_its_turn() {
+        let mut bed = PortsBed::new();
+        bed.be_busy(true);
+        assert!(bed.send_all(0..32));
+        bed.ports.send(PORT, Packet::from_bytes(&[32; 60]), &bed.link).expect("there is such a port");
+        assert!(!bed.ports.flush(&bed.link));
+        assert_eq!(bed.counts(), [0, 0]);
+        bed.be_busy(false);
+        bed.ports.flush_early(&bed.link);
+        assert!(bed.ports.flush(&bed.link));
+        assert_eq!(
+            std::mem::take(&mut *bed.script.sent.lock().expect("nobody died")),
+            (0..33).collect::<Vec<_>>()
+        );
+        assert_eq!(bed.counts(), [33, 0]);
+    }
+
+    #[test]
+    fn turns_at_which_a_queue_is_busy_count_only_in_a_row() {
+        let mut bed = PortsBed::new();
+        for _ in 0..3 {
+            bed.be_busy(true);
+            bed.ports.send(PORT, Packet::from_bytes(&[1; 60]), &bed.link).expect("there is such a port");
+            assert!((1..BUSY_TURNS_MAX).all(|_| !bed.ports.flush(&bed.link)));
+            bed.be_busy(false);
+            bed.ports.flush_early(&bed.link);
+        }
+        assert_eq!(bed.counts(), [3, 0]);
     }
 }

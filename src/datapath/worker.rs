@@ -5,11 +5,15 @@
 //!
 //! Each stage works on the whole burst before the next begins, so that the cache lines that a stage will need
 //! are asked for while another packet's work goes on. Packets are carried out in the order of their arrival,
-//! whatever stage found their megaflow, so order within a flow is kept by construction.
+//! whatever stage found their megaflow. A burst whose packets agree in all that megaflows look at takes a shorter way:
+//! [`Worker::find_for_all`].
+//!
+//! Packets that waited for a megaflow come with the command that installs it, and leave before any that finds it: as far
+//! as a turn's allowance reaches. The rest comes in later turns, and what arrives meanwhile overtakes it.
 //!
 //! # Budget
 //! At a full burst and a warm cache: one key (168 bytes), one bucket line, one or two megaflow lines and the
-//! packet's first line. `perf/` has the cycles.
+//! packet's first line; on the shorter way the packet's first line. `perf/` has the cycles.
 //!
 //! # Never here
 //! Allocation, locks, system calls (but for the doorbell, once a burst, and only if the control thread sleeps;
@@ -71,7 +75,7 @@ struct Scratch {
     met: arrayvec::ArrayVec<Met, BURST_LEN_MAX>,
 }
 
-/// What all packets of a burst have found.
+/// What all packets of a burst have found; [`NO_SLOT`] if nothing.
 #[derive(Clone, Copy, Debug)]
 struct FoundForAll {
     slot: Slot,
@@ -150,11 +154,16 @@ impl Worker {
             self.drop_malformed(port, burst);
             sizes = Sizes::of(burst);
         }
-        if let Some(found) = self.find_for_all(port, burst) {
-            self.carry_out_all(&found, burst, sizes, now);
-            return self.executor.count_forwarded(port);
-        }
         let len = burst.len();
+        if let Some(found) = self.find_for_all(port, burst) {
+            if found.slot != NO_SLOT {
+                self.carry_out_all(&found, burst, sizes, now);
+                return self.executor.count_forwarded(port);
+            }
+            // All of them miss.
+            self.scratch.slots[..len].fill(NO_SLOT);
+            return self.carry_out(burst, now);
+        }
         let found_by_emc = self.probe_emc(len);
         if found_by_emc < len {
             self.probe_classifier(len);
@@ -172,12 +181,12 @@ impl Worker {
         extract_batch(burst, port, &mut keys[..len], &mut layouts[..len]);
     }
 
-    /// The megaflow of a burst whose packets agree in every bit that any megaflow looks at: one look-up does for all, and
-    /// what it finds takes all the same way. If there is none the keys are there, of all packets.
+    /// What is found for a burst whose packets agree in every bit that any megaflow looks at: one look-up does for all, and
+    /// what it finds takes all the same way. None if they don't agree: then the keys are there, of all packets.
     ///
     /// Where rules look at little, and in what comes of one connection, most bursts are such. Where no rule looks at
-    /// more than [`glance`] tells, not even the keys are needed. For another burst all of this costs a comparison of
-    /// its first two packets.
+    /// more than [`glance`] tells, not even the keys are needed. For another burst this costs what was looked at up to
+    /// the first packet that differs, which mostly is the second.
     #[inline]
     fn find_for_all(&mut self, port: DpPort, burst: &PacketBatch) -> Option<FoundForAll> {
         let tcp_flags = if self.classifier.is_plain() { glance_at_all(burst) } else { None };
@@ -191,10 +200,10 @@ impl Worker {
             }
         }
         let slot = self.find_first(burst.len());
-        if slot.is_none() && tcp_flags.is_some() {
+        if slot == NO_SLOT && tcp_flags.is_some() {
             self.extract(port, burst);
         }
-        Some(FoundForAll { slot: slot?, tcp_flags })
+        Some(FoundForAll { slot, tcp_flags })
     }
 
     /// Whether the packets of the burst agree in what megaflows look at.
@@ -205,26 +214,29 @@ impl Worker {
         rest.iter().all(|key| union.are_alike(first.words(), key.words()))
     }
 
-    /// The megaflow of the first packet, which is that of all so many.
+    /// The megaflow of the first packet, which is that of all so many; [`NO_SLOT`] if there is none.
     #[inline(never)]
-    fn find_first(&mut self, len: usize) -> Option<Slot> {
+    fn find_first(&mut self, len: usize) -> Slot {
         let key = self.scratch.keys[0].words();
         let hash = self.classifier.union().hash(key, self.executor.seed());
         let counters = &self.link.counters;
         if let Some(slot) = self.emc.candidates(hash).find(|&slot| self.classifier.covers(slot, key)) {
             bump(&counters.emc_hits, len as u64);
-            return Some(slot);
+            return slot;
         }
         let lookup = self.classifier.lookup(key);
-        let slot = lookup.slot?;
-        // The first one is found by the classifier, and the others as it was.
-        bump(&counters.megaflow_hits, 1);
-        bump(&counters.emc_hits, len as u64 - 1);
         bump(&counters.megaflow_probes, lookup.probes.into());
-        self.emc.insert(hash, slot);
-        counters.emc_entries.store(self.emc.len(), Ordering::Relaxed);
+        if let Some(slot) = lookup.slot {
+            // The first one is found by the classifier, and the others as it was.
+            bump(&counters.megaflow_hits, 1);
+            bump(&counters.emc_hits, len as u64 - 1);
+            self.emc.insert(hash, slot);
+            counters.emc_entries.store(self.emc.len(), Ordering::Relaxed);
+        } else {
+            bump(&counters.misses, len as u64);
+        }
         self.classifier.reorder_if_due();
-        Some(slot)
+        lookup.slot.unwrap_or(NO_SLOT)
     }
 
     /// Runs one megaflow's program on a whole burst.

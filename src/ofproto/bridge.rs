@@ -555,10 +555,11 @@ impl Bridge {
     }
 
     /// Whether packets may have been counted for what a group-mod replaces or deletes: for the group, or one of its buckets,
-    /// by way of rules or of other groups. `has_lost_rules`: rules that went lately may have named any.
-    pub fn replaces_what_counts(&self, group_mod: &GroupMod, has_lost_rules: bool) -> bool {
+    /// by way of rules or of other groups. Rules that no longer name what they named lately may have named any.
+    pub fn replaces_what_counts(&self, group_mod: &GroupMod) -> bool {
         let group = group_mod.group;
         let references = self.tables.references();
+        let has_lost_rules = references.has_lost_group();
         match group_mod.command {
             GroupModCommand::Add => false,
             GroupModCommand::Delete if group == GROUP_ALL => has_lost_rules || references.has_groups(),

@@ -623,7 +623,7 @@ impl Ofproto for OfprotoDpif {
 
     fn group_mod(&mut self, bridge: BridgeId, group_mod: &GroupMod) -> Result<(), FlowModError> {
         let entry = self.bridges.get(bridge).ok_or(FlowModError::NoSuchBridge(bridge))?;
-        if entry.replaces_what_counts(group_mod, !self.dying.is_empty()) {
+        if entry.replaces_what_counts(group_mod) {
             // What was counted for a group that is replaced must not be credited to the new one.
             self.push_stats();
         }

@@ -35,6 +35,8 @@ impl Named {
 #[derive(Default, Debug)]
 pub struct References {
     rules: BTreeMap<Named, BTreeSet<RuleId>>,
+    /// Whether a rule no longer names a group that it named, while packets may still be counted for that.
+    has_lost_group: bool,
 }
 
 impl References {
@@ -46,6 +48,7 @@ impl References {
                 self.rules.entry(named).or_default().insert(id);
             } else if let Some(rules) = self.rules.get_mut(&named) {
                 rules.remove(&id);
+                self.has_lost_group |= matches!(named, Named::Group(_));
                 if rules.is_empty() {
                     self.rules.remove(&named);
                 }
@@ -61,6 +64,16 @@ impl References {
     /// How many those are.
     pub fn count(&self, named: Named) -> usize {
         self.rules.get(&named).map_or(0, BTreeSet::len)
+    }
+
+    /// Whether a rule has ceased to name a group since [`References::forget_lost`].
+    pub fn has_lost_group(&self) -> bool {
+        self.has_lost_group
+    }
+
+    /// All packets are counted for what rules named.
+    pub fn forget_lost(&mut self) {
+        self.has_lost_group = false;
     }
 
     /// Whether a rule names a group, whichever.
@@ -82,10 +95,13 @@ mod tests {
         references.follow(first, &actions, true);
         references.follow(second, &actions[1..2], true);
         assert_eq!([Named::Group(7), Named::Meter(7)].map(|named| references.count(named)), [2, 1]);
+        assert!(!references.has_lost_group());
         references.follow(first, &actions, false);
+        assert!(references.has_lost_group());
+        references.forget_lost();
         assert_eq!(references.rules(Named::Group(7)).collect::<Vec<_>>(), [second]);
         assert!(references.has_groups());
         references.follow(second, &actions[1..2], false);
-        assert!(!references.has_groups() && references.rules.is_empty());
+        assert!(!references.has_groups() && references.rules.is_empty() && references.has_lost_group());
     }
 }

@@ -423,6 +423,9 @@ impl OfprotoDpif {
         }
         let (over, waiting) = std::mem::take(&mut self.dying).into_iter().partition(is_final);
         self.dying = waiting;
+        if self.dying.is_empty() && oldest_retiring == u64::MAX && !self.config_changed {
+            self.bridges.iter_mut().for_each(|(_, bridge)| bridge.tables.forget_lost_names());
+        }
         let over: Vec<Dying> = over;
         for Dying { bridge: id, rule, reason, .. } in over {
             let Some(bridge) = self.bridges.get_mut(id) else { continue };

@@ -259,7 +259,7 @@ impl FlowTables {
         self.tables.get(usize::from(table)).map_or_else(TableSettings::default, |table| table.settings)
     }
 
-    /// Sets them, for [`TABLE_ALL`] of all tables. Rules beyond a new limit stay.
+    /// Sets them, for [`TABLE_ALL`] of all tables but [`HIDDEN_TABLE`]. Rules beyond a new limit stay.
     pub fn set_settings(&mut self, table: TableId, settings: TableSettings) {
         for table in table_range(table) {
             let was_evicting = std::mem::replace(&mut self.tables[table].settings, settings).eviction;
@@ -700,6 +700,11 @@ impl FlowTables {
         removed.iter().for_each(|&id| self.unlist(id, reason));
         self.remove_orphans(&mut removed);
         removed
+    }
+
+    /// All packets are counted for groups that rules named.
+    pub(super) fn forget_lost_names(&mut self) {
+        self.references.forget_lost();
     }
 
     /// Which of its rules name which groups and meters.

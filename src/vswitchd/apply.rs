@@ -37,6 +37,7 @@ mod tests;
 
 use super::plan::{BridgeSettings, Change, Placement, Plan, Refusal, Step, plan};
 use super::ports::{FailedPort, PortRecord, link_word, merged};
+use super::requests::patch_counters;
 use super::switch::{BridgeState, PortFault, Switch, SwitchError};
 use crate::config::{self, Config, Dummies, Faults, PortConfig, WorkerPlacement};
 use crate::dpif::DpifError;
@@ -778,7 +779,12 @@ impl Switch {
         }
         let id = bridge.id;
         let running = self.ofproto.ports(id).into_iter().find(|running| running.config.name == port);
-        match running.map(|running| self.ofproto.port_del(id, running.number)) {
+        let patch = running.as_ref().and_then(|running| self.ofproto.patch_stats(id, running.number));
+        let removed = running.map(|running| self.ofproto.port_del(id, running.number));
+        if let (Some(Ok(_)), Some(patch)) = (&removed, patch) {
+            self.removed_patches = self.removed_patches.plus(&patch_counters(&patch));
+        }
+        match removed {
             None => Ok(None),
             Some(Ok(removed)) => Ok(removed.closed.err().map(|error| DpifError::from(error).into())),
             Some(Err(source)) => {

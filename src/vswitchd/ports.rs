@@ -99,7 +99,7 @@ impl Switch {
         // A port that is to come back has its own past.
         let records = self.bridges.iter().flat_map(|bridge| bridge.ports.values());
         let removed = records.fold(dpif.removed_port_stats(), |rest, record| rest.minus(&record.past));
-        [(REMOVED_PORTS, removed), (NO_PORT, dpif.no_port_stats())]
+        [(REMOVED_PORTS, removed.plus(&self.removed_patches)), (NO_PORT, dpif.no_port_stats())]
     }
 
     /// Looks at every port, if it is time. Returns whether a port came, went or changed.

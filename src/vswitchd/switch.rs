@@ -238,6 +238,8 @@ pub struct Switch {
     pub(super) opener: Opener,
     /// When ports are looked at next.
     pub(super) next_look: Nanos,
+    /// What patch ports that went had counted: the datapath knows of none.
+    pub(super) removed_patches: PortStats,
     /// Whether long steps may have a thread of their own.
     pub(super) is_parallel: bool,
     /// What it was made from, and made into since.
@@ -278,6 +280,7 @@ impl Switch {
             ofproto: OfprotoDpif::new(dpif, ofproto_config),
             opener: Opener::new(devices),
             next_look: Nanos(0),
+            removed_patches: PortStats::default(),
             is_parallel,
             megaflow_limit: config.workers.megaflows_max,
             bridges: Vec::new(),

@@ -589,3 +589,20 @@ fn an_exporter_that_is_replaced_gives_its_number_back_when_its_records_are_out()
     }
     assert!(ids(&lab).is_empty());
 }
+
+#[test]
+fn what_patch_ports_that_go_had_counted_is_kept() {
+    let text = |patches: [&str; 2]| {
+        format!(
+            "bridges:\n  - {{name: br0, internal_port: false, ports: [{{name: a, type: dummy}}{}]}}\n  \
+             - {{name: br1, internal_port: false, ports: [{{name: b, type: dummy}}{}]}}\n",
+            patches[0], patches[1]
+        )
+    };
+    let with = text([", {name: forth, type: patch, peer: back}", ", {name: back, type: patch, peer: forth}"]);
+    let mut lab = Lab::of(&with);
+    assert_eq!(lab.send("a", "b"), 1);
+    lab.apply(&text(["", ""])).expect("they can go");
+    let (_, removed) = &lab.switch.others()[0];
+    assert_eq!([removed.tx_packets, removed.rx_packets, removed.forwarded], [1, 1, 1]);
+}

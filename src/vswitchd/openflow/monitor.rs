@@ -14,10 +14,12 @@
 use super::agent::{Agent, Answer};
 use super::telling::{PARTS_PER_GO, RULES_PER_PART, Telling, What};
 use super::{Sessions, describe};
+use crate::flow::OfPort;
 use crate::ofproto::rules::{Rule, is_about, is_about_actions};
 use crate::ofproto::tables::HIDDEN_TABLE;
 use crate::ofproto::{BridgeId, FlowCursor, Ofproto, RuleEvent, RuleEventKind};
 use crate::openflow::flow_mod::{FlowStats, FlowStatsRequest, TABLE_ALL};
+use crate::openflow::group::GROUP_ANY;
 use crate::openflow::message::{FlowMonitorRequest, FlowUpdate, Message, MultipartReply};
 use crate::openflow::session::Session;
 use crate::openflow::{Action, OfError, PackedMatch};
@@ -262,6 +264,11 @@ impl Monitor {
         self.request.flags & flag != 0
     }
 
+    /// Whether a rule may cease to be meant by what it does.
+    fn is_by_actions(&self) -> bool {
+        self.request.flows.out_port != OfPort::NONE || self.request.flows.out_group != GROUP_ANY
+    }
+
     /// Whether it is about a rule, if the rule has these actions.
     fn is_about(&self, rule: &Rule, actions: &[Action]) -> bool {
         let flows = &self.request.flows;
@@ -314,7 +321,12 @@ impl Monitors {
         }
         for events in events.chunks(EVENTS_PER_MESSAGE) {
             if events.iter().any(|event| event.kind == RuleEventKind::Lost) {
-                if self.by_id.values().any(|it| it.has(flags::REMOVED | flags::ONLY_OWN)) {
+                // To go on, only the rules that there are can be told: not what went, nor what is no longer meant.
+                if self
+                    .by_id
+                    .values()
+                    .any(|it| it.has(flags::REMOVED | flags::ONLY_OWN) || it.is_by_actions())
+                {
                     return self.give_up(session);
                 }
                 self.pause(session);

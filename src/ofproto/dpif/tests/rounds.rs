@@ -118,6 +118,36 @@ fn a_changed_group_is_in_force_for_all_passes_when_settle_returns() {
 }
 
 #[test]
+fn a_bucket_that_takes_the_place_of_another_counts_from_nothing_whoever_names_its_group() {
+    let mut switch = switch();
+    switch.set_group(GroupType::All, vec![bucket(1, 0, 0, &[to(2)])]);
+    switch.add_rule(1, &[], &[Action::Group(1)]);
+    switch.send(1, &from_port(1));
+    (0..7).for_each(|_| switch.send(1, &from_port(1)));
+    // The rule leaves the group; nothing that the datapath has counted is known yet.
+    let leave = FlowMod {
+        command: FlowModCommand::ModifyStrict,
+        priority: 1,
+        actions: vec![to(3)],
+        ..FlowMod::add()
+    };
+    assert_eq!(switch.ofproto.flow_mod(BRIDGE, &leave).expect("valid"), 1);
+    let change = |command, buckets| {
+        let (group_type, selection) = (GroupType::All, SelectionMethod::DpHash);
+        GroupMod { command, group: 1, group_type, selection, buckets }
+    };
+    for (command, buckets) in [
+        (GroupModCommand::RemoveBucket(1), vec![]),
+        (GroupModCommand::InsertBucket(0xffff_fffe), vec![bucket(1, 0, 0, &[to(2)])]),
+    ] {
+        switch.ofproto.group_mod(BRIDGE, &change(command, buckets)).expect("valid");
+    }
+    switch.ofproto.settle();
+    let stats = switch.ofproto.group_stats(BRIDGE, 1).remove(0);
+    assert_eq!((stats.packets, stats.buckets[0].0), (8, 0));
+}
+
+#[test]
 fn a_group_fails_over_when_a_link_goes_down() {
     let mut switch = switch();
     switch.set_group(GroupType::FastFailover, vec![bucket(1, 0, 2, &[to(2)]), bucket(2, 0, 3, &[to(3)])]);

@@ -153,6 +153,8 @@ pub struct Session {
     /// Bytes in `output` that are not sent.
     replies_size: usize,
     notices_size: usize,
+    /// Whether there is something to tell that must not be lost: see [`Session::set_backlog`].
+    has_backlog: bool,
     /// None: never ask.
     probe_interval: Option<Nanos>,
     begun: Nanos,
@@ -179,6 +181,7 @@ impl Session {
             output_start: 0,
             replies_size: 0,
             notices_size: 0,
+            has_backlog: false,
             probe_interval,
             begun: now,
             last_received: now,
@@ -366,9 +369,16 @@ impl Session {
         true
     }
 
-    /// Whether a notice may be sent; one that may not is counted.
+    /// While there is a backlog of what must not be lost, notices that may be lost leave it room: a peer that reads, but not
+    /// as fast as they come, hears of both.
+    pub fn set_backlog(&mut self, has_backlog: bool) {
+        self.has_backlog = has_backlog;
+    }
+
+    /// Whether a notice that may be lost may be sent; one that may not is counted.
     fn has_room(&mut self) -> bool {
-        let has_room = self.may_notify();
+        let is_held_back = self.has_backlog && self.notices_size > OUTPUT_SIZE_REPLIES_MAX / 2;
+        let has_room = self.may_notify() && !is_held_back;
         self.stats.notices_dropped += u64::from(!has_room);
         has_room
     }

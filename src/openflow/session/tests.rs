@@ -176,6 +176,18 @@ fn a_peer_that_does_not_read_loses_notices_and_nothing_grows() {
 }
 
 #[test]
+fn what_must_not_be_lost_has_room_beside_a_storm_of_notices() {
+    let mut session = up(Version::V13);
+    let notice = frame(&Message::EchoReply(vec![0; 1_000]), 8, Version::V13);
+    session.set_backlog(true);
+    while session.pass_on(&notice) {}
+    assert!(session.keeps_up() && session.stats().notices_dropped == 1);
+    session.set_backlog(false);
+    while session.pass_on(&notice) {}
+    assert!(!session.keeps_up());
+}
+
+#[test]
 fn a_peer_is_behind_by_the_replies_that_it_does_not_read_and_not_by_notices() {
     let mut session = up(Version::V13);
     let long = frame(&Message::EchoReply(vec![0; 60_000]), 8, Version::V13);

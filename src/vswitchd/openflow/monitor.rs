@@ -247,9 +247,11 @@ impl Agent {
         let mut is_busy = false;
         for (token, controller) in &mut self.controllers {
             let monitors = &mut controller.monitors;
-            if let Some(session) = sessions.get(*token).filter(|_| !monitors.is_even()) {
+            let Some(session) = sessions.get(*token) else { continue };
+            if !monitors.is_even() {
                 is_busy |= monitors.catch_up(bridge, switch, session);
             }
+            session.set_backlog(!monitors.is_even());
         }
         is_busy
     }

@@ -12,7 +12,8 @@
 //! - Slots: the `megaflows_max` of the configuration. The table has room for twice as many pairs. A pair that
 //!   fits neither of its two buckets pushes others to their second bucket, `DISPLACEMENTS_MAX` times at most;
 //!   at half load the chance of failing is far below one in 10^9, and failure is an outcome, counted.
-//! - All memory is taken by `new`; installing only fills it. (Slots are reserved, and touched when first used.)
+//! - All memory is taken and touched by `new`; installing only fills it. To be given a huge page by the kernel may take
+//!   milliseconds, in which a worker forwards nothing.
 //!
 //! # Budget
 //! For each class probed: a hash over the mask's words, one bucket line; for the hit, the megaflow's first two
@@ -54,8 +55,7 @@ struct Class {
 /// The classifier of one worker.
 #[derive(Debug)]
 pub(super) struct Classifier {
-    slots: Vec<Option<Megaflow>>,
-    slot_limit: usize,
+    slots: Box<[Option<Megaflow>]>,
     buckets: Box<[Bucket]>,
     classes: Vec<Class>,
     /// Classes in use, busiest first.
@@ -83,8 +83,7 @@ impl Classifier {
     pub(super) fn new(megaflows_max: usize, seed: u64) -> Classifier {
         let bucket_count = (megaflows_max * 2 / BUCKET_WAYS).next_power_of_two().max(2);
         Classifier {
-            slots: Vec::with_capacity(megaflows_max),
-            slot_limit: megaflows_max,
+            slots: (0..megaflows_max).map(|_| None).collect(),
             buckets: vec![Bucket::EMPTY; bucket_count].into_boxed_slice(),
             classes: (0..CLASS_COUNT_MAX).map(|_| Class::default()).collect(),
             order: arrayvec::ArrayVec::new(),
@@ -218,15 +217,14 @@ impl Classifier {
         megaflow: Megaflow,
         mask: &FlowMask,
     ) -> Result<(), Megaflow> {
-        debug_assert!((slot as usize) < self.slot_limit, "the control side keeps to the limit it configured");
+        debug_assert!(
+            (slot as usize) < self.slots.len(),
+            "the control side keeps to the limit it configured"
+        );
         let class_id = megaflow.class;
         self.open_class(class_id, mask);
         let class = &self.classes[usize::from(class_id)];
         let hash = class.mask.hash(megaflow.key.words(), class.seed);
-        while self.slots.len() <= slot as usize {
-            // Within the capacity that `new` reserved.
-            self.slots.push(None);
-        }
         if !self.place(hash, slot) {
             self.close_class(class_id);
             return Err(megaflow);

@@ -99,7 +99,7 @@ fn an_overfull_table_loses_nothing_that_it_accepted() {
     let mask = FlowMask::exact();
     // 16 buckets of 8 for up to 200 megaflows: far beyond half load.
     let mut classifier = Classifier::new(64, seed);
-    classifier.slot_limit = 200;
+    classifier.slots = (0..200).map(|_| None).collect();
     let mut accepted = Vec::new();
     for slot in 0..200 {
         let key = FlowKey { nw_src: slot, ..FlowKey::ZERO };

@@ -12,7 +12,7 @@ use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
 use crate::dpif::{PORT_COUNT_MAX, PlacementRules, WORKER_COUNT_MAX};
 use crate::flow::OfPort;
 use crate::netdev::{MacAddress, NetdevConfig, NetdevKind};
-use crate::ofproto::{ControllerRate, FragmentPolicy};
+use crate::ofproto::FragmentPolicy;
 use crate::openflow::FlowMod;
 use crate::openflow::endpoint::Listen;
 use std::collections::HashMap;
@@ -284,17 +284,7 @@ impl Checker<'_> {
         let rules = self.rules(raw.rules, raw.rules_file, &names, &numbers, learns_by_itself, path);
         let own = internal_port.is_some().then_some(name.as_str());
         let mirrors = self.mirrors(raw.mirrors, &ports, own, &path.key("mirrors"));
-        let controller_rate = raw.controller_rate_limit.map(|Section(raw)| {
-            let packets_per_s = raw.pps.map_or_else(
-                || {
-                    let allowed = "a whole number from 1 to 10000000";
-                    self.fault(path.key("controller_rate_limit").key("pps"), FaultKind::Missing { allowed });
-                    1
-                },
-                |pps| pps.0 as u32,
-            );
-            ControllerRate { packets_per_s, burst: raw.burst.map_or(packets_per_s, |burst| burst.0 as u32) }
-        });
+        let controller_rate = self.rate(raw.controller_rate_limit, &path.key("controller_rate_limit"));
         Some(BridgeConfig {
             datapath_id,
             mac,

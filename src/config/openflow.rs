@@ -5,6 +5,7 @@ use super::fault::{FaultKind, KeyPath};
 use super::raw::*;
 use super::types::{FailMode, OpenFlowConfig, TlsConfig};
 use super::value::{FromText, Section, Text};
+use crate::ofproto::ControllerRate;
 use crate::openflow::endpoint::{Listen, Remote};
 use crate::openflow::message::{Version, VersionSet};
 use crate::sync::Nanos;
@@ -52,8 +53,23 @@ impl Checker<'_> {
             fail_mode: text_or(raw.fail_mode, FailMode::Standalone),
             probe_interval: (probe > 0).then(|| Nanos::from_secs(probe)),
             backoff_max: Nanos::from_secs(whole_or(raw.backoff_max_s, 8)),
+            rate_limit: self.rate(raw.rate_limit, &path.key("rate_limit")),
             tls,
         }
+    }
+
+    /// How many packets go to controllers.
+    pub(super) fn rate(&mut self, raw: Option<Section<RawRate>>, path: &KeyPath) -> Option<ControllerRate> {
+        let Section(raw) = raw?;
+        let packets_per_s = raw.pps.map_or_else(
+            || {
+                let allowed = "a whole number from 1 to 10000000";
+                self.fault(path.key("pps"), FaultKind::Missing { allowed });
+                1
+            },
+            |pps| pps.0 as u32,
+        );
+        Some(ControllerRate { packets_per_s, burst: raw.burst.map_or(packets_per_s, |burst| burst.0 as u32) })
     }
 
     fn tls(&mut self, raw: RawTls, path: &KeyPath) -> Option<TlsConfig> {

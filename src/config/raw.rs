@@ -100,6 +100,7 @@ pub(super) struct RawOpenFlow {
     pub(super) fail_mode: Option<Text<FailMode>>,
     pub(super) probe_interval_s: Option<Whole<0, 3600>>,
     pub(super) backoff_max_s: Option<Whole<1, 3600>>,
+    pub(super) rate_limit: Option<Section<RawRate>>,
     pub(super) tls: Option<Section<RawTls>>,
 }
 
@@ -112,7 +113,7 @@ pub(super) struct RawTls {
     pub(super) ca_certificate: Option<Text<AbsolutePath>>,
 }
 
-/// `controller_rate_limit:` of a bridge
+/// `controller_rate_limit:` of a bridge, and `rate_limit:` of `openflow:`
 #[derive(Deserialize, Default, Debug)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawRate {

@@ -3,6 +3,7 @@ use crate::datapath::{EXPORTER_COUNT_MAX, IdlePolicy};
 use crate::dpif::PlacementRules;
 use crate::flow::{Field, OfPort};
 use crate::netdev::{NetdevKind, SocketRole, VirtioBackend};
+use crate::ofproto::ControllerRate;
 use crate::ofproto::{MirrorOutput, VlanMode, VlanSet};
 use crate::openflow::message::{Version, VersionSet};
 use crate::openflow::parse::parse_flow_mod;
@@ -81,7 +82,7 @@ fn the_reference_shows_every_key() {
     let mut shown = BTreeSet::new();
     collect_keys(&tree, "", &mut shown);
     let mut known = BTreeSet::new();
-    let sections: [(&str, &[&str]); 13] = [
+    let sections: [(&str, &[&str]); 14] = [
         ("", field_names::<raw::RawConfig>()),
         ("switch.", field_names::<raw::RawSwitch>()),
         ("dpdk.", field_names::<raw::RawDpdk>()),
@@ -92,6 +93,7 @@ fn the_reference_shows_every_key() {
         ("bridges.ports.", field_names::<raw::RawPort>()),
         ("bridges.ports.vlan.", field_names::<raw::RawVlan>()),
         ("bridges.openflow.", field_names::<raw::RawOpenFlow>()),
+        ("bridges.openflow.rate_limit.", field_names::<raw::RawRate>()),
         ("bridges.openflow.tls.", field_names::<raw::RawTls>()),
         ("bridges.ipfix.", field_names::<raw::RawIpfix>()),
         ("metrics.", field_names::<raw::RawMetrics>()),
@@ -1374,13 +1376,18 @@ fn openflow_connections_are_read_and_checked() {
     assert_eq!(config.bridges[0].openflow, OpenFlowConfig::default());
     assert_eq!(config.bridges[0].rules.len(), 1, "without a controller it forwards by itself");
     let config = good(&with(
-        "{versions: [OpenFlow13], controllers: ['tcp:192.0.2.1'], listen: [ptcp], fail_mode: secure, probe_interval_s: 0}",
+        "{versions: [OpenFlow13], controllers: ['tcp:192.0.2.1'], listen: [ptcp], fail_mode: secure, probe_interval_s: 0, rate_limit: {pps: 9}}",
     ));
     let openflow = &config.bridges[0].openflow;
     assert_eq!(openflow.versions, VersionSet::of(&[Version::V13]));
     assert_eq!(openflow.controllers[0].to_string(), "tcp:192.0.2.1:6653");
     assert_eq!((openflow.fail_mode, openflow.probe_interval), (FailMode::Secure, None));
+    assert_eq!(openflow.rate_limit, Some(ControllerRate { packets_per_s: 9, burst: 9 }));
     assert!(config.bridges[0].rules.is_empty(), "a controller makes the rules");
+    let faults = [
+        "t.yaml:4: bridges[0].openflow.rate_limit.pps: is missing; allowed: a whole number from 1 to 10000000",
+    ];
+    bad(&with("{rate_limit: {burst: 3}}"), &faults);
     bad(
         &with("{controllers: ['tls:192.0.2.1', 'tcp:host', 'tls:192.0.2.1:6653'], tls: ~}"),
         &[

@@ -231,6 +231,8 @@ pub struct OpenFlowConfig {
     pub probe_interval: Option<Nanos>,
     /// Time between tries to connect at most.
     pub backoff_max: Nanos,
+    /// Packet-ins that each connection gets at most; none: no limit.
+    pub rate_limit: Option<ControllerRate>,
     /// Its certificate, if it uses TLS.
     pub tls: Option<TlsConfig>,
 }
@@ -245,6 +247,7 @@ impl Default for OpenFlowConfig {
             fail_mode: FailMode::Standalone,
             probe_interval: Some(Nanos::from_secs(5)),
             backoff_max: Nanos::from_secs(8),
+            rate_limit: None,
             tls: None,
         }
     }

@@ -232,7 +232,7 @@ families! {
     OPENFLOW_ERRORS: Counter "penstock_openflow_sent_errors_total" ["bridge", "target"]
         "OpenFlow errors sent.";
     OPENFLOW_NOTICES_DROPPED: Counter "penstock_openflow_dropped_notices_total" ["bridge", "target"]
-        "Packet-ins and other notices dropped because a peer did not keep up.";
+        "Packet-ins and other notices dropped because a peer did not keep up, or was to get no more of them (openflow: rate_limit).";
 
     IPFIX_UP: Gauge "penstock_ipfix_up" ["bridge", "collector"]
         "Whether nothing speaks against reaching the collector (1), or messages do not arrive (0).";

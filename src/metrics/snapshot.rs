@@ -214,7 +214,7 @@ pub struct OpenFlowMetrics {
     pub sent: u64,
     /// Errors among them.
     pub errors: u64,
-    /// Notices dropped because the peer did not keep up.
+    /// Notices dropped because the peer did not keep up, or was to get no more packet-ins than `rate_limit` allows.
     pub notices_dropped: u64,
 }
 

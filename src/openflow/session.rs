@@ -383,6 +383,11 @@ impl Session {
         has_room
     }
 
+    /// Counts a notice that is not for the peer to have, since it would be more than it may get.
+    pub fn lose_notice(&mut self) {
+        self.stats.notices_dropped += 1;
+    }
+
     /// Sends what the peer did not ask for, however much waits: for who sees to it that this is not much, by
     /// [`Session::may_notify`] or [`Session::keeps_up`].
     pub fn tell(&mut self, message: &Message) {

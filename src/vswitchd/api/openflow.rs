@@ -67,7 +67,7 @@ pub struct ConnectionInfo {
     pub messages_sent: u64,
     /// Errors among them.
     pub errors_sent: u64,
-    /// Packet-ins and other notices that were dropped because the peer did not keep up.
+    /// Packet-ins and other notices that were dropped because the peer did not keep up, or was to get no more packet-ins than `rate_limit` allows.
     pub notices_dropped: u64,
 }
 

@@ -61,7 +61,7 @@ fn connection(info: &ConnectionInfo) -> String {
         (info.messages_received, "in"),
         (info.messages_sent, "out"),
         (info.errors_sent, "of them errors"),
-        (info.notices_dropped, "notices dropped: the peer did not keep up"),
+        (info.notices_dropped, "notices dropped: the peer did not keep up, or beyond rate_limit"),
     ];
     let traffic: Vec<String> = traffic
         .iter()

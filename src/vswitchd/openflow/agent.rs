@@ -14,7 +14,9 @@ use super::role::StatusReason;
 use super::telling::{Telling, What};
 use super::{Sessions, multipart};
 use crate::flow::{Flow, OfPort};
-use crate::ofproto::{self, BridgeId, BundleOp, FlowRemoved, FragmentPolicy, NO_COOKIE, Ofproto, PacketIn};
+use crate::ofproto::{
+    self, BridgeId, BundleOp, ControllerRate, FlowRemoved, FragmentPolicy, NO_COOKIE, Ofproto, PacketIn,
+};
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowModCommand, TableId};
 use crate::openflow::message::{
@@ -22,6 +24,7 @@ use crate::openflow::message::{
     PacketOutMessage, PortMod, Role, SwitchConfig, Version, metadata_of,
 };
 use crate::openflow::session::Incoming;
+use crate::sync::Nanos;
 use crate::vswitchd::switch::Switch;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +52,8 @@ pub(super) struct Agent {
     pub(super) full_tables: BTreeSet<TableId>,
     /// Somebody watches the rules.
     pub(super) is_watching: bool,
+    /// Packet-ins that each connection gets at most.
+    rate_limit: Option<ControllerRate>,
 }
 
 /// Answer of a request: messages with its transaction id, or the error.
@@ -66,6 +71,7 @@ impl Agent {
             misses_set: BTreeSet::new(),
             full_tables: BTreeSet::new(),
             is_watching: false,
+            rate_limit: None,
         }
     }
 
@@ -81,8 +87,17 @@ impl Agent {
         self.controllers.get(&token).map_or("", |controller| controller.uri.as_str())
     }
 
-    pub(super) fn add(&mut self, token: usize, controller: Controller) {
+    pub(super) fn add(&mut self, token: usize, mut controller: Controller) {
+        controller.set_rate_limit(self.rate_limit);
         self.controllers.insert(token, controller);
+    }
+
+    /// Holds the packet-ins of each connection to a rate, or to none.
+    pub(super) fn set_rate_limit(&mut self, rate: Option<ControllerRate>) {
+        if rate != self.rate_limit {
+            self.rate_limit = rate;
+            self.controllers.values_mut().for_each(|controller| controller.set_rate_limit(rate));
+        }
     }
 
     /// A connection's role; none if it is not there.
@@ -386,12 +401,17 @@ impl Agent {
     }
 
     /// Hands a packet to the controllers that are to have it; returns whether there was one.
-    pub(super) fn packet_in(&mut self, packet_in: &PacketIn, sessions: &mut dyn Sessions) -> bool {
+    pub(super) fn packet_in(
+        &mut self,
+        packet_in: &PacketIn,
+        now: Nanos,
+        sessions: &mut dyn Sessions,
+    ) -> bool {
         let mut is_told = false;
         // No packet is held back here for the controller to name, so it gets the whole, whatever length a rule or the
         // connection's configuration asks for (OpenFlow 1.3.5 section 6.1.2).
         let bytes = packet_in.packet.to_vec();
-        for (token, controller) in &self.controllers {
+        for (token, controller) in &mut self.controllers {
             let Some(session) = sessions.get(*token) else { continue };
             let reason = reason_in(packet_in, session.version().unwrap_or(Version::V10));
             if controller.controller_id != packet_in.controller_id || !controller.wants_packet_in(reason) {
@@ -404,6 +424,10 @@ impl Agent {
                 continue;
             }
             is_told = true;
+            if controller.rate_limit.as_mut().is_some_and(|limit| limit.allow(now).is_none()) {
+                session.lose_notice();
+                continue;
+            }
             let in_port =
                 if packet_in.in_port == OfPort::NONE { OfPort::CONTROLLER } else { packet_in.in_port };
             session.notify(&Message::PacketIn(PacketInMessage {

@@ -4,8 +4,10 @@ use super::bundle::Bundles;
 use super::monitor::Monitors;
 use super::multipart::Gathering;
 use super::telling::Telling;
+use crate::ofproto::ControllerRate;
 use crate::openflow::OfError;
 use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInFormat, PacketInReason, Role, Version};
+use crate::sync::{Nanos, RateLimit};
 
 /// Bytes of a packet that a table miss sends unless the controller says otherwise (`OFP_DEFAULT_MISS_SEND_LEN`).
 const MISS_SEND_LEN: u16 = 128;
@@ -25,6 +27,8 @@ pub(super) struct Controller {
     pub(super) controller_id: u16,
     pub(super) packet_in_format: PacketInFormat,
     pub(super) miss_send_len: u16,
+    /// What holds its packet-ins to their rate, if anything does.
+    pub(super) rate_limit: Option<RateLimit>,
     pub(super) bundles: Bundles,
     pub(super) monitors: Monitors,
     /// A request of several messages, of which more are to come.
@@ -44,11 +48,18 @@ impl Controller {
             controller_id: 0,
             packet_in_format: PacketInFormat::Standard,
             miss_send_len: if is_service { 0 } else { MISS_SEND_LEN },
+            rate_limit: None,
             bundles: Bundles::default(),
             monitors: Monitors::default(),
             gathering: None,
             telling: None,
         }
+    }
+
+    /// Holds its packet-ins to a rate, or to none.
+    pub(super) fn set_rate_limit(&mut self, rate: Option<ControllerRate>) {
+        let interval = |rate: ControllerRate| Nanos(1_000_000_000 / u64::from(rate.packets_per_s.max(1)));
+        self.rate_limit = rate.map(|rate| RateLimit::new(rate.burst, interval(rate)));
     }
 
     /// Whether notices with this reason are for it: `masks` are for master and equal, and for slave.

@@ -537,7 +537,7 @@ impl OpenFlow {
         for packet_in in packet_ins {
             let found = self.bridges.iter_mut().find(|known| known.agent.bridge() == packet_in.bridge);
             let Some(bridge) = found else { continue };
-            let is_told = bridge.agent.packet_in(&packet_in, &mut bridge.sockets);
+            let is_told = bridge.agent.packet_in(&packet_in, now, &mut bridge.sockets);
             if !is_told && let Some(suppressed) = self.packet_in_log.allow(now) {
                 tracing::warn!(
                     bridge = bridge.agent.name(),
@@ -840,6 +840,7 @@ impl Bridge {
         if config.tls != self.config.tls {
             self.tls = None;
         }
+        self.agent.set_rate_limit(config.rate_limit);
         self.config = config.clone();
         self.read_certificates();
         gone

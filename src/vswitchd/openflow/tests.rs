@@ -187,7 +187,7 @@ impl Lab {
         self.switch.ofproto.recv_packet_ins(&mut packet_ins, 100);
         self.switch.ofproto.recv_flow_removed(&mut removed, 100);
         packet_ins.iter().for_each(|it| {
-            self.agent.packet_in(it, &mut self.sessions);
+            self.agent.packet_in(it, self.clock.now(), &mut self.sessions);
         });
         removed.iter().for_each(|it| self.agent.flow_removed(it, &mut self.sessions));
         self.agent.pass_updates_on(None, &mut self.switch, &mut self.sessions);

@@ -5,7 +5,8 @@ use crate::config::{Collector, FailMode, IpfixConfig, PortConfig, WorkerPlacemen
 use crate::dpif::PlacementRules;
 use crate::flow::OfPort;
 use crate::ofproto::{
-    FragmentPolicy, MirrorConfig, MirrorOutput, PortFlags, PriorityTags, StpState, VlanMode, VlanSet,
+    ControllerRate, FragmentPolicy, MirrorConfig, MirrorOutput, PortFlags, PriorityTags, StpState, VlanMode,
+    VlanSet,
 };
 use crate::openflow::format::{format_flow_mod, format_group_mod, format_meter_mod};
 use crate::openflow::ports::NoNames;
@@ -180,7 +181,12 @@ fn placement_facts(placement: &Placement) -> Vec<(&'static str, String)> {
 fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
     let BridgeSettings { datapath_id, mac_ageing_s, mac_table_size, .. } = settings;
     let BridgeSettings { fragments, controller_rate, mirrors, openflow, .. } = settings;
-    let rate = controller_rate.map(|rate| format!("{} pps, burst {}", rate.packets_per_s, rate.burst));
+    let rate_text = |rate: Option<ControllerRate>| {
+        rate.map_or_else(
+            || "none".to_owned(),
+            |rate| format!("{} pps, burst {}", rate.packets_per_s, rate.burst),
+        )
+    };
     let tls = openflow.tls.as_ref().map(|tls| tls.certificate.display().to_string());
     let probe = openflow.probe_interval.map(|interval| (interval.0 / 1_000_000_000).to_string());
     vec![
@@ -188,7 +194,7 @@ fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
         ("mac_ageing_s", mac_ageing_s.to_string()),
         ("mac_table_size", mac_table_size.to_string()),
         ("fragments", fragments_word(*fragments).to_owned()),
-        ("controller_rate_limit", rate.unwrap_or_else(|| "none".to_owned())),
+        ("controller_rate_limit", rate_text(*controller_rate)),
         ("openflow.versions", session::names(openflow.versions)),
         ("openflow.controllers", list_or_none(openflow.controllers.iter().map(ToString::to_string))),
         ("openflow.listen", list_or_none(openflow.listen.iter().map(ToString::to_string))),
@@ -196,6 +202,7 @@ fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
         ("openflow.fail_mode", fail_mode_word(openflow.fail_mode).to_owned()),
         ("openflow.probe_interval_s", probe.unwrap_or_else(|| "0".to_owned())),
         ("openflow.backoff_max_s", (openflow.backoff_max.0 / 1_000_000_000).to_string()),
+        ("openflow.rate_limit", rate_text(openflow.rate_limit)),
         ("openflow.tls.certificate", tls.unwrap_or_else(|| "none".to_owned())),
         ("mirrors", list_or_none(mirrors.iter().map(mirror_text))),
     ]

@@ -576,7 +576,7 @@ bridge br0: fail mode standalone, no controller: forwards as a learning switch
   7 packets for controllers dropped by controller_rate_limit
   controller tcp:192.0.2.1:6653: active, OpenFlow13, master, for 3h20m
     messages: 1200 in, 80 out, 1 of them errors, 12.3k notices dropped:
-      the peer did not keep up
+      the peer did not keep up, or beyond rate_limit
   controller tls:[2001:db8::1]:6653: backoff, next try in 3.20s, connected
       3 times, 17 failed or ended
     messages: 5 in, 6 out

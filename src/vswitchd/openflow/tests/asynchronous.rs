@@ -1,7 +1,7 @@
 //! What controllers are told unasked, by reason, role and version.
 
 use super::*;
-use crate::ofproto::NO_COOKIE;
+use crate::ofproto::{ControllerRate, NO_COOKIE};
 use crate::openflow::message::{AsyncChange, AsyncConfig, PacketInReason, PortBits, PortMod, SwitchConfig};
 use crate::packet::Packet;
 
@@ -39,7 +39,7 @@ impl Lab {
             userdata: vec![],
             packet: Packet::from_bytes(&[7; 60]),
         };
-        self.agent.packet_in(&packet_in, &mut self.sessions);
+        self.agent.packet_in(&packet_in, self.clock.now(), &mut self.sessions);
     }
 
     fn asynchronous(&mut self, token: usize) -> AsyncConfig {
@@ -329,4 +329,26 @@ fn a_packet_goes_to_controllers_of_its_number_and_whole_whatever_its_action_asks
         .collect();
     assert_eq!(lens, [(60, 60), (60, 60)]);
     assert_eq!(lab.notices(other), []);
+}
+
+#[test]
+fn each_connection_gets_packets_at_its_own_rate() {
+    let mut lab = Lab::new();
+    let (one, other) = (lab.join(Version::V13), lab.join(Version::V13));
+    lab.order(one, &add("priority=0,actions=controller"));
+    lab.ask(one, &Message::BarrierRequest);
+    lab.agent.set_rate_limit(Some(ControllerRate { packets_per_s: 10, burst: 3 }));
+    let send = |lab: &mut Lab| {
+        (0..5).for_each(|_| assert!(lab.device("a").inject_frame(0, &[0x33; 60])));
+        lab.turn();
+        [one, other].map(|token| (lab.notices(token).len(), lab.sessions[&token].stats().notices_dropped))
+    };
+    assert_eq!(send(&mut lab), [(3, 2), (3, 2)]);
+    // One that comes now has as much as the others had.
+    let late = lab.join(Version::V13);
+    lab.pass(Nanos::from_millis(100));
+    assert_eq!(send(&mut lab), [(1, 6), (1, 6)]);
+    assert_eq!(lab.notices(late).len(), 3);
+    lab.agent.set_rate_limit(None);
+    assert_eq!(send(&mut lab), [(5, 6), (5, 6)]);
 }

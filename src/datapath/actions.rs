@@ -215,7 +215,7 @@ impl Executor {
     }
 
     /// Runs a program on a packet. `key` and `layout` as for [`Executor::run_megaflow`].
-    fn run<'a, const COUNTS: bool>(
+    pub(super) fn run<'a, const COUNTS: bool>(
         &mut self,
         tables: &mut Tables<'a>,
         program: &'a Program,

@@ -259,7 +259,7 @@ impl Worker {
         }
         let mut tables = Tables { classifier, emc };
         for ((key, layout), packet) in keys.iter().zip(layouts).zip(burst.drain(..)) {
-            executor.run_megaflow(&mut tables, megaflow, packet, (key, *layout), now);
+            executor.run::<false>(&mut tables, &megaflow.program, packet, (key, *layout), now);
         }
         executor.send_upcalls();
     }

@@ -41,6 +41,20 @@ impl Lab {
     }
 }
 
+/// Rules of the big tables.
+const RULES: u16 = 10_000;
+
+impl Lab {
+    /// Gives table 5 so many rules that they are told in parts, of priorities from 0 on.
+    fn fill_in_parts(&mut self) {
+        let bridge = self.agent.bridge();
+        for priority in 0..RULES {
+            let flow_mod = FlowMod { table: 5, priority, ..FlowMod::add() };
+            self.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+        }
+    }
+}
+
 #[test]
 fn a_table_that_runs_full_is_told_of_once_and_again_when_it_has_room() {
     for version in [Version::V14, Version::V15] {
@@ -371,14 +385,9 @@ fn settings_of_a_switch_are_those_that_there_are() {
 
 #[test]
 fn rules_are_told_in_parts_as_fast_as_they_are_read() {
-    const RULES: u16 = 10_000;
     let mut lab = Lab::new();
     let one = lab.join(Version::V13);
-    let bridge = lab.agent.bridge();
-    for priority in 0..RULES {
-        let flow_mod = FlowMod { table: 5, priority, ..FlowMod::add() };
-        lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
-    }
+    lab.fill_in_parts();
     let request = FlowStatsRequest { table: 5, ..FlowStatsRequest::all() };
     let body = MultipartRequest::Flow(request);
     let xid = lab.send(one, &Message::MultipartRequest { is_nicira: false, more: false, body });
@@ -404,14 +413,9 @@ fn rules_are_told_in_parts_as_fast_as_they_are_read() {
 
 #[test]
 fn rules_are_summed_up_in_parts_with_what_comes_next_behind_them() {
-    const RULES: u16 = 10_000;
     let mut lab = Lab::new();
     let one = lab.join(Version::V13);
-    let bridge = lab.agent.bridge();
-    for priority in 0..RULES {
-        let flow_mod = FlowMod { table: 5, priority, ..FlowMod::add() };
-        lab.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
-    }
+    lab.fill_in_parts();
     lab.order(one, &add("table=0,actions=drop"));
     for _ in 0..3 {
         lab.device("a").inject_frame(0, &[0x33; 60]);

@@ -251,18 +251,22 @@ impl Order {
     /// The next packet that may go, from the place `cursor` on, which moves behind it.
     pub(super) fn take_due(&mut self, cursor: &mut usize) -> Option<(Slot, FlowKey, Packet)> {
         let answered = self.answered;
-        self.take_if(cursor, |waiting| waiting.until <= answered)
+        self.take_if(cursor, |waiting, _| waiting.until <= answered)
     }
 
-    /// Likewise any packet that is held, or any that one megaflow holds.
-    pub(super) fn take(&mut self, cursor: &mut usize, of: Option<Slot>) -> Option<(Slot, FlowKey, Packet)> {
-        self.take_if(cursor, |waiting| of.is_none_or(|slot| waiting.slot == slot))
+    /// Likewise any packet that `is_meant` by its megaflow and its key.
+    pub(super) fn take(
+        &mut self,
+        cursor: &mut usize,
+        is_meant: impl Fn(Slot, &FlowKey) -> bool,
+    ) -> Option<(Slot, FlowKey, Packet)> {
+        self.take_if(cursor, |waiting, key| is_meant(waiting.slot, key))
     }
 
     fn take_if(
         &mut self,
         cursor: &mut usize,
-        may_go: impl Fn(&Waiting) -> bool,
+        is_meant: impl Fn(&Waiting, &FlowKey) -> bool,
     ) -> Option<(Slot, FlowKey, Packet)> {
         while let Some(held) = self.held.get_mut(*cursor) {
             *cursor += 1;
@@ -270,7 +274,7 @@ impl Order {
                 continue;
             }
             let waiting = &mut self.waiting[usize::from(held.waiting)];
-            if may_go(waiting)
+            if is_meant(waiting, &held.key)
                 && let Some(packet) = held.packet.take()
             {
                 waiting.packets -= 1;

@@ -451,13 +451,13 @@ impl Worker {
             Command::AddRxQueue(name, queue) => self.rx_queues.take_over(name, queue),
             Command::ReleaseRxQueue(name) => {
                 // Its next packets are another worker's.
-                self.release_all(allowance, now);
+                self.release_all(Some(name.port), allowance, now);
                 self.release(name);
             }
             Command::AddTxQueue { port, tx } => self.executor.tx.add(port, tx),
             Command::ShareTxQueue { port, shared, user } => self.share(port, &shared, user),
             Command::RemovePort(port) => {
-                self.release_all(allowance, now);
+                self.release_all(Some(port), allowance, now);
                 self.remove_port(port);
             }
             Command::Install(install) => return self.install(install, allowance, now),
@@ -576,14 +576,15 @@ impl Worker {
         self.executor.order.settle(&self.classifier, is_all);
     }
 
-    /// Lets all packets go that are held back, whatever they wait for.
-    fn release_all(&mut self, allowance: &mut Allowance, now: Nanos) {
+    /// Lets all packets go that are held back, or all that came by one port, whatever they wait for.
+    fn release_all(&mut self, of: Option<DpPort>, allowance: &mut Allowance, now: Nanos) {
         let mut cursor = 0;
-        while let Some(held) = self.executor.order.take(&mut cursor, None) {
+        let is_meant = |_, key: &FlowKey| of.is_none_or(|port| key.in_port == port);
+        while let Some(held) = self.executor.order.take(&mut cursor, is_meant) {
             self.run_held(held, allowance, now);
         }
         self.executor.send_upcalls();
-        self.executor.order.settle(&self.classifier, true);
+        self.executor.order.settle(&self.classifier, false);
     }
 
     /// A megaflow is about to go. What it holds back and need not any more goes its way; the rest follows those that it
@@ -595,7 +596,7 @@ impl Worker {
         }
         let is_due = self.executor.order.is_due_at(turn);
         let mut cursor = 0;
-        while let Some(held) = self.executor.order.take(&mut cursor, Some(slot)) {
+        while let Some(held) = self.executor.order.take(&mut cursor, |of, _| of == slot) {
             if is_due {
                 self.run_held(held, allowance, now);
             } else {
@@ -658,7 +659,7 @@ impl Worker {
 
     /// For a stop: what is held back leaves.
     pub(super) fn finish(&mut self, now: Nanos) {
-        self.release_all(&mut RELEASED_PER_TURN.clone(), now);
+        self.release_all(None, &mut RELEASED_PER_TURN.clone(), now);
         self.executor.finish_turn(now);
     }
 

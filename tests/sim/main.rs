@@ -17,7 +17,8 @@
 //!
 //! # Order
 //! Packets of a flow that come in after the switch has come to rest leave after those from before it: always.
-//! Within, packets of a flow leave each port in the order they came in, whatever they had to wait for.
+//! Within, packets of a flow leave each port in the order they came in, whatever they had to wait for, unless their queue
+//! moved to another worker or their port was taken out meanwhile.
 //!
 //! `PENSTOCK_SEED=n` runs one seed, `PENSTOCK_RUNS=n` says how many to run.
 

@@ -304,6 +304,8 @@ fn packets_that_are_held_leave_before_a_port_goes_and_before_their_queue_moves()
     let (netdev, _) = DummyNetdev::new(DummyNetdev::test_config("other", 1));
     let other = bed.datapath.port_add(Box::new(netdev)).expect("there is room");
     bed.datapath.port_del(other).expect("it is there");
+    assert_eq!(bed.left(), [], "another port's are none of its business");
+    bed.datapath.port_del(DpPort(0)).expect("it is there");
     assert_eq!(bed.left(), [(2, 2), (2, 3)]);
 }
 

@@ -24,7 +24,7 @@ use super::link::{Garbage, Link, bump};
 use super::megaflow::Megaflow;
 use super::meter::SharedMeter;
 use super::metering::{FlowCache, Observation};
-use super::order::{HeldNot, Order, Turn};
+use super::order::{HeldNot, Order};
 use super::program::{OnCopy, Op, Program};
 use super::tx::{Sizes, TxPorts, Unsent};
 use crate::dpif::{
@@ -148,7 +148,7 @@ impl Executor {
             link,
             tx: TxPorts::new(),
             upcalls: ArrayVec::new(),
-            order: Order::new(upcall_ring_len),
+            order: Order::new(upcall_ring_len, seed),
             forwarded: 0,
             meters: (0..METER_COUNT_MAX).map(|_| None).collect(),
             recirculations: 0,
@@ -534,14 +534,12 @@ impl Executor {
         }
         (key.recirc_id, key.pkt_mark, key.dp_hash) = (recirc_id, run.mark, run.hash);
         bump(&self.link.counters.recirculations, 1);
-        let found = self.look_up::<COUNTS>(tables, &key);
-        let Some((slot, megaflow)) = found.and_then(|slot| Some((slot, tables.classifier.get(slot)?))) else {
+        let found = self.look_up::<COUNTS>(tables, &key).and_then(|slot| tables.classifier.get(slot));
+        let packet =
+            if self.order.is_watched(key.in_port) { self.hold(&key, packet, found)? } else { packet };
+        let Some(megaflow) = found else {
             self.upcall(UpcallKind::Miss, &key, packet);
             return None;
-        };
-        let packet = match megaflow.turn.get() {
-            Turn::Free => packet,
-            Turn::Young | Turn::Waiting(_) => self.hold(tables.classifier, slot, &key, packet)?,
         };
         megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, run.now);
         (run.next_key, run.is_unchanged, run.is_used) = (Some(key), true, false);
@@ -673,15 +671,10 @@ impl Executor {
     }
 
     /// Holds a packet back that would overtake others of its flow; returns it if it may go its way.
-    #[cold]
-    pub(super) fn hold(
-        &mut self,
-        classifier: &Classifier,
-        slot: Slot,
-        key: &FlowKey,
-        packet: Packet,
-    ) -> Option<Packet> {
-        let HeldNot { packet, overtakes } = self.order.hold(classifier, slot, key, packet).err()?;
+    #[inline(never)]
+    pub(super) fn hold(&mut self, key: &FlowKey, packet: Packet, found: Option<&Megaflow>) -> Option<Packet> {
+        let leaves = found.is_some_and(|megaflow| megaflow.program.lets_leave());
+        let HeldNot { packet, overtakes } = self.order.hold(key, packet, leaves).err()?;
         bump(&self.link.counters.overtaking_packets, u64::from(overtakes));
         Some(packet)
     }
@@ -705,10 +698,10 @@ impl Executor {
                 continue;
             }
             let is_for_good = !upcall.comes_back();
-            let key = Some(upcall.key).filter(|_| !is_for_good);
+            let key = upcall.key;
             match self.link.upcalls.push(upcall) {
                 Ok(()) => {
-                    self.order.note_sent(key.as_ref());
+                    self.order.note_sent(&key, !is_for_good);
                     sent += 1;
                     counters.upcall_quota.put(count);
                     if is_for_good {

@@ -97,9 +97,6 @@ pub(super) struct Install {
     /// Taken out when it is installed, so that the box itself can go back to be freed.
     pub(super) megaflow: Option<Megaflow>,
     pub(super) mask: FlowMask,
-    /// The key of the packets, and how many upcalls had been taken off the ring when they were put together.
-    pub(super) key: FlowKey,
-    pub(super) taken: u64,
     pub(super) packets: Packets,
 }
 

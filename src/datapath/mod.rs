@@ -348,8 +348,7 @@ impl Dpif for Datapath {
             }
         };
         let (slot, mask, packets) = (installed.slot, installed.mask, put.packets.into_iter());
-        let taken = self.side(put.worker).map_or(0, |side| side.taken);
-        let install = Install { slot, megaflow: Some(megaflow), mask, key: put.key, taken, packets };
+        let install = Install { slot, megaflow: Some(megaflow), mask, packets };
         self.give(put.worker, Command::Install(Box::new(install)));
         let id = MegaflowId(self.next_megaflow);
         self.next_megaflow += 1;

@@ -1,28 +1,31 @@
 //! Order across set-up: packets that would overtake others of their flow wait until those are on their way.
 //!
 //! Packets that miss go up, and come back with the command that installs their megaflow or in one after it. While some
-//! are still away, or wait in a command that did not fit into a turn, the megaflow may be there already: a packet that
-//! finds it then would leave before them. It is held back here instead, until the control thread has said that it has
-//! dealt with the upcalls that the megaflow covers.
+//! are still away, or wait in a command that did not fit into a turn, a megaflow that covers their flow may be there
+//! already: a packet that finds it then would leave before them. It is held back here instead, until the control thread
+//! has said that it has dealt with its flow's upcalls. Then it is looked up again, as if it came just now.
 //!
 //! ```text
 //!   upcalls sent      1 2 3 4 5 6 7
 //!   dealt with        1 2 3                  told by the control thread, after what it answered
-//!   away                    4 5 6 7          their keys are remembered
-//!   a megaflow comes, with the packets of 4; a packet finds it
-//!     of 5, 6 and 7 it covers 6:             the packet is held until 6 is dealt with
-//!     it covers none of them:                the packet goes its way, and so do all others
+//!   away                    4 5 6 7          their flows are remembered
+//!   a packet of the flow of 5 is held until 5 is dealt with; one of another flow goes its way
 //! ```
-//! A worker for which no upcall is away has nothing to ask: that is the rule, and costs one test for each burst.
+//! A flow is what [`five_tuple`] takes for a connection, on one port, in one pass. Flows of ports that have no packets
+//! away are not asked about: that is the rule, and costs a look at one counter for each burst.
+//!
+//! Not kept is the order of packets of one flow that go different ways: by their length (`check_pkt_len`), or since rules have
+//! changed between them.
 //!
 //! # Bounds
-//! [`HELD_MAX`] packets, of as many megaflows. What finds no room any more goes its way, and is counted: order is given
-//! up, never a packet. Keys of as many upcalls as can be away.
+//! [`HELD_MAX`] packets. What finds no room any more goes its way, and is counted. The flows of as many upcalls as the
+//! ring holds and [`TAKEN_MAX`] more; beyond that the oldest counts as dealt with.
+//! Memory: some 60 bytes for each of these upcalls, and 200 for each packet.
 //!
 //! Owned by one worker; not shared.
 
-use super::buckets::{NO_SLOT, Slot};
-use super::classifier::Classifier;
+use crate::dpif::PORT_COUNT_MAX;
+use crate::flow::hash::five_tuple;
 use crate::flow::{DpPort, FlowKey};
 use crate::packet::Packet;
 use std::collections::VecDeque;
@@ -30,283 +33,236 @@ use std::collections::VecDeque;
 /// Packets that one worker holds back at most.
 pub const HELD_MAX: usize = 512;
 
-/// Upcalls that the control thread may have taken off the ring and not dealt with yet; more is remembered wrongly as dealt
-/// with.
+/// Upcalls that the control thread may have taken off the ring while the worker does not know that they are dealt with.
 const TAKEN_MAX: usize = 1024;
 
-/// Whether packets that find a megaflow may go their way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Turn {
-    /// They may.
-    Free,
-    /// It came while upcalls were away; which of them it covers was not asked yet.
-    Young,
-    /// They are held back: its place among [`Order::waiting`].
-    Waiting(u16),
+/// A flow with packets that are away or held.
+#[derive(Clone, Copy, Default, Debug)]
+struct Flow {
+    hash: u32,
+    /// Upcalls away. A place with neither is free.
+    away: u32,
+    /// Packets held.
+    held: u32,
 }
 
-/// A megaflow that came while upcalls were away.
-#[derive(Debug)]
-struct Young {
-    slot: Slot,
-    /// The last upcall that was sent before it came.
-    until: u64,
-    /// Upcalls of `key` up to `taken` came back with it.
-    taken: u64,
-    key: FlowKey,
+impl Flow {
+    fn is_free(&self) -> bool {
+        self.away == 0 && self.held == 0
+    }
 }
 
-/// A megaflow whose packets are held back.
-#[derive(Clone, Debug)]
-struct Waiting {
-    /// [`NO_SLOT`] in a place that is free.
-    slot: Slot,
-    /// The last upcall that they wait for.
-    until: u64,
-    /// How many are held.
-    packets: usize,
+/// An upcall that is away.
+#[derive(Clone, Copy, Debug)]
+struct Away {
+    hash: u32,
+    /// By which its packets came; [`DpPort::NONE`] if none come back.
+    port: DpPort,
 }
 
 /// A packet that is held back; an empty place, once it has gone, until [`Order::settle`].
 #[derive(Debug)]
 struct Held {
-    /// Of its megaflow.
-    waiting: u16,
     key: FlowKey,
+    hash: u32,
     packet: Option<Packet>,
 }
 
 /// What one worker knows of upcalls that are away, and the packets that it holds back for them.
 #[derive(Debug)]
 pub(super) struct Order {
+    seed: u32,
     /// Upcalls sent. They are numbered from 1.
     sent: u64,
-    /// Of those, dealt with by the control thread.
+    /// Of those, dealt with by the control thread, or forgotten.
     answered: u64,
-    /// Keys of upcalls, at their number modulo the length, which is a power of two.
-    keys: Box<[FlowKey]>,
-    /// By `until`, as they came.
-    young: VecDeque<Young>,
-    waiting: Box<[Waiting]>,
-    /// Free places among them.
-    free: Vec<u16>,
-    /// Whether there may be some that wait for nothing more.
-    is_due: bool,
+    /// Upcalls that are away, at their number modulo the length, which is a power of two.
+    away: Box<[Away]>,
+    /// Flows by hash: open addressing, at most half full. The length is a power of two.
+    flows: Box<[Flow]>,
+    /// Upcalls away and packets held, by port.
+    by_port: Box<[u32]>,
     /// In the order in which they came.
     held: VecDeque<Held>,
+    /// Packets among them.
+    held_count: usize,
+    /// Whether some may wait for nothing more.
+    is_due: bool,
 }
 
 impl Order {
-    /// For a worker whose upcall ring is so long.
-    pub(super) fn new(upcall_ring_len: usize) -> Order {
+    /// For a worker whose upcall ring is so long. `seed` is secret and makes its hashes unpredictable. All memory is
+    /// touched here: no page is missing later.
+    pub(super) fn new(upcall_ring_len: usize, seed: u64) -> Order {
         let len = (upcall_ring_len + TAKEN_MAX).next_power_of_two();
+        let mut held = VecDeque::with_capacity(2 * HELD_MAX);
+        held.extend((0..2 * HELD_MAX).map(|_| Held { key: FlowKey::ZERO, hash: 1, packet: None }));
+        held.clear();
+        let mut flows = vec![Flow { hash: 1, ..Flow::default() }; 2 * (len + HELD_MAX).next_power_of_two()];
+        flows.fill(Flow::default());
         Order {
+            seed: (seed >> 32) as u32 ^ seed as u32,
             sent: 0,
             answered: 0,
-            keys: vec![FlowKey::ZERO; len].into_boxed_slice(),
-            young: VecDeque::with_capacity(len),
-            waiting: vec![Waiting { slot: NO_SLOT, until: 0, packets: 0 }; HELD_MAX].into_boxed_slice(),
-            free: (0..HELD_MAX as u16).rev().collect(),
+            away: vec![Away { hash: 1, port: DpPort::NONE }; len].into_boxed_slice(),
+            flows: flows.into_boxed_slice(),
+            by_port: vec![0; PORT_COUNT_MAX + 1].into_boxed_slice(),
+            held,
+            held_count: 0,
             is_due: false,
-            held: VecDeque::with_capacity(HELD_MAX),
         }
     }
 
-    /// Whether any megaflow is not [`Turn::Free`].
+    /// Whether packets of this port are away or held.
     #[inline(always)]
-    pub(super) fn is_watchful(&self) -> bool {
-        !self.young.is_empty() || self.is_waiting()
+    pub(super) fn is_watched(&self, port: DpPort) -> bool {
+        self.by_port[port.index().min(PORT_COUNT_MAX)] > 0
     }
 
-    #[inline(always)]
-    fn is_waiting(&self) -> bool {
-        self.free.len() < HELD_MAX
-    }
-
-    /// Whether there may be packets, or megaflows, that wait for nothing more.
+    /// Whether packets that were held may have to wait no more.
     #[inline]
     pub(super) fn is_due(&self) -> bool {
         self.is_due
     }
 
-    /// Whether the packets that this megaflow holds, if any, may go.
-    pub(super) fn is_due_at(&self, turn: Turn) -> bool {
-        matches!(turn, Turn::Waiting(index) if self.waiting[usize::from(index)].until <= self.answered)
-    }
-
     /// Whether there is room for so many packets.
-    #[inline]
     pub(super) fn has_room(&self, packets: usize) -> bool {
-        self.held.len() + packets <= HELD_MAX
+        self.held_count + packets <= HELD_MAX
     }
 
-    /// An upcall is on the ring. `key` is that of packets that come back; none do from others.
-    pub(super) fn note_sent(&mut self, key: Option<&FlowKey>) {
-        self.sent += 1;
-        let place = &mut self.keys[self.sent as usize & (self.keys.len() - 1)];
-        match key {
-            Some(key) => *place = *key,
-            // What no megaflow covers.
-            None => place.in_port = DpPort::NONE,
+    fn hash(&self, key: &FlowKey) -> u32 {
+        five_tuple(key, self.seed ^ key.recirc_id ^ u32::from(key.in_port.0).rotate_right(16), false)
+    }
+
+    /// The place of a flow, or the free one where it would be.
+    #[inline]
+    fn place(&self, hash: u32) -> usize {
+        let mask = self.flows.len() - 1;
+        let mut place = hash as usize & mask;
+        while !self.flows[place].is_free() && self.flows[place].hash != hash {
+            place = (place + 1) & mask;
         }
+        place
+    }
+
+    /// After something of a flow has gone: if it was the last, its place is free, and those behind it close up.
+    fn tidy(&mut self, mut place: usize) {
+        if !self.flows[place].is_free() {
+            return;
+        }
+        let mask = self.flows.len() - 1;
+        let mut next = place;
+        loop {
+            next = (next + 1) & mask;
+            let flow = self.flows[next];
+            if flow.is_free() {
+                break;
+            }
+            // It may move if its home does not lie behind the free place.
+            let home = flow.hash as usize & mask;
+            if next.wrapping_sub(home) & mask >= next.wrapping_sub(place) & mask {
+                self.flows[place] = flow;
+                self.flows[next] = Flow::default();
+                place = next;
+            }
+        }
+    }
+
+    fn count_port(&mut self, port: DpPort, by: i32) {
+        let count = &mut self.by_port[port.index().min(PORT_COUNT_MAX)];
+        *count = count.wrapping_add_signed(by);
+    }
+
+    /// An upcall is on the ring, of packets that come back if `comes_back`.
+    pub(super) fn note_sent(&mut self, key: &FlowKey, comes_back: bool) {
+        if self.sent - self.answered == self.away.len() as u64 {
+            self.note_answered(self.answered + 1);
+        }
+        self.sent += 1;
+        let away = if comes_back {
+            let hash = self.hash(key);
+            let place = self.place(hash);
+            self.flows[place].hash = hash;
+            self.flows[place].away += 1;
+            self.count_port(key.in_port, 1);
+            Away { hash, port: key.in_port }
+        } else {
+            Away { hash: 0, port: DpPort::NONE }
+        };
+        self.away[self.sent as usize & (self.away.len() - 1)] = away;
     }
 
     /// The control thread has dealt with upcalls up to this one.
-    pub(super) fn note_answered(&mut self, classifier: &Classifier, number: u64) {
-        self.answered = number;
-        self.is_due = self.is_waiting();
-        while let Some(Young { slot, .. }) = self.young.pop_front_if(|young| young.until <= number) {
-            if let Some(megaflow) = classifier.get(slot)
-                && megaflow.turn.get() == Turn::Young
-            {
-                megaflow.turn.set(Turn::Free);
+    pub(super) fn note_answered(&mut self, number: u64) {
+        for number in self.answered + 1..=number {
+            let Away { hash, port } = self.away[number as usize & (self.away.len() - 1)];
+            if port != DpPort::NONE {
+                let place = self.place(hash);
+                self.flows[place].away -= 1;
+                self.tidy(place);
+                self.count_port(port, -1);
             }
         }
+        self.answered = self.answered.max(number);
+        self.is_due = self.held_count > 0;
     }
 
-    /// A megaflow has come, with the packets of the upcalls of `key` up to `taken`.
-    pub(super) fn note_installed(&mut self, classifier: &Classifier, slot: Slot, key: FlowKey, taken: u64) {
-        if self.sent == self.answered || self.young.len() == self.young.capacity() {
-            return;
+    /// Holds a packet back, if others of its flow are away or held; returns it if it may go its way. One that `leaves` not
+    /// but goes up comes behind those that are away, and waits only for those that are held.
+    pub(super) fn hold(&mut self, key: &FlowKey, packet: Packet, leaves: bool) -> Result<(), HeldNot> {
+        let hash = self.hash(key);
+        let place = self.place(hash);
+        let flow = &mut self.flows[place];
+        if flow.held == 0 && (flow.away == 0 || !leaves) {
+            return Err(HeldNot { packet, overtakes: false });
         }
-        if let Some(megaflow) = classifier.get(slot) {
-            megaflow.turn.set(Turn::Young);
-            self.young.push_back(Young { slot, until: self.sent, taken, key });
+        if self.held_count == HELD_MAX || self.held.len() == self.held.capacity() {
+            return Err(HeldNot { packet, overtakes: true });
         }
-    }
-
-    /// Packets that came with a megaflow are still to be sent: those that find it wait for them.
-    pub(super) fn note_unfinished(&mut self, classifier: &Classifier, slot: Slot) {
-        if let Some(megaflow) = classifier.get(slot)
-            && !matches!(megaflow.turn.get(), Turn::Waiting(_))
-            && let Some(index) = self.begin(slot, u64::MAX)
-        {
-            megaflow.turn.set(Turn::Waiting(index));
-        }
-    }
-
-    /// They are sent.
-    pub(super) fn note_finished(&mut self, classifier: &Classifier, slot: Slot) {
-        if let Some(megaflow) = classifier.get(slot)
-            && let Turn::Waiting(index) = megaflow.turn.get()
-        {
-            self.waiting[usize::from(index)].until = self.last_covered(classifier, slot);
-            self.is_due = true;
-        }
-    }
-
-    /// A place for one more megaflow whose packets are held back.
-    fn begin(&mut self, slot: Slot, until: u64) -> Option<u16> {
-        let index = self.free.pop()?;
-        self.waiting[usize::from(index)] = Waiting { slot, until, packets: 0 };
-        Some(index)
-    }
-
-    fn end(&mut self, index: u16) {
-        self.waiting[usize::from(index)].slot = NO_SLOT;
-        self.free.push(index);
-    }
-
-    /// The last upcall of those that are away whose packets the megaflow covers; 0 if there is none.
-    fn last_covered(&self, classifier: &Classifier, slot: Slot) -> u64 {
-        // One that came when none was away has missed nothing.
-        let Some(young) = self.young.iter().rev().find(|young| young.slot == slot) else { return 0 };
-        let oldest = self.answered.max(young.until.saturating_sub(self.keys.len() as u64 - 1));
-        let is_covered = |&number: &u64| {
-            let key = &self.keys[number as usize & (self.keys.len() - 1)];
-            classifier.covers(slot, key.words()) && (number > young.taken || *key != young.key)
-        };
-        (oldest + 1..=young.until).rev().find(is_covered).unwrap_or(0)
-    }
-
-    /// Holds a packet back that has found a megaflow which is not [`Turn::Free`]; returns it if it may go its way.
-    #[cold]
-    pub(super) fn hold(
-        &mut self,
-        classifier: &Classifier,
-        slot: Slot,
-        key: &FlowKey,
-        packet: Packet,
-    ) -> Result<(), HeldNot> {
-        let free = |packet, overtakes| Err(HeldNot { packet, overtakes });
-        let Some(megaflow) = classifier.get(slot) else { return free(packet, false) };
-        if megaflow.turn.get() == Turn::Young {
-            let until = self.last_covered(classifier, slot);
-            if until == 0 {
-                megaflow.turn.set(Turn::Free);
-                return free(packet, false);
-            }
-            let Some(index) = self.begin(slot, until) else { return free(packet, true) };
-            megaflow.turn.set(Turn::Waiting(index));
-        }
-        let Turn::Waiting(waiting) = megaflow.turn.get() else { return free(packet, false) };
-        if self.held.len() == HELD_MAX {
-            return free(packet, true);
-        }
-        self.waiting[usize::from(waiting)].packets += 1;
-        self.held.push_back(Held { waiting, key: *key, packet: Some(packet) });
+        flow.held += 1;
+        self.is_due |= flow.away == 0;
+        self.held_count += 1;
+        self.count_port(key.in_port, 1);
+        self.held.push_back(Held { key: *key, hash, packet: Some(packet) });
         Ok(())
     }
 
     /// The next packet that may go, from the place `cursor` on, which moves behind it.
-    pub(super) fn take_due(&mut self, cursor: &mut usize) -> Option<(Slot, FlowKey, Packet)> {
-        let answered = self.answered;
-        self.take_if(cursor, |waiting, _| waiting.until <= answered)
+    pub(super) fn take_due(&mut self, cursor: &mut usize) -> Option<(FlowKey, Packet)> {
+        self.take_if(cursor, |_, flow| flow.away == 0)
     }
 
-    /// Likewise any packet that `is_meant` by its megaflow and its key.
-    pub(super) fn take(
-        &mut self,
-        cursor: &mut usize,
-        is_meant: impl Fn(Slot, &FlowKey) -> bool,
-    ) -> Option<(Slot, FlowKey, Packet)> {
-        self.take_if(cursor, |waiting, key| is_meant(waiting.slot, key))
+    /// Likewise any packet that came by this port, or by any.
+    pub(super) fn take_of(&mut self, cursor: &mut usize, port: Option<DpPort>) -> Option<(FlowKey, Packet)> {
+        self.take_if(cursor, |held, _| port.is_none_or(|port| held.key.in_port == port))
     }
 
     fn take_if(
         &mut self,
         cursor: &mut usize,
-        is_meant: impl Fn(&Waiting, &FlowKey) -> bool,
-    ) -> Option<(Slot, FlowKey, Packet)> {
-        while let Some(held) = self.held.get_mut(*cursor) {
+        is_meant: impl Fn(&Held, &Flow) -> bool,
+    ) -> Option<(FlowKey, Packet)> {
+        while let Some(held) = self.held.get(*cursor) {
+            let place = self.place(held.hash);
+            let is_meant = held.packet.is_some() && is_meant(held, &self.flows[place]);
+            let held = &mut self.held[*cursor];
             *cursor += 1;
-            if held.packet.is_none() {
-                continue;
-            }
-            let waiting = &mut self.waiting[usize::from(held.waiting)];
-            if is_meant(waiting, &held.key)
-                && let Some(packet) = held.packet.take()
-            {
-                waiting.packets -= 1;
-                return Some((waiting.slot, held.key, packet));
+            if is_meant && let Some(packet) = held.packet.take() {
+                let key = held.key;
+                self.flows[place].held -= 1;
+                self.tidy(place);
+                self.held_count -= 1;
+                self.count_port(key.in_port, -1);
+                return Some((key, packet));
             }
         }
         None
     }
 
-    /// Afterwards: their places are free, and megaflows that hold none any more, and wait for nothing, are free.
-    /// `is_all` says that no packet is left that may go.
-    pub(super) fn settle(&mut self, classifier: &Classifier, is_all: bool) {
+    /// Afterwards: the places of those that have gone are free. `is_all` says that none is left that may go.
+    pub(super) fn settle(&mut self, is_all: bool) {
         self.held.retain(|held| held.packet.is_some());
-        self.is_due = !is_all;
-        for index in 0..HELD_MAX {
-            let Waiting { slot, until, packets } = self.waiting[index];
-            if slot != NO_SLOT && packets == 0 && until <= self.answered {
-                if let Some(megaflow) = classifier.get(slot) {
-                    megaflow.turn.set(Turn::Free);
-                }
-                self.end(index as u16);
-            }
-        }
-    }
-
-    /// A megaflow goes, which holds no packets any more.
-    pub(super) fn forget(&mut self, slot: Slot, turn: Turn) {
-        self.held.retain(|held| held.packet.is_some());
-        self.young.retain(|young| young.slot != slot);
-        if let Turn::Waiting(index) = turn {
-            self.end(index);
-        }
+        self.is_due = !is_all && self.held_count > 0;
     }
 }
 

@@ -26,7 +26,6 @@ use super::emc::Emc;
 use super::exchange::{Allowance, QueueName, Queues};
 use super::link::{Command, Garbage, Install, Link, Packets, RxQueueEnd, bump, burst_class};
 use super::megaflow::{Megaflow, NOT_IN_BURST};
-use super::order::Turn;
 use super::program::Program;
 use super::shared_tx::{Shared, SharedTxQueue};
 use super::tx::Sizes;
@@ -160,21 +159,21 @@ impl Worker {
             sizes = Sizes::of(burst);
         }
         let len = burst.len();
-        if !self.executor.order.has_room(len) {
-            // As many leave as come, at the price of those that come.
-            self.release_held(&mut Allowance { commands: len as u32, cost: u32::MAX }, now);
-        }
-        if let Some(found) = self.find_for_all(port, burst) {
-            if found.slot != NO_SLOT && !self.is_held(found.slot) {
+        let is_watched = self.executor.order.is_watched(port);
+        if is_watched {
+            if self.executor.order.is_due() && !self.executor.order.has_room(len) {
+                // As many leave as come, at the price of those that come.
+                self.release_held(&mut Allowance { commands: len as u32, cost: u32::MAX }, now);
+            }
+            self.extract(port, burst);
+        } else if let Some(found) = self.find_for_all(port, burst) {
+            if found.slot != NO_SLOT {
                 self.carry_out_all(&found, burst, sizes, now);
                 return self.executor.count_forwarded(port);
             }
-            // All of them miss, or wait.
-            if found.slot != NO_SLOT && found.tcp_flags.is_some() {
-                self.extract(port, burst);
-            }
-            self.scratch.slots[..len].fill(found.slot);
-            return self.carry_out_each(port, burst, now);
+            // All of them miss.
+            self.scratch.slots[..len].fill(NO_SLOT);
+            return self.carry_out::<false>(burst, now);
         }
         let found_by_emc = self.probe_emc(len);
         if found_by_emc < len {
@@ -182,26 +181,13 @@ impl Worker {
             self.classifier.reorder_if_due();
         }
         bump(&self.link.counters.emc_hits, found_by_emc as u64);
-        self.carry_out_each(port, burst, now);
-    }
-
-    /// Carries each packet out as its slot says.
-    #[inline]
-    fn carry_out_each(&mut self, port: DpPort, burst: &mut PacketBatch, now: Nanos) {
-        if self.executor.order.is_watchful() {
+        if is_watched {
             self.carry_out::<true>(burst, now);
         } else {
             self.carry_out::<false>(burst, now);
         }
         self.executor.count_forwarded(port);
         self.credit(now);
-    }
-
-    /// Whether packets that find this megaflow may have to wait.
-    #[inline]
-    fn is_held(&self, slot: Slot) -> bool {
-        self.executor.order.is_watchful()
-            && self.classifier.get(slot).is_some_and(|megaflow| megaflow.turn.get() != Turn::Free)
     }
 
     #[inline]
@@ -368,7 +354,7 @@ impl Worker {
     }
 
     /// Runs each packet's program, in the order of arrival; hands up those that have none, and holds back, if it
-    /// `WATCHES`, those whose turn it is not yet.
+    /// `WATCHES`, those that would overtake others.
     #[inline]
     fn carry_out<const WATCHES: bool>(&mut self, burst: &mut PacketBatch, now: Nanos) {
         let Worker { executor, classifier, emc, scratch, .. } = self;
@@ -376,17 +362,18 @@ impl Worker {
         let mut tables = Tables { classifier, emc };
         for (index, packet) in burst.drain(..).enumerate() {
             let key = &keys[index];
-            let Some(megaflow) = tables.classifier.get(slots[index]) else {
-                executor.upcall(UpcallKind::Miss, key, packet);
-                continue;
-            };
-            let packet = if WATCHES && megaflow.turn.get() != Turn::Free {
-                match executor.hold(tables.classifier, slots[index], key, packet) {
+            let found = tables.classifier.get(slots[index]);
+            let packet = if WATCHES {
+                match executor.hold(key, packet, found) {
                     Some(packet) => packet,
                     None => continue,
                 }
             } else {
                 packet
+            };
+            let Some(megaflow) = found else {
+                executor.upcall(UpcallKind::Miss, key, packet);
+                continue;
             };
             if megaflow.burst_index.get() == NOT_IN_BURST {
                 megaflow.burst_index.set(met.len() as u8);
@@ -468,9 +455,8 @@ impl Worker {
                     self.link.discard(Garbage::Modified(program, counters));
                 }
             }
-            Command::NoteAnswered(number) => self.executor.order.note_answered(&self.classifier, number),
+            Command::NoteAnswered(number) => self.executor.order.note_answered(number),
             Command::Remove { slot } => {
-                self.forget(slot, allowance, now);
                 if let Some(megaflow) = self.classifier.remove(slot) {
                     self.link.discard(Garbage::Megaflow(megaflow));
                 }
@@ -516,14 +502,11 @@ impl Worker {
     ) -> Option<Command> {
         let packets = std::mem::take(&mut install.packets);
         let megaflow = install.megaflow.take()?;
-        let (slot, key, taken) = (install.slot, install.key, install.taken);
+        let slot = install.slot;
         let installed = self.classifier.install(slot, megaflow, &install.mask);
         self.link.discard(Garbage::Install(install));
         match installed {
-            Ok(()) => {
-                self.executor.order.note_installed(&self.classifier, slot, key, taken);
-                self.run_waiting(slot, packets, allowance, now)
-            }
+            Ok(()) => self.run_waiting(slot, packets, allowance, now),
             Err(megaflow) => {
                 bump(&self.link.counters.installs_failed, 1);
                 let Megaflow { program, counters, .. } = megaflow;
@@ -542,19 +525,17 @@ impl Worker {
         now: Nanos,
     ) -> Option<Command> {
         let Worker { executor, classifier, emc, .. } = self;
-        // It is there: no other command comes between an install and its packets.
-        let megaflow = classifier.get(slot)?;
         let mut tables = Tables { classifier, emc };
+        // It is there: no other command comes between an install and its packets.
+        let megaflow = tables.classifier.get(slot)?;
         while allowance.cost > 0
             && let Some((key, packet)) = packets.next()
         {
             allowance.charge(executor.run_found(&mut tables, megaflow, &key, packet, now));
         }
         if packets.len() > 0 {
-            executor.order.note_unfinished(classifier, slot);
             return Some(Command::RunWaiting { slot, packets });
         }
-        executor.order.note_finished(classifier, slot);
         executor.send_upcalls();
         self.link.discard(Garbage::Packets(packets));
         None
@@ -567,57 +548,40 @@ impl Worker {
         let (mut cursor, mut is_all) = (0, false);
         while allowance.commands > 0 && allowance.cost > 0 && !is_all {
             match self.executor.order.take_due(&mut cursor) {
-                Some(held) => self.run_held(held, allowance, now),
+                Some((key, packet)) => self.run_held(&key, packet, allowance, now),
                 None => is_all = true,
             }
             allowance.commands -= 1;
         }
         self.executor.send_upcalls();
-        self.executor.order.settle(&self.classifier, is_all);
+        self.executor.order.settle(is_all);
     }
 
     /// Lets all packets go that are held back, or all that came by one port, whatever they wait for.
-    fn release_all(&mut self, of: Option<DpPort>, allowance: &mut Allowance, now: Nanos) {
+    fn release_all(&mut self, port: Option<DpPort>, allowance: &mut Allowance, now: Nanos) {
         let mut cursor = 0;
-        let is_meant = |_, key: &FlowKey| of.is_none_or(|port| key.in_port == port);
-        while let Some(held) = self.executor.order.take(&mut cursor, is_meant) {
-            self.run_held(held, allowance, now);
+        while let Some((key, packet)) = self.executor.order.take_of(&mut cursor, port) {
+            self.run_held(&key, packet, allowance, now);
         }
         self.executor.send_upcalls();
-        self.executor.order.settle(&self.classifier, false);
+        self.executor.order.settle(false);
     }
 
-    /// A megaflow is about to go. What it holds back and need not any more goes its way; the rest follows those that it
-    /// waits for, up.
-    fn forget(&mut self, slot: Slot, allowance: &mut Allowance, now: Nanos) {
-        let turn = self.classifier.get(slot).map_or(Turn::Free, |megaflow| megaflow.turn.get());
-        if turn == Turn::Free {
-            return;
-        }
-        let is_due = self.executor.order.is_due_at(turn);
-        let mut cursor = 0;
-        while let Some(held) = self.executor.order.take(&mut cursor, |of, _| of == slot) {
-            if is_due {
-                self.run_held(held, allowance, now);
-            } else {
-                let (_, key, packet) = held;
-                self.executor.upcall(UpcallKind::Miss, &key, packet);
+    /// Has a packet that was held back do what it would if it came now; how it was found is counted already.
+    fn run_held(&mut self, key: &FlowKey, packet: Packet, allowance: &mut Allowance, now: Nanos) {
+        let Worker { executor, classifier, emc, .. } = self;
+        let lookup = classifier.lookup(key.words());
+        allowance.charge(lookup.probes);
+        match lookup.slot.and_then(|slot| classifier.get(slot)) {
+            Some(megaflow) => {
+                let mut tables = Tables { classifier, emc };
+                allowance.charge(executor.run_found(&mut tables, megaflow, key, packet, now));
+            }
+            None => {
+                executor.upcall(UpcallKind::Miss, key, packet);
                 allowance.charge(1);
             }
         }
-        self.executor.send_upcalls();
-        self.executor.order.forget(slot, turn);
-    }
-
-    fn run_held(
-        &mut self,
-        (slot, key, packet): (Slot, FlowKey, Packet),
-        allowance: &mut Allowance,
-        now: Nanos,
-    ) {
-        let Worker { executor, classifier, emc, .. } = self;
-        let Some(megaflow) = classifier.get(slot) else { return };
-        allowance.charge(executor.run_found(&mut Tables { classifier, emc }, megaflow, &key, packet, now));
     }
 
     fn execute(

@@ -17,7 +17,8 @@ use super::process::{Cores, Process};
 use super::switch::{Parts, ProcessInfo, Switch, SwitchError};
 use crate::config::{Config, DpdkConfig, Dummies, Hugepages, WorkerPlacement};
 use crate::datapath::{
-    Datapath, DatapathConfig, HELD_MAX, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread, upcall_quota,
+    Datapath, DatapathConfig, HELD_MAX, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread,
+    upcall_quota,
 };
 use crate::metrics::{MetricsServer, MetricsServerError};
 use crate::netdev::dpdk::{self, DpdkNetdevs, Holders};

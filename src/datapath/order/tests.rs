@@ -1,13 +1,16 @@
 //! Packets of a flow leave in the order in which they came, wherever the first of them had to wait.
 
-use super::HELD_MAX;
+use super::{Flow, HELD_MAX, Order};
 use crate::datapath::{Datapath, DatapathConfig, IdlePolicy};
-use crate::dpif::{Action, Dpif, Execute, FlowPut, MegaflowId, Upcall, WorkerId};
-use crate::flow::{DpPort, FlowMask};
+use crate::dpif::{
+    Action, Dpif, Execute, FlowPut, MegaflowId, SlowPathReason, Upcall, UserspaceCookie, WorkerId,
+};
+use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::Netdev;
 use crate::netdev::dummy::{DummyHandle, DummyNetdev};
 use crate::packet::build::FrameBuilder;
 use crate::sync::{Clock, Doorbell, ManualClock, Nanos};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A worker without a thread between two ports.
@@ -29,13 +32,6 @@ fn packet(flow: u16, number: u16) -> Vec<u8> {
 fn wide() -> FlowMask {
     let mut mask = FlowMask::EMPTY;
     mask.0.words_mut()[0] = u64::MAX;
-    mask
-}
-
-/// One flow.
-fn narrow() -> FlowMask {
-    let mut mask = wide();
-    mask.0.tp_src = u16::MAX;
     mask
 }
 
@@ -152,35 +148,13 @@ fn what_finds_a_megaflow_waits_for_packets_that_are_away_and_covered_by_it() {
 }
 
 #[test]
-fn they_go_their_way_at_once_if_no_packet_that_is_away_is_covered() {
+fn packets_of_other_flows_go_their_way_at_once() {
     let mut bed = Bed::new();
-    bed.receive(1, [0]);
-    let first = bed.take().pop().expect("a miss");
-    bed.receive(2, [0]);
-    bed.install(first, narrow());
-    // The first turn brings the megaflow, and the packet finds it.
-    bed.receive(1, [1, 2]);
-    assert_eq!(bed.left(), [(1, 0), (1, 1), (1, 2)]);
-}
-
-#[test]
-fn packets_that_come_with_a_megaflow_are_not_waited_for_twice() {
-    let mut bed = Bed::new();
-    // Two messages of one flow, answered as one.
-    bed.receive(1, 0..30);
-    bed.receive(1, 30..40);
-    let mut upcalls = bed.take();
-    assert!(upcalls.len() >= 2);
-    let mut all = upcalls.remove(0);
-    let key = all.key;
-    let mut packets: Vec<_> = all.packets.drain(..).map(|packet| (key, packet)).collect();
-    packets.extend(upcalls.into_iter().flat_map(|upcall| upcall.packets).map(|packet| (key, packet)));
-    let put = FlowPut { worker: WorkerId(0), key, mask: wide(), actions: bed.actions(), packets };
-    bed.datapath.flow_put(put).expect("there is room");
-    bed.receive(1, [40]);
-    // Nothing has said that the upcalls are dealt with.
-    let all: Vec<_> = (0..=40).map(|number| (1, number)).collect();
-    assert_eq!(bed.left(), all);
+    let (_, _away) = bed.install_while_another_is_away();
+    // Covered by the same megaflow, but another flow; and that whose packet came with it.
+    bed.receive(3, [2, 3]);
+    bed.receive(1, [4]);
+    assert_eq!(bed.left(), [(3, 2), (3, 3), (1, 4)]);
 }
 
 #[test]
@@ -249,7 +223,7 @@ fn a_packet_that_is_looked_up_again_waits_as_well() {
 }
 
 #[test]
-fn packets_that_are_held_follow_those_that_are_away_when_their_megaflow_goes() {
+fn packets_that_are_held_do_what_is_then_to_be_done() {
     let mut bed = Bed::new();
     let (id, away) = bed.install_while_another_is_away();
     bed.receive(2, [2, 3]);
@@ -259,35 +233,45 @@ fn packets_that_are_held_follow_those_that_are_away_when_their_megaflow_goes() {
     let mut retired = Vec::new();
     bed.datapath.recv_retired(&mut retired, 10);
     assert_eq!(retired[0].stats.packets, 1);
-    // Its place is another's now, and what that covers waits for them in turn.
-    bed.install(away, wide());
+    // What misses meanwhile waits behind them.
     bed.receive(2, [4]);
-    let held = bed.take().pop().expect("they have gone up");
-    assert_eq!(held.packets.len(), 2);
-    bed.execute(held);
+    bed.install(away, wide());
     bed.run();
-    assert_eq!(bed.left(), [(2, 1), (2, 2), (2, 3)]);
+    assert_eq!(bed.left(), [(2, 1)]);
     assert!(bed.take().is_empty());
     bed.run();
-    assert_eq!(bed.left(), [(2, 4)]);
+    assert_eq!(bed.left(), [(2, 2), (2, 3), (2, 4)]);
 }
 
 #[test]
-fn packets_that_need_not_be_held_any_more_leave_when_their_megaflow_goes() {
-    // So slow a port that commands send one packet in a turn.
-    let mut bed = Bed::with_tx_time(Nanos(1_000_000));
+fn packets_that_are_held_go_up_in_order_if_nothing_covers_them_then() {
+    let mut bed = Bed::new();
     let (id, away) = bed.install_while_another_is_away();
-    bed.receive(2, 2..10);
+    bed.receive(2, [2, 3]);
+    bed.datapath.flow_del(id).expect("it is there");
     bed.execute(away);
     assert!(bed.take().is_empty());
-    (0..4).for_each(|_| bed.turn());
-    let mut left = bed.left();
-    assert!(left.len() < 8, "{left:?}");
-    bed.datapath.flow_del(id).expect("it is there");
+    bed.turn();
+    // They have gone up before this one.
+    bed.receive(2, [4]);
+    let upcalls = bed.take();
+    assert_eq!(upcalls.iter().map(|upcall| upcall.packets.len()).sum::<usize>(), 3);
+    upcalls.into_iter().for_each(|upcall| bed.execute(upcall));
     bed.run();
-    left.extend(bed.left());
-    let all: Vec<_> = (1..10).map(|number| (2, number)).collect();
-    assert_eq!(left, all);
+    assert_eq!(bed.left(), [(2, 1), (2, 2), (2, 3), (2, 4)]);
+}
+
+#[test]
+fn what_goes_up_in_any_case_is_not_held() {
+    let mut bed = Bed::new();
+    bed.receive(1, [0]);
+    let first = bed.take().pop().expect("a miss");
+    let cookie = UserspaceCookie::SlowPath(SlowPathReason::TooManyActions);
+    let actions = vec![Action::Userspace(cookie)];
+    let put = FlowPut { worker: first.worker, key: first.key, mask: wide(), actions, packets: Vec::new() };
+    bed.datapath.flow_put(put).expect("there is room");
+    bed.receive(1, [1]);
+    assert_eq!(bed.take().len(), 1, "it comes behind the first on the ring");
 }
 
 #[test]
@@ -348,4 +332,43 @@ fn what_waits_for_nothing_more_makes_room_for_what_comes() {
     let is_next = |(left, number): (&(u16, u16), u16)| *left == (2, number);
     assert_eq!(left.iter().zip(1..).position(|next| !is_next(next)), None);
     assert_eq!((left.len(), bed.overtaking()), (1501, 0));
+}
+
+#[test]
+fn flows_are_counted_whatever_comes_and_goes() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut order = Order::new(64, 7);
+    // So many flows that many share a place.
+    let keys: Vec<_> = (0..3_000)
+        .map(|n| FlowKey { in_port: DpPort(3), eth_type: 0x0800, nw_src: n, ..FlowKey::ZERO })
+        .collect();
+    let mut away = VecDeque::new();
+    for _ in 0..20_000 {
+        if rng.u8(..) < 130 && away.len() < 1_000 {
+            let index = rng.usize(..keys.len());
+            order.note_sent(&keys[index], true);
+            away.push_back(index);
+        } else if let Some(gone) = away.pop_front() {
+            order.note_answered(order.answered + 1);
+            assert_eq!(order.is_away(&keys[gone]), away.contains(&gone));
+        }
+        let index = rng.usize(..keys.len());
+        assert_eq!(order.is_away(&keys[index]), away.contains(&index), "flow {index}");
+        assert_eq!(order.is_watched(DpPort(3)), !away.is_empty());
+    }
+    order.note_answered(order.sent);
+    assert!(order.flows.iter().all(Flow::is_free));
+    // More than are remembered: the oldest are forgotten.
+    for key in &keys {
+        order.note_sent(key, true);
+    }
+    assert!(!order.is_away(&keys[0]) && order.is_away(&keys[2_999]));
+    order.note_answered(order.sent);
+    assert!(order.flows.iter().all(Flow::is_free) && !order.is_watched(DpPort(3)));
+}
+
+impl Order {
+    fn is_away(&self, key: &FlowKey) -> bool {
+        self.flows[self.place(self.hash(key))].away > 0
+    }
 }

@@ -9,6 +9,8 @@ from switches import is_warm_over
 
 # After a switch is resumed, and before it is measured: until the core's caches are its own again.
 SETTLE_S = 0.2
+# Packets that a switch may have in hand when it is stopped: bursts that it gathers, and the one that it is at.
+IN_FLIGHT_MAX = 1_024
 # Frames of each queue that are looked at while a window lasts.
 LOOK_COUNT = 8
 
@@ -54,12 +56,16 @@ def _look(switch, start):
 
 def turn(switch, seconds):
     """Resumes a paused switch, measures it, and pauses it again."""
+    received, sent = switch.shared.totals()
     switch.resume()
     time.sleep(SETTLE_S)
     before = switch.counters()
     result = window(switch, seconds)
     after = switch.counters()
     switch.pause()
+    received, sent = (now - then for now, then in zip(switch.shared.totals(), (received, sent)))
+    if abs(received - sent) > IN_FLIGHT_MAX:
+        raise RigError(f"{switch.name} received {received} packets in a turn, and sent {sent}: it loses some")
     own = {name: after[name] - before[name] for name in after}
     if own and not is_warm_over(own["misses"], own["rx_packets"]):
         raise RigError(f"{switch.name} missed {own['misses']} packets while it was measured: it was not warm")

@@ -26,7 +26,8 @@
  * sample in it: packets so far, and at that moment the CPU clock of the polling thread and the time stamp
  * counter. It is renewed every SAMPLE_INTERVAL packets, so that the clock costs nothing, under a sequence number,
  * odd while it is being written. Two readings give packets per second of CPU time, whatever else ran meanwhile.
- * With it goes one frame of that moment as it is, so that the measurer can see what comes in and what comes out.
+ * With it goes one frame of that moment as it is, so that the measurer can see what comes out. The count alone is
+ * there at any time: once a switch is stopped, what came in must have gone out.
  *
  * Threads. A queue is polled by one thread; its state is that thread's, on a cache line of its own. */
 #define _GNU_SOURCE
@@ -84,7 +85,9 @@ struct sample {
 	/* The first packet of the last of them. */
 	uint64_t frame_size;
 	uint8_t frame[SEEN_SIZE];
-	uint64_t reserved[8];
+	/* Packets up to now, after each burst, on a line of their own. */
+	_Atomic uint64_t total;
+	uint64_t reserved[7];
 };
 
 /* The layout of the shared file: perf/rig/source.py reads it. */
@@ -330,6 +333,7 @@ static inline void count(struct queue *queue, struct rte_mbuf **packets, uint16_
 	uint64_t sequence;
 
 	queue->packets += len;
+	atomic_store_explicit(&sample->total, queue->packets, memory_order_relaxed);
 	if (likely(queue->packets < queue->next_sample) || len == 0)
 		return;
 	queue->next_sample = queue->packets + SAMPLE_INTERVAL;

@@ -12,6 +12,7 @@ MAGIC = 0x50454E53
 HEADER_SIZE = 64
 SAMPLE_SIZE = 256
 SEEN_SIZE = 128
+TOTAL_AT = 192
 PORT_COUNT_MAX = 32
 QUEUE_COUNT_MAX = 8
 SHARED_SIZE = HEADER_SIZE + 2 * PORT_COUNT_MAX * QUEUE_COUNT_MAX * SAMPLE_SIZE
@@ -87,8 +88,12 @@ class Shared:
         """Cycles of the time stamp counter in a second."""
         return struct.unpack("=Q", self.memory[8:16])[0]
 
+    @staticmethod
+    def _sample_at(direction, port, queue):
+        return HEADER_SIZE + ((direction * PORT_COUNT_MAX + port) * QUEUE_COUNT_MAX + queue) * SAMPLE_SIZE
+
     def _sample(self, direction, port, queue):
-        at = HEADER_SIZE + ((direction * PORT_COUNT_MAX + port) * QUEUE_COUNT_MAX + queue) * SAMPLE_SIZE
+        at = self._sample_at(direction, port, queue)
         while True:
             before, *counts = struct.unpack("=8Q", self.memory[at : at + 64])
             frame = self.memory[at + 64 : at + 64 + SEEN_SIZE]
@@ -115,3 +120,13 @@ class Shared:
     def tx(self):
         """What the sink has swallowed, queue by queue."""
         return self._samples(1, self.sink)
+
+    def totals(self):
+        """Packets that the source has sent and that the sink has swallowed up to now."""
+        return tuple(
+            sum(
+                struct.unpack_from("=Q", self.memory, self._sample_at(direction, port, queue) + TOTAL_AT)[0]
+                for queue in range(QUEUE_COUNT_MAX)
+            )
+            for direction, port in ((0, self.source), (1, self.sink))
+        )

@@ -13,6 +13,8 @@ import time
 from source import RigError, Shared
 
 START_DEADLINE_S = 30
+# A switch that is told to stop and has counted nothing for so long has stopped.
+PAUSED_S = 0.005
 
 
 def is_warm_over(misses, packets):
@@ -102,8 +104,14 @@ class Switch:
         self.wait_for(is_warm, "forward without misses", deadline_s=120, interval_s=interval_s)
 
     def pause(self):
-        """Takes it off its cores."""
+        """Takes it off its cores; it has stopped when this returns."""
         self.process.send_signal(signal.SIGSTOP)
+        self.wait_for(self._is_stopped, "stop")
+
+    def _is_stopped(self):
+        before = self.shared.totals()
+        time.sleep(PAUSED_S)
+        return self.shared.totals() == before
 
     def resume(self):
         """Lets it run on."""
@@ -146,6 +154,7 @@ class Testpmd(Switch):
         command += memory + ["--no-pci", "--no-telemetry", f"--file-prefix=rig-{self.mode}-{os.getpid()}"]
         command += ["--vdev=net_null0,size=64,no-rx=0", "--vdev=net_null1,size=64,no-rx=1", "--"]
         command += ["--nb-cores=1", f"--forward-mode={self.mode}", "--total-num-mbufs=16384", "--burst=32"]
-        command += ["--mbcache=512", "--no-mlockall", "--auto-start", "--interactive"]
+        # Its ports never run dry, so it would throw packets away for seconds before it forwards any.
+        command += ["--mbcache=512", "--no-mlockall", "--no-flush-rx", "--auto-start", "--interactive"]
         # It runs until its input ends.
         self.spawn(command, stdin=subprocess.PIPE)

@@ -110,9 +110,9 @@ class OpenVSwitch(Switch):
         return {"megaflows": megaflows, "masks": masks}
 
     def _mask_count(self):
-        """Masks, one for each way in which megaflows differ but for their values: "src=10.0.0.1/0.0.0.63" is "src=/0.0.0.63"."""
-        flows = (line.partition(", packets:")[0] for line in self._appctl("dpctl/dump-flows").splitlines() if ", packets:" in line)
-        return len({re.sub(r"=[^/,()]+", "=", flow) for flow in flows})
+        """How many masks there are: what megaflows are without their values, "src=/0.0.0.63" of "src=10.0.0.1/0.0.0.63"."""
+        flows = (line.partition(", packets:") for line in self._appctl("dpctl/dump-flows").splitlines())
+        return len({re.sub(r"=[^/,()]+", "=", flow) for flow, packets, _ in flows if packets})
 
     def _choose(self, extent):
         """Tries every setting, and keeps the quickest."""

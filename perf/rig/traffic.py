@@ -49,7 +49,7 @@ class Traffic:
         return sum(size * count for size, count in SIZES[self.sizes].items()) / 12
 
     def fields(self):
-        """What is the same in all frames, and sets of what sizes there are. See checks.py."""
+        """What is the same in all frames, or how it begins. See checks.py."""
         return {
             "eth_dst": "02:00:00:00:00:02",
             "eth_src": "02:00:00:00:00:01",

@@ -1,6 +1,7 @@
 //! A megaflow as a worker holds it, and the counters that it shares with the control thread.
 
 use super::classifier::ClassId;
+use super::order::Turn;
 use super::program::Program;
 use crate::dpif::MegaflowStats;
 use crate::flow::{DpPort, FlowKey};
@@ -25,6 +26,8 @@ pub(super) struct Megaflow {
     pub(super) class: ClassId,
     /// Its place among the megaflows that the burst under way has met, or [`NOT_IN_BURST`].
     pub(super) burst_index: Cell<u8>,
+    /// Whether packets that find it may go their way.
+    pub(super) turn: Cell<Turn>,
     /// The port, if sending to one is all that the program does; else [`DpPort::NONE`]. Here so that such a hit,
     /// by far the commonest, need not wait for the program: two lines, one after the other.
     pub(super) sole_output: DpPort,
@@ -41,7 +44,8 @@ impl Megaflow {
         key: FlowKey,
     ) -> Megaflow {
         let sole_output = program.sole_output();
-        Megaflow { program, counters, class, burst_index: Cell::new(NOT_IN_BURST), sole_output, key }
+        let (burst_index, turn) = (Cell::new(NOT_IN_BURST), Cell::new(Turn::Free));
+        Megaflow { program, counters, class, burst_index, turn, sole_output, key }
     }
 
     /// Gives it another program, and counters for what that does; returns the old ones.

@@ -76,9 +76,9 @@ class Penstock(Switch):
             nearly_all = (scenario.megaflow_count(count) or 0) * 0.98
             what = f"come to {nearly_all:.0f} megaflows"
             self.wait_for(lambda: self.holds()["megaflows"] >= nearly_all, what, deadline_s=60, interval_s=0.1)
-        first, extent, count = portions[-1]
-        self.shared.draw(first, extent)
-        self.wait_until_warm(extent, 0.02 if count < 10_000 else 0.2)
+        first, self.extent, _ = portions[-1]
+        self.shared.draw(first, self.extent)
+        self.wait_until_warm()
 
     def _workers(self):
         command = [self.rig.binary("penstockctl"), "--socket", self.socket, "--json", "pmd"]

@@ -16,8 +16,6 @@ TOTAL_AT = 192
 PORT_COUNT_MAX = 32
 QUEUE_COUNT_MAX = 8
 SHARED_SIZE = HEADER_SIZE + 2 * PORT_COUNT_MAX * QUEUE_COUNT_MAX * SAMPLE_SIZE
-# Packets between two samples of a queue.
-SAMPLE_INTERVAL = 1 << 16
 
 
 class RigError(Exception):

@@ -13,6 +13,8 @@ import time
 from source import RigError, Shared
 
 START_DEADLINE_S = 30
+# Penstock removes megaflows after 10 s in which nothing used them, a pause included.
+RESTED_S = 5
 # A switch that is told to stop and has counted nothing for so long has stopped.
 PAUSED_S = 0.005
 
@@ -45,10 +47,13 @@ class Switch:
         self.process = None
         # Polling threads, each with a receive queue.
         self.worker_count = worker_count
+        # Packets that meet each flow about once; 0 if it has nothing to learn.
+        self.extent = 0
+        self.paused_at = time.monotonic()
         # What frames must look like that come out (checks.expected), if that is known.
         self.expected = None
-        # What was chosen for a scenario, where there is a choice.
-        self.settings = {}
+        # What was chosen for a scenario, where there is a choice, and how each choice fared.
+        self.settings, self.trials = {}, []
         self.log_path = os.path.join(rig.directory, f"{self.name}.log")
         self.shared = Shared(os.path.join(rig.directory, f"{self.name}.shared"))
 
@@ -83,7 +88,11 @@ class Switch:
         with open(self.log_path, "rb") as log:
             return log.read()[-2000:].decode(errors="replace")
 
-    def wait_until_warm(self, extent, interval_s):
+    def has_rested(self):
+        """Whether it was paused for so long that megaflows may have gone."""
+        return self.extent > 0 and time.monotonic() - self.paused_at > RESTED_S
+
+    def wait_until_warm(self):
         """Waits until next to nothing misses any more, over as many packets as meet each flow twice on average.
 
         Not until nothing does: flows are drawn at random, and where the worker's core is taken away for seconds,
@@ -94,19 +103,21 @@ class Switch:
             nonlocal start
             now = self.counters()
             packets = now["rx_packets"] - start["rx_packets"]
-            if packets < 2 * extent:
+            if packets < 2 * self.extent:
                 return False
             is_quiet = is_warm_over(now["misses"] - start["misses"], packets)
             start = now
             return is_quiet
 
         # Asking is work for the control thread, which is to set flows up.
+        interval_s = 0.02 if self.extent < 10_000 else 0.2
         self.wait_for(is_warm, "forward without misses", deadline_s=120, interval_s=interval_s)
 
     def pause(self):
         """Takes it off its cores; it has stopped when this returns."""
         self.process.send_signal(signal.SIGSTOP)
         self.wait_for(self._is_stopped, "stop")
+        self.paused_at = time.monotonic()
 
     def _is_stopped(self):
         before = self.shared.totals()

@@ -260,103 +260,106 @@ impl Executor {
     fn run_ops<'a, const COUNTS: bool>(
         &mut self,
         tables: &mut Tables<'a>,
-        mut ops: &'a [Op],
+        ops: &'a [Op],
         mut packet: Packet,
         run: &mut Run<'_>,
     ) {
         let in_port = run.first_key.in_port;
-        'list: loop {
-            for op in ops {
-                self.charge::<COUNTS>(|_| 1);
-                match op {
-                    Op::Output(port) => {
-                        self.use_packet(run);
-                        return self.output::<COUNTS>(*port, packet, in_port);
+        let mut rest = ops.iter();
+        while let Some(op) = rest.next() {
+            self.charge::<COUNTS>(|_| 1);
+            match op {
+                Op::Output(port) => {
+                    self.use_packet(run);
+                    return self.output::<COUNTS>(*port, packet, in_port);
+                }
+                Op::OutputCopy(port) => {
+                    self.use_packet(run);
+                    self.output_copy::<COUNTS>(*port, &mut packet, usize::MAX, in_port);
+                }
+                Op::End => {
+                    if !run.is_used {
+                        self.drop_packet(in_port, DropReason::Rule);
                     }
-                    Op::OutputCopy(port) => {
-                        self.use_packet(run);
-                        self.output_copy::<COUNTS>(*port, &mut packet, usize::MAX, in_port);
+                    return;
+                }
+                Op::Drop(reason) => return self.end_badly(*reason, run),
+                Op::Observe { exporter, direction, egress } => {
+                    self.observe(*exporter, *direction, *egress, &packet, run);
+                }
+                Op::Sample { probability, on_copy } => {
+                    self.sample::<COUNTS>(tables, *probability, on_copy, &mut packet, run);
+                }
+                Op::CloneCopy(on_copy) => {
+                    self.use_packet(run);
+                    self.run_on_copy::<COUNTS>(tables, on_copy, &mut packet, run);
+                }
+                Op::Clone(nested) => {
+                    self.use_packet(run);
+                    run.is_used = false;
+                    rest = nested.iter();
+                }
+                Op::CheckPktLen { len, greater, less_equal } => {
+                    rest = if packet.size() > usize::from(*len) { greater.iter() } else { less_equal.iter() };
+                }
+                Op::Recirc(recirc_id) => {
+                    let found = self.look_up_again::<COUNTS>(tables, *recirc_id, packet, run);
+                    let Some(found) = found else { return };
+                    packet = found.0;
+                    rest = found.1.iter();
+                }
+                Op::Meter(id) => {
+                    if let Err(reason) = self.meter(*id, &mut packet, run) {
+                        return self.end_badly(reason, run);
                     }
-                    Op::End => {
-                        if !run.is_used {
-                            self.drop_packet(in_port, DropReason::Rule);
+                }
+                Op::Userspace { cookie, size } => {
+                    self.use_packet(run);
+                    return self.hand_up(*cookie, packet, *size, run);
+                }
+                Op::UserspaceCopy { cookie, size } => {
+                    self.use_packet(run);
+                    self.charge_copy::<COUNTS>(packet.size().min(*size));
+                    self.hand_up_copy(*cookie, &packet, *size, run);
+                }
+                Op::OutputTrunc { port, size } => {
+                    self.use_packet(run);
+                    if cut(&mut packet, *size).is_err() {
+                        return self.drop_packet(in_port, DropReason::NoBuffer);
+                    }
+                    return self.output::<COUNTS>(*port, packet, in_port);
+                }
+                Op::OutputCopyTrunc { port, size } => {
+                    self.use_packet(run);
+                    self.output_copy::<COUNTS>(*port, &mut packet, *size, in_port);
+                }
+                Op::SetMark { value, mask } => run.mark = run.mark & !mask | value,
+                Op::Hash { basis, symmetric } => run.hash = hash(&packet, *basis, *symmetric, run),
+                change => {
+                    let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
+                    run.is_unchanged = false;
+                    let mut changed = change_packet(change, &mut headers, &mut run.layout);
+                    // The next ones, while they are of the same kind, on the same headers.
+                    while let (Ok(()), Some(next)) = (changed, rest.as_slice().first())
+                        && next.only_changes()
+                    {
+                        self.charge::<COUNTS>(|_| 1);
+                        changed = change_packet(next, &mut headers, &mut run.layout);
+                        rest.next();
+                    }
+                    match changed {
+                        Ok(()) => {}
+                        Err(NotChanged::NoHeadroom) => return self.end_badly(DropReason::NoHeadroom, run),
+                        Err(NotChanged::TtlExpired(to_controller)) => {
+                            return self.end_of_ttl(to_controller, packet, run);
                         }
-                        return;
-                    }
-                    Op::Drop(reason) => return self.end_badly(*reason, run),
-                    Op::DecTtl { to_controller } => {
-                        let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
-                        if edit::dec_ttl(&mut headers, &run.layout).is_err() {
-                            return self.end_of_ttl(*to_controller, packet, run);
-                        }
-                        run.is_unchanged = false;
-                    }
-                    Op::Observe { exporter, direction, egress } => {
-                        self.observe(*exporter, *direction, *egress, &packet, run);
-                    }
-                    Op::Sample { probability, on_copy } => {
-                        self.sample::<COUNTS>(tables, *probability, on_copy, &mut packet, run);
-                    }
-                    Op::CloneCopy(on_copy) => {
-                        self.use_packet(run);
-                        self.run_on_copy::<COUNTS>(tables, on_copy, &mut packet, run);
-                    }
-                    Op::Clone(nested) => {
-                        self.use_packet(run);
-                        run.is_used = false;
-                        ops = nested;
-                        continue 'list;
-                    }
-                    Op::CheckPktLen { len, greater, less_equal } => {
-                        ops = if packet.size() > usize::from(*len) { greater } else { less_equal };
-                        continue 'list;
-                    }
-                    Op::Recirc(recirc_id) => {
-                        let found = self.look_up_again::<COUNTS>(tables, *recirc_id, packet, run);
-                        let Some(found) = found else { return };
-                        (packet, ops) = found;
-                        continue 'list;
-                    }
-                    Op::Meter(id) => {
-                        if let Err(reason) = self.meter(*id, &mut packet, run) {
-                            return self.end_badly(reason, run);
-                        }
-                    }
-                    Op::Userspace { cookie, size } => {
-                        self.use_packet(run);
-                        return self.hand_up(*cookie, packet, *size, run);
-                    }
-                    Op::UserspaceCopy { cookie, size } => {
-                        self.use_packet(run);
-                        self.charge_copy::<COUNTS>(packet.size().min(*size));
-                        self.hand_up_copy(*cookie, &packet, *size, run);
-                    }
-                    Op::OutputTrunc { port, size } => {
-                        self.use_packet(run);
-                        if cut(&mut packet, *size).is_err() {
-                            return self.drop_packet(in_port, DropReason::NoBuffer);
-                        }
-                        return self.output::<COUNTS>(*port, packet, in_port);
-                    }
-                    Op::OutputCopyTrunc { port, size } => {
-                        self.use_packet(run);
-                        self.output_copy::<COUNTS>(*port, &mut packet, *size, in_port);
-                    }
-                    Op::SetMark { value, mask } => run.mark = run.mark & !mask | value,
-                    Op::Hash { basis, symmetric } => run.hash = hash(&packet, *basis, *symmetric, run),
-                    change => {
-                        let Ok(mut headers) = packet.headers_mut() else { return self.no_buffer(run) };
-                        if !change_packet(change, &mut headers, &mut run.layout) {
-                            return self.end_badly(DropReason::NoHeadroom, run);
-                        }
-                        run.is_unchanged = false;
                     }
                 }
             }
-            // Compilation ends every program with an operation that takes the packet.
-            debug_assert!(false, "a program let its packet fall");
-            return self.drop_packet(in_port, DropReason::Rule);
         }
+        // Compilation ends every program with an operation that takes the packet.
+        debug_assert!(false, "a program let its packet fall");
+        self.drop_packet(in_port, DropReason::Rule);
     }
 
     #[inline(always)]
@@ -851,21 +854,40 @@ fn cut(packet: &mut Packet, size: usize) -> Result<(), NoBuffer> {
     Ok(())
 }
 
-/// Carries out an operation that only changes the packet; false if there is no room before it for a header.
+/// Why a change ends a packet's way.
+#[derive(Clone, Copy)]
+enum NotChanged {
+    /// There is no room before it for a header.
+    NoHeadroom,
+    /// Its TTL has run out; who is told, if anybody.
+    TtlExpired(Option<UserspaceCookie>),
+}
+
+/// Carries out an operation that only changes the packet.
 #[inline]
-fn change_packet(op: &Op, packet: &mut HeadersMut<'_>, layout: &mut PacketLayout) -> bool {
+fn change_packet(op: &Op, packet: &mut HeadersMut<'_>, layout: &mut PacketLayout) -> Result<(), NotChanged> {
     match op {
+        Op::SetEthernet { value, mask } => {
+            edit::set_ethernet(packet, *value, *mask);
+        }
         Op::Set { field, value, mask } => {
             edit::set_field(packet, layout, *field, *value, *mask);
+        }
+        Op::DecTtl { to_controller } => {
+            return edit::dec_ttl(packet, layout).map_err(|_| NotChanged::TtlExpired(*to_controller));
         }
         Op::Reshape { field, value, mask } => {
             edit::reshape(packet, layout, *field, *value, *mask);
         }
-        Op::PushVlan { tpid, tci } => return edit::push_vlan(packet, layout, *tpid, *tci).is_ok(),
+        Op::PushVlan { tpid, tci } => {
+            return edit::push_vlan(packet, layout, *tpid, *tci).map_err(|_| NotChanged::NoHeadroom);
+        }
         Op::PopVlan => {
             edit::pop_vlan(packet, layout);
         }
-        Op::PushMpls { eth_type, lse } => return edit::push_mpls(packet, layout, *eth_type, *lse).is_ok(),
+        Op::PushMpls { eth_type, lse } => {
+            return edit::push_mpls(packet, layout, *eth_type, *lse).map_err(|_| NotChanged::NoHeadroom);
+        }
         Op::PopMpls { eth_type } => {
             edit::pop_mpls(packet, layout, *eth_type);
         }
@@ -875,11 +897,13 @@ fn change_packet(op: &Op, packet: &mut HeadersMut<'_>, layout: &mut PacketLayout
         Op::CopyTtlIn => {
             edit::copy_ttl_in(packet, layout);
         }
-        Op::PushPbb { itag } => return edit::push_pbb(packet, layout, *itag).is_ok(),
+        Op::PushPbb { itag } => {
+            return edit::push_pbb(packet, layout, *itag).map_err(|_| NotChanged::NoHeadroom);
+        }
         Op::PopPbb => {
             edit::pop_pbb(packet, layout);
         }
         _ => debug_assert!(false, "not a change of the packet: {op:?}"),
     }
-    true
+    Ok(())
 }

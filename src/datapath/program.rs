@@ -26,6 +26,8 @@ pub(super) enum Op {
     OutputTrunc { port: DpPort, size: usize },
     /// The packet dies.
     Drop(DropReason),
+    /// Write bits of both Ethernet addresses, destination first, 96 bits in all.
+    SetEthernet { value: u128, mask: u128 },
     /// Write bits of a field.
     Set { field: Field, value: u128, mask: u128 },
     /// Write bits of a field that says what the headers after it are.
@@ -96,17 +98,6 @@ impl OnCopy {
                     first_output = *port;
                     break;
                 }
-                Op::Set { .. }
-                | Op::Reshape { .. }
-                | Op::PushVlan { .. }
-                | Op::PopVlan
-                | Op::PushMpls { .. }
-                | Op::PopMpls { .. }
-                | Op::CopyTtlOut
-                | Op::CopyTtlIn
-                | Op::PushPbb { .. }
-                | Op::PopPbb
-                | Op::DecTtl { .. } => is_changed = true,
                 // A meter remarks few packets.
                 Op::SetMark { .. } | Op::Hash { .. } | Op::Observe { .. } | Op::Meter(_) => {}
                 Op::Sample { .. }
@@ -118,6 +109,8 @@ impl OnCopy {
                 | Op::Userspace { .. }
                 | Op::Drop(_)
                 | Op::End => break,
+                // What is left changes the packet.
+                _ => is_changed = true,
             }
         }
         OnCopy { ops, first_output, is_changed }
@@ -209,7 +202,13 @@ fn compile_list(actions: &[Action], egress: Option<DpPort>, can_meter: bool) -> 
         }
         let Some(op) = compile_one(action, is_last, &mut size, egress, can_meter) else { continue };
         let takes = op.takes_packet();
-        ops.push(op);
+        match (ops.last_mut(), &op) {
+            (Some(Op::SetEthernet { value: before, mask: all }), Op::SetEthernet { value, mask }) => {
+                *before = *before & !mask | value;
+                *all |= mask;
+            }
+            _ => ops.push(op),
+        }
         if takes {
             // By contract the last action; what would follow is unreachable.
             return ops.into_boxed_slice();
@@ -243,6 +242,12 @@ fn compile_one(
         }
         Action::Set { field: field @ (Field::EthType | Field::IpProto), value, mask } => {
             Op::Reshape { field: *field, value: *value, mask: *mask }
+        }
+        Action::Set { field: Field::EthDst, value, mask } => {
+            Op::SetEthernet { value: (value & mask) << 48, mask: mask << 48 }
+        }
+        Action::Set { field: Field::EthSrc, value, mask } => {
+            Op::SetEthernet { value: value & mask, mask: *mask }
         }
         Action::Set { field, value, mask } => Op::Set { field: *field, value: *value, mask: *mask },
         Action::PushVlan { tpid, tci } => Op::PushVlan { tpid: *tpid, tci: *tci },
@@ -288,6 +293,26 @@ impl Op {
                 | Op::Clone(_)
                 | Op::CheckPktLen { .. }
                 | Op::Recirc(_)
+        )
+    }
+
+    /// Whether all that it does is to change the packet.
+    #[inline]
+    pub(super) fn only_changes(&self) -> bool {
+        matches!(
+            self,
+            Op::SetEthernet { .. }
+                | Op::Set { .. }
+                | Op::Reshape { .. }
+                | Op::PushVlan { .. }
+                | Op::PopVlan
+                | Op::PushMpls { .. }
+                | Op::PopMpls { .. }
+                | Op::CopyTtlOut
+                | Op::CopyTtlIn
+                | Op::PushPbb { .. }
+                | Op::PopPbb
+                | Op::DecTtl { .. }
         )
     }
 }
@@ -428,6 +453,18 @@ mod tests {
         assert_eq!(sole_output(&[Action::PopVlan, Action::Output(DpPort(1))]), DpPort::NONE);
         assert_eq!(sole_output(&[Action::Output(DpPort(1)), Action::Output(DpPort(2))]), DpPort::NONE);
         assert_eq!(sole_output(&[]), DpPort::NONE);
+    }
+
+    #[test]
+    fn writes_of_ethernet_addresses_are_one() {
+        let set = |field, value, mask| Action::Set { field, value, mask };
+        let (dst, src, out) = (Field::EthDst, Field::EthSrc, Action::Output(DpPort(1)));
+        let both = [set(src, 0xa, 0xff), set(dst, 0xb, 0xffff), set(src, 0x30, 0xf0), out.clone()];
+        let merged = Op::SetEthernet { value: 0xb << 48 | 0x3a, mask: 0xffff << 48 | 0xff };
+        assert_eq!(*Program::compile(&both, true).ops, [merged, Op::Output(DpPort(1))]);
+        // What is sent in between is as the first had left it.
+        let between = [set(src, 0xa, 0xff), out.clone(), set(src, 0xb, 0xff), out];
+        assert_eq!(Program::compile(&between, true).ops.len(), 4);
     }
 
     #[test]

@@ -212,6 +212,24 @@ fn transport_of(data: &[u8], size: usize, layout: &PacketLayout, protocol: u8) -
     transport(data, size, layout, network, l3).filter(|transport| transport.protocol == protocol)
 }
 
+/// Writes bits of both Ethernet addresses: the low 96 of `value` that are set in `mask`, destination first. `value` has no
+/// others. False if the frame is shorter than an Ethernet header.
+#[inline]
+pub fn set_ethernet(packet: &mut HeadersMut<'_>, value: u128, mask: u128) -> bool {
+    let data = packet.data_mut();
+    if data.len() < FRAME_SIZE_MIN {
+        return false;
+    }
+    let Some(addresses) = data.first_chunk_mut::<12>() else { return false };
+    let [a, b, c, d, e, f, g, h, last @ ..] = *addresses;
+    let (first, last) = (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_be_bytes(last));
+    let first = first & !((mask >> 32) as u64) | (value >> 32) as u64;
+    let last = last & !(mask as u32) | value as u32;
+    addresses[..8].copy_from_slice(&first.to_be_bytes());
+    addresses[8..].copy_from_slice(&last.to_be_bytes());
+    true
+}
+
 /// Writes bits of the Ethernet destination. False if the frame is shorter than an Ethernet header.
 #[inline]
 pub fn set_eth_dst(packet: &mut HeadersMut<'_>, value: [u8; 6], mask: [u8; 6]) -> bool {

@@ -640,3 +640,18 @@ fn another_ethernet_type_stands_behind_the_tags_and_shows_other_headers() {
     assert!(reshape(&mut headers(&mut packet), &mut layout, Field::EthType, 0x0800, 0xffff));
     assert_eq!((packet.data(), layout), (&frame[..], extracted(&frame).1));
 }
+
+#[test]
+fn both_ethernet_addresses_are_written_as_each_by_itself() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    for frame in samples() {
+        let (value, mask) = (rng.u128(..), rng.u128(..) & ((1 << 96) - 1));
+        let (mut one, mut two) = (Packet::from_bytes(&frame), Packet::from_bytes(&frame));
+        assert!(set_ethernet(&mut headers(&mut one), value & mask, mask));
+        let (_, layout) = extracted(&frame);
+        let low = |number: u128| number & ((1 << 48) - 1);
+        assert!(set_field(&mut headers(&mut two), &layout, Field::EthDst, low(value >> 48), low(mask >> 48)));
+        assert!(set_field(&mut headers(&mut two), &layout, Field::EthSrc, low(value), low(mask)));
+        assert_eq!(one.data(), two.data());
+    }
+}

@@ -9,8 +9,8 @@ import time
 from source import RigError
 
 HUGEPAGE_FILE = "/proc/sys/vm/nr_hugepages"
-# Three switches with 128 MiB of packet memory each, one with 256, and room for rounding and the kernel.
-HUGEPAGE_COUNT = 448
+# Four switches with 128 MiB of packet memory each, one with 256, and room for rounding and the kernel.
+HUGEPAGE_COUNT = 512
 HUGEPAGE_COUNT_OF_ONE = 192
 
 

@@ -5,7 +5,6 @@ started anew: the caches and flow tables that they have filled stay as they are.
 """
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -14,8 +13,10 @@ import time
 from source import RigError, Shared
 
 START_DEADLINE_S = 30
-# New flows that a switch is given to set up at a time.
-FLOWS_AT_ONCE = 50_000
+# Penstock removes megaflows after 10 s in which nothing used them, a pause included.
+RESTED_S = 5
+# A switch that is told to stop and has counted nothing for so long has stopped.
+PAUSED_S = 0.005
 
 
 def is_warm_over(misses, packets):
@@ -41,17 +42,24 @@ class Switch:
     # Its name in tables and results.
     name = ""
 
-    def __init__(self, rig):
+    def __init__(self, rig, worker_count=1):
         self.rig = rig
         self.process = None
-        # What was chosen for a scenario, where there is a choice.
-        self.settings = {}
+        # Polling threads, each with a receive queue.
+        self.worker_count = worker_count
+        # Packets that meet each flow about once; 0 if it has nothing to learn.
+        self.extent = 0
+        self.paused_at = time.monotonic()
+        # What frames must look like that come out (checks.expected), if that is known.
+        self.expected = None
+        # What was chosen for a scenario, where there is a choice, and how each choice fared.
+        self.settings, self.trials = {}, []
         self.log_path = os.path.join(rig.directory, f"{self.name}.log")
         self.shared = Shared(os.path.join(rig.directory, f"{self.name}.shared"))
 
     def spawn(self, command, stdin=subprocess.DEVNULL, variables=None):
         """Starts the program and waits until it receives packets. `variables` are more of its environment."""
-        environment = dict(os.environ, **self.shared.environment(self.rig.library), **(variables or {}))
+        environment = dict(os.environ, **self.shared.environment(self.rig.library, self.rig.draws), **(variables or {}))
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -63,7 +71,7 @@ class Switch:
                 start_new_session=True,
             )
         put_first(self.process.pid)
-        self.wait_for(lambda: self.shared.is_attached() and self.shared.find_source(), "receive a packet")
+        self.wait_for(lambda: self.shared.is_attached() and self.shared.find_source(self.worker_count), "receive a packet")
 
     def wait_for(self, condition, what, deadline_s=START_DEADLINE_S, interval_s=0.01):
         """Waits for a condition, which it looks at every so often, as long as the program lives."""
@@ -80,9 +88,41 @@ class Switch:
         with open(self.log_path, "rb") as log:
             return log.read()[-2000:].decode(errors="replace")
 
+    def has_rested(self):
+        """Whether it was paused for so long that megaflows may have gone."""
+        return self.extent > 0 and time.monotonic() - self.paused_at > RESTED_S
+
+    def wait_until_warm(self):
+        """Waits until next to nothing misses any more, over as many packets as meet each flow twice on average.
+
+        Not until nothing does: flows are drawn at random, and where the worker's core is taken away for seconds,
+        one or another is idle for long enough to be removed, and comes back."""
+        start = self.counters()
+
+        def is_warm():
+            nonlocal start
+            now = self.counters()
+            packets = now["rx_packets"] - start["rx_packets"]
+            if packets < 2 * self.extent:
+                return False
+            is_quiet = is_warm_over(now["misses"] - start["misses"], packets)
+            start = now
+            return is_quiet
+
+        # Asking is work for the control thread, which is to set flows up.
+        interval_s = 0.02 if self.extent < 10_000 else 0.2
+        self.wait_for(is_warm, "forward without misses", deadline_s=120, interval_s=interval_s)
+
     def pause(self):
-        """Takes it off its cores."""
+        """Takes it off its cores; it has stopped when this returns."""
         self.process.send_signal(signal.SIGSTOP)
+        self.wait_for(self._is_stopped, "stop")
+        self.paused_at = time.monotonic()
+
+    def _is_stopped(self):
+        before = self.shared.totals()
+        time.sleep(PAUSED_S)
+        return self.shared.totals() == before
 
     def resume(self):
         """Lets it run on."""
@@ -105,6 +145,10 @@ class Switch:
         """The switch's own counters, if it has any that a result should hold."""
         return {}
 
+    def holds(self):
+        """How many megaflows it has, and how many masks they have, if it is a switch that has some."""
+        return {}
+
 
 class Testpmd(Switch):
     """DPDK's own forwarder: what the machine could do if a switch had nothing to decide."""
@@ -121,103 +165,7 @@ class Testpmd(Switch):
         command += memory + ["--no-pci", "--no-telemetry", f"--file-prefix=rig-{self.mode}-{os.getpid()}"]
         command += ["--vdev=net_null0,size=64,no-rx=0", "--vdev=net_null1,size=64,no-rx=1", "--"]
         command += ["--nb-cores=1", f"--forward-mode={self.mode}", "--total-num-mbufs=16384", "--burst=32"]
-        command += ["--mbcache=512", "--no-mlockall", "--auto-start", "--interactive"]
+        # Its ports never run dry, so it would throw packets away for seconds before it forwards any.
+        command += ["--mbcache=512", "--no-mlockall", "--no-flush-rx", "--auto-start", "--interactive"]
         # It runs until its input ends.
         self.spawn(command, stdin=subprocess.PIPE)
-
-
-CONFIG = """\
-switch:
-  name: rig
-  run_dir: {directory}
-  log_level: warn
-dpdk:
-  hugepages: {hugepages}
-workers:
-  cores: [{worker_core}]
-  control_core: {control_core}
-  idle: spin
-  emc_entries: {emc_entries}
-  megaflows_max: {megaflows_max}
-bridges:
-  - name: br0
-    internal_port: false
-    rules:
-{rules}
-    ports:
-      - {{name: source, type: "null", number: 1, receive: true}}
-      - {{name: sink, type: "null", number: 2, receive: false}}
-metrics:
-  listen: off
-"""
-
-
-class Penstock(Switch):
-    """Ours."""
-
-    name = "penstock"
-
-    def __init__(self, rig):
-        super().__init__(rig)
-        self.socket = os.path.join(rig.directory, "rig.sock")
-
-    def start(self, scenario, flow_count):
-        """Starts it with a scenario's rules, and returns when every flow has its megaflow."""
-        # As an operator would who expects so many flows: twice the room in the cache, a little in the table.
-        emc_entries = 1 << max(16, (2 * flow_count - 1).bit_length())
-        config = CONFIG.format(
-            directory=self.rig.directory,
-            hugepages="require" if self.rig.has_hugepages else "never",
-            worker_core=self.rig.worker_core,
-            control_core=self.rig.control_core,
-            emc_entries=min(emc_entries, 1 << 22),
-            megaflows_max=max(200_000, flow_count + flow_count // 8),
-            rules="\n".join(f"      - {json.dumps(rule)}" for rule in scenario.rules),
-        )
-        path = os.path.join(self.rig.directory, "penstock.yaml")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(config)
-        self.shared.set_flow_count(min(flow_count, FLOWS_AT_ONCE))
-        self.spawn([self.rig.binary("penstockd"), "--config", path])
-        self.wait_for(lambda: os.path.exists(self.socket), "open its control socket")
-        # Flows come in portions: a million at once is a test of flow set-up, and not what is measured here.
-        for count in range(FLOWS_AT_ONCE, flow_count, FLOWS_AT_ONCE):
-            self.shared.set_flow_count(count)
-            nearly_all = scenario.megaflow_count(count) * 0.98
-            what = f"come to {nearly_all:.0f} megaflows"
-            self.wait_for(lambda: self.pmd()["megaflows"] >= nearly_all, what, deadline_s=60, interval_s=0.1)
-        self.shared.set_flow_count(flow_count)
-        self._warm_up(scenario.megaflow_count(flow_count), flow_count)
-
-    def _warm_up(self, megaflow_count, flow_count):
-        """Waits until next to nothing misses any more, over as many packets as meet each flow twice on average.
-
-        Not until nothing does: flows are drawn at random, and where the worker's core is taken away for seconds,
-        one or another is idle for long enough to be removed, and comes back."""
-        start = self.pmd()
-
-        def is_warm():
-            nonlocal start
-            now = self.pmd()
-            if now["rx_packets"] - start["rx_packets"] < 2 * flow_count:
-                return False
-            are_all_there = now["megaflows"] >= megaflow_count * 0.9999
-            is_quiet = is_warm_over(now["misses"] - start["misses"], now["rx_packets"] - start["rx_packets"])
-            start = now
-            return are_all_there and is_quiet
-
-        # Asking is work for the control thread, which is to set flows up.
-        what = f"come to {megaflow_count} megaflows without misses"
-        self.wait_for(is_warm, what, deadline_s=120, interval_s=0.02 if megaflow_count < 10_000 else 0.2)
-
-    def pmd(self):
-        """The worker's counters."""
-        command = [self.rig.binary("penstockctl"), "--socket", self.socket, "--json", "pmd"]
-        result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-        reply = json.loads(result.stdout)
-        return reply.get("result", reply)["workers"][0]
-
-    def counters(self):
-        worker = self.pmd()
-        names = ["rx_packets", "emc_hits", "megaflow_hits", "misses", "upcalls_lost", "busy_cycles", "idle_cycles"]
-        return {name: worker[name] for name in names}

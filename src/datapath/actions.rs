@@ -24,6 +24,7 @@ use super::link::{Garbage, Link, bump};
 use super::megaflow::Megaflow;
 use super::meter::SharedMeter;
 use super::metering::{FlowCache, Observation};
+use super::order::{HeldNot, Order};
 use super::program::{OnCopy, Op, Program};
 use super::tx::{Sizes, TxPorts, Unsent};
 use crate::dpif::{
@@ -75,6 +76,7 @@ pub(super) struct Executor {
     link: Arc<Link>,
     pub(super) tx: TxPorts,
     upcalls: ArrayVec<Upcall, UPCALLS_WAITING_MAX>,
+    pub(super) order: Order,
     /// Packets of the port under way that were given to ports, until they are counted.
     forwarded: u64,
     /// By their numbers; shared with all other workers.
@@ -140,12 +142,13 @@ impl Run<'_> {
 }
 
 impl Executor {
-    pub(super) fn new(id: WorkerId, link: Arc<Link>, seed: u64) -> Executor {
+    pub(super) fn new(id: WorkerId, link: Arc<Link>, upcall_ring_len: usize, seed: u64) -> Executor {
         Executor {
             id,
             link,
             tx: TxPorts::new(),
             upcalls: ArrayVec::new(),
+            order: Order::new(upcall_ring_len, seed),
             forwarded: 0,
             meters: (0..METER_COUNT_MAX).map(|_| None).collect(),
             recirculations: 0,
@@ -198,6 +201,22 @@ impl Executor {
         self.cost = 1;
         self.run::<true>(tables, program, packet, (key, layout), now);
         self.cost
+    }
+
+    /// As [`Executor::run_counted`] for a packet that comes back, or was held back, as if it had found this megaflow.
+    pub(super) fn run_found<'a>(
+        &mut self,
+        tables: &mut Tables<'a>,
+        megaflow: &'a Megaflow,
+        key: &FlowKey,
+        packet: Packet,
+        now: Nanos,
+    ) -> u32 {
+        megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, now);
+        let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
+        let cost = self.run_counted(tables, &megaflow.program, packet, (key, layout), now);
+        self.count_forwarded(key.in_port);
+        cost
     }
 
     /// Notes a cost, where costs are counted.
@@ -515,9 +534,10 @@ impl Executor {
         }
         (key.recirc_id, key.pkt_mark, key.dp_hash) = (recirc_id, run.mark, run.hash);
         bump(&self.link.counters.recirculations, 1);
-        let Some(megaflow) =
-            self.look_up::<COUNTS>(tables, &key).and_then(|slot| tables.classifier.get(slot))
-        else {
+        let found = self.look_up::<COUNTS>(tables, &key).and_then(|slot| tables.classifier.get(slot));
+        let packet =
+            if self.order.is_watched(key.in_port) { self.hold(&key, packet, found)? } else { packet };
+        let Some(megaflow) = found else {
             self.upcall(UpcallKind::Miss, &key, packet);
             return None;
         };
@@ -650,6 +670,15 @@ impl Executor {
         self.upcalls.push(Upcall { worker: self.id, kind, key: *key, packets });
     }
 
+    /// Holds a packet back that would overtake others of its flow; returns it if it may go its way.
+    #[inline(never)]
+    pub(super) fn hold(&mut self, key: &FlowKey, packet: Packet, found: Option<&Megaflow>) -> Option<Packet> {
+        let leaves = found.is_some_and(|megaflow| megaflow.program.lets_leave());
+        let HeldNot { packet, overtakes } = self.order.hold(key, packet, leaves).err()?;
+        bump(&self.link.counters.overtaking_packets, u64::from(overtakes));
+        Some(packet)
+    }
+
     /// Puts the upcalls that wait on the ring: the end of a burst.
     #[inline]
     pub(super) fn send_upcalls(&mut self) {
@@ -669,8 +698,10 @@ impl Executor {
                 continue;
             }
             let is_for_good = !upcall.comes_back();
+            let key = upcall.key;
             match self.link.upcalls.push(upcall) {
                 Ok(()) => {
+                    self.order.note_sent(&key, !is_for_good);
                     sent += 1;
                     counters.upcall_quota.put(count);
                     if is_for_good {

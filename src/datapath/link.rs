@@ -71,6 +71,8 @@ pub(super) enum Command {
     Modify { slot: u32, program: Box<Program>, counters: Arc<MegaflowCounters> },
     /// Remove a megaflow.
     Remove { slot: u32 },
+    /// Upcalls up to this one are dealt with: what was answered came before.
+    NoteAnswered(u64),
     /// Run a program on packets.
     Execute { program: Box<Program>, packets: Packets, is_made: bool },
     /// Finish the records of the exporters in `remove`, and meter for those in `add` from now on.
@@ -215,6 +217,8 @@ pub(super) struct WorkerCounters {
     pub(super) emc_hits: AtomicU64,
     pub(super) megaflow_hits: AtomicU64,
     pub(super) misses: AtomicU64,
+    /// Packets that overtook others of their flow since there was no room to hold them back.
+    pub(super) overtaking_packets: AtomicU64,
     pub(super) recirculations: AtomicU64,
     pub(super) megaflow_probes: AtomicU64,
     pub(super) upcalls: AtomicU64,

@@ -34,6 +34,7 @@ mod link;
 mod megaflow;
 mod meter;
 pub mod metering;
+mod order;
 mod prefetch;
 mod program;
 mod shared_tx;
@@ -63,6 +64,7 @@ use link::{Command, Install};
 use megaflow::{Megaflow, MegaflowCounters};
 use meter::SharedMeter;
 use metering::FlowCache;
+pub use order::HELD_MAX;
 use program::Program;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -208,7 +210,7 @@ impl Datapath {
     /// Lets packets of a port that is gone die, and says how many they were: its number may soon be another's. What else
     /// waits is taken off the rings and comes first when upcalls are next received.
     fn discard_upcalls(&mut self, port: DpPort) -> u64 {
-        for side in &self.workers {
+        for side in &mut self.workers {
             for _ in 0..side.link.upcalls.len() {
                 let Some(upcall) = side.link.upcalls.pop() else { break };
                 side.took(&upcall);
@@ -258,6 +260,14 @@ impl Datapath {
             }
         }
         queues
+    }
+
+    /// Tells workers that what was taken off their upcall rings is dealt with.
+    fn tell_answered(&mut self) {
+        // Those that were taken off for another reason are not.
+        if self.legacy.upcalls.is_empty() {
+            self.workers.iter_mut().for_each(WorkerSide::tell_answered);
+        }
     }
 
     /// Gives a command to a worker; to the first there is, if that is gone.
@@ -405,6 +415,7 @@ impl Dpif for Datapath {
     }
 
     fn recv_upcalls(&mut self, into: &mut Vec<Upcall>, max: usize) -> usize {
+        self.tell_answered();
         let count = self.workers.len();
         self.next_worker = (self.next_worker + 1) % count;
         // Those of workers that are gone came first.
@@ -566,6 +577,7 @@ fn worker_stats(side: &WorkerSide, rx_queues: Vec<RxQueueStats>) -> WorkerStats 
         emc_hits: read(&counters.emc_hits),
         megaflow_hits: read(&counters.megaflow_hits),
         misses: read(&counters.misses),
+        overtaking_packets: read(&counters.overtaking_packets),
         recirculations: read(&counters.recirculations),
         megaflow_probes: read(&counters.megaflow_probes),
         upcalls: read(&counters.upcalls),

@@ -148,6 +148,11 @@ impl Program {
             _ => DpPort::NONE,
         }
     }
+
+    /// Whether packets may leave by it, and not all go up or die.
+    pub(super) fn lets_leave(&self) -> bool {
+        !matches!(*self.ops, [Op::Userspace { .. }] | [Op::Drop(_)])
+    }
 }
 
 /// The port that a packet leaves by, if it is only one: what an ingress record tells as its egress interface.

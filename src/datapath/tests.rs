@@ -88,6 +88,8 @@ impl Bed {
                     .expect("there is room"),
             );
         }
+        // They are dealt with.
+        self.datapath.recv_upcalls(&mut Vec::new(), 0);
         self.run();
         ids
     }

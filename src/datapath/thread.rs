@@ -106,6 +106,7 @@ pub(super) fn run(mut worker: Worker, link: &Link, clock: &dyn Clock, idle: Idle
         bump(if worked { &link.counters.busy_cycles } else { &link.counters.idle_cycles }, spent);
         turn_start = turn_end;
     }
+    worker.finish(clock.now());
     // The control thread drains the ring while it waits for this thread.
     while !worker.finish_metering() {
         std::thread::sleep(REST);

@@ -8,8 +8,8 @@
 //! whatever stage found their megaflow. A burst whose packets agree in all that megaflows look at takes a shorter way:
 //! [`Worker::find_for_all`].
 //!
-//! Packets that waited for a megaflow come with the command that installs it, and leave before any that finds it: as far
-//! as a turn's allowance reaches. The rest comes in later turns, and what arrives meanwhile overtakes it.
+//! Packets that waited for a megaflow come with the command that installs it, and leave before any that finds it:
+//! [`super::order`] holds those back while that takes several turns, or while others that it covers are still away.
 //!
 //! # Budget
 //! At a full burst and a warm cache: one key (168 bytes), one bucket line, one or two megaflow lines and the
@@ -32,7 +32,7 @@ use super::tx::Sizes;
 use crate::dpif::{DropReason, UpcallKind, WorkerId};
 use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract_batch, extract_packet, glance};
 use crate::flow::{DpPort, FlowKey};
-use crate::packet::{BURST_LEN_MAX, PacketBatch};
+use crate::packet::{BURST_LEN_MAX, Packet, PacketBatch};
 use crate::sync::primitive::Ordering;
 use crate::sync::{Clock, Nanos};
 use std::sync::Arc;
@@ -42,11 +42,15 @@ use std::sync::Arc;
 /// may so bring more: what its actions, and those that it meets when it is looked up again, do once.
 pub(super) const COMMANDS_PER_TURN: Allowance = Allowance { commands: 64, cost: 2048 };
 
+/// What is carried out of packets that were held back, besides: half of that.
+const RELEASED_PER_TURN: Allowance = Allowance { commands: u32::MAX, cost: COMMANDS_PER_TURN.cost / 2 };
+
 /// Exact sizes of one worker's memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WorkerSizes {
     pub(super) emc_entries: usize,
     pub(super) megaflows_max: usize,
+    pub(super) upcall_ring_len: usize,
 }
 
 /// One poll-mode worker.
@@ -106,7 +110,7 @@ impl Worker {
             rx_queues: Queues::with_capacity(crate::dpif::PORT_COUNT_MAX),
             emc: Emc::new(sizes.emc_entries),
             classifier: Classifier::new(sizes.megaflows_max, seed),
-            executor: Executor::new(id, Arc::clone(&link), seed),
+            executor: Executor::new(id, Arc::clone(&link), sizes.upcall_ring_len, seed),
             scratch: Box::new(Scratch {
                 keys: [FlowKey::ZERO; BURST_LEN_MAX],
                 layouts: [PacketLayout::NONE; BURST_LEN_MAX],
@@ -155,14 +159,21 @@ impl Worker {
             sizes = Sizes::of(burst);
         }
         let len = burst.len();
-        if let Some(found) = self.find_for_all(port, burst) {
+        let is_watched = self.executor.order.is_watched(port);
+        if is_watched {
+            if self.executor.order.is_due() && !self.executor.order.has_room(len) {
+                // As many leave as come, at the price of those that come.
+                self.release_held(&mut Allowance { commands: len as u32, cost: u32::MAX }, now);
+            }
+            self.extract(port, burst);
+        } else if let Some(found) = self.find_for_all(port, burst) {
             if found.slot != NO_SLOT {
                 self.carry_out_all(&found, burst, sizes, now);
                 return self.executor.count_forwarded(port);
             }
             // All of them miss.
             self.scratch.slots[..len].fill(NO_SLOT);
-            return self.carry_out(burst, now);
+            return self.carry_out::<false>(burst, now);
         }
         let found_by_emc = self.probe_emc(len);
         if found_by_emc < len {
@@ -170,7 +181,11 @@ impl Worker {
             self.classifier.reorder_if_due();
         }
         bump(&self.link.counters.emc_hits, found_by_emc as u64);
-        self.carry_out(burst, now);
+        if is_watched {
+            self.carry_out::<true>(burst, now);
+        } else {
+            self.carry_out::<false>(burst, now);
+        }
         self.executor.count_forwarded(port);
         self.credit(now);
     }
@@ -338,15 +353,25 @@ impl Worker {
         counters.emc_entries.store(self.emc.len(), Ordering::Relaxed);
     }
 
-    /// Runs each packet's program, in the order of arrival; hands up those that have none.
+    /// Runs each packet's program, in the order of arrival; hands up those that have none, and holds back, if it
+    /// `WATCHES`, those that would overtake others.
     #[inline]
-    fn carry_out(&mut self, burst: &mut PacketBatch, now: Nanos) {
+    fn carry_out<const WATCHES: bool>(&mut self, burst: &mut PacketBatch, now: Nanos) {
         let Worker { executor, classifier, emc, scratch, .. } = self;
         let Scratch { keys, layouts, slots, met, .. } = &mut **scratch;
         let mut tables = Tables { classifier, emc };
         for (index, packet) in burst.drain(..).enumerate() {
             let key = &keys[index];
-            let Some(megaflow) = tables.classifier.get(slots[index]) else {
+            let found = tables.classifier.get(slots[index]);
+            let packet = if WATCHES {
+                match executor.hold(key, packet, found) {
+                    Some(packet) => packet,
+                    None => continue,
+                }
+            } else {
+                packet
+            };
+            let Some(megaflow) = found else {
                 executor.upcall(UpcallKind::Miss, key, packet);
                 continue;
             };
@@ -376,7 +401,7 @@ impl Worker {
 
     /// Carries out what the control thread asks, in order, as far as a turn's allowance reaches.
     pub(super) fn run_commands(&mut self, now: Nanos) -> bool {
-        if self.link.commands.is_empty() && self.in_hand.is_none() {
+        if self.link.commands.is_empty() && self.in_hand.is_none() && !self.executor.order.is_due() {
             return false;
         }
         self.carry_commands_out(now);
@@ -387,6 +412,9 @@ impl Worker {
     fn carry_commands_out(&mut self, now: Nanos) {
         let start = self.clock.now();
         let link = Arc::clone(&self.link);
+        if self.executor.order.is_due() {
+            self.release_held(&mut RELEASED_PER_TURN.clone(), now);
+        }
         let mut in_hand = self.in_hand.take();
         link.commands.carry_out(&mut in_hand, COMMANDS_PER_TURN, |command, allowance| {
             allowance.charge(1);
@@ -408,10 +436,17 @@ impl Worker {
     fn run_command(&mut self, command: Command, allowance: &mut Allowance, now: Nanos) -> Option<Command> {
         match command {
             Command::AddRxQueue(name, queue) => self.rx_queues.take_over(name, queue),
-            Command::ReleaseRxQueue(name) => self.release(name),
+            Command::ReleaseRxQueue(name) => {
+                // Its next packets are another worker's.
+                self.release_all(Some(name.port), allowance, now);
+                self.release(name);
+            }
             Command::AddTxQueue { port, tx } => self.executor.tx.add(port, tx),
             Command::ShareTxQueue { port, shared, user } => self.share(port, &shared, user),
-            Command::RemovePort(port) => self.remove_port(port),
+            Command::RemovePort(port) => {
+                self.release_all(Some(port), allowance, now);
+                self.remove_port(port);
+            }
             Command::Install(install) => return self.install(install, allowance, now),
             Command::RunWaiting { slot, packets } => return self.run_waiting(slot, packets, allowance, now),
             Command::Modify { slot, program, counters } => {
@@ -420,6 +455,7 @@ impl Worker {
                     self.link.discard(Garbage::Modified(program, counters));
                 }
             }
+            Command::NoteAnswered(number) => self.executor.order.note_answered(number),
             Command::Remove { slot } => {
                 if let Some(megaflow) = self.classifier.remove(slot) {
                     self.link.discard(Garbage::Megaflow(megaflow));
@@ -495,11 +531,7 @@ impl Worker {
         while allowance.cost > 0
             && let Some((key, packet)) = packets.next()
         {
-            megaflow.counters.add(1, packet.size() as u64, key.tcp_flags, now);
-            let layout = extract_packet(&packet, key.in_port, &mut FlowKey::default());
-            let cost = executor.run_counted(&mut tables, &megaflow.program, packet, (&key, layout), now);
-            allowance.charge(cost);
-            executor.count_forwarded(key.in_port);
+            allowance.charge(executor.run_found(&mut tables, megaflow, &key, packet, now));
         }
         if packets.len() > 0 {
             return Some(Command::RunWaiting { slot, packets });
@@ -507,6 +539,49 @@ impl Worker {
         executor.send_upcalls();
         self.link.discard(Garbage::Packets(packets));
         None
+    }
+
+    /// Lets packets go that were held back and wait for nothing more, as far as the allowance reaches: a command is a packet
+    /// here.
+    #[cold]
+    fn release_held(&mut self, allowance: &mut Allowance, now: Nanos) {
+        let (mut cursor, mut is_all) = (0, false);
+        while allowance.commands > 0 && allowance.cost > 0 && !is_all {
+            match self.executor.order.take_due(&mut cursor) {
+                Some((key, packet)) => self.run_held(&key, packet, allowance, now),
+                None => is_all = true,
+            }
+            allowance.commands -= 1;
+        }
+        self.executor.send_upcalls();
+        self.executor.order.settle(is_all);
+    }
+
+    /// Lets all packets go that are held back, or all that came by one port, whatever they wait for.
+    fn release_all(&mut self, port: Option<DpPort>, allowance: &mut Allowance, now: Nanos) {
+        let mut cursor = 0;
+        while let Some((key, packet)) = self.executor.order.take_of(&mut cursor, port) {
+            self.run_held(&key, packet, allowance, now);
+        }
+        self.executor.send_upcalls();
+        self.executor.order.settle(false);
+    }
+
+    /// Has a packet that was held back do what it would if it came now; how it was found is counted already.
+    fn run_held(&mut self, key: &FlowKey, packet: Packet, allowance: &mut Allowance, now: Nanos) {
+        let Worker { executor, classifier, emc, .. } = self;
+        let lookup = classifier.lookup(key.words());
+        allowance.charge(lookup.probes);
+        match lookup.slot.and_then(|slot| classifier.get(slot)) {
+            Some(megaflow) => {
+                let mut tables = Tables { classifier, emc };
+                allowance.charge(executor.run_found(&mut tables, megaflow, key, packet, now));
+            }
+            None => {
+                executor.upcall(UpcallKind::Miss, key, packet);
+                allowance.charge(1);
+            }
+        }
     }
 
     fn execute(
@@ -544,6 +619,12 @@ impl Worker {
         let mut names: Vec<_> = self.rx_queues.names().map(|name| (name.port.0, name.index)).collect();
         names.sort_unstable();
         names
+    }
+
+    /// For a stop: what is held back leaves.
+    pub(super) fn finish(&mut self, now: Nanos) {
+        self.release_all(None, &mut RELEASED_PER_TURN.clone(), now);
+        self.executor.finish_turn(now);
     }
 
     /// Finishes every flow record, for a stop: the control thread drains the ring meanwhile. Returns whether

@@ -61,6 +61,9 @@ pub(super) struct WorkerSide {
     pub(super) backlog: VecDeque<Command>,
     /// Commands given, in the ring or before it.
     pub(super) given: u64,
+    /// Upcalls taken off the ring; and those that the worker knows to be dealt with.
+    pub(super) taken: u64,
+    answered: u64,
     /// Slots below `slots_used` that are empty again.
     pub(super) free_slots: Vec<u32>,
     pub(super) slots_used: u32,
@@ -184,8 +187,17 @@ impl WorkerSide {
     }
 
     /// Notes that packets have left the upcall ring.
-    pub(super) fn took(&self, upcall: &Upcall) {
+    pub(super) fn took(&mut self, upcall: &Upcall) {
+        self.taken += 1;
         self.link.port(upcall.key.in_port).upcall_quota.took(upcall.packets.len() as u64);
+    }
+
+    /// Tells the worker that what was taken off its upcall ring is dealt with: what was answered went before.
+    pub(super) fn tell_answered(&mut self) {
+        if self.answered < self.taken {
+            self.answered = self.taken;
+            self.give(Command::NoteAnswered(self.taken));
+        }
     }
 
     /// Whether the worker can still carry commands out.
@@ -198,6 +210,7 @@ impl WorkerSide {
         self.link.stop.store(true, Ordering::Relaxed);
         if let Some(mut worker) = self.worker.take() {
             worker.turn(clock.now());
+            worker.finish(clock.now());
             while !worker.finish_metering() {
                 take_records(&self.link, records);
                 while self.link.garbage.pop().is_some() {}
@@ -329,7 +342,11 @@ impl Datapath {
     /// The control side of a new worker, and the worker, which does not run yet.
     pub(super) fn make_side(&self, id: WorkerId, core: Option<u16>) -> WorkerSide {
         let config = &self.config;
-        let sizes = WorkerSizes { emc_entries: config.emc_entries, megaflows_max: config.megaflows_max };
+        let sizes = WorkerSizes {
+            emc_entries: config.emc_entries,
+            megaflows_max: config.megaflows_max,
+            upcall_ring_len: config.upcall_ring_len,
+        };
         let link = Arc::new(Link::new(config.upcall_ring_len, Arc::clone(&self.doorbell)));
         let seed = config.seed.wrapping_add((u64::from(id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         WorkerSide {
@@ -340,6 +357,8 @@ impl Datapath {
             thread: None,
             backlog: VecDeque::new(),
             given: 0,
+            taken: 0,
+            answered: 0,
             free_slots: Vec::new(),
             slots_used: 0,
             classes: super::Classes::new(),

@@ -70,8 +70,8 @@ pub struct MegaflowId(pub u64);
 #[derive(Debug)]
 pub struct Upcall {
     /// The worker that met it, and that any answer goes to. Packets that are handed up keep their order among
-    /// themselves; one that is handed up may be overtaken by a later packet of its flow that finds the megaflow
-    /// of an earlier one.
+    /// themselves; later packets of their flow that find a megaflow which has come meanwhile wait for them, until what
+    /// was taken is dealt with ([`Dpif::recv_upcalls`]).
     pub worker: WorkerId,
     /// Why.
     pub kind: UpcallKind,
@@ -310,6 +310,8 @@ pub struct WorkerStats {
     pub megaflow_hits: u64,
     /// Packets that no megaflow covered.
     pub misses: u64,
+    /// Packets that overtook others of their flow, which waited for their translation, since no more could be held back.
+    pub overtaking_packets: u64,
     /// Times that a packet was looked up again: every look-up is of a packet received or of one of these.
     pub recirculations: u64,
     /// Mask classes probed by the classifier, over all its look-ups.
@@ -516,7 +518,8 @@ pub trait Dpif: fmt::Debug {
     /// Has a worker carry out actions on packets; another, if it is gone.
     fn execute(&mut self, execute: Execute);
 
-    /// Takes up to `max` upcalls that wait, fairly from all workers, and appends them to `into`.
+    /// Takes up to `max` upcalls that wait, fairly from all workers, and appends them to `into`. What was taken before
+    /// counts as dealt with: packets that are to come back have been given to [`Dpif::flow_put`] or [`Dpif::execute`].
     fn recv_upcalls(&mut self, into: &mut Vec<Upcall>, max: usize) -> usize;
 
     /// Takes up to `max` megaflows that have left their workers.

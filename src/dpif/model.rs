@@ -180,6 +180,7 @@ fn no_worker_stats(worker: WorkerId) -> WorkerStats {
         emc_hits: 0,
         megaflow_hits: 0,
         misses: 0,
+        overtaking_packets: 0,
         recirculations: 0,
         megaflow_probes: 0,
         upcalls: 0,

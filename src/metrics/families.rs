@@ -165,6 +165,8 @@ families! {
         "Upcall messages put on the ring.";
     WORKER_UPCALLS_LOST: Counter "penstock_worker_upcalls_lost_packets_total" ["worker"]
         "Packets that died because the upcall ring was full.";
+    WORKER_OVERTAKING: Counter "penstock_worker_overtaking_packets_total" ["worker"]
+        "Packets that overtook others of their flow that waited for its translation, since no more could be held back.";
     WORKER_MEGAFLOWS: Gauge "penstock_worker_megaflows" ["worker"]
         "Megaflows installed.";
     WORKER_MASKS: Gauge "penstock_worker_megaflow_masks" ["worker"]
@@ -502,6 +504,7 @@ fn collect_workers(families: &mut Collected, workers: &[WorkerStats]) {
     add(&WORKER_RX_QUEUES, |worker| worker.rx_queues.len() as u64);
     add(&WORKER_PROBES, |worker| worker.megaflow_probes);
     add(&WORKER_RECIRCULATIONS, |worker| worker.recirculations);
+    add(&WORKER_OVERTAKING, |worker| worker.overtaking_packets);
     add(&WORKER_UPCALLS, |worker| worker.upcalls);
     add(&WORKER_UPCALLS_LOST, |worker| worker.upcalls_lost);
     add(&WORKER_MEGAFLOWS, |worker| worker.megaflows);

@@ -123,15 +123,15 @@ pub struct Holders {
 }
 
 impl Holders {
-    /// The holders in a switch of these devices, of whose packets `upcall_packet_count` of each device may wait for
-    /// the control thread in each worker's ring.
-    pub fn new(configs: &[NetdevConfig], worker_count: u16, upcall_packet_count: u32) -> Holders {
+    /// The holders in a switch of these devices, of whose packets `waiting_packet_count` of each device may wait in each
+    /// worker: for the control thread, or behind such.
+    pub fn new(configs: &[NetdevConfig], worker_count: u16, waiting_packet_count: u32) -> Holders {
         let sending: u32 = configs
             .iter()
             .filter(|config| keeps_packets(&config.kind))
             .map(|config| u32::from(config.tx_queue_count) * u32::from(config.tx_queue_len))
             .sum();
-        let waiting = u32::from(worker_count) * upcall_packet_count;
+        let waiting = u32::from(worker_count) * waiting_packet_count;
         Holders { worker_count, held_count: BUFFERED_COUNT + waiting + sending }
     }
 }

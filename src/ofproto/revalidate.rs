@@ -18,8 +18,8 @@
 //! A change of what follows a `recirc` gives that another id, and the pass puts it into the megaflows of the first
 //! look-up like any other change of actions: so when the workers have acknowledged that, no packet received
 //! afterwards meets the old state. Megaflows of later look-ups are translated again from what was written down, under
-//! the bridges as they are. Packets that carry an id wait either in the upcalls, or in a command for a worker that
-//! then handles them in the same turn, and hands them up once more if it must. So an id that no megaflow names may go
+//! the bridges as they are. Packets that carry an id wait either in the upcalls, or behind such until those are dealt
+//! with, or in a command for a worker that then handles them in the same turn, and hands them up once more if it must. So an id that no megaflow names may go
 //! when all upcalls have been handled twice since ([`super::recirc`]); a time is added, since commands may wait for
 //! room.
 

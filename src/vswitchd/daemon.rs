@@ -17,7 +17,8 @@ use super::process::{Cores, Process};
 use super::switch::{Parts, ProcessInfo, Switch, SwitchError};
 use crate::config::{Config, DpdkConfig, Dummies, Hugepages, WorkerPlacement};
 use crate::datapath::{
-    Datapath, DatapathConfig, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread, upcall_quota,
+    Datapath, DatapathConfig, HELD_MAX, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread,
+    upcall_quota,
 };
 use crate::metrics::{MetricsServer, MetricsServerError};
 use crate::netdev::dpdk::{self, DpdkNetdevs, Holders};
@@ -178,7 +179,9 @@ fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
     let DpdkConfig { hugepages, memory_mib } = config.dpdk;
     let netdevs = netdevs(config);
     let worker_count = config.workers.count();
-    let holders = Holders::new(&netdevs, worker_count, upcall_quota(config.workers.upcall_ring_len) as u32);
+    // In each worker: on its upcall ring, and held back behind such.
+    let waiting = upcall_quota(config.workers.upcall_ring_len) + HELD_MAX;
+    let holders = Holders::new(&netdevs, worker_count, waiting as u32);
     let (memory_size, no_huge_memory_size) = match memory_mib {
         Some(mib) => (mib as usize * (1 << 20), mib as usize * (1 << 20)),
         None => {

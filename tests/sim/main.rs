@@ -17,9 +17,8 @@
 //!
 //! # Order
 //! Packets of a flow that come in after the switch has come to rest leave after those from before it: always.
-//! Within, packets of a flow leave each port in the order they came in, as long as the control thread gives a
-//! worker no more commands at a time than it carries out in one turn, and no queue moves. Beyond that, a packet that missed and waits
-//! as a command is overtaken by one that comes in when the megaflow is there already.
+//! Within, packets of a flow leave each port in the order they came in, whatever they had to wait for, unless their queue
+//! moved to another worker or their port was taken out meanwhile.
 //!
 //! `PENSTOCK_SEED=n` runs one seed, `PENSTOCK_RUNS=n` says how many to run.
 

@@ -10,14 +10,14 @@ use penstock::datapath::{Datapath, DatapathConfig, IdlePolicy};
 use penstock::dpif::{DropReason, PortStats};
 use penstock::netdev::NetdevProvider;
 use penstock::netdev::dummy::{DummyHandle, DummyProvider};
-use penstock::ofproto::{FlowRemoved, Ofproto, OfprotoCounters, PortConfig};
+use penstock::ofproto::{FlowRemoved, Ofproto, PortConfig};
 use penstock::openflow::flow_mod::FlowStatsRequest;
 use penstock::packet::{self, Packet};
 use penstock::sync::{Clock, Doorbell, Nanos};
 use penstock::vswitchd::api::{AddFlowParams, DelFlowsParams, ErrorCode, Request};
 use penstock::vswitchd::control::ControlHandler;
 use penstock::vswitchd::{Parts, ProcessInfo, Switch};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,8 +28,6 @@ const FIRST_BRIDGE_PORT_COUNT: usize = 5;
 const PORT_COUNT: usize = 9;
 /// Rounds of a run: each ends at rest.
 const ROUNDS: usize = 12;
-/// Commands that a worker carries out in one turn: up to so many, order holds without a rest.
-const COMMANDS_PER_TURN_MAX: u64 = 64;
 /// Turns in which the switch must come to rest.
 const TURNS_MAX: usize = 10_000;
 
@@ -75,9 +73,8 @@ pub(crate) struct Tally {
     rules_removed: u64,
     flows_metered: u64,
     records: u64,
-    /// Packets that were overtaken in a round with more commands than fit in a turn.
-    overtaken: u64,
-    strict_rounds: u64,
+    /// Flows of several packets in a round, at a port, that kept their order.
+    in_order: u64,
     changes: u64,
     replugged: u64,
     /// Ports that were taken out with traffic under way, packets on their way then, and those that died of it.
@@ -104,8 +101,7 @@ impl Tally {
         self.rules_removed += rules_removed;
         self.flows_metered += flows_metered;
         self.records += records;
-        self.overtaken += other.overtaken;
-        self.strict_rounds += other.strict_rounds;
+        self.in_order += other.in_order;
         self.changes += other.changes;
         self.replugged += other.replugged;
         self.pulled += other.pulled;
@@ -118,14 +114,14 @@ impl Tally {
     /// All that is to happen did.
     pub(crate) fn assert_it_was_real(&self) {
         let Tally { received, transmitted, dropped, upcalls_lost, full_queue, no_buffer, .. } = self;
-        let Tally { hits, megaflows_checked, rules_removed, flows_metered, strict_rounds, .. } = self;
+        let Tally { hits, megaflows_checked, rules_removed, flows_metered, .. } = self;
         let counts = [received, transmitted, dropped, upcalls_lost, full_queue, no_buffer];
         let more = [
             hits,
             megaflows_checked,
             rules_removed,
             flows_metered,
-            strict_rounds,
+            &self.in_order,
             &self.changes,
             &self.replugged,
             &self.pulled,
@@ -168,12 +164,13 @@ pub(crate) struct World {
     buffers: usize,
     leaving: Leaving,
     last_epochs: BTreeMap<(usize, u32), u32>,
+    /// The ports that flows come in by.
+    homes: HashMap<u32, usize>,
+    /// Those that have been taken out, or got other workers, since the last rest.
+    disturbed: BTreeSet<usize>,
     /// Packets and octets that came in on br0, by source port.
     offered: HashMap<u16, Sums>,
     removed_matches: u64,
-    counters: OfprotoCounters,
-    /// Whether they have since the last rest.
-    have_workers_changed: bool,
     tally: Tally,
 }
 
@@ -261,10 +258,10 @@ impl World {
             buffers,
             leaving: BTreeMap::new(),
             last_epochs: BTreeMap::new(),
+            homes: HashMap::new(),
+            disturbed: BTreeSet::new(),
             offered: HashMap::new(),
             removed_matches: 0,
-            counters: OfprotoCounters::default(),
-            have_workers_changed: false,
             tally: Tally::default(),
         }
     }
@@ -352,7 +349,7 @@ impl World {
         let port = ports[self.rng.usize(0..ports.len())];
         let affinity = if self.rng.bool() { [(0, self.rng.u16(0..4))].into() } else { BTreeMap::new() };
         ofproto.set_rx_affinity(port, &affinity).expect("the port is there");
-        self.have_workers_changed = true;
+        self.disturbed.extend(0..PORT_COUNT);
         self.tally.worker_changes += 1;
     }
 
@@ -475,6 +472,7 @@ impl World {
     }
 
     fn send(&mut self, flow: &mut Flow) {
+        self.homes.insert(flow.id, flow.port);
         let (frame, octets) = flow.next(&mut self.rng, self.epoch);
         let fullest = self.wires.iter().max_by_key(|wire| wire.pool_len()).expect("there are ports");
         let Some(mut packet) = fullest.take_buffer() else { return };
@@ -573,6 +571,7 @@ impl World {
     /// Takes a port out and puts it back, with a new device; now and then only after a while, if there `is_traffic`.
     fn replug(&mut self, is_traffic: bool) {
         let wire = self.rng.usize(0..PORT_COUNT);
+        self.disturbed.insert(wire);
         let name = self.names[wire].clone();
         let ofproto = self.switch.ofproto_mut();
         let all = ofproto.bridges().into_iter().flat_map(|bridge| {
@@ -666,30 +665,19 @@ impl World {
     }
 
     fn check_order(&mut self) {
-        let now = self.switch.ofproto().counters();
-        let before = std::mem::replace(&mut self.counters, now);
-        let given = |counters: &OfprotoCounters| {
-            let OfprotoCounters { miss_upcalls, removed_idle, removed_limit, modified, .. } = counters;
-            // A miss may cost a removal and an install.
-            2 * miss_upcalls + removed_idle + removed_limit + counters.removed_changed + modified
-        };
-        // Packets that come round and are not known then wait for a translation, and those behind them in the burst that
-        // are need not.
-        // The packets of a queue that moves may wait in two workers' rings at a time.
-        let have_workers_changed = std::mem::take(&mut self.have_workers_changed);
-        let is_strict =
-            given(&now) - given(&before) <= COMMANDS_PER_TURN_MAX && !have_workers_changed && !self.is_rich;
-        self.tally.strict_rounds += u64::from(is_strict);
         for (place, stamps) in std::mem::take(&mut self.leaving) {
             let last = self.last_epochs.entry(place).or_insert(0);
             for stamp in &stamps {
                 assert!(stamp.epoch >= *last, "{place:?}: overtaken by packets of a later round: {stamps:?}");
                 *last = stamp.epoch;
             }
-            let overtaken = stamps.windows(2).filter(|pair| pair[1].sequence < pair[0].sequence).count();
-            assert!(overtaken == 0 || !is_strict, "{place:?}: out of order: {stamps:?}");
-            self.tally.overtaken += overtaken as u64;
+            let is_left_alone = self.homes.get(&place.1).is_some_and(|port| !self.disturbed.contains(port));
+            if is_left_alone {
+                assert!(is_in_order(&stamps), "{place:?}: out of order: {stamps:?}");
+                self.tally.in_order += u64::from(stamps.len() > 1);
+            }
         }
+        self.disturbed.clear();
     }
 
     /// Stops the switch and looks at what was metered.
@@ -757,4 +745,23 @@ fn check_metering(
             [DropReason::TxQueueFull, DropReason::NoBuffer, DropReason::TxNoBuffer].map(dropped);
         assert_eq!(collector.egress_total.packets, transmitted + at_the_door.iter().sum::<u64>());
     }
+}
+
+/// Whether packets of a flow left as they came. A port may be sent several copies of each, by different ways: of them, the
+/// first ones keep their order, the second ones theirs, and so on.
+fn is_in_order(stamps: &[Stamp]) -> bool {
+    let mut copies: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut last: Vec<u32> = Vec::new();
+    stamps.iter().all(|stamp| {
+        let copy = copies.entry(stamp.sequence).or_insert(0);
+        let place = *copy;
+        *copy += 1;
+        match last.get_mut(place) {
+            None => {
+                last.push(stamp.sequence);
+                true
+            }
+            Some(last) => std::mem::replace(last, stamp.sequence) < stamp.sequence,
+        }
+    })
 }

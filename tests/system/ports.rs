@@ -74,9 +74,7 @@ fn what_a_capture_file_holds_comes_out_byte_for_byte() {
     wait_for_count("packets written", frames.len() as u64, || number(&switch.port("out")["tx_packets"]));
     switch.wait_for_rule("in_port=1", frames.len() as u64);
     switch.stop();
-    // All of them came in one go, before any megaflow was there. Packets that wait for a translation may be
-    // overtaken by those that find it made, so what is compared here is the frames, not their order; the tests in
-    // tests/sim and tests/differential know when order is kept.
+    // All of them came in one go, before any megaflow was there: flows keep their order, but not among each other.
     let (mut written, mut sent) = (read_pcap(&lab.path("out.pcap")), frames);
     written.sort();
     sent.sort();

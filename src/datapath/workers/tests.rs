@@ -81,6 +81,8 @@ fn answer(datapath: &mut Datapath, actions: &[Action]) -> Answered {
             datapath.execute(Execute { worker, packets, actions, is_made: false });
         }
     }
+    // They are dealt with.
+    datapath.recv_upcalls(&mut Vec::new(), 0);
     answered
 }
 

@@ -76,6 +76,7 @@ fn snapshot() -> MetricsSnapshot {
             megaflow_hits: number(),
             misses: number(),
             recirculations: number(),
+            overtaking_packets: number(),
             megaflow_probes: number(),
             upcalls: number(),
             upcalls_lost: number(),

@@ -38,8 +38,8 @@ pub const TABLE_COUNT: usize = TABLE_ALL as usize;
 /// The last table, as in Open vSwitch: what is about all tables is not about this one, only what names it.
 pub const HIDDEN_TABLE: TableId = TABLE_ALL - 1;
 
-/// Rules in one table at most. A rule takes some 700 bytes with its place in the classifier, so a full table
-/// takes 700 MB: more is a sign of a controller gone wild.
+/// Rules in one table at most. A rule takes some 530 bytes with its place in the classifier, so a full table
+/// takes 530 MB: more is a sign of a controller gone wild.
 pub const RULE_COUNT_MAX: usize = 1_000_000;
 
 /// The tables of one bridge.

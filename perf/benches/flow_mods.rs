@@ -3,14 +3,16 @@
 //!
 //! Budget: 2 us from the bytes to the rule. `perf/openflow/run` measures the same through a socket, beside Open vSwitch.
 
+#[path = "../../src/bin/allocator/mod.rs"]
+mod allocator;
 mod common;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 use penstock::flow::{Field, OfPort};
-use penstock::ofproto::tables::FlowTables;
-use penstock::openflow::flow_mod::{FlowModCommand, TABLE_ALL};
+use penstock::ofproto::tables::{FlowCursor, FlowTables};
+use penstock::openflow::flow_mod::{FlowModCommand, PackedFlowMod, TABLE_ALL};
 use penstock::openflow::message::{FlowModMessage, Message, MultipartReply, Version, VersionSet};
 use penstock::openflow::session::Session;
 use penstock::openflow::wire::{WireSettings, encode};
@@ -59,7 +61,8 @@ fn settings() -> WireSettings {
 }
 
 fn bytes_of(flow_mod: &FlowMod) -> Vec<u8> {
-    let message = Message::FlowMod(FlowModMessage { flow_mod: flow_mod.clone(), buffer_id: NO_BUFFER });
+    let message =
+        Message::FlowMod(FlowModMessage { flow_mod: Box::new(flow_mod.clone()), buffer_id: NO_BUFFER });
     encode(&message, 1, &settings()).concat()
 }
 
@@ -82,16 +85,7 @@ fn round(flow_mods: &[FlowMod]) -> Vec<(&'static str, f64)> {
     let bytes: Vec<Vec<u8>> =
         flow_mods.chunks(256).map(|some| some.iter().flat_map(bytes_of).collect()).collect();
     let mut decoded = 0;
-    timed("bytes to messages", &mut || {
-        let mut session = session();
-        for some in &bytes {
-            session.receive(some, Nanos(0));
-            while let Some(incoming) = session.next_message() {
-                decoded +=
-                    usize::from(matches!(black_box(incoming.message).as_deref(), Ok(Message::FlowMod(_))));
-            }
-        }
-    });
+    timed("bytes to messages", &mut || decoded = stages::decode(&bytes));
     assert_eq!(decoded, flow_mods.len());
     let mut map = HashMap::<(Match, u16), Vec<Action>>::new();
     timed("added to a hash map", &mut || {
@@ -99,34 +93,101 @@ fn round(flow_mods: &[FlowMod]) -> Vec<(&'static str, f64)> {
     });
     drop(map);
     let mut tables = FlowTables::with_rule_count_max(1 << 20);
-    let apply = |tables: &mut FlowTables, command, port| {
-        for flow_mod in flow_mods {
-            let actions = vec![Action::Output(OfPort(port))];
-            let flow_mod = FlowMod { command, actions, ..flow_mod.clone() };
-            let change = tables.flow_mod(&flow_mod, Nanos(1)).expect("a good flow-mod");
-            assert_eq!(change.touched, 1);
-            change.removed.into_iter().for_each(|id| drop(tables.release(id)));
-        }
-    };
-    timed("added", &mut || apply(&mut tables, FlowModCommand::Add, 1));
+    timed("added", &mut || stages::add(&mut tables, flow_mods));
     assert_eq!(tables.rule_count(), flow_mods.len());
-    timed("modified strictly", &mut || apply(&mut tables, FlowModCommand::ModifyStrict, 2));
-    timed("told of", &mut || {
-        let stats = tables.flow_stats(&FlowStatsRequest::all(), Nanos(2));
-        assert_eq!(stats.len(), flow_mods.len());
-        let body = MultipartReply::Flow(stats);
-        let reply = Message::MultipartReply { is_nicira: false, more: false, body };
-        black_box(encode(&reply, 1, &settings()));
-    });
-    timed("deleted strictly", &mut || apply(&mut tables, FlowModCommand::DeleteStrict, 1));
-    timed("added once more", &mut || apply(&mut tables, FlowModCommand::Add, 1));
-    timed("deleted at once", &mut || {
+    timed("modified strictly", &mut || stages::modify(&mut tables, flow_mods));
+    let bundle = flow_mods.iter().cloned();
+    let mut bundle: Vec<FlowMod> = bundle.map(|it| with(it, FlowModCommand::ModifyStrict, 3)).collect();
+    let mut packed = Vec::new();
+    timed("packed for a bundle", &mut || packed = stages::pack(&mut bundle));
+    timed("modified in a bundle", &mut || stages::modify_bundle(&mut tables, &mut packed));
+    timed("told of", &mut || assert_eq!(stages::dump(&tables), flow_mods.len()));
+    timed("deleted strictly", &mut || stages::delete(&mut tables, flow_mods));
+    timed("added once more", &mut || stages::add(&mut tables, flow_mods));
+    timed("deleted at once", &mut || stages::delete_all(&mut tables));
+    assert_eq!(tables.rule_count(), 0);
+    times
+}
+
+/// The same flow-mod with another command, and an output to this port.
+fn with(flow_mod: FlowMod, command: FlowModCommand, port: u32) -> FlowMod {
+    FlowMod { command, actions: vec![Action::Output(OfPort(port))], ..flow_mod }
+}
+
+/// What is measured, each in a function of its own: `valgrind --tool=callgrind --toggle-collect='*stages*NAME'` counts the
+/// instructions of one.
+mod stages {
+    use super::*;
+
+    #[inline(never)]
+    pub(super) fn decode(bytes: &[Vec<u8>]) -> usize {
+        let mut decoded = 0;
+        let mut session = session();
+        for some in bytes {
+            session.receive(some, Nanos(0));
+            while let Some(incoming) = session.next_message() {
+                decoded +=
+                    usize::from(matches!(black_box(incoming.message).as_deref(), Ok(Message::FlowMod(_))));
+            }
+        }
+        decoded
+    }
+
+    fn apply(tables: &mut FlowTables, flow_mod: &FlowMod) {
+        let change = tables.flow_mod(flow_mod, Nanos(1)).expect("a good flow-mod");
+        assert_eq!(change.touched, 1);
+        change.removed.into_iter().for_each(|id| drop(tables.release(id)));
+    }
+
+    #[inline(never)]
+    pub(super) fn add(tables: &mut FlowTables, flow_mods: &[FlowMod]) {
+        flow_mods.iter().for_each(|it| apply(tables, &with(it.clone(), FlowModCommand::Add, 1)));
+    }
+
+    #[inline(never)]
+    pub(super) fn modify(tables: &mut FlowTables, flow_mods: &[FlowMod]) {
+        flow_mods.iter().for_each(|it| apply(tables, &with(it.clone(), FlowModCommand::ModifyStrict, 2)));
+    }
+
+    #[inline(never)]
+    pub(super) fn delete(tables: &mut FlowTables, flow_mods: &[FlowMod]) {
+        flow_mods.iter().for_each(|it| apply(tables, &with(it.clone(), FlowModCommand::DeleteStrict, 1)));
+    }
+
+    #[inline(never)]
+    pub(super) fn pack(bundle: &mut Vec<FlowMod>) -> Vec<PackedFlowMod> {
+        let mut packed = Vec::new();
+        bundle.drain(..).for_each(|flow_mod| packed.push(flow_mod.into()));
+        packed
+    }
+
+    #[inline(never)]
+    pub(super) fn modify_bundle(tables: &mut FlowTables, packed: &mut Vec<PackedFlowMod>) {
+        tables.begin();
+        packed.drain(..).for_each(|packed| apply(tables, &packed.into()));
+        tables.commit();
+    }
+
+    #[inline(never)]
+    pub(super) fn dump(tables: &FlowTables) -> usize {
+        let (request, mut count) = (FlowStatsRequest::all(), 0);
+        let mut cursor = FlowCursor::new(&request);
+        while !cursor.is_done() {
+            let stats = tables.flow_stats_part(&request, &mut cursor, 1024, Nanos(2));
+            count += stats.len();
+            let body = MultipartReply::Flow(stats);
+            let reply = Message::MultipartReply { is_nicira: false, more: false, body };
+            black_box(encode(&reply, 1, &settings()));
+        }
+        count
+    }
+
+    #[inline(never)]
+    pub(super) fn delete_all(tables: &mut FlowTables) {
         let all = FlowMod { command: FlowModCommand::Delete, table: TABLE_ALL, ..FlowMod::add() };
         let change = tables.flow_mod(&all, Nanos(1)).expect("a good flow-mod");
         change.removed.into_iter().for_each(|id| drop(tables.release(id)));
-    });
-    assert_eq!(tables.rule_count(), 0);
-    times
+    }
 }
 
 fn main() {

@@ -1,5 +1,7 @@
 //! The switch's daemon: reads a configuration, starts DPDK, runs until it is told to stop.
 
+mod allocator;
+
 use anyhow::{Context, Result};
 use clap::Parser;
 use penstock::config::{self, Config};
@@ -9,7 +11,7 @@ use std::process::ExitCode;
 
 /// Translations make and drop many small lists, on all threads that control has.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// Penstock's switch daemon.
 #[derive(Parser, Debug)]

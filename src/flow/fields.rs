@@ -6,7 +6,7 @@
 //!
 //! A field's value travels as a `u128`: the number that its bits spell on the wire, whatever its width.
 
-use super::key::{Flow, VLAN_CFI};
+use super::key::{FLOW_WORDS, Flow, VLAN_CFI};
 use std::mem::offset_of;
 use std::sync::LazyLock;
 
@@ -478,10 +478,50 @@ impl Field {
     }
 }
 
+/// Words of a [`Flow`], word 0 in bit 0.
+pub type Places = u64;
+
+const _: () = assert!(FLOW_WORDS <= Places::BITS as usize);
+const _: () = assert!(FIELDS.len() <= u128::BITS as usize);
+
+/// For each word of a [`Flow`], the rows of [`FIELDS`] that lie in it: row `n` in bit `n`.
+static ROWS_IN: [u128; FLOW_WORDS] = {
+    let mut rows = [0; FLOW_WORDS];
+    let mut row = 0;
+    while row < FIELDS.len() {
+        let mut word = 0;
+        while word < FLOW_WORDS {
+            rows[word] |= ((FIELDS[row].places() >> word & 1) as u128) << row;
+            word += 1;
+        }
+        row += 1;
+    }
+    rows
+};
+
+/// The places that are set, lowest first.
+pub fn each_place(mut places: Places) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = places.trailing_zeros();
+        places &= places.wrapping_sub(1);
+        (lowest < Places::BITS).then_some(lowest as usize)
+    })
+}
+
+/// The rows of [`FIELDS`] that lie in one of these words, in the table's order.
+pub fn fields_in(places: Places) -> impl Iterator<Item = &'static FieldInfo> {
+    let mut rows = each_place(places).fold(0, |rows, word| rows | ROWS_IN[word]);
+    std::iter::from_fn(move || {
+        let lowest = rows.trailing_zeros();
+        rows &= rows.wrapping_sub(1);
+        FIELDS.get(lowest as usize)
+    })
+}
+
 impl FieldInfo {
-    /// The words of a [`Flow`] that the field lies in, word 0 in bit 0.
-    pub fn places(&self) -> u128 {
-        let (first, last) = (self.member.0 / 8, (self.member.0 + u16::from(self.member.1) - 1) / 8);
+    /// The words of a [`Flow`] that the field lies in.
+    pub const fn places(&self) -> Places {
+        let (first, last) = (self.member.0 / 8, (self.member.0 + self.member.1 as u16 - 1) / 8);
         (1 << (last + 1)) - (1 << first)
     }
 
@@ -514,16 +554,19 @@ impl Flow {
 
     /// The number held by the member that `info` lies in.
     fn member(&self, info: &FieldInfo) -> u128 {
+        let (offset, size) = (usize::from(info.member.0), usize::from(info.member.1));
+        let bytes = &bytemuck::bytes_of(self)[offset..offset + size];
+        match *bytes {
+            [a] => return a.into(),
+            [a, b] => return u16::from_ne_bytes([a, b]).into(),
+            [a, b, c, d] => return u32::from_ne_bytes([a, b, c, d]).into(),
+            _ => {}
+        }
         if let Some(registers) = registers_of(info.field) {
             // The register with the lower number is the more significant half.
             return registers.fold(0, |value, n| (value << 32) | u128::from(self.regs[n]));
         }
-        let (offset, size) = (usize::from(info.member.0), usize::from(info.member.1));
-        let bytes = &bytemuck::bytes_of(self)[offset..offset + size];
         match *bytes {
-            [a] => a.into(),
-            [a, b] => u16::from_ne_bytes([a, b]).into(),
-            [a, b, c, d] => u32::from_ne_bytes([a, b, c, d]).into(),
             [a, b, c, d, e, f, g, h] => u64::from_ne_bytes([a, b, c, d, e, f, g, h]).into(),
             // Addresses of 6 and of 16 bytes stand there as on the wire.
             _ => {
@@ -535,14 +578,16 @@ impl Flow {
     }
 
     fn set_member(&mut self, info: &FieldInfo, value: u128) {
-        if let Some(registers) = registers_of(info.field) {
+        let (offset, size) = (usize::from(info.member.0), usize::from(info.member.1));
+        if size >= 8
+            && let Some(registers) = registers_of(info.field)
+        {
             let last = registers.end - 1;
             for n in registers {
                 self.regs[n] = (value >> (32 * (last - n))) as u32;
             }
             return;
         }
-        let (offset, size) = (usize::from(info.member.0), usize::from(info.member.1));
         let bytes = &mut bytemuck::bytes_of_mut(self)[offset..offset + size];
         match size {
             1 => bytes[0] = value as u8,
@@ -615,6 +660,30 @@ mod tests {
                 assert_eq!(Field::by_name(name), Some(field));
             }
         }
+    }
+
+    #[test]
+    fn the_fields_in_some_words_are_those_that_share_one() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for round in 0..200 {
+            let places = if round == 0 {
+                0
+            } else {
+                rng.u64(..) & rng.u64(..) & rng.u64(..) & ((1 << FLOW_WORDS) - 1)
+            };
+            let found: Vec<Field> = fields_in(places).map(|info| info.field).collect();
+            let all = FIELDS.iter().filter(|info| info.places() & places != 0);
+            assert_eq!(found, all.map(|info| info.field).collect::<Vec<_>>());
+        }
+        let whole = |field: Field| {
+            let mut flow = Flow::default();
+            flow.set(field, u128::MAX);
+            let words = flow.words().iter().enumerate().filter(|(_, word)| **word != 0);
+            words.fold(0, |places, (place, _)| places | 1 << place)
+        };
+        every_field()
+            .into_iter()
+            .for_each(|field| assert_eq!(whole(field) & !field.info().places(), 0, "{field:?}"));
     }
 
     #[test]

@@ -160,22 +160,46 @@ struct Entry {
     words: Box<[u64]>,
     /// The one of highest priority, apart from the others: mostly there is no other, and this takes no memory more.
     first: (u16, RuleId),
-    /// The others, highest priority first.
-    others: Vec<(u16, RuleId)>,
+    /// The others, if there are any.
+    others: Option<Box<Others>>,
 }
+
+/// Rules below the first of an entry, highest priority first. Few entries have any, and those that have none are to be small.
+#[derive(Debug, Default)]
+struct Others(Vec<(u16, RuleId)>);
 
 impl Entry {
     /// Highest priority first.
     fn rules(&self) -> impl Iterator<Item = &(u16, RuleId)> {
-        std::iter::once(&self.first).chain(&self.others)
+        std::iter::once(&self.first).chain(self.others.iter().flat_map(|others| &others.0))
     }
 
     fn insert(&mut self, mut new: (u16, RuleId)) {
         if new.0 > self.first.0 {
             std::mem::swap(&mut self.first, &mut new);
         }
-        let at = self.others.partition_point(|&(other, _)| other > new.0);
-        self.others.insert(at, new);
+        let Others(others) = &mut **self.others.get_or_insert_default();
+        let at = others.partition_point(|&(other, _)| other > new.0);
+        others.insert(at, new);
+    }
+
+    /// Takes out the rule of this priority, if it is there and not the only one; returns whether it was there.
+    fn remove(&mut self, priority: u16) -> bool {
+        let Some(Others(others)) = self.others.as_deref_mut() else { return false };
+        let at = if self.first.0 == priority {
+            Some(0)
+        } else {
+            others.iter().position(|&(other, _)| other == priority)
+        };
+        let Some(at) = at else { return false };
+        let next = others.remove(at);
+        if self.first.0 == priority {
+            self.first = next;
+        }
+        if others.is_empty() {
+            self.others = None;
+        }
+        true
     }
 }
 
@@ -240,7 +264,7 @@ impl Classifier {
     /// Where the subtable of a mask is. Rules come in runs of one mask, so the last one is looked at first.
     fn place(&self, mask: &Flow) -> Option<usize> {
         let last = self.last.load(Ordering::Relaxed);
-        if self.subtables.get(last).is_some_and(|subtable| subtable.mask == *mask) {
+        if self.subtables.get(last).is_some_and(|subtable| subtable.mask.words() == mask.words()) {
             return Some(last);
         }
         let place = *self.places.get(mask)?;
@@ -441,7 +465,7 @@ impl Subtable {
             hash_table::Entry::Occupied(mut entry) => entry.get_mut().insert((priority, rule)),
             hash_table::Entry::Vacant(entry) => {
                 let (words, first) = (key[..].into(), (priority, rule));
-                entry.insert(Entry { hash, words, first, others: Vec::new() });
+                entry.insert(Entry { hash, words, first, others: None });
             }
         }
         *self.priorities.entry(priority).or_insert(0) += 1;
@@ -452,14 +476,11 @@ impl Subtable {
         let key = self.key(value);
         let found = self.rules.find_entry(self.hash(&key), |entry| *entry.words == key[..]);
         let Ok(mut entry) = found else { return false };
-        let Entry { first, others, .. } = entry.get_mut();
-        if first.0 != priority {
-            let Some(at) = others.iter().position(|&(other, _)| other == priority) else { return false };
-            others.remove(at);
-        } else if others.is_empty() {
+        let Entry { first, others, .. } = entry.get();
+        if first.0 == priority && others.is_none() {
             entry.remove();
-        } else {
-            *first = others.remove(0);
+        } else if !entry.get_mut().remove(priority) {
+            return false;
         }
         for (stage, hash) in self.stage_hashes(value).into_iter().enumerate() {
             uncount(&mut self.stages[stage].hashes, hash);

@@ -7,19 +7,38 @@
 //! Addresses are left-aligned in a `u128`: bit 127 is the first on the wire, whatever the field's width.
 
 /// The prefixes in use, each counted.
-#[derive(Debug, Default)]
+///
+/// Nodes lie in one vector, so that a trie of a million rules grows and goes without a call of the allocator for each.
+#[derive(Debug)]
 pub(super) struct PrefixTrie {
-    root: Option<Box<Node>>,
+    nodes: Vec<Node>,
+    root: Link,
+    /// The first of those that are of no use, chained by their first child.
+    free: Link,
 }
+
+/// The place of a node, or [`NONE`].
+type Link = u32;
+
+const NONE: Link = Link::MAX;
 
 #[derive(Debug)]
 struct Node {
     /// The path from the root, left-aligned; bits from `len` on are zero.
     prefix: u128,
-    len: u8,
+    children: [Link; 2],
     /// Rules with just this prefix.
     count: u32,
-    children: [Option<Box<Node>>; 2],
+    len: u8,
+}
+
+/// Where a link is: the root, or a node's child.
+type Place = Option<(Link, usize)>;
+
+impl Default for PrefixTrie {
+    fn default() -> PrefixTrie {
+        PrefixTrie { nodes: Vec::new(), root: NONE, free: NONE }
+    }
 }
 
 /// What the trie says of one address.
@@ -49,29 +68,65 @@ fn branch(value: u128, len: u8) -> usize {
 }
 
 impl PrefixTrie {
-    /// Counts a prefix of length 1 to 128.
-    pub(super) fn insert(&mut self, prefix: u128, len: u8) {
-        Self::insert_at(&mut self.root, prefix & leading_ones(len), len);
+    fn node(&self, link: Link) -> Option<&Node> {
+        self.nodes.get(link as usize)
     }
 
-    fn insert_at(link: &mut Option<Box<Node>>, prefix: u128, len: u8) {
-        let Some(node) = link else {
-            *link = Some(Box::new(Node { prefix, len, count: 1, children: [None, None] }));
-            return;
-        };
-        let common = ((prefix ^ node.prefix).leading_zeros() as u8).min(len).min(node.len);
-        if common < node.len {
-            let parent =
-                Node { prefix: prefix & leading_ones(common), len: common, count: 0, children: [None, None] };
-            let lower = std::mem::replace(node, Box::new(parent));
-            let direction = branch(lower.prefix, common);
-            node.children[direction] = Some(lower);
+    fn link_mut(&mut self, place: Place) -> &mut Link {
+        match place {
+            None => &mut self.root,
+            Some((node, child)) => &mut self.nodes[node as usize].children[child],
         }
-        if common == len {
-            node.count += 1;
-        } else {
-            Self::insert_at(&mut node.children[branch(prefix, common)], prefix, len);
+    }
+
+    fn make(&mut self, node: Node) -> Link {
+        if let Some(free) = self.nodes.get_mut(self.free as usize) {
+            let link = std::mem::replace(&mut self.free, free.children[0]);
+            *free = node;
+            return link;
         }
+        let link = Link::try_from(self.nodes.len()).ok().filter(|link| *link != NONE);
+        self.nodes.push(node);
+        link.expect("there are at most two nodes for each of far fewer rules than 2^31")
+    }
+
+    /// Takes out a node without rules, if paths do not part there: its only child, or nothing, stands in its place then.
+    /// Returns whether it went.
+    fn tidy(&mut self, place: Place) -> bool {
+        let link = *self.link_mut(place);
+        let Some(Node { count: 0, children, .. }) = self.node(link) else { return false };
+        let ([only, NONE] | [NONE, only]) = *children else { return false };
+        *self.link_mut(place) = only;
+        self.nodes[link as usize].children = [self.free, NONE];
+        self.free = link;
+        true
+    }
+
+    /// Counts a prefix of length 1 to 128.
+    pub(super) fn insert(&mut self, prefix: u128, len: u8) {
+        let prefix = prefix & leading_ones(len);
+        let mut place = None;
+        let mut link = self.root;
+        while let Some(node) = self.nodes.get_mut(link as usize) {
+            let common = ((prefix ^ node.prefix).leading_zeros() as u8).min(len).min(node.len);
+            if common < node.len {
+                let mut children = [NONE; 2];
+                children[branch(node.prefix, common)] = link;
+                let prefix = prefix & leading_ones(common);
+                link = self.make(Node { prefix, children, count: 0, len: common });
+                *self.link_mut(place) = link;
+                continue;
+            }
+            if common == len {
+                node.count += 1;
+                return;
+            }
+            let child = branch(prefix, common);
+            place = Some((link, child));
+            link = node.children[child];
+        }
+        let node = self.make(Node { prefix, children: [NONE; 2], count: 1, len });
+        *self.link_mut(place) = node;
     }
 
     /// Takes back one [`PrefixTrie::insert`].
@@ -79,31 +134,34 @@ impl PrefixTrie {
     /// # Panics
     /// If there was none: the classifier removes only rules that it has.
     pub(super) fn remove(&mut self, prefix: u128, len: u8) {
-        Self::remove_at(&mut self.root, prefix & leading_ones(len), len);
-    }
-
-    fn remove_at(link: &mut Option<Box<Node>>, prefix: u128, len: u8) {
-        let node = link.as_mut().expect("a prefix that is removed was inserted");
-        if node.len == len {
-            assert_eq!(node.prefix, prefix, "a prefix that is removed was inserted");
-            node.count -= 1;
-        } else {
-            Self::remove_at(&mut node.children[branch(prefix, node.len)], prefix, len);
-        }
-        if node.count == 0 {
-            // A node without rules stays only where paths part.
-            match (node.children[0].take(), node.children[1].take()) {
-                (Some(zero), Some(one)) => node.children = [Some(zero), Some(one)],
-                (only, None) | (None, only) => *link = only,
+        let prefix = prefix & leading_ones(len);
+        let (mut above, mut place) = (None, None);
+        let mut link = self.root;
+        loop {
+            let node = self.nodes.get_mut(link as usize).expect("a prefix that is removed was inserted");
+            if node.len >= len {
+                assert_eq!((node.prefix, node.len), (prefix, len), "a prefix that is removed was inserted");
+                node.count -= 1;
+                break;
             }
+            let child = branch(prefix, node.len);
+            (above, place) = (Some(place), Some((link, child)));
+            link = node.children[child];
+        }
+        // Where it went without a child, paths may no longer part above.
+        if self.tidy(place)
+            && *self.link_mut(place) == NONE
+            && let Some(above) = above
+        {
+            self.tidy(above);
         }
     }
 
     /// Which prefixes begin `address`.
     pub(super) fn lookup(&self, address: u128) -> Prefixes {
         let mut found = Prefixes { lens: 0, checked_bits: 0 };
-        let mut link = &self.root;
-        while let Some(node) = link {
+        let mut link = self.root;
+        while let Some(node) = self.node(link) {
             let common = (address ^ node.prefix).leading_zeros() as u8;
             if common < node.len {
                 found.checked_bits = common + 1;
@@ -113,11 +171,11 @@ impl PrefixTrie {
             if node.count > 0 {
                 found.lens |= 1 << (node.len - 1);
             }
-            if node.children.iter().all(Option::is_none) {
+            if node.children == [NONE; 2] {
                 return found;
             }
             found.checked_bits = node.len + 1;
-            link = &node.children[branch(address, node.len)];
+            link = node.children[branch(address, node.len)];
         }
         found
     }
@@ -162,7 +220,12 @@ mod tests {
             for (prefix, len) in list.drain(..) {
                 trie.remove(prefix, len);
             }
-            assert!(trie.root.is_none(), "seed {seed}: nodes left behind");
+            assert!(trie.root == NONE, "seed {seed}: nodes left behind");
+            let mut free = 0;
+            while let Some(node) = trie.node(trie.free) {
+                (free, trie.free) = (free + 1, node.children[0]);
+            }
+            assert_eq!(free, trie.nodes.len(), "seed {seed}: nodes lost");
         }
     }
 }

@@ -6,7 +6,6 @@
 //! # Bounds
 //! An entry for each group or meter that a rule in a table names.
 
-use super::bridge::for_each_action;
 use super::rules::RuleId;
 use crate::openflow::Action;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,20 +39,23 @@ pub struct References {
 }
 
 impl References {
-    /// Takes note of a rule's actions: that they are there, or that they go.
-    pub(super) fn follow(&mut self, id: RuleId, actions: &[Action], is_there: bool) {
-        for_each_action(actions, &mut |action| {
-            let Some(named) = Named::by(action) else { return };
-            if is_there {
-                self.rules.entry(named).or_default().insert(id);
-            } else if let Some(rules) = self.rules.get_mut(&named) {
-                rules.remove(&id);
-                self.has_lost_group |= matches!(named, Named::Group(_));
-                if rules.is_empty() {
-                    self.rules.remove(&named);
-                }
+    /// Takes note of one of a rule's actions, wherever it stands: that it is there, or that it goes.
+    pub(super) fn follow(&mut self, id: RuleId, action: &Action, is_there: bool) {
+        let Some(named) = Named::by(action) else { return };
+        if is_there {
+            self.rules.entry(named).or_default().insert(id);
+        } else if let Some(rules) = self.rules.get_mut(&named) {
+            rules.remove(&id);
+            self.has_lost_group |= matches!(named, Named::Group(_));
+            if rules.is_empty() {
+                self.rules.remove(&named);
             }
-        });
+        }
+    }
+
+    /// Whether no rule names anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
     }
 
     /// Rules that name it.
@@ -85,23 +87,27 @@ impl References {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ofproto::bridge::for_each_action;
 
     #[test]
     fn a_rule_counts_once_wherever_and_however_often_it_names_a_group() {
         let (first, second) = (RuleId::MIN, RuleId::MAX);
         let mut references = References::default();
+        let follow = |references: &mut References, id, actions: &[Action], is_there| {
+            for_each_action(actions, &mut |action| references.follow(id, action, is_there));
+        };
         let nested = Action::WriteActions(vec![Action::Clone(vec![Action::Group(7)])]);
         let actions = [Action::Group(7), nested, Action::Meter(7)];
-        references.follow(first, &actions, true);
-        references.follow(second, &actions[1..2], true);
+        follow(&mut references, first, &actions, true);
+        follow(&mut references, second, &actions[1..2], true);
         assert_eq!([Named::Group(7), Named::Meter(7)].map(|named| references.count(named)), [2, 1]);
         assert!(!references.has_lost_group());
-        references.follow(first, &actions, false);
+        follow(&mut references, first, &actions, false);
         assert!(references.has_lost_group());
         references.forget_lost();
         assert_eq!(references.rules(Named::Group(7)).collect::<Vec<_>>(), [second]);
         assert!(references.has_groups());
-        references.follow(second, &actions[1..2], false);
+        follow(&mut references, second, &actions[1..2], false);
         assert!(!references.has_groups() && references.rules.is_empty() && references.has_lost_group());
     }
 }

@@ -55,8 +55,8 @@ pub struct Rule {
     pub importance: u16,
     /// Flags of the flow-mod that made it, but for the one that says what to do once: to set counters back.
     pub flags: FlowModFlags,
-    /// What to do.
-    pub actions: Vec<Action>,
+    /// What to do; rules that do the same may share it.
+    pub actions: Arc<[Action]>,
     /// When it was added.
     pub created: Nanos,
     /// What its hard timeout counts from: when it was added, or last learned anew.
@@ -67,8 +67,6 @@ pub struct Rule {
     pub packets: u64,
     /// Bytes in them.
     pub bytes: u64,
-    /// Whether it is in its table. A rule that left it stays in the store until its last packets are counted.
-    pub is_listed: bool,
 }
 
 impl Rule {
@@ -88,12 +86,17 @@ impl Rule {
             flags: self.flags,
             out_port: OfPort::NONE,
             out_group: GROUP_ANY,
-            actions: self.actions.clone(),
+            actions: self.actions.to_vec(),
         }
     }
 
     /// The rule that `flow_mod` describes, added at `now`.
     pub fn new(flow_mod: &FlowMod, now: Nanos) -> Rule {
+        Rule::with_actions(flow_mod, flow_mod.actions[..].into(), now)
+    }
+
+    /// The same with these actions, which are those of `flow_mod`.
+    pub(super) fn with_actions(flow_mod: &FlowMod, actions: Arc<[Action]>, now: Nanos) -> Rule {
         Rule {
             table: flow_mod.table,
             priority: flow_mod.priority,
@@ -103,13 +106,12 @@ impl Rule {
             hard_timeout_s: flow_mod.hard_timeout_s,
             importance: flow_mod.importance,
             flags: FlowModFlags { reset_counts: false, ..flow_mod.flags },
-            actions: flow_mod.actions.clone(),
+            actions,
             created: now,
             renewed: now,
             last_used: now,
             packets: 0,
             bytes: 0,
-            is_listed: true,
         }
     }
 
@@ -140,7 +142,7 @@ impl Rule {
                 flow_mod.importance,
                 flow_mod.flags,
             )
-            && self.actions == flow_mod.actions
+            && self.actions[..] == flow_mod.actions
     }
 
     /// By what rules are evicted, the lowest first: importance, and when it goes if no packet comes.
@@ -175,7 +177,7 @@ impl Rule {
             idle_ns: now.since(self.last_used).0,
             packets: self.packets,
             bytes: self.bytes,
-            actions: self.actions.clone(),
+            actions: self.actions.to_vec(),
         }
     }
 
@@ -237,20 +239,22 @@ pub struct RuleStore {
 #[derive(Debug)]
 struct Slot {
     generation: u32,
+    /// Whether the rule is in its table. One that left it stays here until its last packets are counted.
+    is_listed: bool,
     rule: Option<Arc<Rule>>,
 }
 
 impl RuleStore {
-    /// Takes a rule in.
+    /// Takes a rule in, to be in its table.
     pub fn insert(&mut self, rule: Rule) -> RuleId {
         let rule = Some(Arc::new(rule));
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
-            slot.rule = rule;
+            (slot.rule, slot.is_listed) = (rule, true);
             return RuleId { index, generation: slot.generation };
         }
         let index = u32::try_from(self.slots.len()).expect("tables hold far fewer rules than 2^32");
-        self.slots.push(Slot { generation: 0, rule });
+        self.slots.push(Slot { generation: 0, is_listed: true, rule });
         RuleId { index, generation: 0 }
     }
 
@@ -279,6 +283,20 @@ impl RuleStore {
     pub fn get_mut(&mut self, id: RuleId) -> Option<&mut Rule> {
         let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?;
         slot.rule.as_mut().map(Arc::make_mut)
+    }
+
+    /// Whether the rule is there, and in its table. What it does and counts is not looked at, nor the memory that it is in.
+    pub fn is_listed(&self, id: RuleId) -> bool {
+        let slot = self.slots.get(id.index as usize).filter(|slot| slot.generation == id.generation);
+        slot.is_some_and(|slot| slot.is_listed && slot.rule.is_some())
+    }
+
+    /// Says whether it is in its table.
+    pub(super) fn set_listed(&mut self, id: RuleId, is_listed: bool) {
+        let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation);
+        if let Some(slot) = slot {
+            slot.is_listed = is_listed;
+        }
     }
 
     /// Rules in the store.

@@ -38,8 +38,8 @@ pub const TABLE_COUNT: usize = TABLE_ALL as usize;
 /// The last table, as in Open vSwitch: what is about all tables is not about this one, only what names it.
 pub const HIDDEN_TABLE: TableId = TABLE_ALL - 1;
 
-/// Rules in one table at most. A rule takes some 700 bytes with its place in the classifier, so a full table
-/// takes 700 MB: more is a sign of a controller gone wild.
+/// Rules in one table at most. A rule takes some 530 bytes with its place in the classifier, so a full table
+/// takes 530 MB: more is a sign of a controller gone wild.
 pub const RULE_COUNT_MAX: usize = 1_000_000;
 
 /// The tables of one bridge.
@@ -58,6 +58,8 @@ pub struct FlowTables {
     orphaned: Vec<(TableId, u64)>,
     /// How to undo what was done since [`FlowTables::begin`]; none where nobody asked.
     journal: Option<Vec<Undo>>,
+    /// The actions that a flow-mod has named last: the next ones are often the same.
+    last_actions: Arc<[Action]>,
     /// What has happened to rules, if somebody wants to know.
     events: Option<RuleEvents>,
     /// Whether somebody has asked for what happens now: it is neither learned nor a timeout.
@@ -80,7 +82,7 @@ enum Undo {
 /// What a modify changes of a rule.
 #[derive(Debug)]
 struct Modified {
-    actions: Vec<Action>,
+    actions: Arc<[Action]>,
     cookie: u64,
     packets: u64,
     bytes: u64,
@@ -249,6 +251,7 @@ impl FlowTables {
             references: References::default(),
             orphaned: Vec::new(),
             journal: None,
+            last_actions: Arc::default(),
             events: None,
             is_asked: false,
         }
@@ -348,9 +351,13 @@ impl FlowTables {
         if flow_mod.flags.check_overlap && self.overlaps(flow_mod) {
             return Err(OfError::FlowModOverlap);
         }
-        let mut rule = Rule::new(flow_mod, now);
+        let found = table.classifier.find_exact(&flow_mod.matching, flow_mod.priority);
+        let limit = table.settings.rule_count_max.unwrap_or(usize::MAX).min(self.rule_count_max);
+        let is_full = table.classifier.len() >= limit;
+        let actions = self.shared(&flow_mod.actions);
+        let mut rule = Rule::with_actions(flow_mod, actions, now);
         let mut change = Change { touched: 1, ..Change::default() };
-        if let Some(id) = table.classifier.find_exact(&flow_mod.matching, flow_mod.priority) {
+        if let Some(id) = found {
             // The id goes on, so that packets counted for the old rule and not yet credited are not lost.
             let old = self.rules.get(id).expect("the classifier holds only rules in the store");
             if !flow_mod.flags.reset_counts {
@@ -358,14 +365,13 @@ impl FlowTables {
             }
             self.replace(id, rule, Some(RuleEventKind::Added));
         } else {
-            let limit = table.settings.rule_count_max.unwrap_or(usize::MAX).min(self.rule_count_max);
-            if table.classifier.len() >= limit {
+            if is_full {
                 let victim = self.victim(flow_mod.table).ok_or(OfError::FlowModTableFull)?;
                 self.unlist(victim, FlowRemovedReason::Eviction);
                 change.evicted.push(victim);
             }
             let id = self.rules.insert(rule);
-            self.list(id);
+            self.list(id, &flow_mod.matching);
             self.note(Undo::Add(id));
             self.tell(id, RuleEventKind::Added);
         }
@@ -384,8 +390,10 @@ impl FlowTables {
         }
         while let Some(victim) = table.victims.pop_first() {
             let (_, _, id) = victim;
-            let rule = self.rules.get(id).filter(|rule| rule.is_listed && rule.table == number);
-            let Some(rule) = rule else { continue };
+            if !self.rules.is_listed(id) {
+                continue;
+            }
+            let Some(rule) = self.rules.get(id).filter(|rule| rule.table == number) else { continue };
             if rule.eviction_rank(id) == victim {
                 return Some(id);
             }
@@ -417,12 +425,20 @@ impl FlowTables {
         }
     }
 
-    /// Puts a rule of the store into its table.
-    fn list(&mut self, id: RuleId) {
-        let rule = self.rules.get_mut(id).expect("the caller has just put it there");
-        rule.is_listed = true;
+    /// These actions, as a rule is to have them: those of the flow-mod before, if they are the same.
+    fn shared(&mut self, actions: &[Action]) -> Arc<[Action]> {
+        if *self.last_actions != *actions {
+            self.last_actions = actions.into();
+        }
+        self.last_actions.clone()
+    }
+
+    /// Puts a rule of the store into its table; `matching` is the rule's.
+    fn list(&mut self, id: RuleId, matching: &Match) {
+        self.rules.set_listed(id, true);
+        let rule = self.rules.get(id).expect("the caller has just put it there");
         let table = &mut self.tables[usize::from(rule.table)];
-        table.classifier.insert(&rule.matching.unpack(), rule.priority, id);
+        table.classifier.insert(matching, rule.priority, id);
         table.order.insert((Reverse(rule.priority), id));
         self.follow(id, true);
         self.follow_victim(id);
@@ -460,9 +476,10 @@ impl FlowTables {
         let Some(rule) = self.rules.get(id) else { return };
         let table = &mut self.tables[usize::from(rule.table)];
         table.classifier.set_clauses(id, if is_there { &rule.actions } else { &[] });
-        self.references.follow(id, &rule.actions, is_there);
+        let references = &mut self.references;
         let (learners, orphaned) = (&mut self.learners, &mut self.orphaned);
         for_each_action(&rule.actions, &mut |action| {
+            references.follow(id, action, is_there);
             let Action::Learn(learn) = action else { return };
             if is_there {
                 table.learner_count += 1
@@ -517,7 +534,7 @@ impl FlowTables {
     /// The same of a rule that had these actions before.
     fn tell_change(&mut self, id: RuleId, kind: RuleEventKind, old: &[Action]) {
         if let (Some(events), Some(rule)) = (&mut self.events, self.rules.share(id)) {
-            let old_actions = (rule.actions != old).then(|| old.into());
+            let old_actions = (rule.actions[..] != *old).then(|| old.into());
             events.push(kind, rule, old_actions, self.is_asked);
         }
     }
@@ -552,7 +569,10 @@ impl FlowTables {
                     self.follow_victim(id);
                 }
                 Undo::Modify(id, old) => drop(self.swap(id, old)),
-                Undo::Unlist(id) => self.list(id),
+                Undo::Unlist(id) => {
+                    let matching = self.rules.get(id).map(|rule| rule.matching.unpack());
+                    self.list(id, &matching.unwrap_or_default());
+                }
             }
         }
         self.orphaned.clear();
@@ -583,7 +603,10 @@ impl FlowTables {
 
     /// Makes a rule's timeouts no more than these; 0 leaves one as it is.
     pub fn shorten(&mut self, id: RuleId, idle_s: u16, hard_s: u16) {
-        let Some(rule) = self.rules.get_mut(id).filter(|rule| rule.is_listed) else { return };
+        if !self.rules.is_listed(id) {
+            return;
+        }
+        let Some(rule) = self.rules.get_mut(id) else { return };
         let shorter = |now: u16, most: u16| if most != 0 && (now == 0 || now > most) { most } else { now };
         rule.idle_timeout_s = shorter(rule.idle_timeout_s, idle_s);
         rule.hard_timeout_s = shorter(rule.hard_timeout_s, hard_s);
@@ -608,14 +631,15 @@ impl FlowTables {
             let rule = self.rules.get(id).expect("the index holds only rules in the store");
             check_actions(&flow_mod.actions, &rule.matching.unpack(), rule.table)?;
         }
+        let actions = self.shared(&flow_mod.actions);
         for &id in &chosen {
             let rule = self.rules.get(id).expect("the index holds only rules in the store");
             let cookie = flow_mod.new_cookie.unwrap_or(rule.cookie);
             // One that stays as it is, is no news.
-            let is_changed = rule.cookie != cookie || rule.actions != flow_mod.actions;
+            let is_changed = rule.cookie != cookie || rule.actions != actions;
             let (packets, bytes) =
                 if flow_mod.flags.reset_counts { (0, 0) } else { (rule.packets, rule.bytes) };
-            let new = Modified { actions: flow_mod.actions.clone(), cookie, packets, bytes };
+            let new = Modified { actions: actions.clone(), cookie, packets, bytes };
             let Some(old) = self.swap(id, new) else { continue };
             if is_changed {
                 self.tell_change(id, RuleEventKind::Modified, &old.actions);
@@ -657,7 +681,6 @@ impl FlowTables {
     fn unlist(&mut self, id: RuleId, reason: FlowRemovedReason) {
         self.take_out(id);
         self.note(Undo::Unlist(id));
-        // Last, for a rule that is shared is not changed but copied.
         self.tell(id, RuleEventKind::Removed(reason));
     }
 
@@ -666,10 +689,13 @@ impl FlowTables {
         let table = &mut self.tables[usize::from(number)];
         let rules = std::mem::take(&mut table.order);
         let ids: Vec<RuleId> = rules.into_iter().map(|(_, id)| id).collect();
+        // Mostly nothing is known of rules besides, and then they need not be looked at.
+        let is_known = table.learner_count > 0 || !self.references.is_empty() || !self.mortal.is_empty();
         for &id in &ids {
-            self.follow(id, false);
-            let rule = self.rules.get_mut(id).expect("the index holds only rules in the store");
-            rule.is_listed = false;
+            if is_known {
+                self.follow(id, false);
+            }
+            self.rules.set_listed(id, false);
             self.note(Undo::Unlist(id));
             self.tell(id, RuleEventKind::Removed(reason));
         }
@@ -679,8 +705,8 @@ impl FlowTables {
 
     fn take_out(&mut self, id: RuleId) {
         self.follow(id, false);
-        let rule = self.rules.get_mut(id).expect("the caller has just found it");
-        rule.is_listed = false;
+        self.rules.set_listed(id, false);
+        let rule = self.rules.get(id).expect("the caller has just found it");
         let table = &mut self.tables[usize::from(rule.table)];
         let is_found = table.classifier.remove(&rule.matching.unpack(), rule.priority);
         assert!(is_found, "index and classifier agree");
@@ -743,8 +769,7 @@ impl FlowTables {
 
     /// Gives up a rule that left its table, once all its packets are counted; returns it as it was last.
     pub fn release(&mut self, id: RuleId) -> Option<Arc<Rule>> {
-        self.rules.get(id).filter(|rule| !rule.is_listed)?;
-        self.rules.remove(id)
+        if self.rules.is_listed(id) { None } else { self.rules.remove(id) }
     }
 
     /// Counts packets for a rule and for a look-up of its table that matched.
@@ -778,7 +803,7 @@ impl FlowTables {
         rules_max: usize,
         now: Nanos,
     ) -> Vec<FlowStats> {
-        let mut stats = Vec::new();
+        let mut stats = Vec::with_capacity(rules_max.min(1024));
         self.visit_part(request, cursor, rules_max, |rule| stats.push(rule.stats(now)));
         stats
     }

@@ -24,7 +24,7 @@ pub enum BundleOp {
     /// Of rules.
     FlowMod {
         /// The flow-mod.
-        flow_mod: FlowMod,
+        flow_mod: Box<FlowMod>,
         /// Whether a modify that finds no rule adds one, as up to OpenFlow 1.1; not if it looks at cookies.
         adds_if_none: bool,
     },
@@ -87,7 +87,7 @@ impl Transaction {
                     matches!(flow_mod.command, FlowModCommand::Modify | FlowModCommand::ModifyStrict);
                 if *adds_if_none && is_modify && change.touched == 0 && flow_mod.cookie_mask == 0 {
                     let table = if flow_mod.table == TABLE_ALL { 0 } else { flow_mod.table };
-                    let add = FlowMod { command: FlowModCommand::Add, table, ..flow_mod.clone() };
+                    let add = FlowMod { command: FlowModCommand::Add, table, ..(**flow_mod).clone() };
                     change = bridge.flow_mod(&add, now)?;
                 }
                 let removed = change.removed.into_iter().map(|rule| (rule, FlowRemovedReason::Delete));

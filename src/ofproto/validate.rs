@@ -14,8 +14,8 @@
 
 mod extension;
 
-use crate::flow::fields::FIELDS;
-use crate::flow::{Field, Flow, NW_FRAG_ANY, NW_FRAG_LATER, OfPort, Prerequisite, VLAN_CFI};
+use crate::flow::fields::{FIELDS, FieldInfo, each_place};
+use crate::flow::{FLOW_WORDS, Field, Flow, NW_FRAG_ANY, NW_FRAG_LATER, OfPort, Prerequisite, VLAN_CFI};
 use crate::openflow::action::{
     CLAUSE_COUNT_MAX, CLONE_DEPTH_MAX, TRUNCATED_LEN_MIN, USERDATA_SIZE_MAX, can_follow_labels,
 };
@@ -28,7 +28,6 @@ use crate::openflow::{
     Action, BandType, Bucket, GroupMod, GroupModCommand, GroupType, Match, MeterMod, MeterModCommand,
     OfError, SelectionMethod, Subfield,
 };
-use arrayvec::ArrayVec;
 use std::sync::LazyLock;
 
 /// Buckets of one group at most: the balancing of a select group over more of them has no use for a finer grain, and
@@ -47,19 +46,21 @@ pub fn check_match(matching: &Match) -> Result<(), OfError> {
         return Err(OfError::BadMatchField);
     }
     let promised = Promised::by(matching);
-    let met: ArrayVec<&Group, PREREQUISITES_MAX> =
-        GROUPS.iter().filter(|group| promised.meets(group.prerequisite)).collect();
-    for (word, &bits) in mask.words().iter().enumerate().filter(|(_, bits)| **bits != 0) {
-        if bits & !met.iter().fold(0, |allowed, group| allowed | group.allowed.words()[word]) != 0 {
+    let mut is_in_part = false;
+    for word in each_place(matching.places()) {
+        let required = mask.words()[word];
+        let meant = GROUPS[word].iter().filter(|group| required & group.allowed != 0);
+        let met = meant.filter(|group| promised.meets(group.prerequisite));
+        let refused = met.fold(required, |refused, group| {
+            // A field that takes no mask lies in one word, all but addresses, which take masks.
+            is_in_part |= group.whole.iter().any(|whole| required & whole != 0 && required & whole != *whole);
+            refused & !group.allowed
+        });
+        if refused != 0 {
             return Err(OfError::BadMatchPrerequisite);
         }
     }
-    // A field that takes no mask lies in one word, all but addresses, which take masks.
-    let is_in_part = |&(word, whole): &(usize, u64)| {
-        let bits = mask.words()[word] & whole;
-        bits != 0 && bits != whole
-    };
-    if met.iter().any(|group| group.whole.iter().any(is_in_part)) {
+    if is_in_part {
         return Err(OfError::BadMatchMask);
     }
     let is_icmp = promised.meets(Prerequisite::Icmpv4) || promised.meets(Prerequisite::Icmpv6);
@@ -74,38 +75,33 @@ pub fn check_match(matching: &Match) -> Result<(), OfError> {
     Ok(())
 }
 
-/// More than there are kinds of [`Prerequisite`].
-const PREREQUISITES_MAX: usize = 32;
-
-/// The fields that come with one prerequisite.
+/// The fields in one word that come with one prerequisite.
 struct Group {
     prerequisite: Prerequisite,
     /// All their bits.
-    allowed: Flow,
-    /// Word and bits of those that are matched whole or not at all.
-    whole: Vec<(usize, u64)>,
+    allowed: u64,
+    /// The bits of each that is matched whole or not at all.
+    whole: Vec<u64>,
 }
 
-static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
-    let mut groups: Vec<Group> = Vec::new();
+/// By word.
+static GROUPS: LazyLock<[Vec<Group>; FLOW_WORDS]> = LazyLock::new(|| {
+    let mut groups: [Vec<Group>; FLOW_WORDS] = std::array::from_fn(|_| Vec::new());
     for field in every_field() {
-        let info = field.info();
-        let found = groups.iter().position(|group| group.prerequisite == info.prerequisite);
-        let at = found.unwrap_or_else(|| {
-            groups.push(Group {
-                prerequisite: info.prerequisite,
-                allowed: Flow::default(),
-                whole: Vec::new(),
+        let FieldInfo { prerequisite, maskable, .. } = *field.info();
+        let mut bits = Flow::default();
+        bits.set(field, u128::MAX);
+        for (groups, &bits) in groups.iter_mut().zip(bits.words()).filter(|(_, bits)| **bits != 0) {
+            let found = groups.iter().position(|group| group.prerequisite == prerequisite);
+            let at = found.unwrap_or_else(|| {
+                groups.push(Group { prerequisite, allowed: 0, whole: Vec::new() });
+                groups.len() - 1
             });
-            groups.len() - 1
-        });
-        groups[at].allowed.set(field, u128::MAX);
-        // Some bits of vlan_tci are vlan_pcp, and vlan_tci takes any mask; nw_tos is DSCP and ECN, each whole.
-        if !info.maskable && !matches!(field, Field::VlanPcp | Field::IpTos) {
-            let mut whole = Flow::default();
-            whole.set(field, u128::MAX);
-            let words = whole.words().iter().copied().enumerate().filter(|(_, bits)| *bits != 0);
-            groups[at].whole.extend(words);
+            groups[at].allowed |= bits;
+            // Some bits of vlan_tci are vlan_pcp, and vlan_tci takes any mask; nw_tos is DSCP and ECN, each whole.
+            if !maskable && !matches!(field, Field::VlanPcp | Field::IpTos) {
+                groups[at].whole.push(bits);
+            }
         }
     }
     groups

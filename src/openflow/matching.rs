@@ -1,6 +1,7 @@
 //! Matches: which flows a rule is about.
 
-use crate::flow::{FLOW_WORDS, Field, Flow};
+use crate::flow::fields::{Places, each_place};
+use crate::flow::{Field, Flow};
 
 /// Values and masks over every matchable field. `value` has no bit set outside `mask`, so two matches that
 /// accept the same flows are equal.
@@ -43,10 +44,10 @@ impl Match {
         (self.value.get(field), self.mask.get(field))
     }
 
-    /// The words of the mask with a bit set, word 0 in bit 0.
-    pub fn places(&self) -> u128 {
+    /// The words of the mask with a bit set.
+    pub fn places(&self) -> Places {
         let masks = self.mask.words().iter().enumerate();
-        masks.fold(0, |places, (place, mask)| places | u128::from(*mask != 0) << place)
+        masks.fold(0, |places, (place, mask)| places | Places::from(*mask != 0) << place)
     }
 
     /// Whether `flow` is one of those meant.
@@ -74,19 +75,18 @@ impl Match {
 /// A match to keep: without the words that it does not look at, which are most of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PackedMatch {
-    /// Bit `n` is set if something is required of word `n`.
-    places: u128,
+    /// The words that something is required of.
+    places: Places,
     /// Those words of value and mask, lowest place first.
     words: Box<[(u64, u64)]>,
 }
 
-const _: () = assert!(FLOW_WORDS <= u128::BITS as usize);
-
 impl From<&Match> for PackedMatch {
     fn from(matching: &Match) -> PackedMatch {
         let (values, masks, places) = (matching.value.words(), matching.mask.words(), matching.places());
-        let words = bits(places).map(|place| (values[place], masks[place])).collect();
-        PackedMatch { places, words }
+        let mut words = Vec::with_capacity(places.count_ones() as usize);
+        words.extend(each_place(places).map(|place| (values[place], masks[place])));
+        PackedMatch { places, words: words.into_boxed_slice() }
     }
 }
 
@@ -99,7 +99,7 @@ impl PackedMatch {
     /// What was packed.
     pub fn unpack(&self) -> Match {
         let mut matching = Match::any();
-        for (place, (value, mask)) in bits(self.places).zip(&self.words) {
+        for (place, (value, mask)) in each_place(self.places).zip(&self.words) {
             (matching.value.words_mut()[place], matching.mask.words_mut()[place]) = (*value, *mask);
         }
         matching
@@ -112,7 +112,7 @@ impl PackedMatch {
 
     /// As [`Match::covers`].
     pub fn covers(&self, flow: &Flow) -> bool {
-        let mut words = bits(self.places).zip(&self.words);
+        let mut words = each_place(self.places).zip(&self.words);
         words.all(|(place, (value, mask))| flow.words()[place] & mask == *value)
     }
 
@@ -121,7 +121,7 @@ impl PackedMatch {
         if wider.places & !self.places != 0 {
             return false;
         }
-        let mut words = bits(wider.places).zip(&wider.words);
+        let mut words = each_place(wider.places).zip(&wider.words);
         words.all(|(place, (value, mask))| {
             let (my_value, my_mask) = self.word(place);
             mask & !my_mask == 0 && my_value & mask == *value
@@ -130,7 +130,7 @@ impl PackedMatch {
 
     /// As [`Match::overlaps`].
     pub fn overlaps(&self, other: &PackedMatch) -> bool {
-        bits(self.places & other.places).all(|place| {
+        each_place(self.places & other.places).all(|place| {
             let ((a, a_mask), (b, b_mask)) = (self.word(place), other.word(place));
             (a ^ b) & a_mask & b_mask == 0
         })
@@ -140,15 +140,6 @@ impl PackedMatch {
     fn word(&self, place: usize) -> (u64, u64) {
         self.words[(self.places & ((1 << place) - 1)).count_ones() as usize]
     }
-}
-
-/// The places of the bits that are set, lowest first.
-fn bits(mut set: u128) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let lowest = set.trailing_zeros();
-        set &= set.wrapping_sub(1);
-        (lowest < u128::BITS).then_some(lowest as usize)
-    })
 }
 
 #[cfg(test)]

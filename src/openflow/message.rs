@@ -330,7 +330,7 @@ pub struct PacketInMessage {
     /// Cookie of the rule; `u64::MAX` if there was none.
     pub cookie: u64,
     /// Ingress port, metadata, registers and tunnel fields, as a match.
-    pub metadata: Match,
+    pub metadata: Box<Match>,
     /// What the `controller` action carried along; NXT_PACKET_IN2 only.
     pub userdata: Vec<u8>,
     /// The packet, or its first bytes.
@@ -346,7 +346,7 @@ pub struct PacketOutMessage {
     /// A packet that the switch holds; `u32::MAX`: none, it is in `data`.
     pub buffer_id: u32,
     /// Port that it is to seem to come in by, as a match since 1.5 lets it hold pipeline fields as well.
-    pub metadata: Match,
+    pub metadata: Box<Match>,
     /// What to do with it.
     pub actions: Vec<Action>,
     /// The packet.
@@ -357,7 +357,7 @@ pub struct PacketOutMessage {
 #[derive(Clone, PartialEq, Debug)]
 pub struct FlowModMessage {
     /// The change.
-    pub flow_mod: FlowMod,
+    pub flow_mod: Box<FlowMod>,
     /// A packet that the switch holds and is to handle by the new rule; `u32::MAX`: none.
     pub buffer_id: u32,
 }
@@ -368,7 +368,7 @@ pub struct FlowRemovedMessage {
     /// `ofp_flow_removed_reason`.
     pub reason: u8,
     /// The rule as it was last; without its actions.
-    pub stats: FlowStats,
+    pub stats: Box<FlowStats>,
 }
 
 /// `ofp_port_reason`.
@@ -591,11 +591,11 @@ pub enum MultipartRequest {
     /// OFPMP_DESC.
     Desc,
     /// OFPMP_FLOW or OFPMP_FLOW_DESC (1.5), NXST_FLOW.
-    Flow(FlowStatsRequest),
+    Flow(Box<FlowStatsRequest>),
     /// OFPMP_FLOW_STATS of 1.5: the same without actions and settings.
-    FlowLight(FlowStatsRequest),
+    FlowLight(Box<FlowStatsRequest>),
     /// OFPMP_AGGREGATE, NXST_AGGREGATE.
-    Aggregate(FlowStatsRequest),
+    Aggregate(Box<FlowStatsRequest>),
     /// OFPMP_TABLE.
     Table,
     /// OFPMP_PORT_STATS; [`OfPort::NONE`] for all.

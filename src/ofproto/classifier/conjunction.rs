@@ -44,10 +44,10 @@ impl Classifier {
             _ => None,
         });
         let clauses: Box<[Clause]> = clauses.collect();
-        if clauses.is_empty() {
-            self.clauses.remove(&rule);
-        } else {
+        if !clauses.is_empty() {
             self.clauses.insert(rule, clauses);
+        } else if !self.clauses.is_empty() {
+            self.clauses.remove(&rule);
         }
     }
 

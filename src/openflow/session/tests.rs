@@ -162,7 +162,7 @@ fn a_peer_that_does_not_read_loses_notices_and_nothing_grows() {
         reason: PacketInReason::TableMiss,
         table: 0,
         cookie: 0,
-        metadata: port_metadata(OfPort(1)),
+        metadata: Box::new(port_metadata(OfPort(1))),
         userdata: vec![],
         data: vec![0; 1500],
     });

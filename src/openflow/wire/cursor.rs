@@ -72,7 +72,12 @@ impl<'a> Reader<'a> {
 
     /// A number of up to 16 bytes.
     pub(super) fn number(&mut self, bytes: usize) -> Result<u128, OfError> {
-        Ok(self.bytes(bytes)?.iter().fold(0, |number, &byte| number << 8 | u128::from(byte)))
+        Ok(match *self.bytes(bytes)? {
+            [a] => a.into(),
+            [a, b] => u16::from_be_bytes([a, b]).into(),
+            [a, b, c, d] => u32::from_be_bytes([a, b, c, d]).into(),
+            ref bytes => bytes.iter().fold(0, |number, &byte| number << 8 | u128::from(byte)),
+        })
     }
 }
 

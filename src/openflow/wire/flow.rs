@@ -93,7 +93,7 @@ pub(super) fn decode_mod(mut reader: Reader<'_>, settings: &WireSettings) -> Res
     if version == Version::V10 {
         return decode_mod_v10(reader, settings);
     }
-    let mut flow_mod = FlowMod::add();
+    let mut flow_mod = Box::new(FlowMod::add());
     (flow_mod.cookie, flow_mod.cookie_mask) = (reader.u64()?, reader.u64()?);
     flow_mod.table = reader.u8()?;
     flow_mod.command = command_from_wire(reader.u8()?.into())?;
@@ -104,14 +104,15 @@ pub(super) fn decode_mod(mut reader: Reader<'_>, settings: &WireSettings) -> Res
     let (flags, importance) = (reader.u16()?, reader.u16()?);
     flow_mod.flags = flags_from_wire(flags, version)?;
     flow_mod.importance = if version >= Version::V14 { importance } else { 0 };
-    flow_mod.matching = read_match(&mut reader, version)?;
+    let match_len = oxm::decode_match_into(reader.rest(), version, &mut flow_mod.matching)?;
+    reader.skip(match_len)?;
     flow_mod.actions = read_actions(&reader, version, &flow_mod.matching)?;
     only_what_counts(&mut flow_mod);
     Ok(FlowModMessage { flow_mod, buffer_id })
 }
 
 fn decode_mod_v10(mut reader: Reader<'_>, settings: &WireSettings) -> Result<FlowModMessage, OfError> {
-    let mut flow_mod = FlowMod::add();
+    let mut flow_mod = Box::new(FlowMod::add());
     let wildcards = reader.rest().first_chunk().map_or(0, |word| u32::from_be_bytes(*word));
     flow_mod.matching = read_match(&mut reader, Version::V10)?;
     flow_mod.cookie = reader.u64()?;
@@ -175,7 +176,7 @@ pub(super) fn decode_mod_nxt(
     mut reader: Reader<'_>,
     settings: &WireSettings,
 ) -> Result<FlowModMessage, OfError> {
-    let mut flow_mod = FlowMod::add();
+    let mut flow_mod = Box::new(FlowMod::add());
     flow_mod.cookie = reader.u64()?;
     let buffer_id = read_middle_v10(&mut reader, settings, &mut flow_mod)?;
     let match_len = reader.u16()?.into();
@@ -285,8 +286,11 @@ pub(super) fn put_nxm(matching: &Match, cookie: (u64, u64), len_at: usize, out: 
 }
 
 /// Reads which rules are meant: `ofp_flow_stats_request` and its like.
-pub(super) fn decode_request(mut reader: Reader<'_>, version: Version) -> Result<FlowStatsRequest, OfError> {
-    let mut request = FlowStatsRequest::all();
+pub(super) fn decode_request(
+    mut reader: Reader<'_>,
+    version: Version,
+) -> Result<Box<FlowStatsRequest>, OfError> {
+    let mut request = Box::new(FlowStatsRequest::all());
     if version == Version::V10 {
         request.matching = read_match(&mut reader, version)?;
         request.table = reader.u8()?;
@@ -323,8 +327,8 @@ pub(super) fn encode_request(request: &FlowStatsRequest, version: Version, out: 
 }
 
 /// Reads NXST_FLOW's and NXST_AGGREGATE's.
-pub(super) fn decode_request_nxst(mut reader: Reader<'_>) -> Result<FlowStatsRequest, OfError> {
-    let mut request = FlowStatsRequest::all();
+pub(super) fn decode_request_nxst(mut reader: Reader<'_>) -> Result<Box<FlowStatsRequest>, OfError> {
+    let mut request = Box::new(FlowStatsRequest::all());
     request.out_port = port_from_u16(reader.u16()?);
     let match_len = reader.u16()?.into();
     request.table = reader.u8()?;

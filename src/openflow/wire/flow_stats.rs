@@ -296,7 +296,7 @@ pub(super) fn decode_removed(
     mut reader: Reader<'_>,
     version: Version,
 ) -> Result<FlowRemovedMessage, OfError> {
-    let mut stats = no_stats();
+    let mut stats = Box::new(no_stats());
     if version == Version::V15 {
         stats.table = reader.u8()?;
         let reason = reader.u8()?;
@@ -369,7 +369,7 @@ pub fn removed_reason(reason: u8, version: Version) -> u8 {
 
 /// Reads NXT_FLOW_REMOVED. Its table is one more than it is, 0 if it is not known.
 pub(super) fn decode_removed_nxt(mut reader: Reader<'_>) -> Result<FlowRemovedMessage, OfError> {
-    let mut stats = no_stats();
+    let mut stats = Box::new(no_stats());
     stats.cookie = reader.u64()?;
     stats.priority = reader.u16()?;
     let reason = reader.u8()?;

@@ -8,7 +8,7 @@
 
 use super::cursor::{Reader, is_port_number, pad8, patch_u16, port_from_u16, put_number};
 use super::ofp_match;
-use crate::flow::fields::{FIELDS, HeaderId};
+use crate::flow::fields::{HeaderId, Places, fields_in};
 use crate::flow::{Field, OfPort, VLAN_CFI};
 use crate::openflow::message::Version;
 use crate::openflow::{Match, OfError};
@@ -27,9 +27,26 @@ const COOKIE_BYTES: usize = 8;
 /// # Errors
 /// What is wrong with it, by its OpenFlow name.
 pub fn decode_match(data: &[u8], version: Version) -> Result<(Match, usize), OfError> {
+    let mut matching = Match::any();
+    let len = decode_match_into(data, version, &mut matching)?;
+    Ok((matching, len))
+}
+
+/// The same into a match that requires nothing yet: a flow-mod's stands where it will stay, for it is not small.
+pub(super) fn decode_match_into(
+    data: &[u8],
+    version: Version,
+    matching: &mut Match,
+) -> Result<usize, OfError> {
     match version {
-        Version::V10 => return ofp_match::decode_v10(data).map(|matching| (matching, ofp_match::V10_BYTES)),
-        Version::V11 => return ofp_match::decode_v11(data).map(|matching| (matching, ofp_match::V11_BYTES)),
+        Version::V10 => {
+            *matching = ofp_match::decode_v10(data)?;
+            return Ok(ofp_match::V10_BYTES);
+        }
+        Version::V11 => {
+            *matching = ofp_match::decode_v11(data)?;
+            return Ok(ofp_match::V11_BYTES);
+        }
         _ => {}
     }
     let mut reader = Reader::new(data, OfError::BadMatchLen);
@@ -39,7 +56,10 @@ pub fn decode_match(data: &[u8], version: Version) -> Result<(Match, usize), OfE
     }
     let fields = reader.bytes(len.checked_sub(4).ok_or(OfError::BadMatchLen)?)?;
     reader.skip(len.next_multiple_of(8) - len)?;
-    Ok((decode_nxm(fields)?, len.next_multiple_of(8)))
+    match decode_run(fields, false, matching)? {
+        Some(_) => Err(OfError::BadMatchField),
+        None => Ok(len.next_multiple_of(8)),
+    }
 }
 
 /// Writes an `ofp_match`, with its padding. What a 1.0 or 1.1 match can't say is left out.
@@ -62,7 +82,7 @@ pub fn encode_match(matching: &Match, version: Version, out: &mut Vec<u8>) {
 /// # Errors
 /// What is wrong with it, by its OpenFlow name.
 pub fn decode_nxm(data: &[u8]) -> Result<Match, OfError> {
-    let (matching, cookie) = decode_run(data, false)?;
+    let (matching, cookie) = decode_nxm_and_cookie(data)?;
     if cookie.is_some() { Err(OfError::BadMatchField) } else { Ok(matching) }
 }
 
@@ -72,7 +92,9 @@ pub fn decode_nxm(data: &[u8]) -> Result<Match, OfError> {
 /// # Errors
 /// What is wrong with it, by its OpenFlow name.
 pub fn decode_nxm_and_cookie(data: &[u8]) -> Result<(Match, Option<(u64, u64)>), OfError> {
-    decode_run(data, false)
+    let mut matching = Match::any();
+    let cookie = decode_run(data, false, &mut matching)?;
+    Ok((matching, cookie))
 }
 
 /// Reads what is known of a packet: fields that are not known, or that lack what they need, are passed over.
@@ -80,7 +102,9 @@ pub fn decode_nxm_and_cookie(data: &[u8]) -> Result<(Match, Option<(u64, u64)>),
 /// # Errors
 /// What is wrong with it, by its OpenFlow name.
 pub fn decode_nxm_loose(data: &[u8]) -> Result<Match, OfError> {
-    decode_run(data, true).map(|(matching, _)| matching)
+    let mut matching = Match::any();
+    decode_run(data, true, &mut matching)?;
+    Ok(matching)
 }
 
 /// Writes a bare run of fields by the names of NXM, and says how long it is. It is not padded.
@@ -240,17 +264,17 @@ impl Header {
 fn put_header(out: &mut Vec<u8>, id: HeaderId, has_mask: bool, bytes: usize) {
     let is_experimenter = id.class == HeaderId::EXPERIMENTER;
     let len = if has_mask { bytes * 2 } else { bytes } + if is_experimenter { 4 } else { 0 };
-    out.put_u16(id.class);
-    out.put_u8(id.number << 1 | u8::from(has_mask));
-    out.put_u8(len as u8);
+    let [class_high, class_low] = id.class.to_be_bytes();
+    out.put_slice(&[class_high, class_low, id.number << 1 | u8::from(has_mask), len as u8]);
     if is_experimenter {
         out.put_u32(id.experimenter);
     }
 }
 
-fn decode_run(data: &[u8], is_loose: bool) -> Result<(Match, Option<(u64, u64)>), OfError> {
+/// Reads fields into a match that requires nothing yet; returns the cookie among them, and its mask.
+fn decode_run(data: &[u8], is_loose: bool, matching: &mut Match) -> Result<Option<(u64, u64)>, OfError> {
     let mut reader = Reader::new(data, OfError::BadMatchLen);
-    let (mut matching, mut cookie) = (Match::any(), None);
+    let mut cookie = None;
     while !reader.is_empty() {
         let header = Header::read(&mut reader)?;
         let mut payload = reader.part(header.len)?;
@@ -277,9 +301,9 @@ fn decode_run(data: &[u8], is_loose: bool) -> Result<(Match, Option<(u64, u64)>)
             }
             return Err(OfError::BadMatchPrerequisite);
         }
-        add(&mut matching, field, value, mask)?;
+        add(matching, field, value, mask)?;
     }
-    Ok((matching, cookie))
+    Ok(cookie)
 }
 
 /// Requires what one field says.
@@ -291,7 +315,8 @@ fn add(matching: &mut Match, field: Field, value: u128, mut mask: u128) -> Resul
         }
         mask &= 0xfc;
     }
-    if matching.get(field).1 & mask != 0 || (field != Field::IpTos && matching.get(field).1 != 0) {
+    let required = matching.mask().get(field);
+    if required & mask != 0 || (field != Field::IpTos && required != 0) {
         return Err(OfError::BadMatchDupField);
     }
     matching.set_masked(field, value, mask);
@@ -313,7 +338,7 @@ pub fn encode_fields(matching: &Match, version: Version, out: &mut Vec<u8>) -> u
         }
     };
     let places = matching.places();
-    for info in FIELDS.iter().filter(|info| info.places() & places != 0) {
+    for info in fields_in(places) {
         // Fields that share their place with others' are told apart by what they need.
         if !matching.value().meets(info.prerequisite) {
             continue;
@@ -324,10 +349,17 @@ pub fn encode_fields(matching: &Match, version: Version, out: &mut Vec<u8>) -> u
             field => put(field),
         }
     }
-    let registers = if version >= Version::V15 { 0..8 } else { 0..16 };
-    let register = if version >= Version::V15 { Field::Xreg } else { Field::Reg };
-    registers.map(register).filter(|field| field.info().places() & places != 0).for_each(&mut put);
+    if places & registers() != 0 {
+        let numbers = if version >= Version::V15 { 0..8 } else { 0..16 };
+        let register = if version >= Version::V15 { Field::Xreg } else { Field::Reg };
+        numbers.map(register).for_each(&mut put);
+    }
     out.len() - start
+}
+
+/// Where the registers are.
+fn registers() -> Places {
+    (0..4).fold(0, |places, number| places | Field::Xxreg(number).info().places())
 }
 
 /// The fields that say what is required of the tag: NXM's one, or those of OpenFlow where they can.

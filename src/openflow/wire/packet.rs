@@ -57,7 +57,7 @@ fn no_packet(format: PacketInFormat) -> PacketInMessage {
         reason: PacketInReason::TableMiss,
         table: 0,
         cookie: u64::MAX,
-        metadata: Match::any(),
+        metadata: Box::default(),
         userdata: Vec::new(),
         data: Vec::new(),
     }
@@ -70,12 +70,12 @@ pub(super) fn decode_in(mut reader: Reader<'_>, version: Version) -> Result<Pack
     match version {
         Version::V10 => {
             message.total_len = reader.u16()?;
-            message.metadata = port_metadata(port_from_u16(reader.u16()?));
+            *message.metadata = port_metadata(port_from_u16(reader.u16()?));
             message.reason = reason_from_wire(reader.u8()?, version)?;
             reader.skip(1)?;
         }
         Version::V11 => {
-            message.metadata = port_metadata(OfPort(reader.u32()?));
+            *message.metadata = port_metadata(OfPort(reader.u32()?));
             reader.skip(4)?;
             message.total_len = reader.u16()?;
             message.reason = reason_from_wire(reader.u8()?, version)?;
@@ -88,7 +88,7 @@ pub(super) fn decode_in(mut reader: Reader<'_>, version: Version) -> Result<Pack
             if version >= Version::V13 {
                 message.cookie = reader.u64()?;
             }
-            message.metadata = read_match(&mut reader, version)?;
+            *message.metadata = read_match(&mut reader, version)?;
             reader.skip(2)?;
         }
     }
@@ -108,7 +108,7 @@ pub(super) fn decode_in_nxt(mut reader: Reader<'_>, version: Version) -> Result<
     reader.skip(6)?;
     let fields = reader.bytes(match_len)?;
     reader.skip(match_len.next_multiple_of(8) - match_len + 2)?;
-    message.metadata = oxm::decode_nxm_loose(fields)?;
+    *message.metadata = oxm::decode_nxm_loose(fields)?;
     message.data = reader.rest().to_vec();
     Ok(message)
 }
@@ -130,7 +130,7 @@ pub(super) fn decode_in_nxt2(mut reader: Reader<'_>) -> Result<PacketInMessage, 
             }
             // Always by the newest numbers.
             nxpint::REASON => message.reason = reason_from_wire(content.u8()?, Version::V15)?,
-            nxpint::METADATA => message.metadata = oxm::decode_nxm_loose(content.rest())?,
+            nxpint::METADATA => *message.metadata = oxm::decode_nxm_loose(content.rest())?,
             nxpint::USERDATA => message.userdata = content.rest().to_vec(),
             // What a controller would send back as it is, among others.
             _ => {}
@@ -239,6 +239,7 @@ pub(super) fn decode_out(mut reader: Reader<'_>, version: Version) -> Result<Pac
         (port_metadata(port), actions_len)
     };
     let actions = actions::decode(reader.bytes(actions_len.into())?, version)?;
+    let metadata = Box::new(metadata);
     Ok(PacketOutMessage { buffer_id, metadata, actions, data: reader.rest().to_vec() })
 }
 

@@ -436,7 +436,7 @@ impl Agent {
                 reason,
                 table: packet_in.table,
                 cookie: packet_in.cookie,
-                metadata: metadata_of(&Flow { in_port, ..packet_in.pipeline }),
+                metadata: Box::new(metadata_of(&Flow { in_port, ..packet_in.pipeline })),
                 userdata: packet_in.userdata.clone(),
                 data: bytes.clone(),
             }));
@@ -447,7 +447,8 @@ impl Agent {
     /// Tells of a rule that went.
     pub(super) fn flow_removed(&mut self, flow: &FlowRemoved, sessions: &mut dyn Sessions) {
         let reason = flow.reason as u8;
-        let message = Message::FlowRemoved(FlowRemovedMessage { reason, stats: flow.stats.clone() });
+        let message =
+            Message::FlowRemoved(FlowRemovedMessage { reason, stats: Box::new(flow.stats.clone()) });
         for (token, controller) in &self.controllers {
             let Some(session) = sessions.get(*token) else { continue };
             // It asks by the reasons that it knows.

@@ -80,7 +80,7 @@ impl Queued {
         match message {
             Message::FlowMod(FlowModMessage { flow_mod, buffer_id }) if frame.len() <= PACKED_LEN_MAX => {
                 let frame = frame[..frame.len().min(HEAD_LEN)].into();
-                Queued { frame, settings, packed: Some((flow_mod.into(), buffer_id)) }
+                Queued { frame, settings, packed: Some(((*flow_mod).into(), buffer_id)) }
             }
             _ => Queued { frame: frame.into(), settings, packed: None },
         }
@@ -90,7 +90,7 @@ impl Queued {
     fn take(&mut self) -> Result<Message, OfError> {
         match self.packed.take() {
             Some((flow_mod, buffer_id)) => {
-                Ok(Message::FlowMod(FlowModMessage { flow_mod: flow_mod.into(), buffer_id }))
+                Ok(Message::FlowMod(FlowModMessage { flow_mod: Box::new(flow_mod.into()), buffer_id }))
             }
             None => wire::decode(&self.frame, &self.settings),
         }

@@ -186,7 +186,7 @@ impl Agent {
         self.follow_monitors(switch);
         match scope {
             Some(scope) => {
-                self.tell(token, Telling::new(xid, is_nicira, What::Initial(fresh), scope), switch)
+                self.tell(token, Telling::new(xid, is_nicira, What::Initial(fresh), Box::new(scope)), switch)
             }
             None => {
                 let body = MultipartReply::FlowMonitor(Vec::new());

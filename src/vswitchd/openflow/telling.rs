@@ -24,7 +24,7 @@ pub(super) struct Telling {
     xid: u32,
     is_nicira: bool,
     what: What,
-    request: FlowStatsRequest,
+    request: Box<FlowStatsRequest>,
     cursor: FlowCursor,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum What {
 
 impl Telling {
     /// An answer of which nothing is told yet.
-    pub(super) fn new(xid: u32, is_nicira: bool, what: What, request: FlowStatsRequest) -> Telling {
+    pub(super) fn new(xid: u32, is_nicira: bool, what: What, request: Box<FlowStatsRequest>) -> Telling {
         let cursor = FlowCursor::new(&request);
         Telling { xid, is_nicira, what, request, cursor }
     }

@@ -221,7 +221,7 @@ impl Lab {
 
 fn flow(text: &str, command: FlowModCommand) -> Message {
     let flow_mod = parse_flow_mod(text, command, &NoNames).expect("it is written well");
-    Message::FlowMod(FlowModMessage { flow_mod, buffer_id: u32::MAX })
+    Message::FlowMod(FlowModMessage { flow_mod: Box::new(flow_mod), buffer_id: u32::MAX })
 }
 
 fn add(text: &str) -> Message {

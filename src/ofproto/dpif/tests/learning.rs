@@ -39,7 +39,8 @@ fn an_answer_finds_the_rule_that_the_question_has_made() {
 }
 
 fn rule_op(priority: u16, actions: Vec<Action>) -> BundleOp {
-    BundleOp::FlowMod { flow_mod: FlowMod { priority, actions, ..FlowMod::add() }, adds_if_none: false }
+    let flow_mod = Box::new(FlowMod { priority, actions, ..FlowMod::add() });
+    BundleOp::FlowMod { flow_mod, adds_if_none: false }
 }
 
 fn group_op(command: GroupModCommand) -> BundleOp {
@@ -101,7 +102,7 @@ fn transaction(switch: &mut Switch, ops: Vec<BundleOp>) -> Result<(), (usize, cr
 fn an_old_modify_adds_what_is_not_there() {
     let mut switch = switch();
     let flow_mod = FlowMod { command: FlowModCommand::ModifyStrict, ..FlowMod::add() };
-    let op = |adds_if_none| vec![BundleOp::FlowMod { flow_mod: flow_mod.clone(), adds_if_none }];
+    let op = |adds_if_none| vec![BundleOp::FlowMod { flow_mod: Box::new(flow_mod.clone()), adds_if_none }];
     assert_eq!(transaction(&mut switch, op(false)), Ok(()));
     assert!(switch.ofproto.flow_stats(BRIDGE, &FlowStatsRequest::all()).is_empty());
     assert_eq!(transaction(&mut switch, op(true)), Ok(()));

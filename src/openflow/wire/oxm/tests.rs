@@ -1,6 +1,7 @@
 mod golden;
 
 use super::*;
+use crate::flow::fields::FIELDS;
 use crate::openflow::parse::parse_match;
 use crate::openflow::random::random_match;
 use crate::openflow::{NoNames, wire::ofp_match};

@@ -178,7 +178,7 @@ fn flow_mod(random: &mut Rng, settings: &WireSettings) -> FlowModMessage {
         out_group: if is_delete && !is_old { random.u32(..) } else { GROUP_ANY },
         actions: sayable_actions(random, settings, &matching),
     };
-    FlowModMessage { flow_mod, buffer_id: random.u32(..) }
+    FlowModMessage { flow_mod: Box::new(flow_mod), buffer_id: random.u32(..) }
 }
 
 fn flow_request(random: &mut Rng, settings: &WireSettings, nxm: bool) -> FlowStatsRequest {
@@ -234,7 +234,7 @@ fn flow_removed(random: &mut Rng, settings: &WireSettings) -> FlowRemovedMessage
         actions: Vec::new(),
         ..stats
     };
-    FlowRemovedMessage { reason: random.u8(..3), stats }
+    FlowRemovedMessage { reason: random.u8(..3), stats: Box::new(stats) }
 }
 
 pub(super) fn packet_in(
@@ -264,7 +264,7 @@ pub(super) fn packet_in(
         ][random.usize(..if version >= Version::V14 { 4 } else { 3 })],
         table: if is_standard && version == Version::V10 { 0 } else { random.u8(..) },
         cookie: if is_standard && version < Version::V13 { u64::MAX } else { random.u64(..) },
-        metadata,
+        metadata: Box::new(metadata),
         userdata: if format == PacketInFormat::Nxt2 { bytes(random) } else { Vec::new() },
         data,
     }
@@ -544,7 +544,7 @@ pub(super) fn random_messages(random: &mut Rng, settings: &WireSettings) -> Vec<
         Message::PortStatus { reason: PortReason::Modify, port: port_desc(random, version) },
         Message::PacketOut(PacketOutMessage {
             buffer_id: random.u32(..),
-            metadata: port_metadata(port(random)),
+            metadata: Box::new(port_metadata(port(random))),
             actions: plain_actions(random, settings),
             data: bytes(random),
         }),
@@ -647,8 +647,8 @@ fn requests(random: &mut Rng, settings: &WireSettings) -> Vec<(bool, MultipartRe
     let newest = version == Version::V15;
     let mut all = vec![
         (Version::V10, Request::Desc),
-        (Version::V10, Request::Flow(flow_request(random, settings, false))),
-        (Version::V10, Request::Aggregate(flow_request(random, settings, false))),
+        (Version::V10, Request::Flow(Box::new(flow_request(random, settings, false)))),
+        (Version::V10, Request::Aggregate(Box::new(flow_request(random, settings, false)))),
         (Version::V10, Request::Table),
         (Version::V10, Request::PortStats(any)),
         (Version::V10, Request::QueueStats { port: any, queue: random.u32(..) }),
@@ -662,7 +662,7 @@ fn requests(random: &mut Rng, settings: &WireSettings) -> Vec<(bool, MultipartRe
         (Version::V10, Request::PortDesc(if newest { any } else { OfPort::NONE })),
         (Version::V14, Request::TableDesc),
         (Version::V14, Request::QueueDesc { port: any, queue: random.u32(..) }),
-        (Version::V15, Request::FlowLight(flow_request(random, settings, false))),
+        (Version::V15, Request::FlowLight(Box::new(flow_request(random, settings, false)))),
         (Version::V15, Request::ControllerStatus),
         (Version::V15, Request::BundleFeatures(random.u32(..))),
     ];
@@ -693,8 +693,8 @@ fn requests(random: &mut Rng, settings: &WireSettings) -> Vec<(bool, MultipartRe
     if version == Version::V10 {
         all.push((true, Request::GroupStats(random.u32(..))));
         all.push((true, Request::GroupDesc(random.u32(..))));
-        all.push((true, Request::Flow(flow_request(random, settings, true))));
-        all.push((true, Request::Aggregate(flow_request(random, settings, true))));
+        all.push((true, Request::Flow(Box::new(flow_request(random, settings, true)))));
+        all.push((true, Request::Aggregate(Box::new(flow_request(random, settings, true)))));
     }
     all
 }

@@ -15,7 +15,7 @@ const XID: u32 = 0x1234_5678;
 
 fn rule(text: &str, command: FlowModCommand) -> Message {
     let flow_mod = parse_flow_mod(text, command, &NoNames).expect("it is written well");
-    Message::FlowMod(FlowModMessage { flow_mod, buffer_id: u32::MAX })
+    Message::FlowMod(FlowModMessage { flow_mod: Box::new(flow_mod), buffer_id: u32::MAX })
 }
 
 fn stats(text: &str) -> FlowStats {
@@ -84,7 +84,7 @@ fn packet(format: PacketInFormat) -> Message {
         reason: PacketInReason::InvalidTtl,
         table: if format == PacketInFormat::Standard { 0 } else { 3 },
         cookie: if format == PacketInFormat::Standard { u64::MAX } else { 0x99 },
-        metadata: port_metadata(OfPort(4)),
+        metadata: Box::new(port_metadata(OfPort(4))),
         userdata: Vec::new(),
         data: (0..60).map(|byte| if byte == 12 { 0x88 } else { byte }).collect(),
     })
@@ -174,7 +174,10 @@ fn messages() -> Vec<(Version, Message)> {
     };
     let removed = FlowRemovedMessage {
         reason: 1,
-        stats: FlowStats { actions: Vec::new(), ..stats("table=0,priority=5,tcp,tp_dst=80,actions=drop") },
+        stats: Box::new(FlowStats {
+            actions: Vec::new(),
+            ..stats("table=0,priority=5,tcp,tp_dst=80,actions=drop")
+        }),
     };
     let plain = |text| vec![stats(text)];
     let group_desc = GroupDesc {
@@ -196,10 +199,10 @@ fn messages() -> Vec<(Version, Message)> {
         (Version::V13, rule("table=2,tcp,tp_dst=80,out_port=7,cookie=3/7", FlowModCommand::Delete)),
         (Version::V14, rule("table=2,importance=5,tcp6,actions=output:2,goto_table:4", FlowModCommand::Add)),
         (Version::V15, rule("table=2,importance=5,tcp6,actions=output:2,goto_table:4", FlowModCommand::Add)),
-        (Version::V10, request(false, MultipartRequest::Flow(FlowStatsRequest::all()))),
-        (Version::V10, request(true, MultipartRequest::Flow(flows.clone()))),
-        (Version::V13, request(false, MultipartRequest::Aggregate(flows.clone()))),
-        (Version::V15, request(false, MultipartRequest::Flow(flows.clone()))),
+        (Version::V10, request(false, MultipartRequest::Flow(Box::new(FlowStatsRequest::all())))),
+        (Version::V10, request(true, MultipartRequest::Flow(Box::new(flows.clone())))),
+        (Version::V13, request(false, MultipartRequest::Aggregate(Box::new(flows.clone())))),
+        (Version::V15, request(false, MultipartRequest::Flow(Box::new(flows.clone())))),
         (Version::V10, reply(false, MultipartReply::Flow(plain(add)))),
         (Version::V10, reply(true, MultipartReply::Flow(plain(add)))),
         (Version::V13, reply(false, MultipartReply::Flow(plain(add)))),
@@ -221,7 +224,7 @@ fn messages() -> Vec<(Version, Message)> {
             Version::V15,
             Message::PacketOut(PacketOutMessage {
                 buffer_id: u32::MAX,
-                metadata: port_metadata(OfPort(3)),
+                metadata: Box::new(port_metadata(OfPort(3))),
                 actions: bucket(0, 0, "output:1").actions,
                 data: vec![0; 60],
             }),

@@ -199,7 +199,7 @@ fn what_can_not_be_in_a_bundle_is_refused_and_the_rest_stays() {
 fn ports_and_packets_may_be_in_a_bundle() {
     let mut lab = Lab::new();
     let one = lab.join(Version::V15);
-    let metadata = port_metadata(OfPort::CONTROLLER);
+    let metadata = Box::new(port_metadata(OfPort::CONTROLLER));
     let actions = vec![crate::openflow::Action::Output(OfPort(2))];
     let packet = PacketOutMessage { buffer_id: u32::MAX, metadata, actions, data: vec![0x55; 60] };
     assert_eq!(lab.put(one, 1, 0, &Message::PacketOut(packet.clone())), None);
@@ -245,7 +245,7 @@ fn there_is_an_end_to_bundles_and_to_what_they_hold() {
     assert_eq!(lab.refused(one, &control(64, Type::OpenRequest, 0)), OfError::BundleOutOfBundles);
     assert_eq!(lab.put(one, 64, 0, &add("actions=drop")), Some(OfError::BundleOutOfBundles));
     // Others have their own, but all together hold no more than so many bytes.
-    let metadata = port_metadata(OfPort::CONTROLLER);
+    let metadata = Box::new(port_metadata(OfPort::CONTROLLER));
     let packet = PacketOutMessage { buffer_id: u32::MAX, metadata, actions: vec![], data: vec![0; 60_000] };
     let packet = Message::PacketOut(packet);
     let mut count = 0;

@@ -340,7 +340,7 @@ fn a_packet_out_names_a_port_that_can_be_and_no_buffer() {
         let out = |port, buffer_id| {
             Message::PacketOut(PacketOutMessage {
                 buffer_id,
-                metadata: port_metadata(port),
+                metadata: Box::new(port_metadata(port)),
                 actions: vec![Action::Output(OfPort(2))],
                 data: vec![0x44; 60],
             })
@@ -389,7 +389,7 @@ fn rules_are_told_in_parts_as_fast_as_they_are_read() {
     let one = lab.join(Version::V13);
     lab.fill_in_parts();
     let request = FlowStatsRequest { table: 5, ..FlowStatsRequest::all() };
-    let body = MultipartRequest::Flow(request);
+    let body = MultipartRequest::Flow(Box::new(request));
     let xid = lab.send(one, &Message::MultipartRequest { is_nicira: false, more: false, body });
     let mut priorities = Vec::new();
     let mut is_over = false;
@@ -421,7 +421,7 @@ fn rules_are_summed_up_in_parts_with_what_comes_next_behind_them() {
         lab.device("a").inject_frame(0, &[0x33; 60]);
     }
     lab.turn();
-    let xid = lab.send(one, &multipart(MultipartRequest::Aggregate(FlowStatsRequest::all())));
+    let xid = lab.send(one, &multipart(MultipartRequest::Aggregate(Box::new(FlowStatsRequest::all()))));
     let mut goes = 0;
     while lab.agent.is_telling(one) {
         assert!(lab.sessions[&one].output().is_empty(), "there is one answer, at the end");
@@ -434,5 +434,5 @@ fn rules_are_summed_up_in_parts_with_what_comes_next_behind_them() {
     assert!(goes > 1, "packets are looked after in between");
     let other = FlowStatsRequest { table: 9, ..FlowStatsRequest::all() };
     let none = MultipartReply::Aggregate { packets: 0, bytes: 0, flows: 0 };
-    assert_eq!(lab.ask(one, &multipart(MultipartRequest::Aggregate(other))), [answer(none)]);
+    assert_eq!(lab.ask(one, &multipart(MultipartRequest::Aggregate(Box::new(other)))), [answer(none)]);
 }

@@ -50,7 +50,7 @@ fn an_older_generation_id_is_stale_counted_round() {
 
 /// All that a version has that changes something.
 fn writes(version: Version) -> Vec<Message> {
-    let metadata = port_metadata(OfPort::CONTROLLER);
+    let metadata = Box::new(port_metadata(OfPort::CONTROLLER));
     let packet = PacketOutMessage { buffer_id: u32::MAX, metadata, actions: vec![], data: vec![0; 60] };
     let none = PortBits::default();
     let port = PortMod { port: OfPort(1), mac: [0; 6], config: none, mask: none, advertise: 0 };

@@ -167,7 +167,7 @@ fn port_mods_of_a_bundle_go_on_from_each_other() {
 fn one_connection_leaves_room_for_the_bundles_of_others() {
     let mut lab = Lab::new();
     let (one, other) = (lab.join(Version::V14), lab.join(Version::V14));
-    let metadata = crate::openflow::message::port_metadata(OfPort::CONTROLLER);
+    let metadata = Box::new(crate::openflow::message::port_metadata(OfPort::CONTROLLER));
     let packet = crate::openflow::message::PacketOutMessage {
         buffer_id: u32::MAX,
         metadata,
@@ -206,7 +206,7 @@ fn what_a_timeout_does_during_a_request_is_not_the_requests_doing() {
         "{own:?}"
     );
     lab.clock.advance(Nanos::from_secs(2));
-    let heard = lab.ask(one, &multipart(MultipartRequest::Aggregate(flows)));
+    let heard = lab.ask(one, &multipart(MultipartRequest::Aggregate(Box::new(flows))));
     let [Message::MultipartReply { body: MultipartReply::FlowMonitor(updates), .. }, ..] = &heard[..] else {
         panic!("{heard:?}")
     };
@@ -382,7 +382,7 @@ fn a_packet_out_into_the_pipeline_that_matches_nothing_is_a_miss() {
     let send = |lab: &mut Lab, token| {
         let message = crate::openflow::message::PacketOutMessage {
             buffer_id: u32::MAX,
-            metadata: crate::openflow::message::port_metadata(OfPort(1)),
+            metadata: Box::new(crate::openflow::message::port_metadata(OfPort(1))),
             actions: vec![crate::openflow::Action::Output(OfPort::TABLE)],
             data: vec![0x33; 60],
         };
@@ -429,7 +429,7 @@ fn a_packet_out_of_1_5_tells_what_the_pipeline_knows_of_its_packet() {
     let mut lab = Lab::new();
     let one = lab.join(Version::V15);
     lab.order(one, &add("priority=9,metadata=7,reg3=5,actions=output:2"));
-    let mut metadata = crate::openflow::message::port_metadata(OfPort(1));
+    let mut metadata = Box::new(crate::openflow::message::port_metadata(OfPort(1)));
     let send = |lab: &mut Lab, metadata| {
         let actions = vec![Action::Output(OfPort::TABLE)];
         let data = vec![0x33; 60];
@@ -439,7 +439,7 @@ fn a_packet_out_of_1_5_tells_what_the_pipeline_knows_of_its_packet() {
         lab.turn();
         lab.device("b").take_tx_frames().len()
     };
-    assert_eq!(send(&mut lab, metadata), 0);
+    assert_eq!(send(&mut lab, metadata.clone()), 0);
     metadata.set(Field::Metadata, 7);
     metadata.set(Field::Reg(3), 5);
     assert_eq!(send(&mut lab, metadata), 1);

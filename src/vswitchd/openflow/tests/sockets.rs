@@ -392,7 +392,7 @@ fn who_came_by_a_place_that_is_no_more_goes_with_it() {
 fn ask_and_shut(world: &mut World) -> Peer {
     let mut peer = Peer::connect(&world.path("p.sock"));
     peer.talk(world);
-    let body = MultipartRequest::Flow(FlowStatsRequest::all());
+    let body = MultipartRequest::Flow(Box::new(FlowStatsRequest::all()));
     peer.session.reply(&Message::MultipartRequest { is_nicira: false, more: false, body }, 7);
     peer.stream.write_all(peer.session.output()).expect("there is room");
     peer.session.sent(usize::MAX);

@@ -3,12 +3,10 @@
 //!
 //! Budget: 2 us from the bytes to the rule. `perf/openflow/run` measures the same through a socket, beside Open vSwitch.
 
-#[path = "../../src/bin/allocator/mod.rs"]
-mod allocator;
 mod common;
 
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use penstock::flow::{Field, OfPort};
 use penstock::ofproto::tables::{FlowCursor, FlowTables};

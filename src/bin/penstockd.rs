@@ -1,7 +1,5 @@
 //! The switch's daemon: reads a configuration, starts DPDK, runs until it is told to stop.
 
-mod allocator;
-
 use anyhow::{Context, Result};
 use clap::Parser;
 use penstock::config::{self, Config};
@@ -11,7 +9,7 @@ use std::process::ExitCode;
 
 /// Translations make and drop many small lists, on all threads that control has.
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Penstock's switch daemon.
 #[derive(Parser, Debug)]

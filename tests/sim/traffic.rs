@@ -19,6 +19,8 @@ pub(crate) struct Flow {
     tag: Option<u16>,
     kind: Kind,
     ttl: u8,
+    /// Bytes of payload. Packets of different lengths may take different ways, and then keep no order.
+    payload_size: usize,
     /// Packets sent.
     pub(crate) sent: u32,
 }
@@ -50,6 +52,7 @@ impl Flow {
             tag: pick(rng, &[None, None, Some(10), Some(20), Some(30)]),
             kind: pick(rng, &[Kind::Udp, Kind::Udp, Kind::Tcp, Kind::Udp6, Kind::Other]),
             ttl: pick(rng, &[64, 64, 64, 2, 1]),
+            payload_size: 16 + rng.usize(0..200),
             sent: 0,
         }
     }
@@ -60,7 +63,7 @@ impl Flow {
     }
 
     /// The next packet's frame, and the octets of its datagram.
-    pub(crate) fn next(&mut self, rng: &mut Rng, epoch: u32) -> (Vec<u8>, u64) {
+    pub(crate) fn next(&mut self, epoch: u32) -> (Vec<u8>, u64) {
         let mac = |host: u8| if host == 0xff { [0xff; 6] } else { [2, 0, 0, 0, 0, host] };
         let mut frame = FrameBuilder::new().eth(mac(self.dst), mac(self.src));
         if let Some(vlan) = self.tag {
@@ -70,7 +73,7 @@ impl Flow {
         for word in [self.id, epoch, self.sent] {
             payload.extend(word.to_be_bytes());
         }
-        payload.resize(16 + rng.usize(0..200), 0x5a);
+        payload.resize(self.payload_size, 0x5a);
         self.sent += 1;
         let (src, dst, port) = (self.src, self.dst & 0x7f, self.source_port());
         let v6 = |host: u8| [0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host];

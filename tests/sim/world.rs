@@ -473,7 +473,7 @@ impl World {
 
     fn send(&mut self, flow: &mut Flow) {
         self.homes.insert(flow.id, flow.port);
-        let (frame, octets) = flow.next(&mut self.rng, self.epoch);
+        let (frame, octets) = flow.next(self.epoch);
         let fullest = self.wires.iter().max_by_key(|wire| wire.pool_len()).expect("there are ports");
         let Some(mut packet) = fullest.take_buffer() else { return };
         assert!(packet.reset(&frame), "a buffer holds every frame");

@@ -122,16 +122,21 @@ impl OnCopy {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Program {
     pub(super) ops: Box<[Op]>,
+    /// Whether any of it asks for more of a packet's key than the port. What does not is run on packets whose keys were never
+    /// made.
+    pub(super) needs_key: bool,
 }
 
 impl Program {
     /// Compiles a list of actions. `can_meter` is false in tests that look at upcalls of sampled packets.
     pub(super) fn compile(actions: &[Action], can_meter: bool) -> Program {
         if !is_nested_within_bounds(actions) {
-            return Program { ops: Box::new([Op::Drop(DropReason::TooManyActions)]) };
+            return Program { ops: Box::new([Op::Drop(DropReason::TooManyActions)]), needs_key: false };
         }
         let egress = sole_output(actions);
-        Program { ops: compile_list(actions, egress, can_meter) }
+        let ops = compile_list(actions, egress, can_meter);
+        let needs_key = ops.iter().any(Op::needs_key);
+        Program { ops, needs_key }
     }
 
     /// The port, if sending the packet to one is all that the program does; else [`DpPort::NONE`].
@@ -294,6 +299,44 @@ impl Op {
                 | Op::CheckPktLen { .. }
                 | Op::Recirc(_)
         )
+    }
+
+    /// Whether it asks for more of the packet's key than the port.
+    fn needs_key(&self) -> bool {
+        match self {
+            Op::Hash { .. }
+            | Op::Observe { .. }
+            | Op::Sample { .. }
+            | Op::Recirc(_)
+            | Op::Userspace { .. }
+            | Op::UserspaceCopy { .. } => true,
+            Op::CloneCopy(on_copy) => on_copy.ops.iter().any(Op::needs_key),
+            Op::Clone(ops) => ops.iter().any(Op::needs_key),
+            Op::CheckPktLen { greater, less_equal, .. } => {
+                greater.iter().chain(less_equal).any(Op::needs_key)
+            }
+            // A TTL that has run out is told of by a key that is made then, of the packet as it is.
+            Op::Output(_)
+            | Op::OutputCopy(_)
+            | Op::OutputTrunc { .. }
+            | Op::OutputCopyTrunc { .. }
+            | Op::Drop(_)
+            | Op::SetEthernet { .. }
+            | Op::Set { .. }
+            | Op::Reshape { .. }
+            | Op::PushVlan { .. }
+            | Op::PopVlan
+            | Op::SetMark { .. }
+            | Op::PushMpls { .. }
+            | Op::PopMpls { .. }
+            | Op::CopyTtlOut
+            | Op::CopyTtlIn
+            | Op::PushPbb { .. }
+            | Op::PopPbb
+            | Op::DecTtl { .. }
+            | Op::Meter(_)
+            | Op::End => false,
+        }
     }
 
     /// Whether all that it does is to change the packet.

@@ -967,3 +967,28 @@ fn workers_share_a_meter_and_its_counters_survive_changes() {
     let beyond = MeterId(METER_COUNT_MAX as u32);
     assert_eq!(datapath.meter_set(beyond, &meter(1, 1)), Err(DpifError::NoSuchMeter(beyond)));
 }
+
+#[test]
+fn packets_whose_keys_were_not_made_are_changed_and_told_of_each_as_itself() {
+    let mut bed = Bed::new();
+    let cookie = UserspaceCookie::Sflow { output: None };
+    let set = Action::Set { field: Field::TcpDst, value: 99, mask: 0xffff };
+    let udp_set = Action::Set { field: Field::UdpDst, value: 98, mask: 0xffff };
+    let ttl = Action::DecTtl { to_controller: Some(cookie) };
+    let actions = [Action::PopVlan, set, udp_set, ttl, Action::Output(bed.port(B))];
+    bed.inject(A, &udp(1, 1000).build());
+    bed.run_installing(coarse(), &actions);
+    assert_eq!(bed.sent(B).len(), 1);
+    // One burst, found at a glance.
+    bed.inject(A, &udp(2, 1001).build());
+    bed.inject(A, &udp(3, 1002).ttl(1).build());
+    bed.inject(A, &udp(4, 1003).build());
+    bed.run();
+    let sent = bed.sent(B);
+    let facts: Vec<_> = sent.iter().map(|frame| (frame[29], frame[22], frame[37])).collect();
+    assert_eq!(facts, [(2, 63, 98), (4, 63, 98)]);
+    let upcalls = bed.upcalls();
+    assert_eq!(upcalls.len(), 1);
+    let told = &upcalls[0].key;
+    assert_eq!((told.nw_src, told.tp_src, told.tp_dst, told.nw_ttl), (0x0a00_0003, 1002, 98, 1));
+}

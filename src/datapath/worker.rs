@@ -30,7 +30,9 @@ use super::program::Program;
 use super::shared_tx::{Shared, SharedTxQueue};
 use super::tx::Sizes;
 use crate::dpif::{DropReason, UpcallKind, WorkerId};
-use crate::flow::extract::{FRAME_SIZE_MIN, PacketLayout, extract_batch, extract_packet, glance};
+use crate::flow::extract::{
+    FRAME_SIZE_MIN, GLANCED_LAYOUT, PacketLayout, extract_batch, extract_packet, glance,
+};
 use crate::flow::{DpPort, FlowKey};
 use crate::packet::{BURST_LEN_MAX, Packet, PacketBatch};
 use crate::sync::primitive::Ordering;
@@ -261,7 +263,9 @@ impl Worker {
         let in_port = self.scratch.keys[0].in_port;
         let Some(megaflow) = self.classifier.get(found.slot) else { return };
         let output = megaflow.sole_output;
-        if output == DpPort::NONE && found.tcp_flags.is_some() {
+        let has_keys = found.tcp_flags.is_none();
+        let needs_keys = output == DpPort::NONE && megaflow.program.needs_key;
+        if needs_keys && !has_keys {
             self.extract(in_port, burst);
         }
         let Worker { executor, classifier, emc, scratch, .. } = self;
@@ -272,9 +276,15 @@ impl Worker {
         if output != DpPort::NONE {
             return executor.output_all(output, burst, sizes, in_port);
         }
-        let mut tables = Tables { classifier, emc };
-        for ((key, layout), packet) in keys.iter().zip(layouts).zip(burst.drain(..)) {
-            executor.run::<false>(&mut tables, &megaflow.program, packet, (key, *layout), now);
+        let (mut tables, program) = (Tables { classifier, emc }, &megaflow.program);
+        if needs_keys || has_keys {
+            for ((key, layout), packet) in keys.iter().zip(layouts).zip(burst.drain(..)) {
+                executor.run::<false>(&mut tables, program, packet, (key, *layout), now);
+            }
+        } else {
+            for packet in burst.drain(..) {
+                executor.run::<false>(&mut tables, program, packet, (&keys[0], GLANCED_LAYOUT), now);
+            }
         }
         executor.send_upcalls();
     }

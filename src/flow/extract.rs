@@ -257,6 +257,13 @@ pub(crate) const LEFT_OPEN: FlowKey = FlowKey {
     ..FlowKey::ZERO
 };
 
+/// Where the headers of such packets lie.
+pub(crate) const GLANCED_LAYOUT: PacketLayout = PacketLayout {
+    l2_5: PacketLayout::NONE_AT,
+    l3: FRAME_SIZE_MIN as u16,
+    l4: (FRAME_SIZE_MIN + IPV4_SIZE_MIN) as u16,
+};
+
 /// Protocol and TCP flags of a packet that is of the form most are: untagged IPv4 TCP or UDP without IP options, not a
 /// fragment, with all lengths in order.
 #[inline(always)]

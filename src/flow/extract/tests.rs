@@ -590,10 +590,11 @@ fn frames_that_a_glance_takes_for_alike_differ_in_nothing_but_what_it_leaves_ope
         let mut frame = rng.choice(&samples).expect("not empty").clone();
         let at = rng.usize(..frame.len().min(60));
         frame[at] = rng.u8(..);
-        let key = extracted(&frame).0;
+        let (key, layout) = extracted(&frame);
         let Some((protocol, tcp_flags)) = glance(&Packet::from_bytes(&frame)) else { continue };
         taken += 1;
         assert_eq!((key.nw_proto, key.tcp_flags), (protocol, tcp_flags), "seed {seed}");
+        assert_eq!(layout, GLANCED_LAYOUT, "seed {seed}");
         let first = firsts[usize::from(protocol)].get_or_insert(key);
         let differ = first.words().iter().zip(key.words()).zip(LEFT_OPEN.words());
         assert!(differ.into_iter().all(|((one, other), open)| (one ^ other) & !open == 0), "seed {seed}");

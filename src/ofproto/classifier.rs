@@ -8,8 +8,8 @@
 //!   ports, Ethernet type), layer 2, layer 3, layer 4. A search goes stage by stage and leaves as soon as no
 //!   rule agrees so far; the later stages' bits are then not looked at. So an ACL on TCP ports of one port's
 //!   traffic does not split other ports' megaflows by TCP port.
-//! * **Prefix tries.** For each IPv4 and IPv6 address field a trie of all rules' prefixes tells, from a few
-//!   leading bits, that no rule with the subtable's prefix length can match (`prefix_trie.rs`).
+//! * **Prefix tries.** For each IPv4 and IPv6 address field, and for transport ports, a trie of all rules' prefixes tells, from
+//!   a few leading bits, that no rule with the subtable's prefix length can match (`prefix_trie.rs`).
 //!
 //! The invariant, held by a test: any flow that agrees with the one looked up on the bits reported finds the
 //! same rule and reports the same bits. It holds because the search decides by nothing but those bits.
@@ -39,9 +39,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const STAGE_COUNT: usize = 4;
-/// The stage that holds IP addresses.
-const ADDRESS_STAGE: usize = 2;
-const TRIE_COUNT: usize = 4;
+const TRIE_COUNT: usize = 6;
+/// Tries of fields in each stage: IP addresses in the third, transport ports in the fourth.
+const STAGE_TRIES: [std::ops::Range<usize>; STAGE_COUNT] = [0..0, 0..0, 0..4, 4..TRIE_COUNT];
 /// Words in a masked key at most: each word of a flow lies in one stage, but five of them in two: 1, 5, 10, 16 and 20.
 const KEY_WORDS_MAX: usize = FLOW_WORDS + 5;
 
@@ -128,7 +128,7 @@ pub struct Classifier {
     last: AtomicUsize,
     /// Places in `subtables`, in falling order of `max_priority`, older before younger.
     order: Vec<usize>,
-    /// Of `nw_src`, `nw_dst`, `ipv6_src` and `ipv6_dst`.
+    /// Of `nw_src`, `nw_dst`, `ipv6_src` and `ipv6_dst`, `tp_src` and `tp_dst`.
     tries: [PrefixTrie; TRIE_COUNT],
     rule_count: usize,
     /// Rules that stand for clauses of conjunctive matches: no look-up finds them by themselves.
@@ -230,7 +230,7 @@ impl Classifier {
         subtable.insert(matching.value(), priority, rule);
         for (field, trie) in self.tries.iter_mut().enumerate() {
             if subtable.prefix_lens[field] > 0 {
-                trie.insert(address(matching.value(), field), subtable.prefix_lens[field]);
+                trie.insert(leading(matching.value(), field), subtable.prefix_lens[field]);
             }
         }
         self.rule_count += 1;
@@ -249,7 +249,7 @@ impl Classifier {
         }
         for (field, trie) in self.tries.iter_mut().enumerate() {
             if subtable.prefix_lens[field] > 0 {
-                trie.remove(address(matching.value(), field), subtable.prefix_lens[field]);
+                trie.remove(leading(matching.value(), field), subtable.prefix_lens[field]);
             }
         }
         self.rule_count -= 1;
@@ -348,7 +348,7 @@ impl Classifier {
         let mut key = ArrayVec::<u64, KEY_WORDS_MAX>::new();
         let mut hasher = subtable.hasher.build_hasher();
         for (number, stage) in subtable.stages[..=subtable.last_stage].iter().enumerate() {
-            if number == ADDRESS_STAGE && self.is_ruled_out(subtable, flow, looked, prefixes) {
+            if self.is_ruled_out(STAGE_TRIES[number].clone(), subtable, flow, looked, prefixes) {
                 return None;
             }
             for &(word, mask) in &stage.words {
@@ -366,26 +366,28 @@ impl Classifier {
 
     /// Whether a trie says that no rule of `subtable` covers `flow`; if so, adds the bits that say so.
     ///
-    /// If it does not say so, the decision hung on no more than the leading `prefix_lens` bits, which the
-    /// address stage then looks at anyway.
+    /// If it does not say so, the decision hung on no more than the leading `prefix_lens` bits, which the stage of these
+    /// `fields` then looks at anyway.
     fn is_ruled_out(
         &self,
+        fields: std::ops::Range<usize>,
         subtable: &Subtable,
         flow: &Flow,
         looked: &mut Flow,
         prefixes: &mut [Option<Prefixes>; TRIE_COUNT],
     ) -> bool {
-        for field in 0..TRIE_COUNT {
+        for field in fields.clone() {
             let len = subtable.prefix_lens[field];
             if len == 0 {
                 continue;
             }
-            let found = prefixes[field].get_or_insert_with(|| self.tries[field].lookup(address(flow, field)));
+            let found = prefixes[field].get_or_insert_with(|| self.tries[field].lookup(leading(flow, field)));
             if !found.contains(len) {
-                look_at_address(looked, field, found.checked_bits.min(len));
+                look_at_leading(looked, field, found.checked_bits.min(len));
                 // That the fields before this one did not decide it hung on their prefixes. The result is the
                 // same without them, but the mask would not be: translation relies on that too.
-                (0..field).for_each(|before| look_at_address(looked, before, subtable.prefix_lens[before]));
+                (fields.start..field)
+                    .for_each(|before| look_at_leading(looked, before, subtable.prefix_lens[before]));
                 return true;
             }
         }
@@ -408,7 +410,7 @@ impl Subtable {
             }
         }
         let prefix_lens = std::array::from_fn(|field| {
-            let bits = address(mask, field);
+            let bits = leading(mask, field);
             let len = bits.leading_ones() as u8;
             if bits == leading_ones(len) { len } else { 0 }
         });
@@ -503,25 +505,29 @@ fn uncount(hashes: &mut HashMap<u64, u32, RandomState>, hash: u64) {
     }
 }
 
-/// The address field of a trie, left-aligned.
-fn address(flow: &Flow, field: usize) -> u128 {
+/// The field of a trie, left-aligned.
+fn leading(flow: &Flow, field: usize) -> u128 {
     match field {
         0 => u128::from(flow.key.nw_src) << 96,
         1 => u128::from(flow.key.nw_dst) << 96,
         2 => u128::from_be_bytes(flow.key.ipv6_src),
-        _ => u128::from_be_bytes(flow.key.ipv6_dst),
+        3 => u128::from_be_bytes(flow.key.ipv6_dst),
+        4 => u128::from(flow.key.tp_src) << 112,
+        _ => u128::from(flow.key.tp_dst) << 112,
     }
 }
 
 /// Adds the leading `bits` of a trie's field.
-fn look_at_address(looked: &mut Flow, field: usize, bits: u8) {
+fn look_at_leading(looked: &mut Flow, field: usize, bits: u8) {
     let mask = leading_ones(bits);
     let key = &mut looked.key;
     match field {
         0 => key.nw_src |= (mask >> 96) as u32,
         1 => key.nw_dst |= (mask >> 96) as u32,
         2 => key.ipv6_src = (u128::from_be_bytes(key.ipv6_src) | mask).to_be_bytes(),
-        _ => key.ipv6_dst = (u128::from_be_bytes(key.ipv6_dst) | mask).to_be_bytes(),
+        3 => key.ipv6_dst = (u128::from_be_bytes(key.ipv6_dst) | mask).to_be_bytes(),
+        4 => key.tp_src |= (mask >> 112) as u16,
+        _ => key.tp_dst |= (mask >> 112) as u16,
     }
 }
 

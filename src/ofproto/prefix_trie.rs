@@ -1,4 +1,4 @@
-//! Prefixes of one address field, to rule out whole subtables by a few leading bits.
+//! Prefixes of one field, to rule out whole subtables by a few leading bits.
 //!
 //! A path-compressed binary trie. For an address it answers which prefix lengths have a rule whose prefix the
 //! address starts with, and how many leading bits that answer depends on. The classifier skips a subtable of

@@ -40,10 +40,21 @@ fn random_match(rng: &mut fastrand::Rng) -> Match {
             matching.set(Field::IpProto, 6);
             if rng.bool() {
                 matching.set_masked(Field::TcpDst, rng.u8(0..8).into(), rng.u8(1..8).into());
+            } else {
+                for field in [Field::TcpSrc, Field::TcpDst] {
+                    if let Some(&len) = rng.choice(&[0, 1, 7, 8, 15, 16, 16]).filter(|&&len| len > 0) {
+                        matching.set_masked(field, random_port(rng).into(), 0xffff << (16 - len) & 0xffff);
+                    }
+                }
             }
         }
     }
     matching
+}
+
+/// One of few ports whose first bits differ, or are the same.
+fn random_port(rng: &mut fastrand::Rng) -> u16 {
+    rng.u16(..) & 0x8103
 }
 
 fn random_flow(rng: &mut fastrand::Rng) -> Flow {
@@ -53,7 +64,8 @@ fn random_flow(rng: &mut fastrand::Rng) -> Flow {
         eth_type: if ipv6 { 0x86dd } else { 0x0800 },
         eth_dst: [0, 0, 0, 0, 0, rng.u8(0..3)],
         nw_proto: *rng.choice(&[6, 17]).expect("not empty"),
-        tp_dst: rng.u16(0..8),
+        tp_src: random_port(rng),
+        tp_dst: if rng.bool() { random_port(rng) } else { rng.u16(0..8) },
         ..FlowKey::ZERO
     };
     if rng.bool() {
@@ -155,4 +167,30 @@ fn an_address_far_from_every_prefix_is_told_by_its_first_bits() {
     assert_eq!(look(0xc0a8_0001), (false, 0x8000_0000));
     assert_eq!(look(0x0a02_0000), (true, 0xfffe_0000));
     assert_eq!(look(0x0a01_0204), (true, 0xffff_fffc));
+}
+
+#[test]
+fn a_port_far_from_every_rule_is_told_by_its_first_bits() {
+    let (mut classifier, mut store) = (Classifier::default(), RuleStore::default());
+    for port in [80, 443, 0x1389] {
+        let mut matching = Match::any();
+        matching.set(Field::EthType, 0x0800);
+        matching.set(Field::IpProto, 17);
+        matching.set(Field::UdpDst, port);
+        classifier.insert(&matching, 10, rule(&mut store));
+    }
+    let look = |port: u16| {
+        let key = FlowKey { eth_type: 0x0800, nw_proto: 17, tp_dst: port, ..FlowKey::ZERO };
+        let mut looked = Flow::default();
+        (classifier.lookup(&Flow::new(key, OfPort(1)), &mut looked).is_some(), looked.key.tp_dst)
+    };
+    assert_eq!(look(0xc000), (false, 0x8000));
+    assert_eq!(look(0x1388), (false, 0xffff));
+    assert_eq!(look(0x1400), (false, 0xfc00));
+    assert_eq!(look(443), (true, 0xffff));
+    // Another protocol has no ports to look at here.
+    let key = FlowKey { eth_type: 0x0800, nw_proto: 6, tp_dst: 80, ..FlowKey::ZERO };
+    let mut looked = Flow::default();
+    classifier.lookup(&Flow::new(key, OfPort(1)), &mut looked);
+    assert_eq!((looked.key.tp_dst, looked.key.nw_proto), (0, 0xff));
 }

@@ -9,6 +9,7 @@ use crate::dpif::{Action as DpAction, DropReason, UserspaceCookie};
 use crate::flow::Field;
 use crate::netdev::dummy::{DummyHandle, DummyNetdev};
 use crate::ofproto::{StpState, testing};
+use crate::openflow::action::Subfield;
 use crate::openflow::flow_mod::TABLE_ALL;
 use crate::openflow::message::PacketInReason;
 use crate::openflow::{Action, FlowModCommand};
@@ -281,9 +282,14 @@ fn the_flow_limit_costs_caching_and_no_packet_or_count() {
     for (flow_limit, megaflows_max) in [(5, 100), (100, 5), (0, 5)] {
         let config = OfprotoDpifConfig { flow_limit, is_parallel: false, ..Default::default() };
         let mut switch = switch_with(config, ModelConfig { megaflows_max, ..Default::default() });
-        let exact = [(Field::EthType, 0x0800), (Field::IpProto, 17), (Field::UdpDst, 9999)];
-        switch.add_rule(5, &exact, &[]);
-        switch.add_rule(1, &[], &[Action::Output(OfPort(2))]);
+        let is_udp = [(Field::EthType, 0x0800), (Field::IpProto, 17)];
+        // What is moved is looked at: a megaflow for each port.
+        let to_reg = Action::Move {
+            source: Subfield::whole(Field::UdpDst),
+            destination: Subfield { field: Field::Reg(0), first_bit: 0, bits: 16 },
+        };
+        switch.add_rule(5, &[(Field::EthType, 0x0806)], &[]);
+        switch.add_rule(1, &is_udp, &[to_reg, Action::Output(OfPort(2))]);
         for n in 0..40 {
             switch.send(1, &udp(1, 2, n % 20));
         }

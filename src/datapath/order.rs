@@ -14,8 +14,9 @@
 //! A flow is what [`five_tuple`] takes for a connection, on one port, in one pass. Flows of ports that have no packets
 //! away are not asked about: that is the rule, and costs a look at one counter for each burst.
 //!
-//! Not kept is the order of packets of one flow that go different ways: by their length (`check_pkt_len`), or since rules have
-//! changed between them.
+//! Not kept is the order of packets of one flow that go different ways: by their length (`check_pkt_len`), since rules have
+//! changed between them, or since they differ in more than the connection (a SYN that misses and what follows it in the same
+//! burst).
 //!
 //! # Bounds
 //! [`HELD_MAX`] packets. What finds no room any more goes its way, and is counted. The flows of as many upcalls as the
@@ -55,10 +56,14 @@ impl Flow {
 /// An upcall that is away.
 #[derive(Clone, Copy, Debug)]
 struct Away {
+    /// Of its flow, which is never 0; [`NOT_BACK`] if no packets come back.
     hash: u32,
-    /// By which its packets came; [`DpPort::NONE`] if none come back.
+    /// By which they came; [`DpPort::NONE`] for those that the switch made.
     port: DpPort,
 }
+
+/// See [`Away::hash`].
+const NOT_BACK: u32 = 0;
 
 /// A packet that is held back; an empty place, once it has gone, until [`Order::settle`].
 #[derive(Debug)]
@@ -187,7 +192,7 @@ impl Order {
             self.count_port(key.in_port, 1);
             Away { hash, port: key.in_port }
         } else {
-            Away { hash: 0, port: DpPort::NONE }
+            Away { hash: NOT_BACK, port: DpPort::NONE }
         };
         self.away[self.sent as usize & (self.away.len() - 1)] = away;
     }
@@ -196,7 +201,7 @@ impl Order {
     pub(super) fn note_answered(&mut self, number: u64) {
         for number in self.answered + 1..=number {
             let Away { hash, port } = self.away[number as usize & (self.away.len() - 1)];
-            if port != DpPort::NONE {
+            if hash != NOT_BACK {
                 let place = self.place(hash);
                 self.flows[place].away -= 1;
                 self.tidy(place);

@@ -563,8 +563,9 @@ impl Worker {
             }
             allowance.commands -= 1;
         }
-        self.executor.send_upcalls();
+        // First: what goes up may make others due.
         self.executor.order.settle(is_all);
+        self.executor.send_upcalls();
     }
 
     /// Lets all packets go that are held back, or all that came by one port, whatever they wait for.

@@ -223,6 +223,27 @@ fn a_packet_that_is_looked_up_again_waits_as_well() {
 }
 
 #[test]
+fn what_the_switch_makes_is_waited_for_and_leaves_too() {
+    let mut bed = Bed::new();
+    let key = FlowKey { in_port: DpPort::NONE, eth_type: 0x0800, ..FlowKey::ZERO };
+    for number in 0..3 {
+        let packets = vec![(key, crate::packet::Packet::from_bytes(&packet(1, number)))];
+        let actions = vec![Action::Recirc(9)];
+        bed.datapath.execute(Execute { worker: WorkerId(0), packets, actions, is_made: true });
+        bed.run();
+        for upcall in bed.take() {
+            let mut mask = wide();
+            mask.0.recirc_id = u32::MAX;
+            bed.install(upcall, mask);
+        }
+        bed.run();
+        assert_eq!(bed.left(), [(1, number)]);
+        assert!(bed.take().is_empty());
+        bed.run();
+    }
+}
+
+#[test]
 fn packets_that_are_held_do_what_is_then_to_be_done() {
     let mut bed = Bed::new();
     let (id, away) = bed.install_while_another_is_away();
@@ -336,12 +357,16 @@ fn what_waits_for_nothing_more_makes_room_for_what_comes() {
 
 #[test]
 fn flows_are_counted_whatever_comes_and_goes() {
+    // Packets that the switch made are of no port.
+    [DpPort(3), DpPort::NONE].into_iter().for_each(count_flows);
+}
+
+fn count_flows(port: DpPort) {
     let mut rng = fastrand::Rng::with_seed(7);
     let mut order = Order::new(64, 7);
     // So many flows that many share a place.
-    let keys: Vec<_> = (0..3_000)
-        .map(|n| FlowKey { in_port: DpPort(3), eth_type: 0x0800, nw_src: n, ..FlowKey::ZERO })
-        .collect();
+    let keys: Vec<_> =
+        (0..3_000).map(|n| FlowKey { in_port: port, eth_type: 0x0800, nw_src: n, ..FlowKey::ZERO }).collect();
     let mut away = VecDeque::new();
     for _ in 0..20_000 {
         if rng.u8(..) < 130 && away.len() < 1_000 {
@@ -354,7 +379,7 @@ fn flows_are_counted_whatever_comes_and_goes() {
         }
         let index = rng.usize(..keys.len());
         assert_eq!(order.is_away(&keys[index]), away.contains(&index), "flow {index}");
-        assert_eq!(order.is_watched(DpPort(3)), !away.is_empty());
+        assert_eq!(order.is_watched(port), !away.is_empty());
     }
     order.note_answered(order.sent);
     assert!(order.flows.iter().all(Flow::is_free));
@@ -362,9 +387,11 @@ fn flows_are_counted_whatever_comes_and_goes() {
     for key in &keys {
         order.note_sent(key, true);
     }
+    // None of these comes back.
+    order.note_sent(&keys[7], false);
     assert!(!order.is_away(&keys[0]) && order.is_away(&keys[2_999]));
     order.note_answered(order.sent);
-    assert!(order.flows.iter().all(Flow::is_free) && !order.is_watched(DpPort(3)));
+    assert!(order.flows.iter().all(Flow::is_free) && !order.is_watched(port));
 }
 
 impl Order {

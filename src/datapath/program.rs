@@ -315,27 +315,16 @@ impl Op {
             Op::CheckPktLen { greater, less_equal, .. } => {
                 greater.iter().chain(less_equal).any(Op::needs_key)
             }
-            // A TTL that has run out is told of by a key that is made then, of the packet as it is.
             Op::Output(_)
             | Op::OutputCopy(_)
             | Op::OutputTrunc { .. }
             | Op::OutputCopyTrunc { .. }
             | Op::Drop(_)
-            | Op::SetEthernet { .. }
-            | Op::Set { .. }
-            | Op::Reshape { .. }
-            | Op::PushVlan { .. }
-            | Op::PopVlan
             | Op::SetMark { .. }
-            | Op::PushMpls { .. }
-            | Op::PopMpls { .. }
-            | Op::CopyTtlOut
-            | Op::CopyTtlIn
-            | Op::PushPbb { .. }
-            | Op::PopPbb
-            | Op::DecTtl { .. }
             | Op::Meter(_)
             | Op::End => false,
+            // A TTL that has run out is told of by a key that is made then, of the packet as it is.
+            change => !change.only_changes(),
         }
     }
 

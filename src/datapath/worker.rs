@@ -423,7 +423,7 @@ impl Worker {
         let start = self.clock.now();
         let link = Arc::clone(&self.link);
         if self.executor.order.is_due() {
-            self.release_held(&mut RELEASED_PER_TURN.clone(), now);
+            self.release_held(&mut { RELEASED_PER_TURN }, now);
         }
         let mut in_hand = self.in_hand.take();
         link.commands.carry_out(&mut in_hand, COMMANDS_PER_TURN, |command, allowance| {
@@ -634,7 +634,7 @@ impl Worker {
 
     /// For a stop: what is held back leaves.
     pub(super) fn finish(&mut self, now: Nanos) {
-        self.release_all(None, &mut RELEASED_PER_TURN.clone(), now);
+        self.release_all(None, &mut { RELEASED_PER_TURN }, now);
         self.executor.finish_turn(now);
     }
 

@@ -210,8 +210,7 @@ fn rules_within_a_match_and_across_it_are_those_that_the_matches_say() {
             }
         }
         for _ in 0..100 {
-            let asked =
-                if rng.bool() { random_match(&mut rng) } else { rules[rng.usize(..rules.len())].0.clone() };
+            let asked = if rng.bool() { random_match(&mut rng) } else { rules[rng.usize(..rules.len())].0 };
             let expected = rules.iter().filter(|(matching, ..)| matching.is_within(&asked));
             let expected: Vec<_> = expected.map(|&(_, priority, id)| (priority, id)).collect();
             let mut found: Vec<_> = classifier.within(&asked).collect();

@@ -158,9 +158,7 @@ impl Rule {
 
     /// Bytes that it takes, its place in a table apart.
     pub fn size(&self) -> usize {
-        let mut size = size_of::<Rule>() + self.matching.size();
-        for_each_action(&self.actions, &mut |action| size += action_size(action));
-        size
+        size_of::<Rule>() + self.matching.size() + actions_size(&self.actions)
     }
 
     /// What a switch tells of it at `now`.
@@ -200,6 +198,13 @@ fn outputs_to(actions: &[Action], port: OfPort) -> bool {
         Action::Controller { .. } => port == OfPort::CONTROLLER,
         _ => false,
     })
+}
+
+/// Bytes of actions, with those inside of them.
+pub(super) fn actions_size(actions: &[Action]) -> usize {
+    let mut size = 0;
+    for_each_action(actions, &mut |action| size += action_size(action));
+    size
 }
 
 /// Bytes of an action, without the actions inside of it.

@@ -11,13 +11,13 @@
 //! all have been counted calls [`FlowTables::release`] and tells the controller the final count.
 //!
 //! # Bounds
-//! [`RULE_COUNT_MAX`] rules a table.
+//! [`RULE_COUNT_MAX`] rules a table, [`RULE_BYTES_MAX`] bytes of rules a bridge.
 
 use super::bridge::for_each_action;
 use super::classifier::Classifier;
 use super::references::{Named, References};
 use super::rule_events::{RuleEventKind, RuleEvents};
-use super::rules::{Rule, RuleId, RuleStore};
+use super::rules::{Rule, RuleId, RuleStore, actions_size};
 use super::validate::{check_actions, check_match};
 use super::{FlowRemovedReason, TableStats};
 use crate::flow::{Flow, OfPort};
@@ -42,12 +42,19 @@ pub const HIDDEN_TABLE: TableId = TABLE_ALL - 1;
 /// takes 530 MB: more is a sign of a controller gone wild.
 pub const RULE_COUNT_MAX: usize = 1_000_000;
 
+/// Bytes that the rules of a bridge take at most, as [`Rule::size`] has it. Each counts with all of its actions, though some
+/// may share them. Eight tables full of usual rules and more stay far below; the longest rules a flow-mod can make do not.
+pub const RULE_BYTES_MAX: usize = 8 << 30;
+
 /// The tables of one bridge.
 #[derive(Debug)]
 pub struct FlowTables {
     rules: RuleStore,
     tables: Vec<Table>,
     rule_count_max: usize,
+    rule_bytes_max: usize,
+    /// Bytes of all rules in their tables.
+    bytes: usize,
     /// Rules with a timeout.
     mortal: BTreeSet<RuleId>,
     /// Rules with a `learn` that takes what it learned along, by the table and cookie that it gives.
@@ -109,6 +116,8 @@ struct Table {
     settings: TableSettings,
     /// `learn`s in its rules.
     learner_count: usize,
+    /// Bytes of its rules.
+    bytes: usize,
     /// While it evicts: its rules by importance and by how long they stay, as it was known when each was put here. That may
     /// have become longer since, and a rule may have gone: so what is taken from here is looked at again.
     victims: BTreeSet<(u16, Nanos, RuleId)>,
@@ -246,6 +255,8 @@ impl FlowTables {
             rules: RuleStore::default(),
             tables,
             rule_count_max,
+            rule_bytes_max: RULE_BYTES_MAX,
+            bytes: 0,
             mortal: BTreeSet::new(),
             learners: BTreeMap::new(),
             references: References::default(),
@@ -255,6 +266,13 @@ impl FlowTables {
             events: None,
             is_asked: false,
         }
+    }
+
+    /// Sets what their rules may take together, in bytes.
+    #[cfg(test)]
+    fn with_rule_bytes_max(mut self, rule_bytes_max: usize) -> FlowTables {
+        self.rule_bytes_max = rule_bytes_max;
+        self
     }
 
     /// A table's settings.
@@ -350,6 +368,10 @@ impl FlowTables {
         let actions = self.shared(&flow_mod.actions);
         let mut rule = Rule::with_actions(flow_mod, actions, now);
         let mut change = Change { touched: 1, ..Change::default() };
+        let old = found.and_then(|id| self.rules.get(id));
+        if self.bytes - old.map_or(0, Rule::size) + rule.size() > self.rule_bytes_max {
+            return Err(OfError::FlowModTableFull);
+        }
         if let Some(id) = found {
             // The id goes on, so that packets counted for the old rule and not yet credited are not lost.
             let old = self.rules.get(id).expect("the classifier holds only rules in the store");
@@ -468,6 +490,12 @@ impl FlowTables {
     fn follow_actions(&mut self, id: RuleId, is_there: bool) {
         let Some(rule) = self.rules.get(id) else { return };
         let table = &mut self.tables[usize::from(rule.table)];
+        let size = rule.size();
+        if is_there {
+            (self.bytes, table.bytes) = (self.bytes + size, table.bytes + size);
+        } else {
+            (self.bytes, table.bytes) = (self.bytes - size, table.bytes - size);
+        }
         table.classifier.set_clauses(id, if is_there { &rule.actions } else { &[] });
         let references = &mut self.references;
         let (learners, orphaned) = (&mut self.learners, &mut self.orphaned);
@@ -618,6 +646,10 @@ impl FlowTables {
             check_actions(&flow_mod.actions, &rule.matching.unpack(), rule.table)?;
         }
         let actions = self.shared(&flow_mod.actions);
+        let added = chosen.len().saturating_mul(actions_size(&actions));
+        if self.bytes.saturating_add(added) > self.rule_bytes_max {
+            return Err(OfError::FlowModTableFull);
+        }
         for &id in &chosen {
             let rule = self.rules.get(id).expect("the index holds only rules in the store");
             let cookie = flow_mod.new_cookie.unwrap_or(rule.cookie);
@@ -690,7 +722,9 @@ impl FlowTables {
             self.note(Undo::Unlist(id));
             self.tell(id, RuleEventKind::Removed(reason));
         }
-        self.tables[usize::from(number)].classifier = Classifier::default();
+        let table = &mut self.tables[usize::from(number)];
+        self.bytes -= std::mem::take(&mut table.bytes);
+        table.classifier = Classifier::default();
         ids
     }
 

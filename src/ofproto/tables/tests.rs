@@ -100,10 +100,12 @@ fn all_tables_are_emptied_at_once_but_the_hidden_one_and_a_roll_back_brings_all_
     tables.begin();
     let change = tables.flow_mod(&all, Nanos(0)).expect("valid");
     assert_eq!((change.touched, tables.rule_count(), dump(&tables).len()), (3, 1, 0));
+    assert!(tables.bytes < 2 * size_of::<Rule>());
     assert!(tables.exact(0, 2, &add(2, &[(Field::InPort, 1)], 1).matching).is_none());
     assert!(change.removed.iter().all(|id| tables.rule(*id).is_some() && !tables.rules.is_listed(*id)));
     tables.roll_back();
     assert_eq!(dump(&tables), before);
+    assert_eq!(tables.bytes, tables.rules().map(Rule::size).sum::<usize>());
     assert!(tables.exact(0, 2, &add(2, &[(Field::InPort, 1)], 1).matching).is_some());
     let removed = tables.flow_mod(&all, Nanos(0)).expect("valid").removed;
     assert!(removed.into_iter().all(|id| tables.release(id).is_some()));
@@ -160,6 +162,29 @@ fn overlap_table_limit_and_table_number_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn the_bytes_of_all_rules_together_are_bounded() {
+    let long = |port: u8, len| {
+        let note = Action::Note(vec![0; len]);
+        FlowMod { actions: vec![note], ..add(1, &[(Field::InPort, port.into())], 1) }
+    };
+    let mut tables = FlowTables::default().with_rule_bytes_max(50_000);
+    for port in 1..=4 {
+        tables.flow_mod(&FlowMod { table: port, ..long(port, 10_000) }, Nanos(0)).expect("there is room");
+    }
+    let before = dump(&tables);
+    let full = Err(OfError::FlowModTableFull);
+    assert_eq!(tables.flow_mod(&long(5, 10_000), Nanos(0)), full);
+    let longer = FlowMod { table: TABLE_ALL, ..with(FlowModCommand::Modify, &long(1, 30_000)) };
+    assert_eq!(tables.flow_mod(&longer, Nanos(0)), full);
+    assert_eq!(dump(&tables), before);
+    tables.flow_mod(&FlowMod { table: 1, ..long(1, 15_000) }, Nanos(0)).expect("in the place of the other");
+    tables
+        .flow_mod(&with(FlowModCommand::Delete, &FlowMod { table: 2, ..add(0, &[], 1) }), Nanos(0))
+        .expect("");
+    tables.flow_mod(&long(5, 10_000), Nanos(0)).expect("there is room again");
+}
+
+#[test]
 fn a_modify_that_does_not_suit_one_rule_changes_none() {
     let mut tables = FlowTables::default();
     let tcp = [(Field::EthType, 0x0800), (Field::IpProto, 6)];
@@ -198,6 +223,9 @@ fn the_tables_agree_with_a_plain_list_of_rules_over_random_flow_mods() {
         for _ in 0..60 {
             let mut flow_mod = add(rng.u16(0..3), &[], rng.u32(1..4));
             if rng.bool() {
+                flow_mod.actions.push(Action::Note(vec![0; rng.usize(..40)]));
+            }
+            if rng.bool() {
                 flow_mod.matching.set(Field::InPort, rng.u8(1..3).into());
             }
             if rng.bool() {
@@ -233,6 +261,9 @@ fn the_tables_agree_with_a_plain_list_of_rules_over_random_flow_mods() {
                 plain.push((table, priority, matching, cookie, actions));
             }
         }
+        let sizes = tables.rules().map(Rule::size).sum::<usize>();
+        let of_tables = tables.tables.iter().map(|table| table.bytes).sum::<usize>();
+        assert_eq!((tables.bytes, of_tables), (sizes, sizes), "seed {seed}");
         let mut actual: Plain = dump(&tables)
             .into_iter()
             .map(|rule| (rule.table, rule.priority, rule.matching, rule.cookie, rule.actions))

@@ -20,8 +20,9 @@
 //! # Who waits
 //! The control thread does all of it, and between steps it goes on serving upcalls, megaflows and exporters
 //! ([`Switch::pause`]). Reading and checking files and opening devices run on a thread of their own while it goes on
-//! turning. Closing a device does not: its last step is the datapath's. Other requests and scrapes wait until the
-//! change is done, so nobody sees half of one. Workers wait for nothing: a step gives them commands, and they
+//! turning. Closing a device does not: its last step is the datapath's. Other requests, scrapes and what OpenFlow
+//! connections ask for wait until the change is done, so nobody sees half of one, and nothing that a controller was told
+//! is done is taken back with it. Workers wait for nothing: a step gives them commands, and they
 //! carry out a bounded number of those in a turn.
 //!
 //! # What is not kept
@@ -521,11 +522,14 @@ impl Switch {
         let last_pause = self.clock.now();
         let (warnings, closed) = (Vec::new(), Vec::new());
         let mut live = Live { switch: self, surroundings, failed_before, warnings, last_pause, closed };
+        live.switch.is_changing = true;
         let result = carry_out_all(&mut live, &plan.steps);
         let warnings = std::mem::take(&mut live.warnings);
         if !plan.steps.is_empty() {
             self.ofproto.settle();
         }
+        self.is_changing = false;
+        self.openflow.note_heard_nobody(self.clock.now());
         match result {
             Ok(()) => Ok(warnings),
             Err(StepFailure { index, source, left }) => {

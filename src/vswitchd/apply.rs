@@ -120,6 +120,8 @@ pub struct Origin {
     pub file: Option<PathBuf>,
     /// Whether ports of type `dummy` are taken.
     pub dummies: Dummies,
+    /// Whether devices on the PCI bus can be had: DPDK leaves it alone if it was started without one.
+    pub has_pci: bool,
 }
 
 /// The configuration that is in force, and how that came about.
@@ -555,7 +557,10 @@ impl Switch {
                 Wanted::File(path) => config::load_onto(&path, origin.dummies, &running)?,
                 Wanted::StartFile => running.clone(),
             };
-            let plan = plan(&running, &config);
+            let mut plan = plan(&running, &config);
+            if !origin.has_pci {
+                plan.refuse_pci(&config);
+            }
             Ok((config, plan))
         };
         let (config, plan) = self.beside(read).map_err(ApplyError::Faults)?;

@@ -278,6 +278,19 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Notes that ports on the PCI bus take a restart, since the switch was started without one.
+    pub(super) fn refuse_pci(&mut self, new: &Config) {
+        let ports = new.bridges.iter().flat_map(|bridge| &bridge.ports);
+        let refusal = |devargs: &str| Refusal {
+            key: "bridges.ports.devargs",
+            from: "no PCI device at the start".to_owned(),
+            to: devargs.to_owned(),
+        };
+        self.refusals.extend(ports.filter_map(|port| port.netdev.kind.pci_devargs()).map(refusal));
+    }
+}
+
 /// Works out what makes the switch of `old` the switch of `new`.
 pub fn plan(old: &Config, new: &Config) -> Plan {
     let mut plan = Plan::default();

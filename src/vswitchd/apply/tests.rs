@@ -75,7 +75,7 @@ impl Lab {
             is_parallel: false,
         };
         let mut switch = Switch::new(config, parts).expect("the configuration is good");
-        switch.set_origin(Origin { file: None, dummies: Dummies::Taken });
+        switch.set_origin(Origin { dummies: Dummies::Taken, ..Origin::default() });
         Lab { switch, devices, clock }
     }
 
@@ -563,7 +563,12 @@ fn faults_and_what_takes_a_restart_are_told_and_change_nothing() {
     assert_eq!(error.to_string(), "dpdk.memory_mib: auto -> 99: takes a restart");
     let error = lab.switch.apply(&Wanted::StartFile, &mut NoSurroundings).expect_err("there is none");
     assert!(matches!(error, ApplyError::NoFile));
-    assert_eq!(lab.switch.in_force().counts, [0, 3, 0, 0]);
+    let nic =
+        new("'actions=drop'", &format!("{A_AND_B}, {{name: n, type: dpdk, devargs: 'pci:03:00.0,a=1'}}"));
+    let error = lab.apply(&nic).expect_err("the bus was left alone at the start");
+    let text = "bridges.ports.devargs: no PCI device at the start -> 03:00.0,a=1: takes a restart";
+    assert_eq!(error.to_string(), text);
+    assert_eq!(lab.switch.in_force().counts, [0, 4, 0, 0]);
     assert_eq!(digest(&mut lab.switch), before);
     let wanted = Wanted::Text { name: "new.yaml".to_owned(), text: restart };
     let planned = lab.switch.diff(&wanted).expect("a difference is no error");

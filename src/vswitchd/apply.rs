@@ -810,6 +810,7 @@ fn settings(old: &ofproto::BridgeConfig, to: &BridgeSettings) -> ofproto::Bridge
         datapath_id: to.datapath_id,
         mac_ageing: Nanos::from_secs(to.mac_ageing_s.into()),
         mac_table_len_max: to.mac_table_size,
+        forward_bpdu: to.forward_bpdu,
         fragments: to.fragments,
         controller_rate: to.controller_rate,
         mirrors: to.mirrors.clone(),

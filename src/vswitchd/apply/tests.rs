@@ -525,6 +525,26 @@ fn rules_that_were_added_at_run_time_stay_unless_the_new_file_has_one_in_their_p
 }
 
 #[test]
+fn frames_that_bridges_keep_to_themselves_are_forwarded_if_the_configuration_says_so() {
+    let text = |is_on| {
+        let ports = "ports: [{name: a, type: dummy}, {name: b, type: dummy}]";
+        format!("bridges: [{{name: br0, internal_port: false, forward_bpdu: {is_on}, {ports}}}]\n")
+    };
+    let mut lab = Lab::of(&text(false));
+    for is_on in [true, false] {
+        let applied = lab.apply(&text(is_on)).expect("it changes live");
+        assert_eq!(applied.plan.steps.len(), 1);
+        let handle = |name: &str| lab.devices.dummies.handle(name).expect("the port was opened");
+        let (from, to) = (handle("a"), handle("b"));
+        let frame =
+            [&[1, 0x80, 0xc2, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0x26, 0x42, 0x42, 3][..], &[0; 43]].concat();
+        assert!(from.inject_frame(0, &frame));
+        lab.turn();
+        assert_eq!(to.take_tx_frames().len(), usize::from(is_on));
+    }
+}
+
+#[test]
 fn a_bridge_that_goes_and_comes_back_has_all_its_rules_again() {
     let two = format!("{OLD}  - {{name: br1, internal_port: false, ports: [{{name: x, type: dummy}}]}}\n");
     let mut lab = Lab::of(&two);

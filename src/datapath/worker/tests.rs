@@ -176,7 +176,7 @@ fn a_worker_frees_nothing_however_much_changes_at_once() {
     let ids: Vec<_> = (0..10_000).map(|number| bed.put(flow(number), vec![Action::Output(out)], 1)).collect();
     bed.datapath.synchronize();
     for id in &ids {
-        bed.datapath.flow_modify(*id, vec![]).expect("it is there");
+        bed.datapath.flow_modify(*id, &[]).expect("it is there");
     }
     bed.datapath.synchronize();
     for id in ids {

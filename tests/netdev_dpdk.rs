@@ -175,6 +175,29 @@ fn what_a_full_device_does_not_take_stays_in_order() {
 }
 
 #[test]
+fn what_came_while_a_port_was_off_is_not_forwarded_when_it_is_on_again() {
+    let (mut netdev, mut rx, mut tx) = started(ring("off"));
+    let mut send = |marker, count| {
+        let mut batch: PacketBatch = (0..count).map(|_| Packet::from_bytes(&frame(marker, 64))).collect();
+        assert_eq!(tx.tx_burst(&mut batch).sent, count);
+    };
+    let receive = |rx: &mut Box<dyn RxQueue>| {
+        let mut batch = PacketBatch::new();
+        rx.rx_burst(&mut batch);
+        batch.iter().map(|packet| packet.data()[14]).collect::<Vec<u8>>()
+    };
+    send(1, 5);
+    netdev.set_admin(false).expect("it can be off");
+    assert_eq!(receive(&mut rx).len(), 0);
+    netdev.set_admin(true).expect("it can be on");
+    assert_eq!(receive(&mut rx).len(), 0);
+    send(2, 1);
+    assert_eq!(receive(&mut rx).len(), 1);
+    let while_off = netdev.extended_stats().into_iter().find(|(name, _)| name == "rx_while_off");
+    assert_eq!((while_off.map(|(_, count)| count), netdev.stats().rx_missed), (Some(5), 5));
+}
+
+#[test]
 fn a_packet_for_which_there_is_no_buffer_stops_none_behind_it() {
     let (netdev, mut rx, mut tx) = started(ring("empty"));
     let mut packet = Packet::from_bytes(&frame(1, 64));

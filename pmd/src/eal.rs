@@ -317,7 +317,7 @@ impl Eal {
     }
 
     /// Whether PCI devices can be attached.
-    pub(crate) fn pci(&self) -> bool {
+    pub fn pci(&self) -> bool {
         self.inner.pci
     }
 

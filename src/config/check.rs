@@ -291,6 +291,7 @@ impl Checker<'_> {
             mac_ageing_s: whole_or(raw.mac_ageing_s, 300) as u16,
             mac_table_size: whole_or(raw.mac_table_size, 8192) as usize,
             internal_port,
+            forward_bpdu: raw.forward_bpdu.unwrap_or(false),
             fragments: text_or(raw.fragments, FragmentPolicy::Normal),
             controller_rate,
             meters,

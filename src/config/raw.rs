@@ -77,6 +77,7 @@ pub(super) struct RawBridge {
     pub(super) mac_ageing_s: Option<Whole<15, 3600>>,
     pub(super) mac_table_size: Option<Whole<10, 1_000_000>>,
     pub(super) internal_port: Option<bool>,
+    pub(super) forward_bpdu: Option<bool>,
     pub(super) fragments: Option<Text<FragmentPolicy>>,
     pub(super) controller_rate_limit: Option<Section<RawRate>>,
     pub(super) meters: List<String>,

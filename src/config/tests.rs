@@ -332,7 +332,7 @@ fn unknown_keys_are_named_with_what_was_probably_meant() {
         "swich: {}\nbridges: [{name: br0, frobnicate: 1, mac_agin_s: 20}]\nmetrics: {listen: off, extra: 1}\n",
         &[
             "t.yaml:1: swich: there is no such key; did you mean switch?",
-            "t.yaml:2: bridges[0].frobnicate: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, fragments, controller_rate_limit, meters, groups, rules, rules_file, ports, mirrors, openflow, ipfix",
+            "t.yaml:2: bridges[0].frobnicate: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, forward_bpdu, fragments, controller_rate_limit, meters, groups, rules, rules_file, ports, mirrors, openflow, ipfix",
             "t.yaml:2: bridges[0].mac_agin_s: there is no such key; did you mean mac_ageing_s?",
             "t.yaml:3: metrics.extra: there is no such key; allowed: listen",
         ],
@@ -960,7 +960,7 @@ fn what_the_file_says_cannot_forge_lines_or_steer_the_terminal() {
         "bridges: [{name: \"a`, expected `b\", \"c`, expected `d\": 1}]\n",
         &[
             "t.yaml:1: bridges[0].name: \"a`, expected `b\" is wrong; allowed: 1 to 15 of a-z A-Z 0-9 - _ . beginning with a letter, no OpenFlow port's name",
-            "t.yaml:1: bridges[0].c`, expected `d: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, fragments, controller_rate_limit, meters, groups, rules, rules_file, ports, mirrors, openflow, ipfix",
+            "t.yaml:1: bridges[0].c`, expected `d: there is no such key; allowed: name, datapath_id, mac, mac_ageing_s, mac_table_size, internal_port, forward_bpdu, fragments, controller_rate_limit, meters, groups, rules, rules_file, ports, mirrors, openflow, ipfix",
         ],
     );
 }
@@ -1231,12 +1231,13 @@ fn groups_and_meters_are_there_before_what_names_them() {
 #[test]
 fn mirrors_copy_between_ports_that_are_there() {
     let config = good(&bridge_with(
-        "  fragments: nx-match\n  controller_rate_limit: {pps: 10}\n  mirrors:\n  \
+        "  forward_bpdu: true\n  fragments: nx-match\n  controller_rate_limit: {pps: 10}\n  mirrors:\n  \
            - {name: m, select_src_port: [a, br0], select_vlan: [0, 5], output_port: b, snaplen: 100}\n  \
            - {name: n, select_all: true, output_vlan: 7}\n",
     ));
     let bridge = &config.bridges[0];
     assert_eq!(bridge.fragments, crate::ofproto::FragmentPolicy::NxMatch);
+    assert!(bridge.forward_bpdu && !good(&bridge_with("")).bridges[0].forward_bpdu);
     let rate = bridge.controller_rate.unwrap();
     assert_eq!((rate.packets_per_s, rate.burst), (10, 10));
     let [m, n] = &bridge.mirrors[..] else { panic!("two mirrors") };

@@ -120,6 +120,8 @@ pub struct BridgeConfig {
     /// The device of OpenFlow port LOCAL, if the bridge has its own interface on the host. The kind is
     /// [`Internal`](crate::netdev::NetdevKind::Internal).
     pub internal_port: Option<NetdevConfig>,
+    /// Whether NORMAL forwards frames to the addresses that bridges keep to themselves: spanning tree's, for one.
+    pub forward_bpdu: bool,
     /// What happens to IP fragments.
     pub fragments: FragmentPolicy,
     /// How many packets go to the controllers at most; none: no limit.

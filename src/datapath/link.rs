@@ -33,8 +33,9 @@ pub(super) const COMMAND_RING_LEN: usize = 1024;
 /// Receive queues that may be on their way back. The control thread asks for no more at a time.
 pub(super) const RETURNED_RING_LEN: usize = 64;
 
-/// Things to free that may wait. Beyond it the worker frees them itself: slower, never wrong.
-const GARBAGE_RING_LEN: usize = 4096;
+/// Things to free that may wait: four of each command of a full ring, and some. The control thread takes them whenever it
+/// hands a command on, so that a worker finds room whatever it is told. If not it frees them itself: slower, never wrong.
+const GARBAGE_RING_LEN: usize = 5 * COMMAND_RING_LEN;
 
 /// Flow records that may wait; records of a full ring stay open in their cache.
 const RECORD_RING_LEN: usize = 8192;
@@ -60,6 +61,9 @@ pub(super) enum Command {
     AddTxQueue { port: DpPort, tx: Box<TxPort> },
     /// Put the port's transmit queue into `shared` and use it from there from now on, by `user`.
     ShareTxQueue { port: DpPort, shared: Arc<Shared>, user: Box<SharedTxQueue> },
+    /// What is left of that: to give a queue back when packets of its port that were held have gone, no more than so many.
+    /// The worker's own, never on the ring.
+    ReturnRxQueue { port: DpPort, held_max: usize, queue: RxQueueEnd },
     /// Forget a port; its queues come back as garbage, and are put back to the device when that is freed.
     RemovePort(DpPort),
     /// Install a megaflow in an empty slot, then run it on the packets that waited for it.
@@ -165,8 +169,15 @@ impl Link {
 
     /// The worker's side: has something freed by the control thread.
     pub(super) fn discard(&self, garbage: Garbage) {
-        // A full ring hands it back, and it is freed here.
-        drop(self.garbage.push(garbage));
+        if let Err(garbage) = self.garbage.push(garbage) {
+            bump(&self.counters.freed, 1);
+            drop(garbage);
+        }
+    }
+
+    /// The control thread's side: frees what the worker has no use for any more.
+    pub(super) fn free_garbage(&self) {
+        while self.garbage.pop().is_some() {}
     }
 }
 
@@ -228,6 +239,8 @@ pub(super) struct WorkerCounters {
     pub(super) metering_records: AtomicU64,
     /// The same by exporter.
     pub(super) exporter_records: ExporterRecords,
+    /// Things that the worker had to free itself.
+    pub(super) freed: AtomicU64,
     /// Longest time spent on commands in one turn, in nanoseconds.
     pub(super) commands_ns_max: AtomicU64,
     pub(super) busy_cycles: AtomicU64,

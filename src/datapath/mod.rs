@@ -306,7 +306,7 @@ impl Dpif for Datapath {
         let entry = self.ports.remove(&port).expect("it is there");
         // The queues lie in the garbage rings: freeing them puts them back to the device.
         for side in &self.workers {
-            while side.link.garbage.pop().is_some() {}
+            side.link.free_garbage();
         }
         let PortEntry { netdev, tx, .. } = entry;
         drop(tx);
@@ -527,7 +527,7 @@ impl Dpif for Datapath {
             side.hand_on_backlog();
             // Whoever waits for room in a ring comes again at once: the worker makes some every turn.
             worked |= !side.backlog.is_empty();
-            while side.link.garbage.pop().is_some() {}
+            side.link.free_garbage();
             if let Some(worker) = &mut side.worker {
                 worked |= worker.turn(now);
             }

@@ -14,7 +14,7 @@
 //! A packet in several segments goes as it is to a device that takes them, and as a copy in one piece to one
 //! that does not.
 
-use super::exchange::UNIT;
+use super::exchange::{Allowance, UNIT};
 use super::link::{Link, PortCounters, bump};
 use crate::dpif::{DropReason, PORT_COUNT_MAX};
 use crate::flow::DpPort;
@@ -208,13 +208,30 @@ impl TxPort {
 
     #[cold]
     fn flush_postponed(&mut self, counters: &PortCounters) -> bool {
-        while let Some(eldest) = self.postponed.first_mut() {
-            if !eldest.send(&mut *self.queue, counters) {
+        while !self.postponed.is_empty() {
+            if !self.send_eldest(counters) {
                 return false;
             }
-            self.postponed.remove(0);
         }
         true
+    }
+
+    /// Packets in the buffer that is to be sent first; none if nothing waits.
+    fn eldest(&self) -> Option<u32> {
+        let eldest = self.postponed.first().unwrap_or(&self.waiting).packets.len();
+        (eldest > 0).then_some(eldest as u32)
+    }
+
+    /// Sends that buffer. False if some of it still waits, for the queue is busy.
+    fn send_eldest(&mut self, counters: &PortCounters) -> bool {
+        if self.postponed.is_empty() {
+            return self.waiting.send(&mut *self.queue, counters);
+        }
+        let is_sent = self.postponed[0].send(&mut *self.queue, counters);
+        if is_sent {
+            self.postponed.remove(0);
+        }
+        is_sent
     }
 
     /// Takes a packet. The buffer has room for it, and for another one when this returns.
@@ -268,14 +285,26 @@ impl TxPorts {
         self.ports[port.index()] = Some(tx);
     }
 
-    /// Sends what waits and takes the port out. What a busy queue does not take dies.
-    pub(super) fn remove(&mut self, port: DpPort, link: &Link) -> Option<Box<TxPort>> {
-        self.dirty.retain(|&mut dirty| dirty != port);
-        let mut tx = self.ports.get_mut(port.index())?.take()?;
-        if !tx.flush(link.port(port)) {
-            tx.lose(link.port(port));
+    /// Sends what waits for a port that is to go, as far as the allowance reaches. Returns whether nothing waits any more.
+    /// What a busy queue does not take dies.
+    pub(super) fn drain(&mut self, port: DpPort, link: &Link, allowance: &mut Allowance) -> bool {
+        let Some(tx) = self.get_mut(port) else { return true };
+        while let Some(eldest) = tx.eldest() {
+            if allowance.cost == 0 {
+                return false;
+            }
+            allowance.charge(eldest.saturating_mul(tx.cost + 1));
+            if !tx.send_eldest(link.port(port)) {
+                tx.lose(link.port(port));
+            }
         }
-        Some(tx)
+        true
+    }
+
+    /// Takes a port out that is drained.
+    pub(super) fn remove(&mut self, port: DpPort) -> Option<Box<TxPort>> {
+        self.dirty.retain(|&mut dirty| dirty != port);
+        self.ports.get_mut(port.index())?.take()
     }
 
     #[inline(always)]
@@ -574,6 +603,32 @@ mod tests {
             (0..33).collect::<Vec<_>>()
         );
         assert_eq!(bed.counts(), [33, 0]);
+    }
+
+    #[test]
+    fn what_waits_for_a_port_that_goes_is_sent_as_far_as_the_allowance_reaches() {
+        let mut bed = PortsBed::new();
+        bed.ports.get_mut(PORT).expect("it is there").cost = 39;
+        bed.be_busy(true);
+        for index in 0..200 {
+            bed.ports.send(PORT, Packet::from_bytes(&[index; 60]), &bed.link).expect("there is such a port");
+        }
+        bed.be_busy(false);
+        // A buffer of 32 costs 1 280.
+        let mut allowance = Allowance { commands: 1, cost: 2048 };
+        assert!(!bed.ports.drain(PORT, &bed.link, &mut allowance));
+        assert_eq!((bed.counts(), allowance.cost), ([64, 0], 0));
+        let mut turns = 2;
+        while !bed.ports.drain(PORT, &bed.link, &mut Allowance { commands: 1, cost: 2048 }) {
+            turns += 1;
+        }
+        assert_eq!((bed.counts(), turns), ([200, 0], 4));
+        assert_eq!(*bed.script.sent.lock().expect("nobody died"), (0..200).collect::<Vec<_>>());
+        bed.be_busy(true);
+        bed.ports.send(PORT, Packet::from_bytes(&[0; 60]), &bed.link).expect("there is such a port");
+        assert!(bed.ports.drain(PORT, &bed.link, &mut Allowance { commands: 1, cost: 1 }));
+        assert_eq!(bed.counts(), [200, 1], "what a busy queue does not take dies");
+        assert!(bed.ports.remove(PORT).is_some() && bed.ports.flush(&bed.link));
     }
 
     #[test]

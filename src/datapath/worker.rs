@@ -23,7 +23,7 @@ use super::actions::{Executor, Tables};
 use super::buckets::{NO_SLOT, Slot};
 use super::classifier::Classifier;
 use super::emc::Emc;
-use super::exchange::{Allowance, QueueName, Queues};
+use super::exchange::{Allowance, Queues};
 use super::link::{Command, Garbage, Install, Link, Packets, RxQueueEnd, bump, burst_class};
 use super::megaflow::NOT_IN_BURST;
 use super::program::Program;
@@ -46,6 +46,10 @@ pub(super) const COMMANDS_PER_TURN: Allowance = Allowance { commands: 64, cost: 
 
 /// What is carried out of packets that were held back, besides: half of that.
 const RELEASED_PER_TURN: Allowance = Allowance { commands: u32::MAX, cost: COMMANDS_PER_TURN.cost / 2 };
+
+/// Packets of a port that leave before one of its queues does. Those that were held are no more than half, and may have to
+/// wait once more when they are looked up again; others may come by the port's other queues for ever.
+const RELEASED_FOR_QUEUE_MAX: usize = 2 * super::order::HELD_MAX;
 
 /// Exact sizes of one worker's memory.
 #[derive(Clone, Copy, Debug)]
@@ -447,16 +451,16 @@ impl Worker {
         match command {
             Command::AddRxQueue(name, queue) => self.rx_queues.take_over(name, queue),
             Command::ReleaseRxQueue(name) => {
-                // Its next packets are another worker's.
-                self.release_all(Some(name.port), allowance, now);
-                self.release(name);
+                // Its next packets are another worker's: those that are held back leave before them.
+                let queue = self.rx_queues.release(name)?;
+                return self.return_queue(name.port, RELEASED_FOR_QUEUE_MAX, queue, allowance, now);
+            }
+            Command::ReturnRxQueue { port, held_max, queue } => {
+                return self.return_queue(port, held_max, queue, allowance, now);
             }
             Command::AddTxQueue { port, tx } => self.executor.tx.add(port, tx),
             Command::ShareTxQueue { port, shared, user } => self.share(port, &shared, user),
-            Command::RemovePort(port) => {
-                self.release_all(Some(port), allowance, now);
-                self.remove_port(port);
-            }
+            Command::RemovePort(port) => return self.remove_port(port, allowance, now),
             Command::Install(install) => return self.install(install, allowance, now),
             Command::RunWaiting { slot, packets } => return self.run_waiting(slot, packets, allowance, now),
             Command::Modify { slot, program, counters } => {
@@ -479,21 +483,41 @@ impl Worker {
         None
     }
 
-    fn remove_port(&mut self, port: DpPort) {
+    /// Forgets a port, from which nothing is received any more once this has begun. What is held back of it leaves, and
+    /// what waits to be sent to it.
+    fn remove_port(&mut self, port: DpPort, allowance: &mut Allowance, now: Nanos) -> Option<Command> {
         while let Some(queue) = self.rx_queues.release_any(port) {
             self.link.discard(Garbage::RxQueue(queue));
         }
-        if let Some(tx) = self.executor.tx.remove(port, &self.link) {
+        // That it ends: they go round a bounded number of times.
+        let is_done = self.release_all(Some(port), &mut { usize::MAX }, allowance, now)
+            && self.executor.tx.drain(port, &self.link, allowance);
+        if !is_done {
+            return Some(Command::RemovePort(port));
+        }
+        if let Some(tx) = self.executor.tx.remove(port) {
             self.link.discard(Garbage::TxPort(tx));
         }
+        None
     }
 
-    /// Lets go of a queue: before the command is acknowledged it is on its way back.
-    fn release(&mut self, name: QueueName) {
-        let Some(queue) = self.rx_queues.release(name) else { return };
+    /// Gives a queue back that is not polled any more, when what is held back of its port has left: before the command is
+    /// acknowledged it is on its way.
+    fn return_queue(
+        &mut self,
+        port: DpPort,
+        mut held_max: usize,
+        queue: RxQueueEnd,
+        allowance: &mut Allowance,
+        now: Nanos,
+    ) -> Option<Command> {
+        if !self.release_all(Some(port), &mut held_max, allowance, now) {
+            return Some(Command::ReturnRxQueue { port, held_max, queue });
+        }
         // There is room: the control thread asks for no more at a time than the ring holds. If it did, the device
         // would have the queue back.
         drop(self.link.returned.push(queue));
+        None
     }
 
     fn share(&mut self, port: DpPort, shared: &Shared, user: Box<SharedTxQueue>) {
@@ -565,14 +589,29 @@ impl Worker {
         self.executor.send_upcalls();
     }
 
-    /// Lets all packets go that are held back, or all that came by one port, whatever they wait for.
-    fn release_all(&mut self, port: Option<DpPort>, allowance: &mut Allowance, now: Nanos) {
-        let mut cursor = 0;
-        while let Some((key, packet)) = self.executor.order.take_of(&mut cursor, port) {
-            self.run_held(&key, packet, allowance, now);
+    /// Lets packets go that are held back, or that came by one port, whatever they wait for: as far as the allowance
+    /// reaches, and no more than `max`, of which those are taken off. Returns whether that is all.
+    fn release_all(
+        &mut self,
+        port: Option<DpPort>,
+        max: &mut usize,
+        allowance: &mut Allowance,
+        now: Nanos,
+    ) -> bool {
+        let (mut cursor, mut is_all) = (0, false);
+        while !is_all && allowance.cost > 0 {
+            match self.executor.order.take_of(&mut cursor, port) {
+                Some((key, packet)) => {
+                    self.run_held(&key, packet, allowance, now);
+                    *max -= 1;
+                    is_all = *max == 0;
+                }
+                None => is_all = true,
+            }
         }
         self.executor.send_upcalls();
         self.executor.order.settle(false);
+        is_all
     }
 
     /// Has a packet that was held back do what it would if it came now; how it was found is counted already.
@@ -630,7 +669,7 @@ impl Worker {
 
     /// For a stop: what is held back leaves.
     pub(super) fn finish(&mut self, now: Nanos) {
-        self.release_all(None, &mut { RELEASED_PER_TURN }, now);
+        while !self.release_all(None, &mut { usize::MAX }, &mut { RELEASED_PER_TURN }, now) {}
         self.executor.finish_turn(now);
     }
 

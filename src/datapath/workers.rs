@@ -150,6 +150,7 @@ impl WorkerSide {
     pub(super) fn give(&mut self, command: Command) -> u64 {
         self.given += 1;
         self.hand_on_backlog();
+        self.link.free_garbage();
         if !self.backlog.is_empty() {
             self.backlog.push_back(command);
         } else if let Err(command) = self.link.commands.push(command) {
@@ -160,6 +161,7 @@ impl WorkerSide {
 
     pub(super) fn hand_on_backlog(&mut self) {
         while let Some(command) = self.backlog.pop_front() {
+            self.link.free_garbage();
             if let Err(command) = self.link.commands.push(command) {
                 self.backlog.push_front(command);
                 break;
@@ -176,6 +178,7 @@ impl WorkerSide {
     pub(super) fn synchronize(&mut self, clock: &dyn Clock) {
         while self.acknowledged() < self.given {
             self.hand_on_backlog();
+            self.link.free_garbage();
             if let Some(worker) = &mut self.worker {
                 worker.run_commands(clock.now());
             } else if self.is_alive() {
@@ -213,13 +216,13 @@ impl WorkerSide {
             worker.finish(clock.now());
             while !worker.finish_metering() {
                 take_records(&self.link, records);
-                while self.link.garbage.pop().is_some() {}
+                self.link.free_garbage();
             }
         }
         if let Some(thread) = self.thread.take() {
             while !thread.is_finished() {
                 take_records(&self.link, records);
-                while self.link.garbage.pop().is_some() {}
+                self.link.free_garbage();
                 std::thread::sleep(Duration::from_micros(100));
             }
             if !thread.join() {
@@ -231,7 +234,7 @@ impl WorkerSide {
         self.backlog.clear();
         while self.link.commands.pop().is_some() {}
         while self.link.returned.pop().is_some() {}
-        while self.link.garbage.pop().is_some() {}
+        self.link.free_garbage();
     }
 
     fn measure(&mut self) {

@@ -211,6 +211,7 @@ impl DpdkNetdevs {
             tx: (0..settings.tx_queue_count).map(|_| Mutex::new(Slot::NotStarted)).collect(),
             rx_no_buffer: AtomicU64::new(0),
             rx_oversized: AtomicU64::new(0),
+            rx_while_off: AtomicU64::new(0),
             is_off: AtomicBool::new(false),
             steering: Steering::new(settings.tx_queue_count),
         };
@@ -473,6 +474,8 @@ struct Slots {
     rx_no_buffer: AtomicU64,
     /// Frames of a kernel's interface that are larger than the MTU. As the former.
     rx_oversized: AtomicU64,
+    /// Packets that came while it was switched off. As the former.
+    rx_while_off: AtomicU64,
     /// Whether the device is switched off. Written by the control thread, read by workers once a burst; relaxed,
     /// for a burst more or less does not matter.
     is_off: AtomicBool,
@@ -707,11 +710,13 @@ impl Netdev for DpdkNetdev {
 
     fn stats(&self) -> NetdevStats {
         let stats = self.port.stats().unwrap_or_default();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let untaken = read(&self.slots.rx_no_buffer) + read(&self.slots.rx_while_off);
         NetdevStats {
             rx_packets: stats.rx_packets,
             rx_bytes: stats.rx_bytes,
-            rx_missed: stats.rx_missed + stats.rx_no_mbuf + self.slots.rx_no_buffer.load(Ordering::Relaxed),
-            rx_errors: stats.rx_errors + self.slots.rx_oversized.load(Ordering::Relaxed),
+            rx_missed: stats.rx_missed + stats.rx_no_mbuf + untaken,
+            rx_errors: stats.rx_errors + read(&self.slots.rx_oversized),
             tx_packets: stats.tx_packets,
             tx_bytes: stats.tx_bytes,
             tx_errors: stats.tx_errors,
@@ -723,6 +728,7 @@ impl Netdev for DpdkNetdev {
         let mut stats: Vec<_> = xstats.into_iter().map(|xstat| (xstat.name, xstat.value)).collect();
         stats.push(("rx_no_buffer".to_owned(), self.slots.rx_no_buffer.load(Ordering::Relaxed)));
         stats.push(("rx_oversized".to_owned(), self.slots.rx_oversized.load(Ordering::Relaxed)));
+        stats.push(("rx_while_off".to_owned(), self.slots.rx_while_off.load(Ordering::Relaxed)));
         stats.push(("mempool_size".to_owned(), u64::from(self.mempool.config().mbuf_count)));
         stats.push(("mempool_in_use".to_owned(), u64::from(self.mempool.in_use_count())));
         stats.push(("shares_in_use".to_owned(), u64::from(self.shares.in_use_count())));
@@ -786,11 +792,13 @@ impl fmt::Debug for DpdkRxQueue {
 impl RxQueue for DpdkRxQueue {
     fn rx_burst(&mut self, batch: &mut PacketBatch) -> usize {
         let Some(queue) = &mut self.queue else { return 0 };
-        if self.slots.is_off.load(Ordering::Relaxed) {
-            return 0;
-        }
         let mut mbufs = ArrayVec::<Mbuf, BURST_LEN_MAX>::new();
         if queue.rx_burst_up_to(&mut mbufs, batch.remaining_capacity()) == 0 {
+            return 0;
+        }
+        if self.slots.is_off.load(Ordering::Relaxed) {
+            // Not every driver can stop them, and nobody wants old ones when the port is up again.
+            self.slots.rx_while_off.fetch_add(mbufs.len() as u64, Ordering::Relaxed);
             return 0;
         }
         let before = batch.len();

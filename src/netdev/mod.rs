@@ -150,6 +150,16 @@ impl NetdevKind {
         self.has_device() && *self != NetdevKind::Dummy
     }
 
+    /// The devargs of a device on the PCI bus, as DPDK's `--allow` takes them; none for all others. A virtual device's
+    /// devargs begin with its driver's name, a PCI device's with its address: `0000:03:00.0` or `03:00.0`.
+    pub fn pci_devargs(&self) -> Option<&str> {
+        let NetdevKind::Dpdk { devargs } = self else { return None };
+        let devargs = devargs.trim_start_matches("pci:");
+        let address = devargs.split(',').next().unwrap_or_default();
+        let is_part = |char: char| char.is_ascii_hexdigit() || ":.".contains(char);
+        (address.contains(':') && address.chars().all(is_part)).then_some(devargs)
+    }
+
     /// The word for it in the configuration, in commands and in metrics.
     pub fn name(&self) -> &'static str {
         match self {

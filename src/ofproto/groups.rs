@@ -1,12 +1,18 @@
 //! The groups of one bridge: what a group-mod may ask for, which bucket lives, which one a hash means.
 //!
 //! # Choice
-//! A select group of `n` buckets with a weight has a table of places, a power of two and at least 16 for each bucket
-//! (within [`PLACE_COUNT_MIN`] and [`PLACE_COUNT_MAX`], but never fewer than buckets). The table is filled place by
-//! place with the bucket that is furthest behind its share (Sainte-Laguë's method), so every bucket has its share to
-//! within one place. A hash means the place that its low bits name: so a megaflow need match only those bits. Where
-//! that place's bucket does not live, another hash of the place chooses among those that do, by weight: flows of
-//! living buckets stay where they are.
+//! A hash means a point on a line of 2^32. The buckets of a select group that have a weight have a stretch of it each, in
+//! their order and as long as their share. Stretches end at whole places, and the line has as many places, a power of
+//! two, as give the smallest share [`SHARE_PLACES_MIN`] of them: so no bucket's share is off by more than one place, a
+//! sixteenth of the smallest share. With the weights that there can be, that takes 30 bits of the hash at most.
+//!
+//! A megaflow should match few bits of the hash, so that a few dozen serve any number of connections. The hash is read
+//! from its highest bit on, [`STEP_BITS`] at a time, until what is known of the point lies in one stretch: four bits do
+//! for all points but those near the end of a stretch, where buckets are few.
+//!
+//! Where that bucket does not live, the point chooses among the others by weight, and if that does not live either, by
+//! another hash of the point among all, until one lives. So flows of living buckets stay where they are, whatever
+//! becomes of others: each flow has its own order of buckets.
 //!
 //! # References
 //! A bucket may name another group that is there, as long as no group is reached from itself, and chains are at most
@@ -41,10 +47,14 @@ pub const GROUP_COUNT_MAX: usize = 65_536;
 /// Buckets of all groups of a bridge at most, with their actions: each bucket and each action counts, and what a controller
 /// adds to an action for itself counts as an action for each 64 bytes. Some 100 MB.
 pub const WEIGHT_SUM_MAX: usize = 1 << 20;
-/// Places in the table of a select group at least.
-pub const PLACE_COUNT_MIN: usize = 16;
-/// Places in the table of a select group at most, but for one that has more buckets: each may cost a megaflow.
-pub const PLACE_COUNT_MAX: usize = 256;
+/// Places of the smallest share of a select group at least: a share is off by one place at most.
+pub const SHARE_PLACES_MIN: u64 = 16;
+/// Bits of the hash of a select group that are read at a time.
+const STEP_BITS: u32 = 4;
+/// Bits that choose among the others where a bucket does not live, at least, and beyond those that meant the bucket.
+const OTHER_BITS_MIN: u32 = 8;
+/// Buckets that do not live which a hash may mean, one after the other, before only those that live are asked.
+const ATTEMPT_COUNT_MAX: u64 = 16;
 /// Groups that a packet may go through, one from a bucket of the other: the depth of recursion.
 pub const CHAIN_LEN_MAX: usize = 16;
 
@@ -59,8 +69,8 @@ pub struct Group {
     pub selection: SelectionMethod,
     /// Its buckets.
     pub buckets: Vec<Bucket>,
-    /// Of a select group: the bucket at each place, by index; empty if none has a weight.
-    places: Box<[u16]>,
+    /// Of a select group: where the stretches of its buckets end, of 2^32; empty if none has a weight.
+    ends: Box<[u64]>,
     /// Its part of [`WEIGHT_SUM_MAX`].
     weight: usize,
     counted: Counted,
@@ -107,7 +117,7 @@ impl Group {
         buckets: Vec<Bucket>,
         now: Nanos,
     ) -> Group {
-        let places = if group_type == GroupType::Select { places_of(&buckets) } else { Box::default() };
+        let ends = if group_type == GroupType::Select { ends_of(&buckets) } else { Box::default() };
         let counted_buckets = vec![Counted::default(); buckets.len()];
         let counted = Counted::default();
         Group {
@@ -116,7 +126,7 @@ impl Group {
             selection,
             weight: buckets.iter().map(weight).sum(),
             buckets,
-            places,
+            ends,
             counted,
             counted_buckets,
             created: now,
@@ -152,27 +162,63 @@ impl Group {
         self.bucket_serial
     }
 
-    /// The low bits of a hash that [`Group::pick`] looks at.
-    pub fn hash_mask(&self) -> u32 {
-        (self.places.len() as u32).saturating_sub(1)
+    /// The bucket, by index, of a select group that a hash means; none if no bucket with a weight lives. `read` tells the
+    /// bits of the hash that it is asked for: hashes that agree on those mean the same.
+    ///
+    /// # Errors
+    /// That of `read`.
+    pub fn pick<E>(
+        &self,
+        mut read: impl FnMut(u32) -> Result<u32, E>,
+        is_live: impl Fn(&Bucket) -> bool,
+    ) -> Result<Option<usize>, E> {
+        if self.ends.is_empty() {
+            return Ok(None);
+        }
+        let (mut bits, mut index) = (0, None);
+        while index.is_none() {
+            bits += STEP_BITS;
+            let start = u64::from(read(high_bits(bits))?);
+            let meant = self.meant(start);
+            // At the last step the two are next to each other.
+            index = (start + (1 << (32 - bits)) <= self.ends[meant]).then_some(meant);
+        }
+        if let Some(index) = index.filter(|&index| !is_live(&self.buckets[index])) {
+            let bits = (bits + STEP_BITS).clamp(OTHER_BITS_MIN, 32);
+            let place = read(high_bits(bits))? >> (32 - bits);
+            return Ok(self.pick_other(index, place, is_live));
+        }
+        Ok(index)
     }
 
-    /// The bucket, by index, of a select group that a hash means; none if no bucket with a weight lives. Hashes that
-    /// agree on [`Group::hash_mask`] mean the same.
-    pub fn pick(&self, hash: u32, is_live: impl Fn(&Bucket) -> bool) -> Option<usize> {
-        let place = hash & self.hash_mask();
-        let index = usize::from(*self.places.get(place as usize)?);
-        if is_live(&self.buckets[index]) {
-            return Some(index);
-        }
-        let weight = |bucket: &Bucket| if is_live(bucket) { u64::from(bucket.weight) } else { 0 };
-        let weights: Vec<u64> = self.buckets.iter().map(weight).collect();
-        let total: u64 = weights.iter().sum();
-        let mut at = (u64::from(mix(u64::from(place) + 1)) * total) >> 32;
-        weights.iter().position(|&weight| {
-            let is_it = at < weight;
-            at = at.saturating_sub(weight);
-            is_it
+    /// The bucket whose stretch has this point, which is below 2^32.
+    fn meant(&self, point: u64) -> usize {
+        self.ends.partition_point(|&end| end <= point)
+    }
+
+    /// A bucket that lives, for a place that means one that does not.
+    fn pick_other(&self, dead: usize, place: u32, is_live: impl Fn(&Bucket) -> bool) -> Option<usize> {
+        let is_fit = |index: &usize| self.buckets[*index].weight > 0 && is_live(&self.buckets[*index]);
+        // Multiples of the golden ratio: places next to each other are spread evenly.
+        let point = place.wrapping_mul(0x9e37_79b9);
+        let start = if dead == 0 { 0 } else { self.ends[dead - 1] };
+        let len = self.ends[dead] - start;
+        let among_others = (u64::from(point) * ((1 << 32) - len)) >> 32;
+        let others = if among_others < start { among_others } else { among_others + len };
+        let again = |attempt| u64::from(mix(u64::from(place) << 8 | attempt));
+        let points = [others].into_iter().chain((1..ATTEMPT_COUNT_MAX).map(again));
+        // A group with one bucket has no others: then the point lies behind the end.
+        let meant = points.map(|point| self.meant(point)).filter(|&index| index < self.ends.len());
+        meant.into_iter().find(is_fit).or_else(|| {
+            let weight =
+                |index: usize| if is_fit(&index) { u64::from(self.buckets[index].weight) } else { 0 };
+            let total: u64 = (0..self.buckets.len()).map(weight).sum();
+            let mut at = (again(0) * total) >> 32;
+            (0..self.buckets.len()).find(|&index| {
+                let is_it = at < weight(index);
+                at = at.saturating_sub(weight(index));
+                is_it
+            })
         })
     }
 
@@ -216,31 +262,22 @@ fn named_groups<'a>(lists: impl Iterator<Item = &'a [Action]>) -> BTreeSet<u32> 
 }
 
 /// See the module.
-fn places_of(buckets: &[Bucket]) -> Box<[u16]> {
-    let count = buckets.iter().filter(|bucket| bucket.weight > 0).count();
-    if count == 0 {
-        return Box::default();
-    }
-    let places = (count * 16).next_power_of_two().clamp(PLACE_COUNT_MIN, PLACE_COUNT_MAX);
-    let places = places.max(count.next_power_of_two());
-    let mut taken = vec![0_u64; buckets.len()];
-    let place = |_| {
-        // Compares weight / (2 taken + 1) without dividing; of equals the first.
-        let mut best: Option<usize> = None;
-        for (index, bucket) in buckets.iter().enumerate().filter(|(_, bucket)| bucket.weight > 0) {
-            let is_better = best.is_none_or(|best| {
-                let (mine, its) = (u64::from(bucket.weight), u64::from(buckets[best].weight));
-                mine * (2 * taken[best] + 1) > its * (2 * taken[index] + 1)
-            });
-            if is_better {
-                best = Some(index);
-            }
-        }
-        let best = best.expect("a bucket has a weight");
-        taken[best] += 1;
-        best as u16
-    };
-    (0..places).map(place).collect()
+fn ends_of(buckets: &[Bucket]) -> Box<[u64]> {
+    let weights = || buckets.iter().map(|bucket| u64::from(bucket.weight));
+    let total: u64 = weights().sum();
+    let Some(least) = weights().filter(|&weight| weight > 0).min() else { return Box::default() };
+    // 1 024 buckets of 65 535 beside one of 1 are 2^26 and take 2^30.
+    let places = (SHARE_PLACES_MIN * total.div_ceil(least)).next_power_of_two();
+    let ends = weights().scan(0, |sum, weight| {
+        *sum += weight;
+        Some((*sum * places + total / 2) / total * ((1 << 32) / places))
+    });
+    ends.collect()
+}
+
+/// A mask of so many bits from the highest on.
+fn high_bits(count: u32) -> u32 {
+    u32::MAX << (32 - count)
 }
 
 /// The finalizer of SplitMix64 (Steele et al. 2014), its upper half.

@@ -20,8 +20,9 @@
 //! # Who waits
 //! The control thread does all of it, and between steps it goes on serving upcalls, megaflows and exporters
 //! ([`Switch::pause`]). Reading and checking files and opening devices run on a thread of their own while it goes on
-//! turning. Closing a device does not: its last step is the datapath's. Other requests and scrapes wait until the
-//! change is done, so nobody sees half of one. Workers wait for nothing: a step gives them commands, and they
+//! turning. Closing a device does not: its last step is the datapath's. Other requests, scrapes and what OpenFlow
+//! connections ask for wait until the change is done, so nobody sees half of one, and nothing that a controller was told
+//! is done is taken back with it. Workers wait for nothing: a step gives them commands, and they
 //! carry out a bounded number of those in a turn.
 //!
 //! # What is not kept
@@ -119,6 +120,8 @@ pub struct Origin {
     pub file: Option<PathBuf>,
     /// Whether ports of type `dummy` are taken.
     pub dummies: Dummies,
+    /// Whether devices on the PCI bus can be had: DPDK leaves it alone if it was started without one.
+    pub has_pci: bool,
 }
 
 /// The configuration that is in force, and how that came about.
@@ -521,11 +524,14 @@ impl Switch {
         let last_pause = self.clock.now();
         let (warnings, closed) = (Vec::new(), Vec::new());
         let mut live = Live { switch: self, surroundings, failed_before, warnings, last_pause, closed };
+        live.switch.is_changing = true;
         let result = carry_out_all(&mut live, &plan.steps);
         let warnings = std::mem::take(&mut live.warnings);
         if !plan.steps.is_empty() {
             self.ofproto.settle();
         }
+        self.is_changing = false;
+        self.openflow.note_heard_nobody(self.clock.now());
         match result {
             Ok(()) => Ok(warnings),
             Err(StepFailure { index, source, left }) => {
@@ -551,7 +557,10 @@ impl Switch {
                 Wanted::File(path) => config::load_onto(&path, origin.dummies, &running)?,
                 Wanted::StartFile => running.clone(),
             };
-            let plan = plan(&running, &config);
+            let mut plan = plan(&running, &config);
+            if !origin.has_pci {
+                plan.refuse_pci(&config);
+            }
             Ok((config, plan))
         };
         let (config, plan) = self.beside(read).map_err(ApplyError::Faults)?;
@@ -801,6 +810,7 @@ fn settings(old: &ofproto::BridgeConfig, to: &BridgeSettings) -> ofproto::Bridge
         datapath_id: to.datapath_id,
         mac_ageing: Nanos::from_secs(to.mac_ageing_s.into()),
         mac_table_len_max: to.mac_table_size,
+        forward_bpdu: to.forward_bpdu,
         fragments: to.fragments,
         controller_rate: to.controller_rate,
         mirrors: to.mirrors.clone(),

@@ -118,7 +118,7 @@ pub fn run(config: &Config, file: Option<PathBuf>, set_log_level: SetLogLevel) -
     let parts =
         Parts { dpif: Box::new(datapath), devices: Box::new(devices), clock, process, is_parallel: true };
     let mut switch = Switch::new(config, parts)?;
-    switch.set_origin(Origin { file, dummies: Dummies::Refused });
+    switch.set_origin(Origin { file, dummies: Dummies::Refused, has_pci: eal.pci() });
     // Last, so that no other thread inherits it.
     others.place(config.workers.control_core, &cores);
     if let Some(metrics) = &metrics {
@@ -190,7 +190,8 @@ fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
             (dpdk::memory_size(&netdevs, holders), dpdk::no_huge_memory_size(&all, holders))
         }
     };
-    let pci: Vec<_> = netdevs.iter().filter_map(|netdev| pci_address(&netdev.kind)).collect();
+    let pci: Vec<_> =
+        netdevs.iter().filter_map(|netdev| netdev.kind.pci_devargs().map(str::to_owned)).collect();
     DpdkNetdevs::start(&dpdk::DpdkConfig {
         eal: EalConfig {
             memory_size,
@@ -205,16 +206,6 @@ fn start_dpdk(config: &Config) -> Result<DpdkNetdevs, EalError> {
         },
         holders,
     })
-}
-
-/// The devargs of a port on the PCI bus; none for all others. A virtual device's devargs begin with its driver's
-/// name, a PCI device's with its address: `0000:03:00.0` or `03:00.0`.
-fn pci_address(kind: &NetdevKind) -> Option<String> {
-    let NetdevKind::Dpdk { devargs } = kind else { return None };
-    let address = devargs.split(',').next().unwrap_or_default().trim_start_matches("pci:");
-    let is_pci =
-        address.contains(':') && address.chars().all(|char| char.is_ascii_hexdigit() || ":.".contains(char));
-    is_pci.then(|| devargs.trim_start_matches("pci:").to_owned())
 }
 
 /// Gives each worker a core of those that the process may use, or none (and a warning) where there is none left.

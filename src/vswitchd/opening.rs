@@ -349,7 +349,8 @@ mod tests {
             is_parallel: true,
         };
         let mut switch = Switch::new(&parse(ports), parts).expect("the configuration is good");
-        switch.set_origin(Origin { file: None, dummies: crate::config::Dummies::Taken });
+        let dummies = crate::config::Dummies::Taken;
+        switch.set_origin(Origin { dummies, ..Origin::default() });
         switch
     }
 

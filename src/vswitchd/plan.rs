@@ -88,6 +88,8 @@ pub struct BridgeSettings {
     pub mac_ageing_s: u16,
     /// Addresses that the bridge learns at most.
     pub mac_table_size: usize,
+    /// Whether NORMAL forwards what bridges keep to themselves.
+    pub forward_bpdu: bool,
     /// What happens to IP fragments.
     pub fragments: FragmentPolicy,
     /// How many packets go to the controllers at most.
@@ -278,6 +280,19 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Notes that ports on the PCI bus take a restart, since the switch was started without one.
+    pub(super) fn refuse_pci(&mut self, new: &Config) {
+        let ports = new.bridges.iter().flat_map(|bridge| &bridge.ports);
+        let refusal = |devargs: &str| Refusal {
+            key: "bridges.ports.devargs",
+            from: "no PCI device at the start".to_owned(),
+            to: devargs.to_owned(),
+        };
+        self.refusals.extend(ports.filter_map(|port| port.netdev.kind.pci_devargs()).map(refusal));
+    }
+}
+
 /// Works out what makes the switch of `old` the switch of `new`.
 pub fn plan(old: &Config, new: &Config) -> Plan {
     let mut plan = Plan::default();
@@ -383,11 +398,12 @@ fn settings(bridge: &BridgeConfig) -> BridgeSettings {
     // `mac` is that of `internal_port`, and in the datapath id if that is not given.
     let BridgeConfig { name: _, datapath_id, mac: _, mac_ageing_s, mac_table_size, .. } = bridge;
     let BridgeConfig { internal_port: _, rules: _, ports: _, ipfix: _, groups: _, meters: _, .. } = bridge;
-    let BridgeConfig { fragments, controller_rate, mirrors, openflow, .. } = bridge;
+    let BridgeConfig { forward_bpdu, fragments, controller_rate, mirrors, openflow, .. } = bridge;
     BridgeSettings {
         datapath_id: *datapath_id,
         mac_ageing_s: *mac_ageing_s,
         mac_table_size: *mac_table_size,
+        forward_bpdu: *forward_bpdu,
         fragments: *fragments,
         controller_rate: *controller_rate,
         mirrors: mirrors.clone(),

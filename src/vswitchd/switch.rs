@@ -249,6 +249,8 @@ pub struct Switch {
     /// Megaflows that each worker can have.
     pub(super) megaflow_limit: usize,
     pub(super) is_stopping: bool,
+    /// Whether the steps of a change of the configuration are under way.
+    pub(super) is_changing: bool,
     records: Vec<FlowRecord>,
     /// OpenFlow connections.
     pub(super) openflow: OpenFlow,
@@ -289,6 +291,7 @@ impl Switch {
             process,
             clock,
             is_stopping: false,
+            is_changing: false,
             records: Vec::new(),
             start_time_unix_ns,
             openflow: OpenFlow::new(&config.switch.run_dir),
@@ -379,11 +382,15 @@ impl Switch {
         Turn { worked, sleep_max: next.min(TURN_INTERVAL_MAX) }
     }
 
-    /// Serves OpenFlow connections.
+    /// Serves OpenFlow connections. While the configuration changes they only get the packets that are for them: nobody
+    /// sees half of a change, and what is taken back is not what a controller was told is done.
     fn converse(&mut self, now: Nanos) -> bool {
         // It changes the switch, of which it is a part.
         let mut openflow = std::mem::take(&mut self.openflow);
-        let worked = openflow.run(self, now);
+        let worked = match self.is_changing {
+            true => openflow.run_in_change(self, now),
+            false => openflow.run(self, now),
+        };
         self.openflow = openflow;
         worked
     }

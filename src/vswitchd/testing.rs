@@ -57,7 +57,9 @@ fn random_pipeline(rng: &mut Rng) -> String {
 
 fn random_bridge(rng: &mut Rng, bridge: usize, ports: &[usize]) -> String {
     let mut text = format!(
-        "  - name: br{bridge}\n    internal_port: {}\n    mac_ageing_s: {}\n    mac_table_size: {}\n",
+        "  - name: br{bridge}\n    internal_port: {}\n    forward_bpdu: {}\n    mac_ageing_s: {}\n    mac_table_size: \
+         {}\n",
+        rng.bool(),
         rng.bool(),
         pick(rng, &["300", "60"]),
         pick(rng, &["8192", "100"]),

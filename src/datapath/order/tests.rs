@@ -1,6 +1,8 @@
 //! Packets of a flow leave in the order in which they came, wherever the first of them had to wait.
 
 use super::{Flow, HELD_MAX, Order};
+use crate::datapath::exchange::QueueName;
+use crate::datapath::link::Command;
 use crate::datapath::{Datapath, DatapathConfig, IdlePolicy};
 use crate::dpif::{
     Action, Dpif, Execute, FlowPut, MegaflowId, SlowPathReason, Upcall, UserspaceCookie, WorkerId,
@@ -312,6 +314,38 @@ fn packets_that_are_held_leave_before_a_port_goes_and_before_their_queue_moves()
     assert_eq!(bed.left(), [], "another port's are none of its business");
     bed.datapath.port_del(DpPort(0)).expect("it is there");
     assert_eq!(bed.left(), [(2, 2), (2, 3)]);
+}
+
+/// What a port's packets do that are held when a command takes a queue or the port away, turn by turn.
+fn let_go_of(command: Command) {
+    // As a tap, which takes 40 units for a packet: some fifty a turn.
+    let mut bed = Bed::with_tx_time(Nanos(8_000));
+    let (_, _away) = bed.install_while_another_is_away();
+    for first in (2..502).step_by(20) {
+        bed.receive(2, first..first + 20);
+    }
+    bed.run();
+    assert_eq!(bed.left(), []);
+    let side = &mut bed.datapath.workers[0];
+    let number = side.give(command);
+    let mut all = Vec::new();
+    while bed.datapath.workers[0].acknowledged() < number {
+        assert_eq!(all.len() % 500, all.len(), "acknowledged when the last has left");
+        // Nobody looks at the queue any more.
+        bed.input.inject_frame(0, &packet(2, 999));
+        bed.turn();
+        let left = bed.left();
+        assert!((1..=52).contains(&left.len()), "{} packets in one turn", left.len());
+        all.extend(left);
+    }
+    assert_eq!(all, (2..502).map(|number| (2, number)).collect::<Vec<_>>());
+    assert!(bed.datapath.workers[0].worker.as_ref().expect("it has no thread").rx_queue_names().len() == 1);
+}
+
+#[test]
+fn packets_that_are_held_leave_in_several_turns_when_a_queue_or_a_port_goes() {
+    let_go_of(Command::ReleaseRxQueue(QueueName { port: DpPort(0), index: 0 }));
+    let_go_of(Command::RemovePort(DpPort(0)));
 }
 
 #[test]

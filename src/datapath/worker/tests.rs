@@ -8,6 +8,7 @@ use crate::netdev::dummy::{DummyHandle, DummyNetdev, DummyTxMode};
 use crate::netdev::{Netdev, NetdevConfig};
 use crate::packet::Packet;
 use crate::packet::build::FrameBuilder;
+use crate::sync::primitive::Ordering;
 use crate::sync::{Clock, Doorbell, Nanos};
 use std::sync::Arc;
 
@@ -44,11 +45,19 @@ impl Bed {
     }
 
     fn with_mtu(out_count: usize, tx_time: Nanos, mtu: u16) -> Bed {
+        Bed::with(out_count, tx_time, mtu, 1000)
+    }
+
+    fn with_megaflows(megaflows_max: usize) -> Bed {
+        Bed::with(1, Nanos(0), 1500, megaflows_max)
+    }
+
+    fn with(out_count: usize, tx_time: Nanos, mtu: u16, megaflows_max: usize) -> Bed {
         let clock = Arc::new(SteppingClock(std::sync::atomic::AtomicU64::new(0)));
         let config = DatapathConfig {
             cores: vec![None],
             emc_entries: 1024,
-            megaflows_max: 1000,
+            megaflows_max,
             upcall_ring_len: 256,
             idle: IdlePolicy::Sleep,
             seed: 7,
@@ -157,6 +166,25 @@ fn a_command_is_acknowledged_when_its_last_packet_is_sent() {
     bed.turn();
     bed.datapath.recv_retired(&mut retired, usize::MAX);
     assert!(matches!(&*retired, [RetiredMegaflow { stats, .. }] if stats.packets == 1000), "{retired:?}");
+}
+
+#[test]
+fn a_worker_frees_nothing_however_much_changes_at_once() {
+    let mut bed = Bed::with_megaflows(10_000);
+    let out = bed.outs[0];
+    let freed = |bed: &Bed| bed.datapath.workers[0].link.counters.freed.load(Ordering::Relaxed);
+    let ids: Vec<_> = (0..10_000).map(|number| bed.put(flow(number), vec![Action::Output(out)], 1)).collect();
+    bed.datapath.synchronize();
+    for id in &ids {
+        bed.datapath.flow_modify(*id, &[]).expect("it is there");
+    }
+    bed.datapath.synchronize();
+    for id in ids {
+        bed.datapath.flow_del(id).expect("it is there");
+    }
+    // In turns of the worker, with all commands waiting.
+    while bed.datapath.run(bed.clock.now()) {}
+    assert_eq!((bed.datapath.worker_stats()[0].megaflows, freed(&bed)), (0, 0));
 }
 
 #[test]

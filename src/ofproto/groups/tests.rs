@@ -1,5 +1,6 @@
 use super::*;
 use crate::flow::Field;
+use crate::ofproto::validate::BUCKET_COUNT_MAX;
 use crate::openflow::message::PacketInReason;
 
 fn bucket(id: u32, actions: &[Action]) -> Bucket {
@@ -17,33 +18,114 @@ fn add(groups: &mut Groups, group: u32, group_type: GroupType, buckets: Vec<Buck
 
 const TO_1: Action = Action::Output(OfPort(1));
 
-#[test]
-fn every_bucket_has_its_share_of_the_places() {
-    let mut buckets: Vec<Bucket> = (0..3).map(|id| bucket(id, &[TO_1])).collect();
-    (buckets[0].weight, buckets[1].weight) = (1, 3);
-    let group = Group::new(1, GroupType::Select, SelectionMethod::DpHash, buckets, Nanos(0));
-    let count = |index| (0..=group.hash_mask()).filter(|&h| group.pick(h, |_| true) == Some(index)).count();
-    assert_eq!((group.hash_mask(), count(0), count(1), count(2)), (31, 8, 24, 0));
+/// A select group of buckets with these weights, numbered from 0.
+fn select(weights: &[u16]) -> Group {
+    let buckets = (0..).zip(weights).map(|(id, &weight)| Bucket { weight, ..bucket(id, &[TO_1]) });
+    Group::new(1, GroupType::Select, SelectionMethod::DpHash, buckets.collect(), Nanos(0))
+}
+
+/// The bucket that a hash means, and the bits that were read.
+fn pick(group: &Group, hash: u32, is_live: impl Fn(u32) -> bool) -> (Option<usize>, u32) {
+    let mut seen = 0;
+    let read = |bits| {
+        seen |= bits;
+        Ok::<u32, std::convert::Infallible>(hash & bits)
+    };
+    let Ok(index) = group.pick(read, |bucket| is_live(bucket.id));
+    (index, seen)
+}
+
+/// Of so many hashes, how many mean each bucket.
+fn spread(group: &Group, count: u32, is_live: impl Fn(u32) -> bool) -> Vec<f64> {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut shares = vec![0.0; group.buckets.len()];
+    for _ in 0..count {
+        shares[pick(group, rng.u32(..), &is_live).0.expect("some live")] += 1.0;
+    }
+    shares
+}
+
+/// Each count is its weight's share, within a part of it and five standard deviations of what is drawn.
+#[track_caller]
+fn assert_shares(counts: &[f64], weights: &[u16], tolerance: f64) {
+    let (count, sum): (f64, f64) =
+        (counts.iter().sum(), weights.iter().map(|&weight| f64::from(weight)).sum());
+    for (&counted, &weight) in counts.iter().zip(weights) {
+        let expected = count * f64::from(weight) / sum;
+        let off = (counted - expected).abs();
+        assert!(off <= expected * tolerance + 5.0 * expected.sqrt(), "{counts:?} for {weights:?}");
+    }
 }
 
 #[test]
-fn what_a_dead_bucket_had_goes_to_the_living_and_nothing_else_moves() {
-    let buckets: Vec<Bucket> = (0..4).map(|id| Bucket { weight: 1, ..bucket(id, &[TO_1]) }).collect();
-    let group = Group::new(1, GroupType::Select, SelectionMethod::DpHash, buckets, Nanos(0));
-    let mut taken = [0; 4];
-    for hash in 0..=group.hash_mask() {
-        let before = group.pick(hash, |_| true).expect("all live");
-        let after = group.pick(hash, |bucket| bucket.id != 2).expect("three live");
-        assert!(before == 2 || before == after);
-        assert_eq!(
-            group.pick(hash | 0xffff_0000, |bucket| bucket.id != 2),
-            Some(after),
-            "only low bits count"
-        );
-        taken[after] += 1;
+fn every_bucket_has_its_share_of_the_hashes() {
+    for weights in
+        [&[99, 1][..], &[1, 99], &[1000, 1], &[1, 0, 3], &[7; 100], &[1; 129], &[3; 255], &[5, 1, 90, 4]]
+    {
+        let shares = spread(&select(weights), 300_000, |_| true);
+        assert_shares(&shares, weights, 1.0 / SHARE_PLACES_MIN as f64);
     }
-    assert!(taken[2] == 0 && taken.iter().filter(|&&count| count > 16).count() >= 2, "{taken:?}");
-    assert_eq!(group.pick(7, |_| false), None);
+    let few = select(&[u16::MAX, 1]);
+    let (len, exact) = (few.ends[1] - few.ends[0], (1 << 32) / (1 << 16));
+    assert!(len.abs_diff(exact) <= exact / SHARE_PLACES_MIN, "{len} of 2^32");
+    let weights: Vec<u16> =
+        (0..BUCKET_COUNT_MAX).map(|index| if index == 500 { 1 } else { u16::MAX }).collect();
+    let group = select(&weights);
+    assert_eq!(pick(&group, u32::MAX, |_| true).0, Some(BUCKET_COUNT_MAX - 1));
+    assert_eq!(pick(&group, 0, |_| true).0, Some(0));
+    assert!(group.ends[500] > group.ends[499], "it has a place");
+}
+
+#[test]
+fn no_more_bits_of_a_hash_are_read_than_tell_the_bucket() {
+    let mut rng = fastrand::Rng::with_seed(6);
+    for (weights, megaflows_max) in
+        [(&[1, 1][..], 16), (&[99, 1], 50), (&[1; 16], 16), (&[1, 1, 1], 50), (&[1; 256], 256)]
+    {
+        let group = select(weights);
+        let mut megaflows = BTreeSet::new();
+        for _ in 0..100_000 {
+            let hash = rng.u32(..);
+            let (index, bits) = pick(&group, hash, |_| true);
+            megaflows.insert((hash & bits, bits));
+            assert_eq!(pick(&group, hash & bits | rng.u32(..) & !bits, |_| true), (index, bits));
+            let (other, bits) = pick(&group, hash, |id| id != 1);
+            assert_eq!(pick(&group, hash & bits | rng.u32(..) & !bits, |id| id != 1), (other, bits));
+        }
+        assert!(megaflows.len() <= megaflows_max, "{} for {weights:?}", megaflows.len());
+    }
+}
+
+#[test]
+fn what_a_dead_bucket_had_goes_to_the_living_by_weight_and_nothing_else_moves() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let weights = [1, 2, 3, 4, 90];
+    let group = select(&weights);
+    for dead in 0..weights.len() as u32 {
+        for _ in 0..10_000 {
+            let hash = rng.u32(..);
+            let before = pick(&group, hash, |_| true).0.expect("all live") as u32;
+            let after = pick(&group, hash, |id| id != dead).0.expect("others live") as u32;
+            assert!(after != dead && (before == dead || before == after));
+            // Nor do those that have moved already when another one dies.
+            let other = (dead + 1) % 5;
+            let at_last = pick(&group, hash, |id| id != dead && id != other).0.expect("others live") as u32;
+            assert!(at_last != other && (after == other || after == at_last));
+        }
+        let mut living = weights;
+        living[dead as usize] = 0;
+        assert_shares(&spread(&group, 300_000, |id| id != dead), &living, 0.1);
+    }
+    // Nearly all are dead: those that live have it all.
+    let many = select(&[1; 200]);
+    let shares = spread(&many, 200_000, |id| id == 7 || id == 150);
+    assert!(
+        shares[7] + shares[150] == 200_000.0 && (0.8..1.25).contains(&(shares[7] / shares[150])),
+        "{shares:?}"
+    );
+    assert_eq!(pick(&group, 7, |_| false).0, None);
+    assert_eq!(pick(&select(&[5]), 7, |_| false).0, None);
+    assert_eq!(pick(&select(&[0, 0]), 7, |_| true).0, None);
 }
 
 #[test]
@@ -165,7 +247,7 @@ fn life_and_death_go_up_a_chain_whatever_brings_them() {
 #[test]
 fn whether_a_group_lives_takes_as_many_steps_as_there_are_buckets() {
     let mut groups = Groups::default();
-    let width = crate::ofproto::validate::BUCKET_COUNT_MAX as u32;
+    let width = BUCKET_COUNT_MAX as u32;
     let by_port = |id| Bucket { watch_port: OfPort(5), ..bucket(id, &[]) };
     add(&mut groups, 1, GroupType::FastFailover, (0..width).map(by_port).collect()).expect("good");
     for n in 2..=CHAIN_LEN_MAX as u32 {
@@ -180,7 +262,7 @@ fn whether_a_group_lives_takes_as_many_steps_as_there_are_buckets() {
 #[test]
 fn buckets_of_all_groups_and_their_actions_are_bounded() {
     let mut groups = Groups::default();
-    let width = crate::ofproto::validate::BUCKET_COUNT_MAX as u32;
+    let width = BUCKET_COUNT_MAX as u32;
     // Two buckets' weight goes to one with an action, the rest have none.
     let empty = |count| (0..count).map(|id| bucket(id, &[])).collect::<Vec<Bucket>>();
     let mut buckets = empty(width - 1);

@@ -45,6 +45,7 @@ use crate::openflow::{Action, Bucket, GroupType, SelectionMethod, Subfield};
 use crate::sync::Nanos;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 /// The address of spanning tree's own frames (IEEE 802.1D clause 7.12.3).
 const STP_MAC: MacAddress = [0x01, 0x80, 0xc2, 0, 0, 0];
@@ -627,7 +628,8 @@ impl<'a> Interpreter<'a> {
                     SelectionMethod::DpHash => five_tuple(&self.frame.key, number, false),
                     SelectionMethod::Hash { fields } => hash_fields(&self.flow(), fields, number),
                 };
-                group.pick(hash, lives).into_iter().collect()
+                let Ok(index) = group.pick(|bits| Ok::<u32, Infallible>(hash & bits), lives);
+                index.into_iter().collect()
             }
         };
         if chosen.is_empty() {

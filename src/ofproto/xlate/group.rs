@@ -73,7 +73,7 @@ impl<'a> Context<'a> {
             SelectionMethod::Hash { fields } => {
                 self.packet.look(&hashed_bits(fields))?;
                 let hash = hash_fields(&self.packet.view(), fields, group.number);
-                let index = group.pick(hash, |bucket| bridge.is_bucket_live(bucket));
+                let index = group.pick(|bits| Ok(hash & bits), |bucket| bridge.is_bucket_live(bucket))?;
                 self.bucket_if_any(group, index.map(|index| &group.buckets[index]))
             }
         }
@@ -87,9 +87,10 @@ impl<'a> Context<'a> {
             self.reason = Some(DropReason::NoLiveBucket);
             return Ok(());
         };
-        let hash = self.packet.read(Field::DpHash, group.hash_mask().into())? as u32;
+        let packet = &mut self.packet;
+        let read = |bits: u32| packet.read(Field::DpHash, bits.into()).map(|hash| hash as u32);
+        let index = group.pick(read, |bucket| bridge.is_bucket_live(bucket))?;
         self.packet.hide_hash();
-        let index = group.pick(hash, |bucket| bridge.is_bucket_live(bucket));
         self.bucket_if_any(group, index.map(|index| &group.buckets[index]))
     }
 

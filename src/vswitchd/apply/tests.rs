@@ -75,7 +75,7 @@ impl Lab {
             is_parallel: false,
         };
         let mut switch = Switch::new(config, parts).expect("the configuration is good");
-        switch.set_origin(Origin { file: None, dummies: Dummies::Taken });
+        switch.set_origin(Origin { dummies: Dummies::Taken, ..Origin::default() });
         Lab { switch, devices, clock }
     }
 
@@ -525,6 +525,26 @@ fn rules_that_were_added_at_run_time_stay_unless_the_new_file_has_one_in_their_p
 }
 
 #[test]
+fn frames_that_bridges_keep_to_themselves_are_forwarded_if_the_configuration_says_so() {
+    let text = |is_on| {
+        let ports = "ports: [{name: a, type: dummy}, {name: b, type: dummy}]";
+        format!("bridges: [{{name: br0, internal_port: false, forward_bpdu: {is_on}, {ports}}}]\n")
+    };
+    let mut lab = Lab::of(&text(false));
+    for is_on in [true, false] {
+        let applied = lab.apply(&text(is_on)).expect("it changes live");
+        assert_eq!(applied.plan.steps.len(), 1);
+        let handle = |name: &str| lab.devices.dummies.handle(name).expect("the port was opened");
+        let (from, to) = (handle("a"), handle("b"));
+        let frame =
+            [&[1, 0x80, 0xc2, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0x26, 0x42, 0x42, 3][..], &[0; 43]].concat();
+        assert!(from.inject_frame(0, &frame));
+        lab.turn();
+        assert_eq!(to.take_tx_frames().len(), usize::from(is_on));
+    }
+}
+
+#[test]
 fn a_bridge_that_goes_and_comes_back_has_all_its_rules_again() {
     let two = format!("{OLD}  - {{name: br1, internal_port: false, ports: [{{name: x, type: dummy}}]}}\n");
     let mut lab = Lab::of(&two);
@@ -563,7 +583,12 @@ fn faults_and_what_takes_a_restart_are_told_and_change_nothing() {
     assert_eq!(error.to_string(), "dpdk.memory_mib: auto -> 99: takes a restart");
     let error = lab.switch.apply(&Wanted::StartFile, &mut NoSurroundings).expect_err("there is none");
     assert!(matches!(error, ApplyError::NoFile));
-    assert_eq!(lab.switch.in_force().counts, [0, 3, 0, 0]);
+    let nic =
+        new("'actions=drop'", &format!("{A_AND_B}, {{name: n, type: dpdk, devargs: 'pci:03:00.0,a=1'}}"));
+    let error = lab.apply(&nic).expect_err("the bus was left alone at the start");
+    let text = "bridges.ports.devargs: no PCI device at the start -> 03:00.0,a=1: takes a restart";
+    assert_eq!(error.to_string(), text);
+    assert_eq!(lab.switch.in_force().counts, [0, 4, 0, 0]);
     assert_eq!(digest(&mut lab.switch), before);
     let wanted = Wanted::Text { name: "new.yaml".to_owned(), text: restart };
     let planned = lab.switch.diff(&wanted).expect("a difference is no error");

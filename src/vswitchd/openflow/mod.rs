@@ -279,6 +279,19 @@ impl OpenFlow {
         worked || !self.ready.is_empty()
     }
 
+    /// The part of [`OpenFlow::run`] that goes on while the steps of a change are carried out: packets for controllers
+    /// leave. What connections ask for, and are told of the switch, waits.
+    pub(super) fn run_in_change(&mut self, switch: &mut Switch, now: Nanos) -> bool {
+        let count = self.pass_packet_ins_on(switch, now);
+        (0..self.bridges.len()).for_each(|index| self.flush(index, now));
+        count > 0
+    }
+
+    /// After such steps: nobody was listened to meanwhile, so none is taken for silent before it can be heard.
+    pub(super) fn note_heard_nobody(&mut self, now: Nanos) {
+        self.next_watch = self.next_watch.max(now.plus(WATCH_INTERVAL));
+    }
+
     fn new_token(&mut self) -> usize {
         self.next_token += 1;
         self.next_token
@@ -525,15 +538,10 @@ impl OpenFlow {
         }
     }
 
-    /// Hands packet-ins and the other notices to who is to have them.
-    fn pass_notices_on(&mut self, switch: &mut Switch, now: Nanos) -> bool {
-        let (mut packet_ins, mut removed, mut samples) =
-            (Vec::<PacketIn>::new(), Vec::<FlowRemoved>::new(), Vec::<SampledPacket>::new());
-        let ofproto = &mut switch.ofproto;
-        let mut count = ofproto.recv_packet_ins(&mut packet_ins, NOTICES_PER_TURN_MAX);
-        count += ofproto.recv_flow_removed(&mut removed, NOTICES_PER_TURN_MAX);
-        // Nobody collects OpenFlow samples but IPFIX exporters, which the workers serve.
-        count += ofproto.recv_samples(&mut samples, NOTICES_PER_TURN_MAX);
+    /// Hands packet-ins to who is to have them, and says how many there were.
+    fn pass_packet_ins_on(&mut self, switch: &mut Switch, now: Nanos) -> usize {
+        let mut packet_ins = Vec::<PacketIn>::new();
+        let count = switch.ofproto.recv_packet_ins(&mut packet_ins, NOTICES_PER_TURN_MAX);
         for packet_in in packet_ins {
             let found = self.bridges.iter_mut().find(|known| known.agent.bridge() == packet_in.bridge);
             let Some(bridge) = found else { continue };
@@ -547,6 +555,17 @@ impl OpenFlow {
                 );
             }
         }
+        count
+    }
+
+    /// Hands packet-ins and the other notices to who is to have them.
+    fn pass_notices_on(&mut self, switch: &mut Switch, now: Nanos) -> bool {
+        let mut count = self.pass_packet_ins_on(switch, now);
+        let (mut removed, mut samples) = (Vec::<FlowRemoved>::new(), Vec::<SampledPacket>::new());
+        let ofproto = &mut switch.ofproto;
+        count += ofproto.recv_flow_removed(&mut removed, NOTICES_PER_TURN_MAX);
+        // Nobody collects OpenFlow samples but IPFIX exporters, which the workers serve.
+        count += ofproto.recv_samples(&mut samples, NOTICES_PER_TURN_MAX);
         for flow in removed {
             let found = self.bridges.iter_mut().find(|known| known.agent.bridge() == flow.bridge);
             if let Some(bridge) = found {

@@ -180,7 +180,7 @@ fn placement_facts(placement: &Placement) -> Vec<(&'static str, String)> {
 
 fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
     let BridgeSettings { datapath_id, mac_ageing_s, mac_table_size, .. } = settings;
-    let BridgeSettings { fragments, controller_rate, mirrors, openflow, .. } = settings;
+    let BridgeSettings { forward_bpdu, fragments, controller_rate, mirrors, openflow, .. } = settings;
     let rate_text = |rate: Option<ControllerRate>| {
         rate.map_or_else(
             || "none".to_owned(),
@@ -193,6 +193,7 @@ fn bridge_facts(settings: &BridgeSettings) -> Vec<(&'static str, String)> {
         ("datapath_id", format!("{datapath_id:016x}")),
         ("mac_ageing_s", mac_ageing_s.to_string()),
         ("mac_table_size", mac_table_size.to_string()),
+        ("forward_bpdu", forward_bpdu.to_string()),
         ("fragments", fragments_word(*fragments).to_owned()),
         ("controller_rate_limit", rate_text(*controller_rate)),
         ("openflow.versions", session::names(openflow.versions)),

@@ -1,4 +1,6 @@
+use crate::config::Dummies;
 use crate::dpif::model::{ModelConfig, ModelDpif};
+use crate::metrics::MetricsServerError;
 use crate::netdev::dummy::DummyProvider;
 use crate::ofproto::Ofproto;
 use crate::openflow::flow_mod::{FlowMod, FlowStatsRequest};
@@ -8,15 +10,17 @@ use crate::sync::{ManualClock, Nanos};
 use crate::vswitchd::api::{
     ConnectionInfo, ConnectionKind, ConnectionState, OpenFlowInfo, OpenFlowParams, Reply, Request,
 };
-use crate::vswitchd::apply::NoSurroundings;
+use crate::vswitchd::apply::{NoSurroundings, Origin, Surroundings, Wanted};
+use crate::vswitchd::plan::Placement;
 use crate::vswitchd::switch::{Parts, ProcessInfo, Switch};
 use mio::{Events, Poll};
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::level_filters::LevelFilter;
 
 /// A switch whose sockets are real, and whose time the test moves.
 struct World {
@@ -24,6 +28,8 @@ struct World {
     poll: Poll,
     clock: Arc<ManualClock>,
     directory: tempfile::TempDir,
+    /// Its configuration.
+    text: String,
 }
 
 impl World {
@@ -51,7 +57,7 @@ impl World {
         let mut switch = Switch::new(&config, parts).unwrap_or_else(|error| panic!("{error}"));
         let poll = Poll::new().expect("a poll");
         switch.openflow_mut().register(poll.registry(), 10).expect("a registry is shared");
-        World { switch, poll, clock, directory }
+        World { switch, poll, clock, directory, text }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -187,6 +193,51 @@ fn a_controller_is_told_of_from_the_first_failure_to_the_end_of_a_connection() {
     ] {
         assert_eq!(world.sample(&format!("penstock_openflow_{name}{labels}")), expected as f64, "{name}");
     }
+}
+
+/// A process in which the first step of a change takes a second.
+struct Slow(Arc<ManualClock>);
+
+impl Surroundings for Slow {
+    fn set_log_level(&mut self, _level: LevelFilter) {
+        self.0.advance(Nanos::from_secs(1));
+    }
+
+    fn set_metrics_listen(&mut self, listen: Option<SocketAddr>) -> Result<(), MetricsServerError> {
+        NoSurroundings.set_metrics_listen(listen)
+    }
+
+    fn place_workers(&mut self, placement: &Placement) -> Vec<Option<u16>> {
+        NoSurroundings.place_workers(placement)
+    }
+
+    fn place_other_threads(&mut self, placement: &Placement, worker_cores: &[Option<u16>]) {
+        NoSurroundings.place_other_threads(placement, worker_cores);
+    }
+}
+
+#[test]
+fn what_a_controller_asks_for_while_the_configuration_changes_is_done_afterwards() {
+    let mut world = World::new("fail_mode: secure");
+    world.switch.set_origin(Origin { dummies: Dummies::Taken, ..Origin::default() });
+    world.run();
+    let mut peer = Peer::connect(&world.path("p.sock"));
+    peer.talk(&mut world);
+    // It has asked, and the switch knows that it has.
+    peer.session.reply(&Message::BarrierRequest, 7);
+    peer.stream.write_all(peer.session.output()).expect("there is room");
+    peer.session.sent(usize::MAX);
+    let mut events = Events::with_capacity(64);
+    world.poll.poll(&mut events, Some(Duration::from_secs(10))).expect("it polls");
+    events.iter().for_each(|event| world.switch.openflow_mut().handle(event.token()));
+    let text = world.text.replace("switch: {", "switch: {log_level: debug, ");
+    let wanted = Wanted::Text { name: "new.yaml".to_owned(), text };
+    let applied = world.switch.apply(&wanted, &mut Slow(Arc::clone(&world.clock))).expect("it is good");
+    assert_eq!(applied.plan.steps.len(), 1);
+    let heard = peer.stream.read(&mut [0; 64]).map_err(|error| error.kind());
+    assert_eq!(heard, Err(ErrorKind::WouldBlock), "no barrier is answered between two steps");
+    let heard = peer.talk(&mut world);
+    assert!(heard.iter().any(|it| matches!(it, Message::BarrierReply)), "{heard:?}");
 }
 
 #[test]

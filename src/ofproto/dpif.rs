@@ -204,6 +204,11 @@ impl OfprotoDpif {
     }
 
     /// The bridges, as translations see them.
+    /// Notices of rules that went, which nobody has taken yet: each holds on to its rule.
+    pub fn flow_removed_waiting(&self) -> usize {
+        self.released.len()
+    }
+
     pub fn snapshot(&self) -> &Bridges {
         &self.bridges
     }

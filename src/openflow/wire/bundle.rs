@@ -1,10 +1,10 @@
 //! Bundles, and messages within messages: OFPT_BUNDLE_CONTROL, OFPT_BUNDLE_ADD_MESSAGE, OFPT_REQUESTFORWARD. The bundles of
 //! the Open Networking Foundation's extension of 1.3 have the same bodies.
 
-use super::WireSettings;
 use super::cursor::Reader;
 use super::header::{HEADER_LEN, Header, type_from_wire, types};
 use super::property::read_property;
+use super::{WireSettings, Work};
 use crate::openflow::OfError;
 use crate::openflow::message::{BundleControl, BundleControlType, Message};
 use bytes::BufMut;
@@ -30,6 +30,15 @@ pub(super) fn decode_control(mut reader: Reader<'_>) -> Result<BundleControl, Of
         read_property(&mut reader)?;
     }
     Ok(BundleControl { bundle, control_type: control_type(number)?, flags })
+}
+
+/// What a bundle control message with this body has done.
+pub(super) fn work_of_control(body: &[u8]) -> Work {
+    let mut reader = Reader::new(body, OfError::BadRequestLen);
+    match (reader.u32(), reader.u16()) {
+        (Ok(bundle), Ok(number)) if number == BundleControlType::CommitRequest as u16 => Work::Commit(bundle),
+        _ => Work::Little,
+    }
 }
 
 pub(super) fn encode_control(control: &BundleControl, out: &mut Vec<u8>) {

@@ -2,7 +2,7 @@
 //! have the bodies that 1.4 gave them.
 
 use super::cursor::Reader;
-use super::{WireSettings, async_config, bundle, flow, flow_stats, group, packet, role};
+use super::{WireSettings, Work, async_config, bundle, flow, flow_stats, group, packet, role};
 use crate::openflow::OfError;
 use crate::openflow::error::{EXPERIMENTER_NICIRA, EXPERIMENTER_ONF};
 use crate::openflow::message::{Message, PacketInFormat, Version};
@@ -58,6 +58,18 @@ pub(super) fn decode(mut reader: Reader<'_>, settings: &WireSettings) -> Result<
 pub(super) fn is_group_mod(body: &[u8]) -> bool {
     let mut reader = Reader::new(body, OfError::BadRequestLen);
     (reader.u32(), reader.u32()) == (Ok(EXPERIMENTER_NICIRA), Ok(nxt::GROUP_MOD))
+}
+
+/// What the body of an experimenter's message has done.
+pub(super) fn work_of(body: &[u8], version: Version) -> Work {
+    let mut reader = Reader::new(body, OfError::BadRequestLen);
+    match (reader.u32(), reader.u32()) {
+        (Ok(EXPERIMENTER_NICIRA), Ok(nxt::FLOW_MOD | nxt::GROUP_MOD)) => Work::Change,
+        (Ok(EXPERIMENTER_ONF), Ok(onft::BUNDLE_CONTROL)) if version == Version::V13 => {
+            bundle::work_of_control(reader.rest())
+        }
+        _ => Work::Little,
+    }
 }
 
 fn decode_onf(subtype: u32, mut reader: Reader<'_>, settings: &WireSettings) -> Result<Message, OfError> {

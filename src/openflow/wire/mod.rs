@@ -137,6 +137,36 @@ fn decode_body(message_type: u8, reader: Reader<'_>, settings: &WireSettings) ->
     }
 }
 
+/// What a message costs that its sender does not see, as far as its head tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// Nothing, or what it is answered with.
+    Little,
+    /// A change: of rules, groups, meters, ports or tables.
+    Change,
+    /// A packet-out.
+    Packet,
+    /// The commit of the bundle with this number.
+    Commit(u32),
+}
+
+impl Work {
+    /// That of a whole message of this version.
+    pub fn of(frame: &[u8], version: Version) -> Work {
+        let header = Header::parse(frame).filter(|header| header.version == version as u8);
+        let message_type = header.and_then(|header| header::type_from_wire(header.message_type, version));
+        match message_type {
+            Some(types::PACKET_OUT) => Work::Packet,
+            Some(
+                types::FLOW_MOD | types::GROUP_MOD | types::PORT_MOD | types::TABLE_MOD | types::METER_MOD,
+            ) => Work::Change,
+            Some(types::BUNDLE_CONTROL) => bundle::work_of_control(&frame[HEADER_LEN..]),
+            Some(types::EXPERIMENTER) => experimenter::work_of(&frame[HEADER_LEN..], version),
+            _ => Work::Little,
+        }
+    }
+}
+
 /// A message that says nothing but its type.
 fn empty(reader: Reader<'_>, message: Message) -> Result<Message, OfError> {
     if reader.is_empty() { Ok(message) } else { Err(OfError::BadRequestLen) }

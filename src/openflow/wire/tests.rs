@@ -197,3 +197,41 @@ fn what_a_version_does_not_have_is_refused_by_name() {
     let other = decode(&[4, 20, 0, 8, 0, 0, 0, 1], &WireSettings::new(Version::V14));
     assert_eq!(other, Err(OfError::BadRequestVersion));
 }
+
+#[test]
+fn what_a_message_costs_is_told_by_its_head() {
+    use crate::flow::OfPort;
+    use crate::openflow::FlowMod;
+    use crate::openflow::message::{
+        BundleControl, BundleControlType, FlowModMessage, PacketOutMessage, port_metadata,
+    };
+    let flow_mod = FlowModMessage { flow_mod: Box::new(FlowMod::add()), buffer_id: u32::MAX };
+    let metadata = Box::new(port_metadata(OfPort::CONTROLLER));
+    let packet = PacketOutMessage { buffer_id: u32::MAX, metadata, actions: vec![], data: vec![0; 60] };
+    let control = |control_type| Message::BundleControl(BundleControl { bundle: 9, control_type, flags: 0 });
+    for version in Version::ALL {
+        let mut settings = WireSettings::new(version);
+        let work = |message: &Message, settings: &WireSettings| {
+            Work::of(&encode(message, 1, settings).concat(), version)
+        };
+        let flow_mod = Message::FlowMod(flow_mod.clone());
+        assert_eq!(work(&flow_mod, &settings), Work::Change, "{version:?}");
+        assert_eq!(work(&Message::PacketOut(packet.clone()), &settings), Work::Packet, "{version:?}");
+        assert_eq!(work(&Message::EchoRequest(vec![]), &settings), Work::Little, "{version:?}");
+        assert_eq!(work(&Message::BarrierRequest, &settings), Work::Little, "{version:?}");
+        settings.nxm = version == Version::V10;
+        assert_eq!(work(&flow_mod, &settings), Work::Change, "{version:?}");
+        if version >= Version::V13 {
+            let open = control(BundleControlType::OpenRequest);
+            assert_eq!(work(&open, &settings), Work::Little, "{version:?}");
+            let commit = control(BundleControlType::CommitRequest);
+            assert_eq!(work(&commit, &settings), Work::Commit(9), "{version:?}");
+        }
+    }
+    assert_eq!(
+        Work::of(&[4, 13, 0, 8, 0, 0, 0, 1], Version::V10),
+        Work::Little,
+        "another version is refused"
+    );
+    assert_eq!(Work::of(&[4, 4, 0, 8], Version::V13), Work::Little);
+}

@@ -60,9 +60,11 @@ pub(super) struct Bundle {
     used: (Nanos, u32),
 }
 
+    /// How many of them send a packet.
+    packets: usize,
 impl Bundle {
     fn new(flags: u16, used: (Nanos, u32)) -> Bundle {
-        Bundle { flags, is_closed: false, messages: Vec::new(), size: 0, used }
+        Bundle { flags, is_closed: false, messages: Vec::new(), size: 0, packets: 0, used }
     }
 }
 
@@ -112,6 +114,12 @@ impl Agent {
     pub(super) fn bundle_control(
         &mut self,
         token: usize,
+    /// Whether a bundle of a connection sends packets when it is committed.
+    pub(super) fn sends_packets(&self, token: usize, bundle: u32) -> bool {
+        let controller = self.controllers.get(&token);
+        controller.and_then(|it| it.bundles.get(&bundle)).is_some_and(|bundle| bundle.packets > 0)
+    }
+
         xid: u32,
         control: BundleControl,
         switch: &mut Switch,

@@ -14,6 +14,7 @@ const HELLO: [u8; 8] = [4, 0, 0, 8, 0, 0, 0, 1];
 const ECHO_REQUEST: u8 = 2;
 const ECHO_REPLY: u8 = 3;
 const PACKET_IN: u8 = 10;
+const PACKET_OUT: u8 = 13;
 const FLOW_MOD: u8 = 14;
 const BARRIER_REQUEST: u8 = 20;
 const BARRIER_REPLY: u8 = 21;
@@ -269,6 +270,47 @@ fn a_controller_that_floods_waits_for_itself_and_nobody_else_does() {
     assert_eq!(ofctl(&lab, "OpenFlow13", &["dump-flows", "br0"]).matches("priority=5").count(), 100);
     assert_cheap(&switch, before);
     a.pings(b.address, 2);
+    switch.assert_conserved();
+    switch.stop();
+}
+
+/// A packet-out's body: a packet of 60 bytes, sent so many times by port 1.
+fn packet_out(times: usize) -> Vec<u8> {
+    let mut body = vec![0xff; 4];
+    body.extend(0xffff_fffd_u32.to_be_bytes());
+    body.extend(((16 * times) as u16).to_be_bytes());
+    body.extend([0; 6]);
+    (0..times).for_each(|_| body.extend([0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]));
+    body.extend([2; 12]);
+    body.extend([0x08, 0]);
+    body.extend([0; 46]);
+    body
+}
+
+#[test]
+fn who_sends_more_packets_than_workers_take_waits_for_itself_and_stays() {
+    const COUNT: u32 = 30_000;
+    let lab = Lab::new();
+    let (bad, good) = (Seat::new(&lab, "bad.sock"), Seat::new(&lab, "good.sock"));
+    // It is asked for a sign of life after a second, which does not come: its packets do.
+    let settings = openflow(&[&bad, &good]).replace("probe_interval_s: 0", "probe_interval_s: 1");
+    let switch = switch(&lab, &settings, "['priority=0,actions=NORMAL']");
+    let (mut flooding, mut neighbour) = (bad.take().greet(), good.take().greet());
+    // Each keeps a worker busy for some tenths of a millisecond.
+    let flood: Vec<u8> = (0..COUNT).flat_map(|xid| message(PACKET_OUT, xid, &packet_out(60))).collect();
+    let mut writer = flooding.stream.try_clone().expect("a descriptor");
+    let writing = std::thread::spawn(move || writer.write_all(&flood));
+    let (mut echoes, mut changes) = (0, 0);
+    while !writing.is_finished() {
+        neighbour.ask(ECHO_REQUEST, ECHO_REPLY);
+        neighbour.send(FLOW_MOD, &flow_mod(0, 7, changes % 100));
+        (echoes, changes) = (echoes + 1, changes + 1);
+    }
+    writing.join().expect("it does not panic").expect("the switch reads all, and does not hang up");
+    assert!(echoes > 200, "the neighbour was heard {echoes} times while the flood went on");
+    neighbour.is_served();
+    flooding.ask(BARRIER_REQUEST, BARRIER_REPLY);
+    assert!(!switch.log().contains("not connected"), "{}", switch.log());
     switch.assert_conserved();
     switch.stop();
 }

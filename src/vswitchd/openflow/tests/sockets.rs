@@ -447,3 +447,62 @@ fn one_that_sends_no_more_gets_its_answer_to_the_end() {
     assert_eq!(connections(&mut world), 0);
     drop(peer);
 }
+
+#[test]
+fn only_what_adds_to_a_backlog_waits_for_it() {
+    use crate::openflow::wire::Work;
+    use crate::vswitchd::openflow::{
+        Backlog, WAITING_CHANGES_MAX, WAITING_COMMANDS_MAX, WAITING_REMOVED_MAX,
+    };
+    let works = [
+        (Work::Little, false),
+        (Work::Change, false),
+        (Work::Packet, true),
+        (Work::Commit(1), false),
+        (Work::Commit(2), true),
+    ];
+    let cases = [
+        (WAITING_COMMANDS_MAX, 0, [false; 5]),
+        (WAITING_COMMANDS_MAX + 1, 0, [false, false, true, false, true]),
+        (WAITING_CHANGES_MAX + 1, 0, [false, true, true, true, true]),
+        (0, WAITING_REMOVED_MAX, [false; 5]),
+        (0, WAITING_REMOVED_MAX + 1, [false, true, false, true, true]),
+    ];
+    for (commands, removed, expected) in cases {
+        let backlog = Backlog { commands, removed };
+        assert_eq!(works.map(|work| backlog.holds(work)), expected, "{commands} {removed}");
+    }
+}
+
+#[test]
+fn rules_that_went_wait_until_they_are_told_of_and_are_counted() {
+    let mut world = World::new("fail_mode: secure");
+    world.run();
+    let bridge = world.switch.ofproto().bridges()[0];
+    let mut flow_mod = FlowMod { table: 5, ..FlowMod::add() };
+    flow_mod.flags.send_flow_removed = true;
+    for priority in 1..=100 {
+        flow_mod.priority = priority;
+        world.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    }
+    flow_mod.command = crate::openflow::FlowModCommand::Delete;
+    world.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good change");
+    world.switch.ofproto.settle();
+    world.switch.ofproto.settle();
+    assert_eq!(world.switch.ofproto.flow_removed_waiting(), 100);
+    world.run();
+    assert_eq!(world.switch.ofproto.flow_removed_waiting(), 0);
+}
+
+#[test]
+fn who_is_served_first_goes_round() {
+    let mut openflow = crate::vswitchd::openflow::OpenFlow::default();
+    let mut firsts = Vec::new();
+    for _ in 0..6 {
+        openflow.ready = [3, 5, 9].into();
+        let order = openflow.take_ready();
+        firsts.push(order[0]);
+        assert_eq!(order.into_iter().collect::<std::collections::BTreeSet<_>>(), [3, 5, 9].into());
+    }
+    assert_eq!(firsts, [3, 5, 9, 3, 5, 9]);
+}

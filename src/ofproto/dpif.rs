@@ -17,7 +17,7 @@ use super::bridge::{Bridge, Bridges, ControllerRate, Port};
 use super::megaflows::{Delta, Megaflow, Megaflows};
 use super::meters::MeterChange;
 use super::revalidate::{Dying, Released, apply_credits};
-use super::transaction::{BundleOp, Transaction};
+use super::transaction::{BundleOp, PACKET_WORK_MAX, Transaction};
 use super::upcall::installed_actions;
 use super::validate::check_packet_out;
 use super::xlate::{Origin, XlateIn, XlateOut, xlate};
@@ -36,7 +36,7 @@ use crate::netdev::Netdev;
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
 use crate::openflow::meter::{MeterMod, MeterStats};
-use crate::openflow::{FlowMod, FlowModCommand, FlowStats, FlowStatsRequest};
+use crate::openflow::{FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, OfError};
 use crate::sync::{Nanos, RateLimit};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -528,12 +528,16 @@ impl Ofproto for OfprotoDpif {
         // What was counted before now must not be credited after it.
         self.push_stats();
         let mut transaction = Transaction::begin(&mut self.bridges, bridge).map_err(|error| (0, error))?;
-        let mut packets = Vec::new();
+        let (mut packets, mut work) = (Vec::new(), 0);
         for (index, op) in ops.enumerate() {
             let result = match op {
                 Err(error) => Err(error),
                 Ok(BundleOp::PacketOut(packet_out)) => {
-                    self.packet_xlate(bridge, packet_out).map(|xlate| packets.push(xlate))
+                    self.packet_xlate(bridge, packet_out).and_then(|xlate| {
+                        work += xlate.work();
+                        packets.push(xlate);
+                        if work > PACKET_WORK_MAX { Err(OfError::BundleMsgTooMany.into()) } else { Ok(()) }
+                    })
                 }
                 Ok(op) => transaction.apply(&mut self.bridges, bridge, &op, self.now),
             };

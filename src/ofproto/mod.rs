@@ -476,6 +476,16 @@ enum PacketPlan {
 
 /// A packet that a `sample` handed up.
 #[derive(Debug)]
+impl PacketXlate {
+    /// What is kept of it until it is sent, its bytes not counted: actions, and rules and groups to credit.
+    fn work(&self) -> usize {
+        match &self.plan {
+            PacketPlan::Datapath(out) => xlate::action_count(&out.actions) + out.credits.len(),
+            PacketPlan::Interpret { actions, .. } => actions.len(),
+        }
+    }
+}
+
 pub struct SampledPacket {
     /// What for.
     pub cookie: UserspaceCookie,

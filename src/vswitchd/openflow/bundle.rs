@@ -11,7 +11,7 @@
 //!
 //! # Bounds
 //! [`BUNDLES_MAX`] bundles of a connection; in all bundles of a bridge, [`MESSAGES_MAX`] messages of [`MESSAGES_SIZE_MAX`]
-//! bytes; in those of a connection, [`CONNECTION_SIZE_MAX`] bytes.
+//! bytes; in those of a connection, [`CONNECTION_SIZE_MAX`] bytes; [`PACKETS_MAX`] packet-outs in each.
 
 use super::Sessions;
 use super::agent::Agent;
@@ -39,6 +39,10 @@ const MESSAGES_SIZE_MAX: usize = if cfg!(test) { 4 << 20 } else { 256 << 20 };
 /// Bytes of them in the bundles of a connection: whatever one does, there is room for others.
 const CONNECTION_SIZE_MAX: usize = MESSAGES_SIZE_MAX / 4 * 3;
 
+/// Packet-outs of a bundle: its commit works all of them out before it sends the first, so there may be as many as may wait
+/// for workers else. What they come to together is bounded there ([`crate::ofproto::Ofproto::transaction`]).
+const PACKETS_MAX: usize = super::WAITING_COMMANDS_MAX;
+
 /// Time without a message after which a bundle is discarded: as in Open vSwitch.
 const IDLE_TIME_MAX: Nanos = Nanos::from_secs(10);
 
@@ -56,12 +60,12 @@ pub(super) struct Bundle {
     messages: Vec<Queued>,
     /// Bytes of the messages, as they came.
     size: usize,
+    /// How many of them send a packet.
+    packets: usize,
     /// When it was used last, and the transaction id of that.
     used: (Nanos, u32),
 }
 
-    /// How many of them send a packet.
-    packets: usize,
 impl Bundle {
     fn new(flags: u16, used: (Nanos, u32)) -> Bundle {
         Bundle { flags, is_closed: false, messages: Vec::new(), size: 0, packets: 0, used }
@@ -110,16 +114,16 @@ const PACKED_LEN_MAX: usize = 512;
 const HEAD_LEN: usize = 64;
 
 impl Agent {
-    /// OFPT_BUNDLE_CONTROL.
-    pub(super) fn bundle_control(
-        &mut self,
-        token: usize,
     /// Whether a bundle of a connection sends packets when it is committed.
     pub(super) fn sends_packets(&self, token: usize, bundle: u32) -> bool {
         let controller = self.controllers.get(&token);
         controller.and_then(|it| it.bundles.get(&bundle)).is_some_and(|bundle| bundle.packets > 0)
     }
 
+    /// OFPT_BUNDLE_CONTROL.
+    pub(super) fn bundle_control(
+        &mut self,
+        token: usize,
         xid: u32,
         control: BundleControl,
         switch: &mut Switch,
@@ -232,9 +236,11 @@ impl Agent {
             return Err(fault);
         }
         bundle.used = (now, xid);
-        if is_full {
+        let is_packet = matches!(message, Message::PacketOut(_));
+        if is_full || (is_packet && bundle.packets >= PACKETS_MAX) {
             return Err(OfError::BundleMsgTooMany);
         }
+        bundle.packets += usize::from(is_packet);
         bundle.size += frame.len();
         bundle.messages.push(Queued::new(message, frame, settings));
         Ok(())

@@ -14,6 +14,7 @@
 //! in its table.
 
 use super::bridge::{Bridge, Bridges, ControllerRate, Port};
+use super::groups::GroupCursor;
 use super::megaflows::{Delta, Megaflow, Megaflows};
 use super::meters::MeterChange;
 use super::revalidate::{Dying, Released, apply_credits};
@@ -203,12 +204,12 @@ impl OfprotoDpif {
         &*self.dpif
     }
 
-    /// The bridges, as translations see them.
     /// Notices of rules that went, which nobody has taken yet: each holds on to its rule.
     pub fn flow_removed_waiting(&self) -> usize {
         self.released.len()
     }
 
+    /// The bridges, as translations see them.
     pub fn snapshot(&self) -> &Bridges {
         &self.bridges
     }
@@ -650,9 +651,24 @@ impl Ofproto for OfprotoDpif {
         self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.groups.desc())
     }
 
+    fn group_desc_of(&self, bridge: BridgeId, group: u32) -> Option<GroupDesc> {
+        self.bridges.get(bridge)?.groups.desc_of(group)
+    }
+
+    fn group_desc_part(&self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupDesc> {
+        let groups = self.bridges.get(bridge).map(|bridge| &bridge.groups);
+        groups.map_or_else(Vec::new, |groups| groups.desc_part(cursor))
+    }
+
     fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats> {
         self.push_stats();
         self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.group_stats(group, self.now))
+    }
+
+    fn group_stats_part(&mut self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupStats> {
+        self.push_stats();
+        let bridge = self.bridges.get(bridge);
+        bridge.map_or_else(Vec::new, |bridge| bridge.group_stats_part(cursor, self.now))
     }
 
     fn meter_mod(&mut self, bridge: BridgeId, meter_mod: &MeterMod) -> Result<(), FlowModError> {

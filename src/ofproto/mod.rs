@@ -70,6 +70,7 @@ pub use rule_events::{RuleEvent, RuleEventKind};
 pub use tables::{FlowCursor, FlowSums, MissHandling, TableSettings};
 pub use transaction::BundleOp;
 
+use self::groups::GroupCursor;
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie};
 use crate::flow::{DpPort, Flow, FlowKey, OfPort};
 use crate::netdev::{MacAddress, Netdev};
@@ -239,8 +240,17 @@ pub trait Ofproto: fmt::Debug {
     /// The groups of a bridge, by number.
     fn group_desc(&self, bridge: BridgeId) -> Vec<GroupDesc>;
 
+    /// One group.
+    fn group_desc_of(&self, bridge: BridgeId, group: u32) -> Option<GroupDesc>;
+
+    /// The next of a bridge's groups, by number, until the cursor is done: what comes and goes meanwhile may be told or not.
+    fn group_desc_part(&self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupDesc>;
+
     /// Counters of a group as of now, or of all groups ([`crate::openflow::group::GROUP_ALL`]).
     fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats>;
+
+    /// Counters of the next groups, as [`Ofproto::group_desc_part`].
+    fn group_stats_part(&mut self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupStats>;
 
     /// Changes meters; rules that name a meter that goes, go with it. New rates hold from now on.
     ///
@@ -466,16 +476,6 @@ pub struct PacketXlate {
     plan: PacketPlan,
 }
 
-#[derive(Debug)]
-enum PacketPlan {
-    /// Translated.
-    Datapath(Box<xlate::XlateOut>),
-    /// To be carried out by interpretation.
-    Interpret { in_port: OfPort, actions: Vec<Action> },
-}
-
-/// A packet that a `sample` handed up.
-#[derive(Debug)]
 impl PacketXlate {
     /// What is kept of it until it is sent, its bytes not counted: actions, and rules and groups to credit.
     fn work(&self) -> usize {
@@ -486,6 +486,16 @@ impl PacketXlate {
     }
 }
 
+#[derive(Debug)]
+enum PacketPlan {
+    /// Translated.
+    Datapath(Box<xlate::XlateOut>),
+    /// To be carried out by interpretation.
+    Interpret { in_port: OfPort, actions: Vec<Action> },
+}
+
+/// A packet that a `sample` handed up.
+#[derive(Debug)]
 pub struct SampledPacket {
     /// What for.
     pub cookie: UserspaceCookie,

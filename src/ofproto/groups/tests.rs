@@ -220,7 +220,7 @@ fn a_modified_group_goes_on_and_its_buckets_begin_anew() {
     groups.credit_bucket(1, 0, 2, 128);
     let modify = group_mod(GroupModCommand::Modify, 1, GroupType::All, vec![bucket(0, &[])]);
     groups.group_mod(&modify, Nanos::from_secs(5)).expect("good");
-    let stats = groups.stats(1, &BTreeMap::new(), Nanos::from_secs(7)).remove(0);
+    let stats = groups.stats(1..=1, &BTreeMap::new(), Nanos::from_secs(7)).remove(0);
     assert_eq!((stats.packets, stats.bytes, stats.buckets), (2, 128, vec![(0, 0)]));
     assert_eq!(stats.duration_ns, Nanos::from_secs(7).0);
     let after = serials(&groups);

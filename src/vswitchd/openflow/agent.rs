@@ -19,6 +19,7 @@ use crate::ofproto::{
 };
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowModCommand, TableId};
+use crate::openflow::group::{GROUP_ALL, GROUP_ANY};
 use crate::openflow::message::{
     FlowModMessage, FlowRemovedMessage, Message, MultipartRequest, PacketInMessage, PacketInReason,
     PacketOutMessage, PortMod, Role, SwitchConfig, Version, metadata_of,
@@ -219,6 +220,12 @@ impl Agent {
                             Telling::new(xid, is_nicira, What::FlowLight, request),
                             switch,
                         );
+                    }
+                    MultipartRequest::GroupStats(GROUP_ALL) => {
+                        return self.tell(token, Telling::of_groups(xid, is_nicira, true), switch);
+                    }
+                    MultipartRequest::GroupDesc(GROUP_ALL | GROUP_ANY) => {
+                        return self.tell(token, Telling::of_groups(xid, is_nicira, false), switch);
                     }
                     body => multipart::answer(self, body, more, version, switch)?,
                 };

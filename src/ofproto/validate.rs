@@ -308,7 +308,7 @@ fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>
         }
         Action::Conjunction { clause, clause_count, .. } => {
             let is_clause = (2..=CLAUSE_COUNT_MAX).contains(clause_count) && clause < clause_count;
-            if is_clause { Ok(()) } else { Err(OfError::BadActionArgument) }
+            if is_clause { Ok(()) } else { Err(OfError::NiciraActionConjunction) }
         }
         Action::WriteMetadata { value, mask } if value & !mask != 0 => Err(OfError::BadActionArgument),
         Action::GotoTable(to) if *to == TABLE_ALL || table.is_some_and(|table| *to <= table) => {

@@ -74,8 +74,10 @@ pub(super) fn work_of(body: &[u8], version: Version) -> Work {
 
 fn decode_onf(subtype: u32, mut reader: Reader<'_>, settings: &WireSettings) -> Result<Message, OfError> {
     let message = match subtype {
-        onft::BUNDLE_CONTROL => return bundle::decode_control(reader).map(Message::BundleControl),
-        onft::BUNDLE_ADD => return bundle::decode_add(reader),
+        onft::BUNDLE_CONTROL => {
+            return bundle::decode_control(reader, settings.version).map(Message::BundleControl);
+        }
+        onft::BUNDLE_ADD => return bundle::decode_add(reader, settings.version),
         onft::ROLE_STATUS => return role::decode_status(reader),
         onft::REQUEST_FORWARD => return bundle::decode_forward(reader, settings),
         onft::FLOW_MONITOR_CANCEL => Message::FlowMonitorCancel(reader.u32()?),

@@ -127,8 +127,8 @@ fn decode_body(message_type: u8, reader: Reader<'_>, settings: &WireSettings) ->
         types::ROLE_STATUS => role::decode_status(reader),
         types::TABLE_STATUS => table::decode_status(reader),
         types::REQUEST_FORWARD => bundle::decode_forward(reader, settings),
-        types::BUNDLE_CONTROL => bundle::decode_control(reader).map(Message::BundleControl),
-        types::BUNDLE_ADD => bundle::decode_add(reader),
+        types::BUNDLE_CONTROL => bundle::decode_control(reader, version).map(Message::BundleControl),
+        types::BUNDLE_ADD => bundle::decode_add(reader, version),
         types::CONTROLLER_STATUS => {
             let mut reader = reader;
             role::decode_controller(&mut reader).map(Message::ControllerStatus)

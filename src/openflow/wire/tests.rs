@@ -235,3 +235,31 @@ fn what_a_message_costs_is_told_by_its_head() {
     );
     assert_eq!(Work::of(&[4, 4, 0, 8], Version::V13), Work::Little);
 }
+
+#[test]
+fn properties_of_bundles_are_refused_by_name() {
+    let frame = |version: Version, message_type: u8, body: &[u8], property_type: u16| {
+        let mut frame = vec![version as u8, message_type, 0, 0, 0, 0, 0, 5];
+        frame.extend(body);
+        frame.extend(property_type.to_be_bytes());
+        frame.extend([0, 16]);
+        frame.extend([0; 12]);
+        let len = frame.len() as u16;
+        frame[2..4].copy_from_slice(&len.to_be_bytes());
+        decode(&frame, &WireSettings::new(version)).expect_err("it has a property")
+    };
+    // A commit; and a barrier of ten bytes, padded, that is added.
+    let commit = [0, 0, 0, 1, 0, 4, 0, 3];
+    let add = [0, 0, 0, 1, 0, 0, 0, 3, 6, 20, 0, 10, 0, 0, 0, 5, 9, 9, 0, 0, 0, 0, 0, 0];
+    for (message_type, body) in [(33, &commit[..]), (34, &add[..])] {
+        let cases = [
+            (Version::V15, 1, OfError::BundleSchedUnsupported),
+            (Version::V14, 1, OfError::BadPropertyType),
+            (Version::V15, 2, OfError::BadPropertyType),
+            (Version::V15, 0xffff, OfError::BadPropertyExperimenter),
+        ];
+        for (version, property, error) in cases {
+            assert_eq!(frame(version, message_type, body, property), error, "{version:?} {property}");
+        }
+    }
+}

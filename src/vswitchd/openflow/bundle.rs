@@ -49,6 +49,9 @@ const IDLE_TIME_MAX: Nanos = Nanos::from_secs(10);
 /// `ofp_bundle_flags`: atomic and ordered. A commit here is always both.
 const FLAGS_KNOWN: u16 = 0b11;
 
+/// OFPBF_TIME: it is to be committed at a time.
+const FLAG_TIME: u16 = 0b100;
+
 /// A connection's bundles, by id.
 pub(super) type Bundles = BTreeMap<u32, Bundle>;
 
@@ -113,6 +116,14 @@ const PACKED_LEN_MAX: usize = 512;
 /// Bytes of a message that an error about it quotes.
 const HEAD_LEN: usize = 64;
 
+/// Whether there are such bundles. That of a time is 1.5's; older versions have no such flag.
+fn check_flags(flags: u16, version: Version) -> Result<(), OfError> {
+    if flags & FLAG_TIME != 0 && version == Version::V15 {
+        return Err(OfError::BundleSchedUnsupported);
+    }
+    if flags & !FLAGS_KNOWN == 0 { Ok(()) } else { Err(OfError::BundleBadFlags) }
+}
+
 impl Agent {
     /// Whether a bundle of a connection sends packets when it is committed.
     pub(super) fn sends_packets(&self, token: usize, bundle: u32) -> bool {
@@ -132,12 +143,11 @@ impl Agent {
         use BundleControlType as Type;
         let BundleControl { bundle: id, control_type, flags } = control;
         let used = (switch.clock.now(), xid);
+        let version = sessions.get(token).and_then(|session| session.version()).unwrap_or(Version::V14);
         let bundles = &mut self.controller_mut(token).ok_or(OfError::BundleUnknown)?.bundles;
         let reply = match control_type {
             Type::OpenRequest => {
-                if flags & !FLAGS_KNOWN != 0 {
-                    return Err(OfError::BundleBadFlags);
-                }
+                check_flags(flags, version)?;
                 if bundles.contains_key(&id) {
                     // The one that was there is of no more use (OpenFlow 1.5.1 section 7.3.9.2).
                     bundles.remove(&id);
@@ -165,6 +175,7 @@ impl Agent {
             }
             Type::CommitRequest => {
                 let bundle = bundles.remove(&id).ok_or(OfError::BundleBadId)?;
+                check_flags(flags, version)?;
                 if bundle.flags != flags {
                     return Err(OfError::BundleBadFlags);
                 }
@@ -211,9 +222,7 @@ impl Agent {
         if !is_taken {
             return Err(OfError::BundleMsgUnsupported);
         }
-        if flags & !FLAGS_KNOWN != 0 {
-            return Err(OfError::BundleBadFlags);
-        }
+        check_flags(flags, settings.version)?;
         let kept = self.controllers.values().flat_map(|controller| controller.bundles.values());
         let (count, size) =
             kept.fold((0, 0), |(count, size), bundle| (count + bundle.messages.len(), size + bundle.size));

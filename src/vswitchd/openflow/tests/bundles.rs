@@ -144,10 +144,15 @@ fn a_closed_bundle_takes_no_more_and_is_gone_if_it_should() {
 #[test]
 fn flags_are_those_of_the_opening() {
     let mut lab = Lab::new();
-    let one = lab.join(Version::V15);
-    // To a time is not possible here.
+    let one = lab.join(Version::V14);
     assert_eq!(lab.refused(one, &control(1, Type::OpenRequest, 4)), OfError::BundleBadFlags);
-    assert_eq!(lab.put(one, 1, 4, &add("actions=drop")), Some(OfError::BundleBadFlags));
+    let one = lab.join(Version::V15);
+    assert_eq!(lab.refused(one, &control(1, Type::OpenRequest, 8)), OfError::BundleBadFlags);
+    // To a time, which 1.5 has a flag for, is not possible here.
+    assert_eq!(lab.refused(one, &control(1, Type::OpenRequest, 4)), OfError::BundleSchedUnsupported);
+    assert_eq!(lab.put(one, 1, 4, &add("actions=drop")), Some(OfError::BundleSchedUnsupported));
+    lab.control(one, 4, Type::OpenRequest, 1);
+    assert_eq!(lab.refused(one, &control(4, Type::CommitRequest, 5)), OfError::BundleSchedUnsupported);
     lab.control(one, 1, Type::OpenRequest, 1);
     assert_eq!(lab.put(one, 1, 2, &add("actions=drop")), Some(OfError::BundleBadFlags));
     for control_type in [Type::CloseRequest, Type::CommitRequest] {

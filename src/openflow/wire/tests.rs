@@ -263,3 +263,11 @@ fn properties_of_bundles_are_refused_by_name() {
         }
     }
 }
+
+#[test]
+fn a_rule_that_went_with_its_meter_is_deleted_for_who_knows_no_other_reason() {
+    use flow_stats::removed_reason;
+    let told = Version::ALL.map(|version| removed_reason(4, version));
+    assert_eq!(told, [2, 2, 2, 2, 4, 4]);
+    assert_eq!(Version::ALL.map(|version| removed_reason(3, version)), [2, 3, 3, 3, 3, 3]);
+}

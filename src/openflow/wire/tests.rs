@@ -271,3 +271,19 @@ fn a_rule_that_went_with_its_meter_is_deleted_for_who_knows_no_other_reason() {
     assert_eq!(told, [2, 2, 2, 2, 4, 4]);
     assert_eq!(Version::ALL.map(|version| removed_reason(3, version)), [2, 3, 3, 3, 3, 3]);
 }
+
+#[test]
+fn a_packet_of_1_5_says_where_it_came_in() {
+    use crate::openflow::message::{PacketOutMessage, port_metadata};
+    let settings = WireSettings::new(Version::V15);
+    let packet = |metadata| {
+        let metadata = Box::new(metadata);
+        let message = PacketOutMessage { buffer_id: u32::MAX, metadata, actions: vec![], data: vec![0; 60] };
+        decode(&encode(&Message::PacketOut(message), 1, &settings).concat(), &settings)
+    };
+    assert!(packet(port_metadata(crate::flow::OfPort(1))).is_ok());
+    let mut other = crate::openflow::Match::any();
+    assert_eq!(packet(other), Err(OfError::BadRequestPort));
+    other.set(crate::flow::Field::Metadata, 5);
+    assert_eq!(packet(other), Err(OfError::BadRequestPort));
+}

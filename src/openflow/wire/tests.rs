@@ -287,3 +287,20 @@ fn a_packet_of_1_5_says_where_it_came_in() {
     other.set(crate::flow::Field::Metadata, 5);
     assert_eq!(packet(other), Err(OfError::BadRequestPort));
 }
+
+#[test]
+fn masks_of_1_3_are_of_just_their_size() {
+    for (version, body_start) in [(Version::V13, vec![4, 28, 0, 32]), (Version::V10, vec![1, 4, 0, 40])] {
+        let mut frame = body_start;
+        frame.extend([0, 0, 0, 5]);
+        if version == Version::V10 {
+            frame.extend([0, 0, 0x23, 0x20, 0, 0, 0, 19]);
+        }
+        frame.extend([0; 24]);
+        let settings = WireSettings::new(version);
+        assert!(matches!(decode(&frame, &settings), Ok(Message::SetAsync(_))), "{version:?}");
+        frame.extend([0; 4]);
+        frame[3] += 4;
+        assert_eq!(decode(&frame, &settings), Err(OfError::BadRequestLen), "{version:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ofproto::{MissHandling, TableSettings};
+use crate::openflow::flow_mod::TABLE_ALL;
 use crate::openflow::group::GROUP_ALL;
 use crate::openflow::message::{
     AsyncChange, FlowMonitorRequest, PacketOutMessage, SwitchConfig, TableMod, port_metadata,
@@ -484,4 +485,22 @@ fn groups_are_told_in_parts_as_fast_as_they_are_read() {
         };
         assert_eq!(all.iter().map(|it| it.group).collect::<Vec<_>>(), expected);
     }
+}
+
+#[test]
+fn vacancy_events_need_bounds() {
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V14);
+    // The flag without a property.
+    let on = table_mod(3, None);
+    assert_eq!(lab.refused(one, &on), OfError::TableModBadConfig);
+    lab.order(one, &table_mod(3, Some(Some((20, 80)))));
+    lab.order(one, &on);
+    let bridge = lab.agent.bridge();
+    assert_eq!(lab.switch.ofproto.table_settings(bridge, 3).vacancy, Some((20, 80)), "it keeps them");
+    assert_eq!(
+        lab.refused(one, &table_mod(TABLE_ALL, None)),
+        OfError::TableModBadConfig,
+        "not all have some"
+    );
 }

@@ -118,8 +118,8 @@ fn decode_body(message_type: u8, reader: Reader<'_>, settings: &WireSettings) ->
             queue::decode_config_request(reader, version).map(Message::QueueGetConfigRequest)
         }
         types::QUEUE_GET_CONFIG_REPLY => queue::decode_config_reply(reader, version),
-        types::ROLE_REQUEST => role::decode_request(reader).map(Message::RoleRequest),
-        types::ROLE_REPLY => role::decode_reply(reader).map(Message::RoleReply),
+        types::ROLE_REQUEST => role::decode_request(reader, version).map(Message::RoleRequest),
+        types::ROLE_REPLY => role::decode_reply(reader, version).map(Message::RoleReply),
         types::GET_ASYNC_REQUEST => empty(reader, Message::GetAsyncRequest),
         types::GET_ASYNC_REPLY => async_config::decode(reader, version).map(Message::GetAsyncReply),
         types::SET_ASYNC => async_config::decode_change(reader, version).map(Message::SetAsync),
@@ -269,11 +269,11 @@ fn encode_body(message: &Message, settings: &WireSettings, out: &mut Vec<u8>) ->
             types::QUEUE_GET_CONFIG_REPLY
         }
         Message::RoleRequest(role) if !role.is_nicira => {
-            role::encode(role, out);
+            role::encode(role, version, out);
             types::ROLE_REQUEST
         }
         Message::RoleReply(role) if !role.is_nicira => {
-            role::encode(role, out);
+            role::encode(role, version, out);
             types::ROLE_REPLY
         }
         Message::RoleStatus { role, reason } if version >= Version::V14 => {

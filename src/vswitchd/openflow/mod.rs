@@ -255,6 +255,9 @@ impl OpenFlow {
         for token in gone {
             self.close(index, token, "the configuration does not name it any more", now);
         }
+        let bridge = &mut self.bridges[index];
+        let uris = bridge.callers.iter().map(|caller| caller.remote.to_string()).collect();
+        bridge.agent.set_configured(uris, &mut bridge.sockets);
         self.next_watch = Nanos(0);
     }
 
@@ -399,8 +402,9 @@ impl OpenFlow {
             }
             Who::Peer { peer, place } => (peer, Some(place)),
         };
+        let is_management = place.as_ref() == Some(&bridge.management);
+        bridge.agent.add(token, Controller { is_management, ..Controller::new(uri, !is_called) });
         bridge.sockets.insert(token, Socket::new(stream, session, place, !is_called, now));
-        bridge.agent.add(token, Controller::new(uri, !is_called));
         self.ready.insert(token);
     }
 

@@ -163,10 +163,10 @@ pub(super) fn answer(
         MultipartRequest::Flow(_)
         | MultipartRequest::FlowLight(_)
         | MultipartRequest::FlowMonitor(_)
-        | MultipartRequest::Aggregate(_) => {
+        | MultipartRequest::Aggregate(_)
+        | MultipartRequest::ControllerStatus => {
             return Err(OfError::BadRequestMultipart);
         }
-        MultipartRequest::ControllerStatus => MultipartReply::ControllerStatus(agent.statuses()),
         MultipartRequest::BundleFeatures(_) => {
             MultipartReply::BundleFeatures { capabilities: BUNDLE_CAPABILITIES }
         }

@@ -247,3 +247,19 @@ fn a_hash_of_fields_looks_at_them_alone() {
             && hash_fields(&flow, &fields, 2) != hash_fields(&flow, &fields, 1)
     );
 }
+
+#[test]
+fn a_group_grows_no_longer_than_can_be_told() {
+    let mut groups = Groups::default();
+    let actions = vec![TO_1; 400];
+    let change = |command, id| group_mod(command, 1, GroupType::All, vec![bucket(id, &actions)]);
+    groups.group_mod(&change(GroupModCommand::Add, 0), Nanos(0)).expect("it is short");
+    let count = (1..20).take_while(|id| {
+        let done = groups.group_mod(&change(GroupModCommand::InsertBucket(BUCKET_LAST), *id), Nanos(0));
+        assert!(done.is_ok() || done == Err(OfError::GroupModOutOfBuckets), "{done:?}");
+        done.is_ok()
+    });
+    // Of 6 400 bytes and more, ten are too many.
+    assert_eq!(count.count(), 9);
+    assert_eq!(groups.get(1).map(|group| group.buckets.len()), Some(10), "nothing else has changed");
+}

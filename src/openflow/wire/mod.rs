@@ -34,6 +34,7 @@ mod port;
 mod property;
 mod queue;
 mod role;
+pub mod room;
 mod switch;
 mod table;
 #[cfg(test)]

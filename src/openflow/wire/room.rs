@@ -42,7 +42,7 @@ pub fn has_room_for_rule(matching: &Match, actions: &[Action]) -> bool {
         return true;
     }
     let mut stats = flow_stats::no_stats();
-    stats.matching = matching.clone();
+    stats.matching = *matching;
     stats.actions = actions.to_vec();
     let fits = |write: &dyn Fn(&mut Vec<u8>)| is_within(write);
     fits(&|out| flow_stats::encode_stats_nxst(&stats, out))

@@ -68,13 +68,13 @@ pub(super) enum Command {
     /// allowance of a turn ends. The worker's own, never on the ring.
     RunWaiting { slot: u32, packets: Packets },
     /// Give a megaflow another program, and counters for what that does.
-    Modify { slot: u32, program: Box<Program>, counters: Arc<MegaflowCounters> },
+    Modify { slot: u32, program: Arc<Program>, counters: Arc<MegaflowCounters> },
     /// Remove a megaflow.
     Remove { slot: u32 },
     /// Upcalls up to this one are dealt with: what was answered came before.
     NoteAnswered(u64),
     /// Run a program on packets.
-    Execute { program: Box<Program>, packets: Packets, is_made: bool },
+    Execute { program: Arc<Program>, packets: Packets, is_made: bool },
     /// Finish the records of the exporters in `remove`, and meter for those in `add` from now on.
     SetMetering { remove: Vec<ExporterId>, add: Vec<FlowCache> },
     /// Hold packets that name this meter to it from now on, or to none.
@@ -104,11 +104,7 @@ pub(super) struct Install {
 #[derive(Debug)]
 #[allow(dead_code, reason = "the content is only ever dropped")]
 pub(super) enum Garbage {
-    Megaflow(Megaflow),
     Install(Box<Install>),
-    Program(Box<Program>),
-    Modified(Box<Program>, Arc<MegaflowCounters>),
-    Counters(Arc<MegaflowCounters>),
     Packets(Packets),
     RxQueue(RxQueueEnd),
     TxPort(Box<TxPort>),

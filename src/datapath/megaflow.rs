@@ -18,7 +18,7 @@ pub(super) const NOT_IN_BURST: u8 = u8::MAX;
 #[repr(C, align(64))]
 pub(super) struct Megaflow {
     /// What to do.
-    pub(super) program: Box<Program>,
+    pub(super) program: Arc<Program>,
     /// What was counted.
     pub(super) counters: Arc<MegaflowCounters>,
     /// Its mask, by number.
@@ -35,7 +35,7 @@ pub(super) struct Megaflow {
 impl Megaflow {
     /// A megaflow that nothing has met yet. `key` is cleared outside the mask of the class.
     pub(super) fn new(
-        program: Box<Program>,
+        program: Arc<Program>,
         counters: Arc<MegaflowCounters>,
         class: ClassId,
         key: FlowKey,
@@ -44,14 +44,10 @@ impl Megaflow {
         Megaflow { program, counters, class, burst_index: Cell::new(NOT_IN_BURST), sole_output, key }
     }
 
-    /// Gives it another program, and counters for what that does; returns the old ones.
-    pub(super) fn replace_program(
-        &mut self,
-        program: Box<Program>,
-        counters: Arc<MegaflowCounters>,
-    ) -> (Box<Program>, Arc<MegaflowCounters>) {
+    /// Gives it another program, and counters for what that does.
+    pub(super) fn replace_program(&mut self, program: Arc<Program>, counters: Arc<MegaflowCounters>) {
         self.sole_output = program.sole_output();
-        (std::mem::replace(&mut self.program, program), std::mem::replace(&mut self.counters, counters))
+        (self.program, self.counters) = (program, counters);
     }
 }
 

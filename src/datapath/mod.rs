@@ -37,6 +37,7 @@ pub mod metering;
 mod order;
 mod prefetch;
 mod program;
+mod programs;
 mod shared_tx;
 #[cfg(test)]
 mod tests;
@@ -49,7 +50,7 @@ pub use actions::EXPORTER_COUNT_MAX;
 pub use thread::{IdlePolicy, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread};
 
 use crate::dpif::{
-    Actions, CopiedMegaflow, Dpif, DpifError, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
+    Action, CopiedMegaflow, Dpif, DpifError, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
     MegaflowInfo, MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig, PORT_COUNT_MAX,
     PlacementRules, PortStats, RemovedPort, RetiredMegaflow, RxQueueStats, Upcall, WorkerId, WorkerStats,
 };
@@ -66,6 +67,7 @@ use meter::SharedMeter;
 use metering::FlowCache;
 pub use order::HELD_MAX;
 use program::Program;
+use programs::Programs;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use workers::{Legacy, Retiring, RxPlace, TxPlace, WorkerSide};
@@ -95,10 +97,11 @@ struct Installed {
     class: ClassId,
     key: FlowKey,
     mask: FlowMask,
-    actions: Actions,
-    /// Of what its actions do.
+    /// What it does.
+    program: Arc<Program>,
+    /// Of what that does.
     counters: Arc<MegaflowCounters>,
-    /// What it counted under actions that it had before.
+    /// What it counted while it did something else.
     before: MegaflowStats,
 }
 
@@ -138,6 +141,7 @@ pub struct Datapath {
     numbers_used: u16,
     megaflows: BTreeMap<MegaflowId, Installed>,
     next_megaflow: u64,
+    programs: Programs,
     /// What [`Dpif::recv_copied`] is to tell.
     copied: Vec<CopiedMegaflow>,
     metering: Vec<MeteringConfig>,
@@ -189,6 +193,7 @@ impl Datapath {
             numbers_used: 0,
             megaflows: BTreeMap::new(),
             next_megaflow: 0,
+            programs: Programs::default(),
             copied: Vec::new(),
             metering: Vec::new(),
             meters: BTreeMap::new(),
@@ -240,11 +245,10 @@ impl Datapath {
         let (class, mask) = side.classes.join(&put.mask);
         let key = mask.apply(&put.key);
         let counters = Arc::new(MegaflowCounters::new(now));
-        let program = Box::new(Program::compile(&put.actions, true));
-        let megaflow = Megaflow::new(program, Arc::clone(&counters), class, key);
-        let actions = put.actions.clone();
+        let program = self.programs.get(&put.actions);
+        let megaflow = Megaflow::new(Arc::clone(&program), Arc::clone(&counters), class, key);
         let before = MegaflowStats::default();
-        let installed = Installed { worker: put.worker, slot, class, key, mask, actions, counters, before };
+        let installed = Installed { worker: put.worker, slot, class, key, mask, program, counters, before };
         Ok((installed, megaflow))
     }
 
@@ -356,12 +360,12 @@ impl Dpif for Datapath {
         Ok(id)
     }
 
-    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<MegaflowId, DpifError> {
+    fn flow_modify(&mut self, id: MegaflowId, actions: &[Action]) -> Result<MegaflowId, DpifError> {
         let installed = self.megaflows.get_mut(&id).ok_or(DpifError::NoSuchMegaflow(id))?;
-        let program = Box::new(Program::compile(&actions, true));
+        let program = self.programs.get(actions);
         let read = installed.counters.read();
         let counters = Arc::new(MegaflowCounters::new(read.last_used));
-        installed.actions = actions;
+        installed.program = Arc::clone(&program);
         installed.before = installed.before.and(read);
         let (worker, slot) = (installed.worker, installed.slot);
         let old = std::mem::replace(&mut installed.counters, Arc::clone(&counters));
@@ -398,7 +402,7 @@ impl Dpif for Datapath {
             worker: installed.worker,
             key: installed.key,
             mask: installed.mask,
-            actions: installed.actions.clone(),
+            actions: installed.program.actions.to_vec(),
             stats: installed.stats(),
         };
         self.megaflows.iter().map(info).collect()
@@ -410,7 +414,7 @@ impl Dpif for Datapath {
 
     fn execute(&mut self, execute: Execute) {
         let Execute { worker, packets, actions, is_made } = execute;
-        let program = Box::new(Program::compile(&actions, true));
+        let program = self.programs.get(&actions);
         self.give(worker, Command::Execute { program, packets: packets.into_iter(), is_made });
     }
 

@@ -117,11 +117,13 @@ impl OnCopy {
     }
 }
 
-/// A megaflow's actions, ready to run. Made by the control thread, read by one worker, freed by the control
-/// thread.
+/// Actions, ready to run. Made by the control thread, read by workers, freed by the control thread
+/// ([`super::programs`]).
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Program {
     pub(super) ops: Box<[Op]>,
+    /// What it was made of.
+    pub(super) actions: Box<[Action]>,
     /// Whether any of it asks for more of a packet's key than the port. What does not is run on packets whose keys were never
     /// made.
     pub(super) needs_key: bool,
@@ -130,13 +132,13 @@ pub(super) struct Program {
 impl Program {
     /// Compiles a list of actions. `can_meter` is false in tests that look at upcalls of sampled packets.
     pub(super) fn compile(actions: &[Action], can_meter: bool) -> Program {
-        if !is_nested_within_bounds(actions) {
-            return Program { ops: Box::new([Op::Drop(DropReason::TooManyActions)]), needs_key: false };
-        }
-        let egress = sole_output(actions);
-        let ops = compile_list(actions, egress, can_meter);
+        let ops: Box<[Op]> = if is_nested_within_bounds(actions) {
+            compile_list(actions, sole_output(actions), can_meter)
+        } else {
+            Box::new([Op::Drop(DropReason::TooManyActions)])
+        };
         let needs_key = ops.iter().any(Op::needs_key);
-        Program { ops, needs_key }
+        Program { ops, actions: actions.into(), needs_key }
     }
 
     /// The port, if sending the packet to one is all that the program does; else [`DpPort::NONE`].

@@ -586,7 +586,7 @@ fn what_a_megaflow_counted_under_old_actions_is_told_when_no_worker_has_them_any
     let frame = udp(1, 1).build();
     bed.inject(A, &frame);
     let id = bed.run_installing(coarse(), &[Action::Output(bed.port(B))])[0];
-    let past = bed.datapath.flow_modify(id, vec![Action::Output(bed.port(C))]).expect("it is there");
+    let past = bed.datapath.flow_modify(id, &[Action::Output(bed.port(C))]).expect("it is there");
     let read = |bed: &Bed| bed.datapath.flow_stats(id).map(|stats| stats.packets);
     assert_eq!((past == id, read(&bed)), (false, Some(0)));
     let mut retired = Vec::new();

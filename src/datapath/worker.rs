@@ -25,7 +25,7 @@ use super::classifier::Classifier;
 use super::emc::Emc;
 use super::exchange::{Allowance, QueueName, Queues};
 use super::link::{Command, Garbage, Install, Link, Packets, RxQueueEnd, bump, burst_class};
-use super::megaflow::{Megaflow, NOT_IN_BURST};
+use super::megaflow::NOT_IN_BURST;
 use super::program::Program;
 use super::shared_tx::{Shared, SharedTxQueue};
 use super::tx::Sizes;
@@ -461,15 +461,14 @@ impl Worker {
             Command::RunWaiting { slot, packets } => return self.run_waiting(slot, packets, allowance, now),
             Command::Modify { slot, program, counters } => {
                 if let Some(megaflow) = self.classifier.get_mut(slot) {
-                    let (program, counters) = megaflow.replace_program(program, counters);
-                    self.link.discard(Garbage::Modified(program, counters));
+                    // The control thread keeps the old ones at least until this is acknowledged: nothing is freed here.
+                    megaflow.replace_program(program, counters);
                 }
             }
             Command::NoteAnswered(number) => self.executor.order.note_answered(number),
             Command::Remove { slot } => {
-                if let Some(megaflow) = self.classifier.remove(slot) {
-                    self.link.discard(Garbage::Megaflow(megaflow));
-                }
+                // Likewise.
+                drop(self.classifier.remove(slot));
             }
             Command::Execute { program, packets, is_made } => {
                 return self.execute(program, packets, is_made, allowance, now);
@@ -519,9 +518,7 @@ impl Worker {
             Ok(()) => self.run_waiting(slot, packets, allowance, now),
             Err(megaflow) => {
                 bump(&self.link.counters.installs_failed, 1);
-                let Megaflow { program, counters, .. } = megaflow;
-                self.link.discard(Garbage::Counters(counters));
-                self.execute(program, packets, false, allowance, now)
+                self.execute(megaflow.program, packets, false, allowance, now)
             }
         }
     }
@@ -597,7 +594,7 @@ impl Worker {
 
     fn execute(
         &mut self,
-        program: Box<Program>,
+        program: Arc<Program>,
         mut packets: Packets,
         is_made: bool,
         allowance: &mut Allowance,
@@ -620,7 +617,6 @@ impl Worker {
         }
         executor.send_upcalls();
         self.link.discard(Garbage::Packets(packets));
-        self.link.discard(Garbage::Program(program));
         None
     }
 

@@ -567,7 +567,8 @@ impl Datapath {
         let mut targets = BTreeSet::new();
         for (of, worker) in placement::copies(places, &were, megaflows) {
             let Some(installed) = self.megaflows.get(&of) else { continue };
-            let (key, mask, actions) = (installed.key, installed.mask, installed.actions.clone());
+            let (key, mask) = (installed.key, installed.mask);
+            let actions = installed.program.actions.to_vec();
             let put = FlowPut { worker, key, mask, actions, packets: Vec::new() };
             // Where there is no room for more the flows miss.
             if let Ok(id) = self.flow_put(put) {

@@ -492,7 +492,7 @@ pub trait Dpif: fmt::Debug {
     ///
     /// # Errors
     /// [`DpifError::NoSuchMegaflow`].
-    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<MegaflowId, DpifError>;
+    fn flow_modify(&mut self, id: MegaflowId, actions: &[Action]) -> Result<MegaflowId, DpifError>;
 
     /// Removes a megaflow. Its last counters come by [`Dpif::recv_retired`].
     ///

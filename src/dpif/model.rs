@@ -809,11 +809,11 @@ impl Dpif for ModelDpif {
         Ok(id)
     }
 
-    fn flow_modify(&mut self, id: MegaflowId, actions: Actions) -> Result<MegaflowId, DpifError> {
+    fn flow_modify(&mut self, id: MegaflowId, actions: &[Action]) -> Result<MegaflowId, DpifError> {
         let megaflow = self.megaflows.get_mut(&id).ok_or(DpifError::NoSuchMegaflow(id))?;
         let stats = MegaflowStats { last_used: megaflow.stats.last_used, ..MegaflowStats::default() };
         let stats = std::mem::replace(&mut megaflow.stats, stats);
-        megaflow.actions = actions;
+        megaflow.actions = actions.to_vec();
         let before = self.before.entry(id).or_default();
         *before = before.and(stats);
         let past = self.next_id();

@@ -45,6 +45,8 @@ const STALE_MAX: Nanos = Nanos::from_millis(500);
 const PASS_DURATION_MAX: Nanos = Nanos::from_secs(1);
 /// Retired megaflows taken from the datapath at a time.
 const RETIRED_BATCH_LEN: usize = 1024;
+/// Megaflows translated again at a time.
+const RETRANSLATED_BATCH_LEN: usize = 256;
 
 /// A rule that left its table and is still counted.
 #[derive(Debug)]
@@ -335,14 +337,19 @@ impl OfprotoDpif {
     /// Translates again what was translated under another state.
     fn retranslate_stale(&mut self) {
         let stale = self.megaflows.iter().filter(|(_, flow)| !flow.is_current(&self.bridges));
-        let (ids, keys): (Vec<MegaflowId>, Vec<FlowKey>) = stale.map(|(id, flow)| (id, flow.key)).unzip();
-        self.counters.revalidated += ids.len() as u64;
-        let outs = xlate_all(&self.bridges, &keys, self.config.is_parallel);
-        // Of the state that they were made under: crediting what a megaflow counted meanwhile may move an address.
-        let epochs: Vec<Epochs> = outs.iter().map(|out| Epochs::of(&self.bridges, &out.uses)).collect();
-        for (((id, key), out), epochs) in ids.into_iter().zip(&keys).zip(outs).zip(epochs) {
-            let out = self.resolve(out, key.in_port);
-            self.refresh(id, out, epochs);
+        let stale: Vec<MegaflowId> = stale.map(|(id, _)| id).collect();
+        self.counters.revalidated += stale.len() as u64;
+        // In portions, so that what a translation wrote is still in the core's cache when it is put in place.
+        for ids in stale.chunks(RETRANSLATED_BATCH_LEN) {
+            let flows = ids.iter().filter_map(|&id| Some((id, self.megaflows.get(id)?.key)));
+            let (ids, keys): (Vec<MegaflowId>, Vec<FlowKey>) = flows.unzip();
+            let outs = xlate_all(&self.bridges, &keys, self.config.is_parallel);
+            // Of the state that they were made under: crediting what a megaflow counted meanwhile may move an address.
+            let epochs: Vec<Epochs> = outs.iter().map(|out| Epochs::of(&self.bridges, &out.uses)).collect();
+            for (((id, key), out), epochs) in ids.into_iter().zip(&keys).zip(outs).zip(epochs) {
+                let out = self.resolve(out, key.in_port);
+                self.refresh(id, out, epochs);
+            }
         }
     }
 
@@ -384,7 +391,7 @@ impl OfprotoDpif {
         }
         if flow.actions != actions {
             // Its worker may do the old actions some more: those packets are for the rules that it had.
-            let Ok(past) = self.dpif.flow_modify(id, actions.clone()) else {
+            let Ok(past) = self.dpif.flow_modify(id, &actions) else {
                 self.counters.removed_changed += 1;
                 self.delete(id);
                 return false;

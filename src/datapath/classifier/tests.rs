@@ -5,7 +5,7 @@ use crate::flow::FlowKey;
 use std::sync::Arc;
 
 fn megaflow(class: ClassId, key: &FlowKey, mask: &FlowMask) -> Megaflow {
-    let program = Box::new(Program::compile(&[], true));
+    let program = Arc::new(Program::compile(&[], true));
     Megaflow::new(program, Arc::new(MegaflowCounters::default()), class, mask.apply(key))
 }
 

@@ -263,7 +263,7 @@ fn a_ttl_that_runs_out_ends_the_list_in_a_drop_or_with_the_controller() {
     assert_eq!((out[1].len(), bench.drops(0, DropReason::TtlExpired)), (0, 1));
     bench
         .dpif
-        .flow_modify(id, vec![Action::DecTtl { to_controller: Some(cookie) }, Action::Output(DpPort(1))])
+        .flow_modify(id, &[Action::DecTtl { to_controller: Some(cookie) }, Action::Output(DpPort(1))])
         .expect("it is there");
     let (out, upcalls) = bench.send(&udp().ttl(1).build());
     assert_eq!(out[1].len(), 0);
@@ -372,7 +372,7 @@ fn limits_and_absent_things_are_errors_and_lose_no_packet() {
     assert_eq!(queues.iter().map(|rx| (rx.port, rx.queue)).collect::<Vec<_>>(), [(DpPort(1), 0)]);
     assert_eq!(bench.dpif.flow_del(id), Ok(()));
     assert_eq!(bench.dpif.flow_del(id), Err(DpifError::NoSuchMegaflow(id)));
-    assert_eq!(bench.dpif.flow_modify(id, vec![]), Err(DpifError::NoSuchMegaflow(id)));
+    assert_eq!(bench.dpif.flow_modify(id, &[]), Err(DpifError::NoSuchMegaflow(id)));
     let mut retired = Vec::new();
     assert_eq!(bench.dpif.recv_retired(&mut retired, 9), 1);
     assert_eq!(retired[0].id, id);

@@ -21,7 +21,7 @@ use super::revalidate::{Dying, Released, apply_credits};
 use super::transaction::{BundleOp, PACKET_WORK_MAX, Transaction};
 use super::upcall::installed_actions;
 use super::validate::check_packet_out;
-use super::xlate::{Origin, XlateIn, XlateOut, xlate};
+use super::xlate::{Origin, XlateIn, XlateOut, action_count, xlate};
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowCursor, FlowModError, FlowRemoved, FlowRemovedReason,
     FlowSums, IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate,
@@ -147,6 +147,8 @@ pub struct OfprotoDpif {
     pub(super) pass: u64,
     /// Whether rules, ports or settings have changed since the last revalidation.
     pub(super) config_changed: bool,
+    /// See [`OfprotoDpif::packet_work_waiting`].
+    packet_work: usize,
     /// Whether addresses have moved since the last revalidation.
     pub(super) macs_changed: bool,
     /// How often all upcalls that waited have been handled.
@@ -180,6 +182,7 @@ impl OfprotoDpif {
             last_link_look: Nanos(0),
             pass: 0,
             config_changed: false,
+            packet_work: 0,
             macs_changed: false,
             drains: 0,
             controller_limits: BTreeMap::new(),
@@ -202,6 +205,12 @@ impl OfprotoDpif {
     /// The datapath, to ask.
     pub fn dpif(&self) -> &dyn Dpif {
         &*self.dpif
+    }
+
+    /// What packets of controllers come to that were sent since no command waited for workers last, by actions and by 64
+    /// bytes of packet; nothing if none waits.
+    pub fn packet_work_waiting(&self) -> usize {
+        if self.dpif.waiting_commands() == 0 { 0 } else { self.packet_work }
     }
 
     /// Notices of rules that went, which nobody has taken yet: each holds on to its rule.
@@ -716,6 +725,7 @@ impl Ofproto for OfprotoDpif {
         let delta = Delta { packets: 1, bytes: packet.size() as u64 };
         self.macs_changed |= apply_credits(&mut self.bridges, &credits, delta, self.now);
         self.note_learned();
+        self.packet_work = self.packet_work_waiting() + action_count(&actions) + packet.size() / 64;
         let worker = self.dpif.workers().first().copied().unwrap_or(WorkerId(0));
         self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions, is_made: true });
     }

@@ -64,6 +64,9 @@ const MESSAGES_PER_TURN_MAX: usize = 256;
 /// faster than workers do waits for them, and only such a one.
 const WAITING_COMMANDS_MAX: usize = 4096;
 
+/// What the packets among them may come to, by their actions and 64 bytes each: a packet may come to 16 384 actions.
+const WAITING_WORK_MAX: usize = 256 << 10;
+
 /// Commands that may wait before no more changes are handled. Packet-outs alone do not bring it there: what does are
 /// megaflows that follow changes faster than workers take them.
 const WAITING_CHANGES_MAX: usize = 64 << 10;
@@ -681,24 +684,30 @@ impl OpenFlow {
 /// What waits to be done on behalf of controllers.
 struct Backlog {
     commands: usize,
+    packet_work: usize,
     removed: usize,
 }
 
 impl Backlog {
     fn of(switch: &Switch) -> Backlog {
         let ofproto = &switch.ofproto;
-        Backlog { commands: ofproto.dpif().waiting_commands(), removed: ofproto.flow_removed_waiting() }
+        Backlog {
+            commands: ofproto.dpif().waiting_commands(),
+            packet_work: ofproto.packet_work_waiting(),
+            removed: ofproto.flow_removed_waiting(),
+        }
     }
 
     /// Whether a message that has this done, and whether that sends packets, waits until less does. Only what adds to the
     /// backlog waits, with what comes after it on its connection: nobody else is kept from being heard.
     fn holds(&self, (work, sends_packets): (Work, bool)) -> bool {
         let is_full = self.commands > WAITING_CHANGES_MAX || self.removed > WAITING_REMOVED_MAX;
+        let is_crowded = self.commands > WAITING_COMMANDS_MAX || self.packet_work > WAITING_WORK_MAX;
         match work {
             Work::Little => false,
             Work::Change => is_full,
-            Work::Packet => self.commands > WAITING_COMMANDS_MAX,
-            Work::Commit(_) => is_full || (sends_packets && self.commands > WAITING_COMMANDS_MAX),
+            Work::Packet => is_crowded,
+            Work::Commit(_) => is_full || (sends_packets && is_crowded),
         }
     }
 }

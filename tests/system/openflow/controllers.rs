@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const HELLO: [u8; 8] = [4, 0, 0, 8, 0, 0, 0, 1];
@@ -289,29 +290,54 @@ fn packet_out(times: usize) -> Vec<u8> {
 
 #[test]
 fn who_sends_more_packets_than_workers_take_waits_for_itself_and_stays() {
-    const COUNT: u32 = 9_000;
+    const FLOODS: usize = 4;
+    const COUNT: usize = 3_000;
+    // What waits in the switch for its worker, and in sockets: from then on more waits than the switch takes.
+    const TAKEN: usize = 6_000;
     let lab = Lab::new();
     // Each keeps a worker busy for some tenths of a millisecond.
-    let body = packet_out(60);
-    let flood: Vec<u8> = (0..COUNT).flat_map(|xid| message(PACKET_OUT, xid, &body)).collect();
-    let (bad, good) = (Seat::new(&lab, "bad.sock"), Seat::new(&lab, "good.sock"));
-    // It is asked for a sign of life after a second, which does not come: its packets do.
-    let settings = openflow(&[&bad, &good]).replace("probe_interval_s: 0", "probe_interval_s: 1");
+    let one = message(PACKET_OUT, 7, &packet_out(60));
+    let flood = one.repeat(COUNT);
+    let seats: Vec<Seat> = (0..=FLOODS).map(|n| Seat::new(&lab, &format!("c{n}.sock"))).collect();
+    // They are asked for a sign of life after a second, which does not come: their packets do.
+    let settings = openflow(&seats.iter().collect::<Vec<_>>());
+    let settings = settings.replace("probe_interval_s: 0", "probe_interval_s: 1");
     let switch = switch(&lab, &settings, "['priority=0,actions=NORMAL']");
-    let (mut flooding, mut neighbour) = (bad.take().greet(), good.take().greet());
-    let mut writer = flooding.stream.try_clone().expect("a descriptor");
-    let writing = std::thread::spawn(move || writer.write_all(&flood));
-    let (mut echoes, mut changes) = (0, 0);
-    while !writing.is_finished() {
-        neighbour.ask(ECHO_REQUEST, ECHO_REPLY);
-        neighbour.send(FLOW_MOD, &flow_mod(0, 7, changes % 100));
-        (echoes, changes) = (echoes + 1, changes + 1);
-    }
-    writing.join().expect("it does not panic").expect("the switch reads all, and does not hang up");
-    assert!(echoes > 200, "the neighbour was heard {echoes} times while the flood went on");
+    let mut flooding: Vec<Controller> = seats[..FLOODS].iter().map(|seat| seat.take().greet()).collect();
+    // It is the last that the switch has called.
+    let mut neighbour = seats[FLOODS].take().greet();
+    let written = AtomicUsize::new(0);
+    let mut heard = 0;
+    std::thread::scope(|scope| {
+        let writing: Vec<_> = flooding
+            .iter()
+            .map(|controller| {
+                let mut stream = controller.stream.try_clone().expect("a descriptor");
+                let (flood, written, size) = (&flood, &written, one.len());
+                scope.spawn(move || {
+                    for part in flood.chunks(size) {
+                        stream.write_all(part)?;
+                        written.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok::<_, std::io::Error>(())
+                })
+            })
+            .collect();
+        let mut changes = 0;
+        while !writing.iter().all(|writing| writing.is_finished()) {
+            let is_full = written.load(Ordering::Relaxed) > TAKEN;
+            neighbour.ask(ECHO_REQUEST, ECHO_REPLY);
+            neighbour.send(FLOW_MOD, &flow_mod(0, 7, changes % 100));
+            (heard, changes) = (heard + usize::from(is_full), changes + 1);
+        }
+        for writing in writing {
+            writing.join().expect("it does not panic").expect("the switch reads all, and does not hang up");
+        }
+    });
+    assert!(heard > 10, "the neighbour was heard {heard} times");
     assert!(!switch.log().contains("not connected"), "{}", switch.log());
     neighbour.is_served();
-    flooding.ask(BARRIER_REQUEST, BARRIER_REPLY);
+    flooding[0].ask(BARRIER_REQUEST, BARRIER_REPLY);
     switch.assert_conserved();
     switch.stop();
 }

@@ -24,6 +24,7 @@
 //! A look-up visits each subtable at most once; there are at most as many as masks among the rules.
 
 mod conjunction;
+mod related;
 
 use super::prefix_trie::{PrefixTrie, Prefixes, leading_ones};
 use super::rules::RuleId;

@@ -29,6 +29,7 @@ pub struct RuleId {
     generation: u32,
 }
 
+#[cfg(test)]
 impl RuleId {
     /// No id sorts before it.
     pub(super) const MIN: RuleId = RuleId { index: 0, generation: 0 };

@@ -1,9 +1,9 @@
 //! The flow tables of one bridge: 255 of them, and what flow-mods do to them.
 //!
 //! # Why
-//! Each table has its classifier for look-ups and an ordered index for everything that goes over rules one by
-//! one (loose modify and delete, dumps, overlap checks), so that answers come in one order, always: by
-//! table, falling priority, then age of the slot.
+//! Each table has its classifier for look-ups, and for which rules lie within or across a match; and an ordered index for
+//! what goes over rules one by one, such as dumps. Answers come in one order, always: by table, falling priority, then age of
+//! the slot.
 //!
 //! # Counters
 //! A rule that a flow-mod or a timeout removes leaves its table at once but stays in the store: packets that
@@ -301,14 +301,6 @@ impl FlowTables {
         order.map(|&(_, id)| (id, self.rules.get(id).expect("the index holds only rules in the store")))
     }
 
-    /// The rules of `table` with this priority.
-    fn of_priority(&self, table: TableId, priority: u16) -> impl Iterator<Item = (RuleId, &Rule)> {
-        let order = self.tables.get(usize::from(table)).into_iter();
-        let bounds = (Reverse(priority), RuleId::MIN)..=(Reverse(priority), RuleId::MAX);
-        let ids = order.flat_map(move |table| table.order.range(bounds.clone()));
-        ids.map(|&(_, id)| (id, self.rules.get(id).expect("the index holds only rules in the store")))
-    }
-
     /// Carries a flow-mod out, wholly or not at all (OpenFlow 1.5.1 section 6.4).
     ///
     /// # Errors
@@ -348,7 +340,8 @@ impl FlowTables {
 
     fn add(&mut self, flow_mod: &FlowMod, now: Nanos) -> Result<Change, OfError> {
         let table = &self.tables[usize::from(flow_mod.table)];
-        if flow_mod.flags.check_overlap && self.overlaps(flow_mod) {
+        if flow_mod.flags.check_overlap && table.classifier.has_overlap(&flow_mod.matching, flow_mod.priority)
+        {
             return Err(OfError::FlowModOverlap);
         }
         let found = table.classifier.find_exact(&flow_mod.matching, flow_mod.priority);
@@ -616,13 +609,6 @@ impl FlowTables {
         self.follow_victim(id);
     }
 
-    /// Whether some rule of the same priority, but another match, shares a packet with this one.
-    fn overlaps(&self, flow_mod: &FlowMod) -> bool {
-        let matching = PackedMatch::from(&flow_mod.matching);
-        let mut rules = self.of_priority(flow_mod.table, flow_mod.priority).map(|(_, rule)| &rule.matching);
-        rules.any(|other| *other != matching && other.overlaps(&matching))
-    }
-
     fn modify(&mut self, flow_mod: &FlowMod) -> Result<Change, OfError> {
         let chosen = self.chosen(flow_mod);
         // The actions have been checked already with the match of the only rule that a strict one in one table is about.
@@ -663,18 +649,23 @@ impl FlowTables {
     fn chosen(&self, flow_mod: &FlowMod) -> Vec<RuleId> {
         let is_strict =
             matches!(flow_mod.command, FlowModCommand::ModifyStrict | FlowModCommand::DeleteStrict);
-        let filter = Filter::of(flow_mod, !is_strict);
+        let filter = Filter::of(flow_mod, false);
         if !is_strict {
-            return self.filtered(flow_mod.table, &filter).map(|(id, _)| id).collect();
+            let tables = self.tables[table_range(flow_mod.table)].iter();
+            return tables.flat_map(|table| self.within(table, &flow_mod.matching, &filter)).collect();
         }
         let tables = self.tables[table_range(flow_mod.table)].iter();
         let exact = tables.filter_map(|t| t.classifier.find_exact(&flow_mod.matching, flow_mod.priority));
         exact.filter(|&id| self.rules.get(id).is_some_and(|rule| filter.accepts(rule))).collect()
     }
 
-    fn filtered(&self, table: TableId, filter: &Filter) -> impl Iterator<Item = (RuleId, &Rule)> {
-        let tables = table_range(table).map(|table| table as TableId);
-        tables.flat_map(|table| self.in_order(table)).filter(move |(_, rule)| filter.accepts(rule))
+    /// Those of a table's rules within `wider` that the filter accepts, in the order of [`FlowTables::in_order`].
+    fn within(&self, table: &Table, wider: &Match, filter: &Filter) -> Vec<RuleId> {
+        let rules = table.classifier.within(wider);
+        let accepted = rules.filter(|&(_, id)| self.rules.get(id).is_some_and(|rule| filter.accepts(rule)));
+        let mut accepted: Vec<_> = accepted.map(|(priority, id)| (Reverse(priority), id)).collect();
+        accepted.sort_unstable();
+        accepted.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Takes a rule out of its table; it stays in the store.

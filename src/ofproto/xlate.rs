@@ -393,21 +393,21 @@ fn xlate_from(
     let Some(bridge) = bridges.get(bridge_id) else {
         return XlateOut::drop_all(key, DropReason::NoBridge, false);
     };
-    let attempt = |ttl, mask| {
-        let mut context = Context::new(bridges, bridge, bridge_id, Tracker::new(key, in_port, ttl, mask));
-        let result = context.translate(start);
-        (result, context)
-    };
-    let (mut result, mut context) = attempt(Ttl::Blind, FlowMask::EMPTY);
-    if result == Err(Stop::BoundTtl) {
-        (result, context) = attempt(Ttl::Bounded, context.packet.mask());
-    }
-    if result == Err(Stop::ReadTtl) {
-        (result, context) = attempt(Ttl::Exact, context.packet.mask());
-    }
-    result.expect("with the TTL exact nothing about it is unknown, and no other stop leaves a translation");
     let growth = if let Start::Frozen(frozen) = start { frozen.carried.growth } else { 0 };
-    context.into_out(growth)
+    let (mut ttl, mut mask) = (Ttl::Blind, FlowMask::EMPTY);
+    loop {
+        // Some kilobytes: it stays where it is made.
+        let mut context = Context::new(bridges, bridge, bridge_id, Tracker::new(key, in_port, ttl, mask));
+        ttl = match (context.translate(start), ttl) {
+            (Ok(()), _) => return context.into_out(growth),
+            (Err(Stop::BoundTtl), Ttl::Blind) => Ttl::Bounded,
+            (Err(_), Ttl::Blind | Ttl::Bounded) => Ttl::Exact,
+            (Err(stop), Ttl::Exact) => {
+                unreachable!("an exact TTL is known, and nothing else ends in {stop:?}")
+            }
+        };
+        mask = context.packet.mask();
+    }
 }
 
 impl<'a> Context<'a> {

@@ -128,14 +128,6 @@ impl PackedMatch {
         })
     }
 
-    /// As [`Match::overlaps`].
-    pub fn overlaps(&self, other: &PackedMatch) -> bool {
-        each_place(self.places & other.places).all(|place| {
-            let ((a, a_mask), (b, b_mask)) = (self.word(place), other.word(place));
-            (a ^ b) & a_mask & b_mask == 0
-        })
-    }
-
     /// A word that something is required of.
     fn word(&self, place: usize) -> (u64, u64) {
         self.words[(self.places & ((1 << place) - 1)).count_ones() as usize]
@@ -192,7 +184,6 @@ mod tests {
                 let other_packed = PackedMatch::from(other);
                 assert_eq!(packed == other_packed, one == other);
                 assert_eq!(packed.is_within(&other_packed), one.is_within(other), "{one:?} {other:?}");
-                assert_eq!(packed.overlaps(&other_packed), one.overlaps(other), "{one:?} {other:?}");
                 assert_eq!(packed.covers(other.value()), one.covers(other.value()), "{one:?} {other:?}");
             }
         }

@@ -675,7 +675,7 @@ impl Run<'_> {
                 for (side, retiring) in [real, model].into_iter().zip(retiring) {
                     for place in side.workers_with(*index) {
                         let id = side.installed[&place];
-                        let past = side.dpif.flow_modify(id, &actions).expect("it is installed");
+                        let past = side.dpif.flow_modify(id, actions).expect("it is installed");
                         retiring.insert(past, place);
                     }
                 }

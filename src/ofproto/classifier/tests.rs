@@ -194,3 +194,33 @@ fn a_port_far_from_every_rule_is_told_by_its_first_bits() {
     classifier.lookup(&Flow::new(key, OfPort(1)), &mut looked);
     assert_eq!((looked.key.tp_dst, looked.key.nw_proto), (0, 0xff));
 }
+
+#[test]
+fn rules_within_a_match_and_across_it_are_those_that_the_matches_say() {
+    let mut rng = fastrand::Rng::with_seed(29);
+    for _ in 0..200 {
+        let mut rules: Vec<(Match, u16, RuleId)> = Vec::new();
+        let (mut classifier, mut store) = (Classifier::default(), RuleStore::default());
+        for _ in 0..rng.usize(1..60) {
+            let (matching, priority) = (random_match(&mut rng), rng.u16(1..4));
+            if classifier.find_exact(&matching, priority).is_none() {
+                let id = rule(&mut store);
+                classifier.insert(&matching, priority, id);
+                rules.push((matching, priority, id));
+            }
+        }
+        for _ in 0..100 {
+            let asked = if rng.bool() { random_match(&mut rng) } else { rules[rng.usize(..rules.len())].0 };
+            let expected = rules.iter().filter(|(matching, ..)| matching.is_within(&asked));
+            let expected: Vec<_> = expected.map(|&(_, priority, id)| (priority, id)).collect();
+            let mut found: Vec<_> = classifier.within(&asked).collect();
+            found.sort_by_key(|&(_, id)| id);
+            assert_eq!(found, expected, "within {asked:?}");
+            for priority in 1..4 {
+                let mut others = rules.iter().filter(|rule| rule.1 == priority && rule.0 != asked);
+                let expected = others.any(|(matching, ..)| matching.overlaps(&asked));
+                assert_eq!(classifier.has_overlap(&asked, priority), expected, "{priority}: {asked:?}");
+            }
+        }
+    }
+}

@@ -264,6 +264,9 @@ impl Tracker {
 
     /// Looks at some bits of a field.
     pub(super) fn look_at(&mut self, field: Field, bits: u128) -> Result<(), Stop> {
+        if is_pipelines_own(field) {
+            return Ok(());
+        }
         let mut looked = Flow::default();
         looked.set_masked(field, u128::MAX, bits);
         self.look(&looked)
@@ -304,7 +307,9 @@ impl Tracker {
     /// The value of a field; looks at the bits in `bits`.
     pub(super) fn read(&mut self, field: Field, bits: u128) -> Result<u128, Stop> {
         self.look_at(field, bits)?;
-        Ok(self.view().get(field) & bits)
+        // They are known, then.
+        let flow = if self.are_ports_hidden() { &self.view() } else { &self.flow };
+        Ok(flow.get(field) & bits)
     }
 
     /// Whether a field's bits have this value. Where they have not, looks no further than the first bit that tells,

@@ -46,6 +46,8 @@ use crate::sync::Nanos;
 use arrayvec::ArrayVec;
 use edit::Frame;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a model is made with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -132,6 +134,8 @@ struct ModelWorker {
 #[derive(Debug)]
 pub struct ModelDpif {
     config: ModelConfig,
+    /// See [`ModelDpif::waiting`].
+    waiting: Arc<AtomicUsize>,
     ports: BTreeMap<DpPort, ModelPort>,
     workers: BTreeMap<WorkerId, ModelWorker>,
     rules: PlacementRules,
@@ -268,6 +272,7 @@ impl ModelDpif {
     pub fn new(config: ModelConfig) -> ModelDpif {
         assert!(config.worker_count > 0, "a datapath has a worker");
         ModelDpif {
+            waiting: Arc::default(),
             ports: BTreeMap::new(),
             workers: (0..config.worker_count)
                 .map(WorkerId)
@@ -717,7 +722,18 @@ impl ModelDpif {
     }
 }
 
+impl ModelDpif {
+    /// How many commands it says that wait. None do, for it does all at once, but for who is tried as if some did.
+    pub fn waiting(&self) -> Arc<AtomicUsize> {
+        self.waiting.clone()
+    }
+}
+
 impl Dpif for ModelDpif {
+    fn waiting_commands(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     fn port_add(&mut self, mut netdev: Box<dyn Netdev>) -> Result<DpPort, DpifError> {
         let mut numbers = (0..PORT_COUNT_MAX as u16).map(DpPort);
         let port = numbers.find(|port| !self.ports.contains_key(port)).ok_or(DpifError::TooManyPorts)?;

@@ -9,7 +9,7 @@
 //! # Bounds
 //! At most 65 535 bridges over the life of a switch, and [`crate::dpif::PORT_COUNT_MAX`] ports in all.
 
-use super::groups::Groups;
+use super::groups::{GroupCursor, Groups, STATS_PART_WEIGHT};
 use super::learn::Learned;
 use super::mac_learning::MacTable;
 use super::meters::{Meter, MeterChange, MeterIds, Meters};
@@ -26,6 +26,7 @@ use crate::openflow::meter::{METER_ALL, MeterMod, MeterStats};
 use crate::openflow::{Action, FlowMod, FlowModCommand, OfError};
 use crate::sync::Nanos;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 /// A bridge of this switch, counted from 0; a removed bridge's number is not used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -574,7 +575,17 @@ impl Bridge {
 
     /// What is asked of the groups' counters.
     pub fn group_stats(&self, group: u32, now: Nanos) -> Vec<GroupStats> {
-        let is_wanted = |id: u32| group == GROUP_ALL || group == id;
+        let wanted = if group == GROUP_ALL { 0..=u32::MAX } else { group..=group };
+        self.group_stats_of(wanted, now)
+    }
+
+    /// The next groups' counters.
+    pub fn group_stats_part(&self, cursor: &mut GroupCursor, now: Nanos) -> Vec<GroupStats> {
+        self.group_stats_of(self.groups.part(cursor, STATS_PART_WEIGHT), now)
+    }
+
+    fn group_stats_of(&self, numbers: RangeInclusive<u32>, now: Nanos) -> Vec<GroupStats> {
+        let is_wanted = |id: u32| numbers.contains(&id);
         let mut references: BTreeMap<u32, u32> = BTreeMap::new();
         for other in self.groups.iter() {
             let mut named = BTreeSet::new();
@@ -590,7 +601,7 @@ impl Bridge {
             let count = self.tables.references().count(Named::Group(wanted));
             *references.entry(wanted).or_insert(0) += count as u32;
         }
-        self.groups.stats(group, &references, now)
+        self.groups.stats(numbers, &references, now)
     }
 
     /// What is asked of the meters' counters; `counted` knows those of the datapath.

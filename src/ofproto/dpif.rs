@@ -14,13 +14,14 @@
 //! in its table.
 
 use super::bridge::{Bridge, Bridges, ControllerRate, Port};
+use super::groups::GroupCursor;
 use super::megaflows::{Delta, Megaflow, Megaflows};
 use super::meters::MeterChange;
 use super::revalidate::{Dying, Released, apply_credits};
-use super::transaction::{BundleOp, Transaction};
+use super::transaction::{BundleOp, PACKET_WORK_MAX, Transaction};
 use super::upcall::installed_actions;
 use super::validate::check_packet_out;
-use super::xlate::{Origin, XlateIn, XlateOut, xlate};
+use super::xlate::{Origin, XlateIn, XlateOut, action_count, xlate};
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowCursor, FlowModError, FlowRemoved, FlowRemovedReason,
     FlowSums, IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate,
@@ -36,7 +37,7 @@ use crate::netdev::Netdev;
 use crate::openflow::flow_mod::TableId;
 use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
 use crate::openflow::meter::{MeterMod, MeterStats};
-use crate::openflow::{FlowMod, FlowModCommand, FlowStats, FlowStatsRequest};
+use crate::openflow::{FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, OfError};
 use crate::sync::{Nanos, RateLimit};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -146,6 +147,8 @@ pub struct OfprotoDpif {
     pub(super) pass: u64,
     /// Whether rules, ports or settings have changed since the last revalidation.
     pub(super) config_changed: bool,
+    /// See [`OfprotoDpif::packet_work_waiting`].
+    packet_work: usize,
     /// Whether addresses have moved since the last revalidation.
     pub(super) macs_changed: bool,
     /// How often all upcalls that waited have been handled.
@@ -179,6 +182,7 @@ impl OfprotoDpif {
             last_link_look: Nanos(0),
             pass: 0,
             config_changed: false,
+            packet_work: 0,
             macs_changed: false,
             drains: 0,
             controller_limits: BTreeMap::new(),
@@ -201,6 +205,17 @@ impl OfprotoDpif {
     /// The datapath, to ask.
     pub fn dpif(&self) -> &dyn Dpif {
         &*self.dpif
+    }
+
+    /// What packets of controllers come to that were sent since no command waited for workers last, by actions and by 64
+    /// bytes of packet; nothing if none waits.
+    pub fn packet_work_waiting(&self) -> usize {
+        if self.dpif.waiting_commands() == 0 { 0 } else { self.packet_work }
+    }
+
+    /// Notices of rules that went, which nobody has taken yet: each holds on to its rule.
+    pub fn flow_removed_waiting(&self) -> usize {
+        self.released.len()
     }
 
     /// The bridges, as translations see them.
@@ -523,12 +538,16 @@ impl Ofproto for OfprotoDpif {
         // What was counted before now must not be credited after it.
         self.push_stats();
         let mut transaction = Transaction::begin(&mut self.bridges, bridge).map_err(|error| (0, error))?;
-        let mut packets = Vec::new();
+        let (mut packets, mut work) = (Vec::new(), 0);
         for (index, op) in ops.enumerate() {
             let result = match op {
                 Err(error) => Err(error),
                 Ok(BundleOp::PacketOut(packet_out)) => {
-                    self.packet_xlate(bridge, packet_out).map(|xlate| packets.push(xlate))
+                    self.packet_xlate(bridge, packet_out).and_then(|xlate| {
+                        work += xlate.work();
+                        packets.push(xlate);
+                        if work > PACKET_WORK_MAX { Err(OfError::BundleMsgTooMany.into()) } else { Ok(()) }
+                    })
                 }
                 Ok(op) => transaction.apply(&mut self.bridges, bridge, &op, self.now),
             };
@@ -641,9 +660,24 @@ impl Ofproto for OfprotoDpif {
         self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.groups.desc())
     }
 
+    fn group_desc_of(&self, bridge: BridgeId, group: u32) -> Option<GroupDesc> {
+        self.bridges.get(bridge)?.groups.desc_of(group)
+    }
+
+    fn group_desc_part(&self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupDesc> {
+        let groups = self.bridges.get(bridge).map(|bridge| &bridge.groups);
+        groups.map_or_else(Vec::new, |groups| groups.desc_part(cursor))
+    }
+
     fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats> {
         self.push_stats();
         self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.group_stats(group, self.now))
+    }
+
+    fn group_stats_part(&mut self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupStats> {
+        self.push_stats();
+        let bridge = self.bridges.get(bridge);
+        bridge.map_or_else(Vec::new, |bridge| bridge.group_stats_part(cursor, self.now))
     }
 
     fn meter_mod(&mut self, bridge: BridgeId, meter_mod: &MeterMod) -> Result<(), FlowModError> {
@@ -691,6 +725,7 @@ impl Ofproto for OfprotoDpif {
         let delta = Delta { packets: 1, bytes: packet.size() as u64 };
         self.macs_changed |= apply_credits(&mut self.bridges, &credits, delta, self.now);
         self.note_learned();
+        self.packet_work = self.packet_work_waiting() + action_count(&actions) + packet.size() / 64;
         let worker = self.dpif.workers().first().copied().unwrap_or(WorkerId(0));
         self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions, is_made: true });
     }

@@ -41,6 +41,7 @@ use crate::openflow::group::{
 use crate::openflow::{Action, OfError};
 use crate::sync::Nanos;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 /// Groups of one bridge at most: as many as rules of a small table.
 pub const GROUP_COUNT_MAX: usize = 65_536;
@@ -82,6 +83,34 @@ pub struct Group {
     bucket_serial: u64,
     /// Whether one of its buckets lives.
     is_live: bool,
+}
+
+/// Weight of groups whose descriptions are told at once: written out, some 100 KiB.
+const DESC_PART_WEIGHT: usize = 4096;
+/// Weight of groups whose counters are told at once: written out, less than 1 MiB. Each part looks at all groups, for who
+/// names them.
+pub const STATS_PART_WEIGHT: usize = 16_384;
+
+/// How far the groups of a bridge have been told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupCursor {
+    /// The next number; none: there are no more.
+    next: Option<u32>,
+}
+
+impl GroupCursor {
+    /// Nothing has been told yet.
+    pub const START: GroupCursor = GroupCursor { next: Some(0) };
+
+    /// Whether all has been told.
+    pub fn is_done(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// Notes that all has been told.
+    pub fn end(&mut self) {
+        self.next = None;
+    }
 }
 
 /// What a bucket counts of [`WEIGHT_SUM_MAX`].
@@ -340,9 +369,39 @@ impl Groups {
         self.groups.values().map(Group::desc).collect()
     }
 
-    /// Counters of one group, or of all ([`GROUP_ALL`]).
-    pub fn stats(&self, group: u32, references: &BTreeMap<u32, u32>, now: Nanos) -> Vec<GroupStats> {
-        let wanted = self.groups.values().filter(|entry| group == GROUP_ALL || entry.number == group);
+    /// What one is.
+    pub fn desc_of(&self, group: u32) -> Option<GroupDesc> {
+        self.groups.get(&group).map(Group::desc)
+    }
+
+    /// What the next ones are.
+    pub fn desc_part(&self, cursor: &mut GroupCursor) -> Vec<GroupDesc> {
+        let part = self.part(cursor, DESC_PART_WEIGHT);
+        self.groups.range(part).map(|(_, group)| group.desc()).collect()
+    }
+
+    /// Numbers of the next groups, of about so much weight, and at least one.
+    pub fn part(&self, cursor: &mut GroupCursor, weight_max: usize) -> RangeInclusive<u32> {
+        let from = cursor.next.take().unwrap_or(u32::MAX);
+        let mut sum = 0;
+        let mut rest = self.groups.range(from..).skip_while(|(_, group)| {
+            let is_in = sum < weight_max;
+            sum += 1 + group.weight;
+            is_in
+        });
+        cursor.next = rest.next().map(|(number, _)| *number);
+        // The number 0 is the first there is: nothing stands before it.
+        from..=cursor.next.map_or(u32::MAX, |next| next.saturating_sub(1))
+    }
+
+    /// Counters of the groups with these numbers.
+    pub fn stats(
+        &self,
+        numbers: RangeInclusive<u32>,
+        references: &BTreeMap<u32, u32>,
+        now: Nanos,
+    ) -> Vec<GroupStats> {
+        let wanted = self.groups.range(numbers).map(|(_, group)| group);
         let stats = |group: &Group| GroupStats {
             group: group.number,
             reference_count: references.get(&group.number).copied().unwrap_or(0),

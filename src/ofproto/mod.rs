@@ -70,6 +70,7 @@ pub use rule_events::{RuleEvent, RuleEventKind};
 pub use tables::{FlowCursor, FlowSums, MissHandling, TableSettings};
 pub use transaction::BundleOp;
 
+use self::groups::GroupCursor;
 use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie};
 use crate::flow::{DpPort, Flow, FlowKey, OfPort};
 use crate::netdev::{MacAddress, Netdev};
@@ -239,8 +240,17 @@ pub trait Ofproto: fmt::Debug {
     /// The groups of a bridge, by number.
     fn group_desc(&self, bridge: BridgeId) -> Vec<GroupDesc>;
 
+    /// One group.
+    fn group_desc_of(&self, bridge: BridgeId, group: u32) -> Option<GroupDesc>;
+
+    /// The next of a bridge's groups, by number, until the cursor is done: what comes and goes meanwhile may be told or not.
+    fn group_desc_part(&self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupDesc>;
+
     /// Counters of a group as of now, or of all groups ([`crate::openflow::group::GROUP_ALL`]).
     fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats>;
+
+    /// Counters of the next groups, as [`Ofproto::group_desc_part`].
+    fn group_stats_part(&mut self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupStats>;
 
     /// Changes meters; rules that name a meter that goes, go with it. New rates hold from now on.
     ///
@@ -464,6 +474,16 @@ pub struct PacketXlate {
     key: FlowKey,
     packet: Packet,
     plan: PacketPlan,
+}
+
+impl PacketXlate {
+    /// What is kept of it until it is sent, its bytes not counted: actions, and rules and groups to credit.
+    fn work(&self) -> usize {
+        match &self.plan {
+            PacketPlan::Datapath(out) => xlate::action_count(&out.actions) + out.credits.len(),
+            PacketPlan::Interpret { actions, .. } => actions.len(),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -22,6 +22,7 @@ mod normal;
 mod vlan;
 
 use super::bridge::{Bridge, Bridges, Port, StpState};
+use super::groups::GroupCursor;
 use super::learn::Learned;
 use super::meters::MeterChange;
 use super::transaction::{BundleOp, Transaction};
@@ -36,7 +37,7 @@ use crate::flow::extract::FRAME_SIZE_MIN;
 use crate::flow::{DpPort, FlowKey, OfPort};
 use crate::netdev::{Netdev, NetdevError, RxQueue, TxQueue};
 use crate::openflow::flow_mod::TableId;
-use crate::openflow::group::{GroupDesc, GroupMod, GroupStats};
+use crate::openflow::group::{GROUP_ALL, GroupDesc, GroupMod, GroupStats};
 use crate::openflow::meter::{MeterMod, MeterStats};
 use crate::openflow::{Action, FlowMod, FlowStats, FlowStatsRequest};
 use crate::packet::{Packet, PacketBatch};
@@ -573,6 +574,20 @@ impl Ofproto for Reference {
 
     fn group_desc(&self, bridge: BridgeId) -> Vec<GroupDesc> {
         self.bridges.get(bridge).map_or_else(Vec::new, |bridge| bridge.groups.desc())
+    }
+
+    fn group_desc_of(&self, bridge: BridgeId, group: u32) -> Option<GroupDesc> {
+        self.group_desc(bridge).into_iter().find(|desc| desc.group == group)
+    }
+
+    fn group_desc_part(&self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupDesc> {
+        cursor.end();
+        self.group_desc(bridge)
+    }
+
+    fn group_stats_part(&mut self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupStats> {
+        cursor.end();
+        self.group_stats(bridge, GROUP_ALL)
     }
 
     fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats> {

@@ -6,7 +6,7 @@
 //! datapath is told of meters, addresses forgotten, packets sent. Nothing counts packets meanwhile, so that counters are as
 //! before if it all is undone.
 //!
-//! Bounds: memory in proportion to the changes, and to the groups and meters there are.
+//! Bounds: memory in proportion to the changes, and to the groups and meters there are; of packets, [`PACKET_WORK_MAX`].
 
 use super::bridge::{BridgeId, Bridges, PortConfig, PortFlags};
 use super::groups::Groups;
@@ -17,6 +17,10 @@ use crate::flow::OfPort;
 use crate::openflow::flow_mod::TABLE_ALL;
 use crate::openflow::{FlowMod, FlowModCommand, GroupMod, MeterMod, OfError};
 use crate::sync::Nanos;
+
+/// Actions of the datapath, and rules and groups to credit, that all packets of a transaction come to together at most: each
+/// packet may come to [`super::xlate::ACTION_COUNT_MAX`] of the former, and all are kept until the changes stand. Some 20 MB.
+pub(super) const PACKET_WORK_MAX: usize = 1 << 18;
 
 /// One change of several.
 #[derive(Debug)]

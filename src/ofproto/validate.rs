@@ -9,6 +9,9 @@
 //! no promise. One that writes a field of a header does, and pushes and pops before it count: see [`Promised`].
 //! Buckets of groups stand outside of any rule: what their packets have is seen when they are carried out.
 //!
+//! What no message could tell of is refused, lest there be rules and groups that no controller ever sees:
+//! [`crate::openflow::wire::room`].
+//!
 //! Bits are checked, not names: a priority without a tag passes here, because the same bits of `vlan_tci` may
 //! be matched alone. A codec that was given the name checks that.
 
@@ -24,6 +27,7 @@ use crate::openflow::group::{
     BUCKET_ALL, BUCKET_FIRST, BUCKET_ID_MAX, BUCKET_LAST, GROUP_ALL, GROUP_ANY, GROUP_MAX,
 };
 use crate::openflow::meter::{METER_ALL, METER_MAX};
+use crate::openflow::wire::room::{has_room_for_group, has_room_for_rule};
 use crate::openflow::{
     Action, BandType, Bucket, GroupMod, GroupModCommand, GroupType, Match, MeterMod, MeterModCommand,
     OfError, SelectionMethod, Subfield,
@@ -115,7 +119,8 @@ pub fn check_actions(actions: &[Action], matching: &Match, table: TableId) -> Re
     check_meter_first(actions)?;
     extension::check_conjunctions(actions, matching)?;
     let mut promised = Promised::by(matching);
-    actions.iter().try_for_each(|action| check_action(action, &mut promised, Some(table)))
+    actions.iter().try_for_each(|action| check_action(action, &mut promised, Some(table)))?;
+    if has_room_for_rule(matching, actions) { Ok(()) } else { Err(OfError::BadActionTooMany) }
 }
 
 /// Checks the actions of a packet-out: what its packet has is seen when they are carried out.
@@ -193,7 +198,9 @@ pub fn check_group(
         GroupType::FastFailover if !buckets.iter().all(watches) => return Err(OfError::GroupModInvalid),
         _ => {}
     }
-    check_buckets(group, buckets)
+    check_buckets(group, buckets)?;
+    let has_room = has_room_for_group(group_type, selection, buckets);
+    if has_room { Ok(()) } else { Err(OfError::GroupModOutOfBuckets) }
 }
 
 /// What must hold of buckets in a group of any type.
@@ -308,7 +315,7 @@ fn check_action(action: &Action, promised: &mut Promised, table: Option<TableId>
         }
         Action::Conjunction { clause, clause_count, .. } => {
             let is_clause = (2..=CLAUSE_COUNT_MAX).contains(clause_count) && clause < clause_count;
-            if is_clause { Ok(()) } else { Err(OfError::BadActionArgument) }
+            if is_clause { Ok(()) } else { Err(OfError::NiciraActionConjunction) }
         }
         Action::WriteMetadata { value, mask } if value & !mask != 0 => Err(OfError::BadActionArgument),
         Action::GotoTable(to) if *to == TABLE_ALL || table.is_some_and(|table| *to <= table) => {

@@ -154,7 +154,7 @@ impl XlateOut {
 }
 
 /// Actions in a list and in those within it.
-fn action_count(actions: &[DpAction]) -> usize {
+pub(super) fn action_count(actions: &[DpAction]) -> usize {
     let inner = |action: &DpAction| match action {
         DpAction::Clone(actions) => action_count(actions),
         DpAction::CheckPktLen { greater, less_equal, .. } => action_count(greater) + action_count(less_equal),

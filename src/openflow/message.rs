@@ -493,6 +493,8 @@ pub struct RoleMessage {
     pub is_nicira: bool,
     /// The role.
     pub role: Role,
+    /// The number that the controller has for other controllers and for operators (1.5); 0, OFPCID_UNDEFINED: none.
+    pub short_id: u16,
     /// Generation id; none: not given, or none seen yet.
     pub generation_id: Option<u64>,
 }

@@ -254,6 +254,21 @@ impl Session {
             })
     }
 
+    /// The next message as it came, once a version is agreed on: for who asks whether it can be handled yet.
+    pub fn peek(&self) -> Option<&[u8]> {
+        if self.settings.is_none() || !self.has_input() {
+            return None;
+        }
+        let input = &self.input[self.input_start..];
+        input.get(..usize::from(Header::parse(input)?.length))
+    }
+
+    /// Notes that the peer is not listened to now: its silence says nothing.
+    pub fn excuse(&mut self, now: Nanos) {
+        self.last_received = now;
+        self.probed = None;
+    }
+
     /// The next message for the owner; hellos and echoes are dealt with in here. Returns none, even if there are more, when
     /// the version has just been agreed on: whatever hangs on that can be done before the first message.
     pub fn next_message(&mut self) -> Option<Incoming> {

@@ -302,7 +302,7 @@ fn a_modified_group_goes_on_and_its_buckets_begin_anew() {
     groups.credit_bucket(1, 0, 2, 128);
     let modify = group_mod(GroupModCommand::Modify, 1, GroupType::All, vec![bucket(0, &[])]);
     groups.group_mod(&modify, Nanos::from_secs(5)).expect("good");
-    let stats = groups.stats(1, &BTreeMap::new(), Nanos::from_secs(7)).remove(0);
+    let stats = groups.stats(1..=1, &BTreeMap::new(), Nanos::from_secs(7)).remove(0);
     assert_eq!((stats.packets, stats.bytes, stats.buckets), (2, 128, vec![(0, 0)]));
     assert_eq!(stats.duration_ns, Nanos::from_secs(7).0);
     let after = serials(&groups);
@@ -328,4 +328,20 @@ fn a_hash_of_fields_looks_at_them_alone() {
         hash_fields(&flow, &fields, 1) != first
             && hash_fields(&flow, &fields, 2) != hash_fields(&flow, &fields, 1)
     );
+}
+
+#[test]
+fn a_group_grows_no_longer_than_can_be_told() {
+    let mut groups = Groups::default();
+    let actions = vec![TO_1; 400];
+    let change = |command, id| group_mod(command, 1, GroupType::All, vec![bucket(id, &actions)]);
+    groups.group_mod(&change(GroupModCommand::Add, 0), Nanos(0)).expect("it is short");
+    let count = (1..20).take_while(|id| {
+        let done = groups.group_mod(&change(GroupModCommand::InsertBucket(BUCKET_LAST), *id), Nanos(0));
+        assert!(done.is_ok() || done == Err(OfError::GroupModOutOfBuckets), "{done:?}");
+        done.is_ok()
+    });
+    // Of 6 400 bytes and more, ten are too many.
+    assert_eq!(count.count(), 9);
+    assert_eq!(groups.get(1).map(|group| group.buckets.len()), Some(10), "nothing else has changed");
 }

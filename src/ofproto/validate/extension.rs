@@ -18,7 +18,7 @@ pub(super) fn check_conjunctions(actions: &[Action], matching: &Match) -> Result
     }
     let is_alone = actions.iter().all(|action| is_clause(action) || matches!(action, Action::Note(_)));
     let is_nested = matching.get(Field::ConjId).1 != 0;
-    if is_alone && !is_nested { Ok(()) } else { Err(OfError::BadActionArgument) }
+    if is_alone && !is_nested { Ok(()) } else { Err(OfError::NiciraActionConjunction) }
 }
 
 pub(super) fn check_multipath(multipath: &Multipath, promised: &mut Promised) -> Result<(), OfError> {

@@ -278,7 +278,9 @@ fn runaway_rules_drop_the_whole_packet() {
     add(&mut bridges, 0, 0, &[], &[OUT2, this_table]);
     assert_eq!(actions_of(&bridges, &tcp()), [DpAction::Drop(DropReason::ResubmitLimit)]);
     let flood = Action::Output(OfPort::ALL);
-    add(&mut bridges, 0, 0, &[], &vec![flood; ACTION_COUNT_MAX / 3 + 1]);
+    // Twice as many as one rule can have and be told of.
+    add(&mut bridges, 0, 0, &[], &vec![Action::resubmit(None, Some(1)); 2]);
+    add(&mut bridges, 1, 0, &[], &vec![flood; ACTION_COUNT_MAX / 6 + 1]);
     assert_eq!(actions_of(&bridges, &tcp()), [DpAction::Drop(DropReason::TooManyActions)]);
     add(&mut bridges, 0, 0, &[], &vec![Action::PushVlan(0x8100); 17]);
     assert_eq!(actions_of(&bridges, &tcp()), [DpAction::Drop(DropReason::TooManyActions)]);

@@ -321,3 +321,22 @@ fn whatever_bytes_come_it_does_not_panic() {
         }
     }
 }
+
+#[test]
+fn a_peer_that_is_not_listened_to_is_not_given_up() {
+    let mut session = up(Version::V13);
+    let barrier = frame(&Message::BarrierRequest, 7, Version::V13);
+    session.receive(&barrier, Nanos(0));
+    assert_eq!(session.peek(), Some(&barrier[..]), "it is there, and stays");
+    for second in 1..100 {
+        session.excuse(Nanos::from_secs(second));
+        session.watch(Nanos::from_secs(second));
+    }
+    assert!(session.end().is_none() && !session.is_probing());
+    assert!(session.next_message().is_some());
+    assert_eq!(session.peek(), None);
+    // From then on its silence counts.
+    session.watch(Nanos::from_secs(104));
+    session.watch(Nanos::from_secs(109));
+    assert!(session.end().is_some());
+}

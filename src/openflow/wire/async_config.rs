@@ -2,7 +2,7 @@
 //! on, and NXT_SET_ASYNC_CONFIG. In the latter and in 1.3 every output is OFPR_ACTION.
 
 use super::cursor::Reader;
-use super::property::{put_property_u32, read_property, unknown_property};
+use super::property::{end, put_property_u32, read_property, unknown_property};
 use crate::openflow::OfError;
 use crate::openflow::message::{AsyncChange, AsyncConfig, Version};
 use bytes::BufMut;
@@ -21,6 +21,7 @@ fn packet_in_from_old(mask: u32) -> u32 {
 fn read_masks(mut reader: Reader<'_>) -> Result<AsyncChange, OfError> {
     let mut pair = || Ok([Some(reader.u32()?), Some(reader.u32()?)]);
     let (packet_in, port_status, flow_removed) = (pair()?, pair()?, pair()?);
+    end(&reader)?;
     let packet_in = packet_in.map(|mask| mask.map(packet_in_from_old));
     Ok(AsyncChange { packet_in, port_status, flow_removed, ..AsyncChange::default() })
 }

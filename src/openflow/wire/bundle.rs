@@ -1,13 +1,16 @@
 //! Bundles, and messages within messages: OFPT_BUNDLE_CONTROL, OFPT_BUNDLE_ADD_MESSAGE, OFPT_REQUESTFORWARD. The bundles of
 //! the Open Networking Foundation's extension of 1.3 have the same bodies.
 
-use super::WireSettings;
 use super::cursor::Reader;
 use super::header::{HEADER_LEN, Header, type_from_wire, types};
-use super::property::read_property;
+use super::property::{read_property, unknown_property};
+use super::{WireSettings, Work};
 use crate::openflow::OfError;
-use crate::openflow::message::{BundleControl, BundleControlType, Message};
+use crate::openflow::message::{BundleControl, BundleControlType, Message, Version};
 use bytes::BufMut;
+
+/// OFPBPT_TIME, from 1.5 on.
+const PROPERTY_TIME: u16 = 1;
 
 fn control_type(number: u16) -> Result<BundleControlType, OfError> {
     Ok(match number {
@@ -23,13 +26,31 @@ fn control_type(number: u16) -> Result<BundleControlType, OfError> {
     })
 }
 
-pub(super) fn decode_control(mut reader: Reader<'_>) -> Result<BundleControl, OfError> {
+pub(super) fn decode_control(mut reader: Reader<'_>, version: Version) -> Result<BundleControl, OfError> {
     let (bundle, number, flags) = (reader.u32()?, reader.u16()?, reader.u16()?);
-    // Properties, as those that schedule it, are passed over: that can't be done here.
-    while !reader.is_empty() {
-        read_property(&mut reader)?;
+    let control_type = control_type(number)?;
+    refuse_properties(reader, version)?;
+    Ok(BundleControl { bundle, control_type, flags })
+}
+
+/// Bundles have no properties here: none that the switch passes over in silence, as it would the time of a commit.
+fn refuse_properties(mut reader: Reader<'_>, version: Version) -> Result<(), OfError> {
+    if reader.is_empty() {
+        return Ok(());
     }
-    Ok(BundleControl { bundle, control_type: control_type(number)?, flags })
+    match read_property(&mut reader)? {
+        (PROPERTY_TIME, _) if version == Version::V15 => Err(OfError::BundleSchedUnsupported),
+        (property, _) => Err(unknown_property(property)),
+    }
+}
+
+/// What a bundle control message with this body has done.
+pub(super) fn work_of_control(body: &[u8]) -> Work {
+    let mut reader = Reader::new(body, OfError::BadRequestLen);
+    match (reader.u32(), reader.u16()) {
+        (Ok(bundle), Ok(number)) if number == BundleControlType::CommitRequest as u16 => Work::Commit(bundle),
+        _ => Work::Little,
+    }
 }
 
 pub(super) fn encode_control(control: &BundleControl, out: &mut Vec<u8>) {
@@ -38,15 +59,17 @@ pub(super) fn encode_control(control: &BundleControl, out: &mut Vec<u8>) {
     out.put_u16(control.flags);
 }
 
-/// Reads OFPT_BUNDLE_ADD_MESSAGE up to the message within; what comes after that is properties.
-pub(super) fn decode_add(mut reader: Reader<'_>) -> Result<Message, OfError> {
+/// Reads OFPT_BUNDLE_ADD_MESSAGE. Properties come after the message, which is padded then.
+pub(super) fn decode_add(mut reader: Reader<'_>, version: Version) -> Result<Message, OfError> {
     let bundle = reader.u32()?;
     reader.skip(2)?;
     let flags = reader.u16()?;
-    let message = reader.rest();
-    let header = Header::parse(message).ok_or(OfError::BundleMsgBadLen)?;
+    let rest = reader.rest();
+    let header = Header::parse(rest).ok_or(OfError::BundleMsgBadLen)?;
     let len = usize::from(header.length);
-    let message = message.get(..len).filter(|_| len >= HEADER_LEN).ok_or(OfError::BundleMsgBadLen)?;
+    let message = rest.get(..len).filter(|_| len >= HEADER_LEN).ok_or(OfError::BundleMsgBadLen)?;
+    let properties = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
+    refuse_properties(Reader::new(properties, OfError::BadPropertyLen), version)?;
     Ok(Message::BundleAdd { bundle, flags, message: message.to_vec() })
 }
 

@@ -2,7 +2,7 @@
 //! have the bodies that 1.4 gave them.
 
 use super::cursor::Reader;
-use super::{WireSettings, async_config, bundle, flow, flow_stats, group, packet, role};
+use super::{WireSettings, Work, async_config, bundle, flow, flow_stats, group, packet, role};
 use crate::openflow::OfError;
 use crate::openflow::error::{EXPERIMENTER_NICIRA, EXPERIMENTER_ONF};
 use crate::openflow::message::{Message, PacketInFormat, Version};
@@ -60,10 +60,24 @@ pub(super) fn is_group_mod(body: &[u8]) -> bool {
     (reader.u32(), reader.u32()) == (Ok(EXPERIMENTER_NICIRA), Ok(nxt::GROUP_MOD))
 }
 
+/// What the body of an experimenter's message has done.
+pub(super) fn work_of(body: &[u8], version: Version) -> Work {
+    let mut reader = Reader::new(body, OfError::BadRequestLen);
+    match (reader.u32(), reader.u32()) {
+        (Ok(EXPERIMENTER_NICIRA), Ok(nxt::FLOW_MOD | nxt::GROUP_MOD)) => Work::Change,
+        (Ok(EXPERIMENTER_ONF), Ok(onft::BUNDLE_CONTROL)) if version == Version::V13 => {
+            bundle::work_of_control(reader.rest())
+        }
+        _ => Work::Little,
+    }
+}
+
 fn decode_onf(subtype: u32, mut reader: Reader<'_>, settings: &WireSettings) -> Result<Message, OfError> {
     let message = match subtype {
-        onft::BUNDLE_CONTROL => return bundle::decode_control(reader).map(Message::BundleControl),
-        onft::BUNDLE_ADD => return bundle::decode_add(reader),
+        onft::BUNDLE_CONTROL => {
+            return bundle::decode_control(reader, settings.version).map(Message::BundleControl);
+        }
+        onft::BUNDLE_ADD => return bundle::decode_add(reader, settings.version),
         onft::ROLE_STATUS => return role::decode_status(reader),
         onft::REQUEST_FORWARD => return bundle::decode_forward(reader, settings),
         onft::FLOW_MONITOR_CANCEL => Message::FlowMonitorCancel(reader.u32()?),

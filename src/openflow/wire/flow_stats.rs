@@ -360,8 +360,8 @@ pub(super) fn encode_removed(message: &FlowRemovedMessage, version: Version, out
 pub fn removed_reason(reason: u8, version: Version) -> u8 {
     let last = match version {
         Version::V10 => 2,
-        Version::V11 | Version::V12 => 3,
-        Version::V13 => 4,
+        // OFPRR_METER_DELETE came with 1.4.
+        Version::V11 | Version::V12 | Version::V13 => 3,
         Version::V14 | Version::V15 => u8::MAX,
     };
     if reason <= last { reason } else { 2 }

@@ -34,6 +34,7 @@ mod port;
 mod property;
 mod queue;
 mod role;
+pub mod room;
 mod switch;
 mod table;
 #[cfg(test)]
@@ -118,8 +119,8 @@ fn decode_body(message_type: u8, reader: Reader<'_>, settings: &WireSettings) ->
             queue::decode_config_request(reader, version).map(Message::QueueGetConfigRequest)
         }
         types::QUEUE_GET_CONFIG_REPLY => queue::decode_config_reply(reader, version),
-        types::ROLE_REQUEST => role::decode_request(reader).map(Message::RoleRequest),
-        types::ROLE_REPLY => role::decode_reply(reader).map(Message::RoleReply),
+        types::ROLE_REQUEST => role::decode_request(reader, version).map(Message::RoleRequest),
+        types::ROLE_REPLY => role::decode_reply(reader, version).map(Message::RoleReply),
         types::GET_ASYNC_REQUEST => empty(reader, Message::GetAsyncRequest),
         types::GET_ASYNC_REPLY => async_config::decode(reader, version).map(Message::GetAsyncReply),
         types::SET_ASYNC => async_config::decode_change(reader, version).map(Message::SetAsync),
@@ -127,13 +128,43 @@ fn decode_body(message_type: u8, reader: Reader<'_>, settings: &WireSettings) ->
         types::ROLE_STATUS => role::decode_status(reader),
         types::TABLE_STATUS => table::decode_status(reader),
         types::REQUEST_FORWARD => bundle::decode_forward(reader, settings),
-        types::BUNDLE_CONTROL => bundle::decode_control(reader).map(Message::BundleControl),
-        types::BUNDLE_ADD => bundle::decode_add(reader),
+        types::BUNDLE_CONTROL => bundle::decode_control(reader, version).map(Message::BundleControl),
+        types::BUNDLE_ADD => bundle::decode_add(reader, version),
         types::CONTROLLER_STATUS => {
             let mut reader = reader;
             role::decode_controller(&mut reader).map(Message::ControllerStatus)
         }
         _ => Err(OfError::BadRequestType),
+    }
+}
+
+/// What a message costs that its sender does not see, as far as its head tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// Nothing, or what it is answered with.
+    Little,
+    /// A change: of rules, groups, meters, ports or tables.
+    Change,
+    /// A packet-out.
+    Packet,
+    /// The commit of the bundle with this number.
+    Commit(u32),
+}
+
+impl Work {
+    /// That of a whole message of this version.
+    pub fn of(frame: &[u8], version: Version) -> Work {
+        let header = Header::parse(frame).filter(|header| header.version == version as u8);
+        let message_type = header.and_then(|header| header::type_from_wire(header.message_type, version));
+        match message_type {
+            Some(types::PACKET_OUT) => Work::Packet,
+            Some(
+                types::FLOW_MOD | types::GROUP_MOD | types::PORT_MOD | types::TABLE_MOD | types::METER_MOD,
+            ) => Work::Change,
+            Some(types::BUNDLE_CONTROL) => bundle::work_of_control(&frame[HEADER_LEN..]),
+            Some(types::EXPERIMENTER) => experimenter::work_of(&frame[HEADER_LEN..], version),
+            _ => Work::Little,
+        }
     }
 }
 
@@ -239,11 +270,11 @@ fn encode_body(message: &Message, settings: &WireSettings, out: &mut Vec<u8>) ->
             types::QUEUE_GET_CONFIG_REPLY
         }
         Message::RoleRequest(role) if !role.is_nicira => {
-            role::encode(role, out);
+            role::encode(role, version, out);
             types::ROLE_REQUEST
         }
         Message::RoleReply(role) if !role.is_nicira => {
-            role::encode(role, out);
+            role::encode(role, version, out);
             types::ROLE_REPLY
         }
         Message::RoleStatus { role, reason } if version >= Version::V14 => {

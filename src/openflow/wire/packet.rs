@@ -225,6 +225,10 @@ pub(super) fn decode_out(mut reader: Reader<'_>, version: Version) -> Result<Pac
         if !is_pipeline(&metadata) {
             return Err(OfError::BadRequestPipelineFieldsOnly);
         }
+        // It has no place of its own here, and has to be there all the same (OpenFlow 1.5.1 section 7.3.6).
+        if metadata.get(Field::InPort).1 == 0 {
+            return Err(OfError::BadRequestPort);
+        }
         (metadata, actions_len)
     } else {
         let port = read_port(&mut reader, version)?;

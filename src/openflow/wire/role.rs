@@ -3,7 +3,7 @@
 use super::cursor::Reader;
 use super::property::{end, put_entry, put_property, read_entry, read_property};
 use crate::openflow::OfError;
-use crate::openflow::message::{ControllerStatus, Message, Role, RoleMessage};
+use crate::openflow::message::{ControllerStatus, Message, Role, RoleMessage, Version};
 use bytes::BufMut;
 
 /// A generation id that is none.
@@ -24,24 +24,27 @@ fn role_from_wire(number: u32) -> Result<Role, OfError> {
 }
 
 /// Reads `ofp_role_request`. The generation id counts for master and slave only (OpenFlow 1.5.1 section 7.3.9), where it
-/// may have any value.
-pub(super) fn decode_request(mut reader: Reader<'_>) -> Result<RoleMessage, OfError> {
+/// may have any value. From 1.5 on there is a short id.
+pub(super) fn decode_request(mut reader: Reader<'_>, version: Version) -> Result<RoleMessage, OfError> {
     let role = role_from_wire(reader.u32()?)?;
-    reader.skip(4)?;
+    let short_id = reader.u16()?;
+    reader.skip(2)?;
     let generation_id = Some(reader.u64()?);
     end(&reader)?;
-    Ok(RoleMessage { is_nicira: false, role, generation_id })
+    let short_id = if version == Version::V15 { short_id } else { 0 };
+    Ok(RoleMessage { is_nicira: false, role, short_id, generation_id })
 }
 
 /// Reads the reply, which has the last generation id in any role, or says that there was none.
-pub(super) fn decode_reply(reader: Reader<'_>) -> Result<RoleMessage, OfError> {
-    let read = decode_request(reader)?;
+pub(super) fn decode_reply(reader: Reader<'_>, version: Version) -> Result<RoleMessage, OfError> {
+    let read = decode_request(reader, version)?;
     Ok(RoleMessage { generation_id: read.generation_id.filter(|&id| id != NO_GENERATION), ..read })
 }
 
-pub(super) fn encode(message: &RoleMessage, out: &mut Vec<u8>) {
+pub(super) fn encode(message: &RoleMessage, version: Version, out: &mut Vec<u8>) {
     out.put_u32(message.role as u32);
-    out.put_u32(0);
+    out.put_u16(if version == Version::V15 { message.short_id } else { 0 });
+    out.put_u16(0);
     out.put_u64(message.generation_id.unwrap_or(NO_GENERATION));
 }
 
@@ -50,7 +53,7 @@ pub(super) fn decode_nicira(mut reader: Reader<'_>) -> Result<RoleMessage, OfErr
     let number = usize::try_from(reader.u32()?).ok();
     let role = number.and_then(|number| NICIRA_ROLES.get(number)).copied().ok_or(OfError::RoleBadRole)?;
     end(&reader)?;
-    Ok(RoleMessage { is_nicira: true, role, generation_id: None })
+    Ok(RoleMessage { is_nicira: true, role, short_id: 0, generation_id: None })
 }
 
 pub(super) fn encode_nicira(message: &RoleMessage, out: &mut Vec<u8>) {
@@ -62,7 +65,8 @@ pub(super) fn decode_status(mut reader: Reader<'_>) -> Result<Message, OfError> 
     let reason = reader.u8()?;
     reader.skip(3)?;
     let generation_id = Some(reader.u64()?).filter(|&id| id != NO_GENERATION);
-    Ok(Message::RoleStatus { role: RoleMessage { is_nicira: false, role, generation_id }, reason })
+    let role = RoleMessage { is_nicira: false, role, short_id: 0, generation_id };
+    Ok(Message::RoleStatus { role, reason })
 }
 
 pub(super) fn encode_status(message: &RoleMessage, reason: u8, out: &mut Vec<u8>) {

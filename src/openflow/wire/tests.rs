@@ -197,3 +197,110 @@ fn what_a_version_does_not_have_is_refused_by_name() {
     let other = decode(&[4, 20, 0, 8, 0, 0, 0, 1], &WireSettings::new(Version::V14));
     assert_eq!(other, Err(OfError::BadRequestVersion));
 }
+
+#[test]
+fn what_a_message_costs_is_told_by_its_head() {
+    use crate::flow::OfPort;
+    use crate::openflow::FlowMod;
+    use crate::openflow::message::{
+        BundleControl, BundleControlType, FlowModMessage, PacketOutMessage, port_metadata,
+    };
+    let flow_mod = FlowModMessage { flow_mod: Box::new(FlowMod::add()), buffer_id: u32::MAX };
+    let metadata = Box::new(port_metadata(OfPort::CONTROLLER));
+    let packet = PacketOutMessage { buffer_id: u32::MAX, metadata, actions: vec![], data: vec![0; 60] };
+    let control = |control_type| Message::BundleControl(BundleControl { bundle: 9, control_type, flags: 0 });
+    for version in Version::ALL {
+        let mut settings = WireSettings::new(version);
+        let work = |message: &Message, settings: &WireSettings| {
+            Work::of(&encode(message, 1, settings).concat(), version)
+        };
+        let flow_mod = Message::FlowMod(flow_mod.clone());
+        assert_eq!(work(&flow_mod, &settings), Work::Change, "{version:?}");
+        assert_eq!(work(&Message::PacketOut(packet.clone()), &settings), Work::Packet, "{version:?}");
+        assert_eq!(work(&Message::EchoRequest(vec![]), &settings), Work::Little, "{version:?}");
+        assert_eq!(work(&Message::BarrierRequest, &settings), Work::Little, "{version:?}");
+        settings.nxm = version == Version::V10;
+        assert_eq!(work(&flow_mod, &settings), Work::Change, "{version:?}");
+        if version >= Version::V13 {
+            let open = control(BundleControlType::OpenRequest);
+            assert_eq!(work(&open, &settings), Work::Little, "{version:?}");
+            let commit = control(BundleControlType::CommitRequest);
+            assert_eq!(work(&commit, &settings), Work::Commit(9), "{version:?}");
+        }
+    }
+    assert_eq!(
+        Work::of(&[4, 13, 0, 8, 0, 0, 0, 1], Version::V10),
+        Work::Little,
+        "another version is refused"
+    );
+    assert_eq!(Work::of(&[4, 4, 0, 8], Version::V13), Work::Little);
+}
+
+#[test]
+fn properties_of_bundles_are_refused_by_name() {
+    let frame = |version: Version, message_type: u8, body: &[u8], property_type: u16| {
+        let mut frame = vec![version as u8, message_type, 0, 0, 0, 0, 0, 5];
+        frame.extend(body);
+        frame.extend(property_type.to_be_bytes());
+        frame.extend([0, 16]);
+        frame.extend([0; 12]);
+        let len = frame.len() as u16;
+        frame[2..4].copy_from_slice(&len.to_be_bytes());
+        decode(&frame, &WireSettings::new(version)).expect_err("it has a property")
+    };
+    // A commit; and a barrier of ten bytes, padded, that is added.
+    let commit = [0, 0, 0, 1, 0, 4, 0, 3];
+    let add = [0, 0, 0, 1, 0, 0, 0, 3, 6, 20, 0, 10, 0, 0, 0, 5, 9, 9, 0, 0, 0, 0, 0, 0];
+    for (message_type, body) in [(33, &commit[..]), (34, &add[..])] {
+        let cases = [
+            (Version::V15, 1, OfError::BundleSchedUnsupported),
+            (Version::V14, 1, OfError::BadPropertyType),
+            (Version::V15, 2, OfError::BadPropertyType),
+            (Version::V15, 0xffff, OfError::BadPropertyExperimenter),
+        ];
+        for (version, property, error) in cases {
+            assert_eq!(frame(version, message_type, body, property), error, "{version:?} {property}");
+        }
+    }
+}
+
+#[test]
+fn masks_of_1_3_are_of_just_their_size() {
+    for (version, body_start) in [(Version::V13, vec![4, 28, 0, 32]), (Version::V10, vec![1, 4, 0, 40])] {
+        let mut frame = body_start;
+        frame.extend([0, 0, 0, 5]);
+        if version == Version::V10 {
+            frame.extend([0, 0, 0x23, 0x20, 0, 0, 0, 19]);
+        }
+        frame.extend([0; 24]);
+        let settings = WireSettings::new(version);
+        assert!(matches!(decode(&frame, &settings), Ok(Message::SetAsync(_))), "{version:?}");
+        frame.extend([0; 4]);
+        frame[3] += 4;
+        assert_eq!(decode(&frame, &settings), Err(OfError::BadRequestLen), "{version:?}");
+    }
+}
+
+#[test]
+fn a_packet_of_1_5_says_where_it_came_in() {
+    use crate::openflow::message::{PacketOutMessage, port_metadata};
+    let settings = WireSettings::new(Version::V15);
+    let packet = |metadata| {
+        let metadata = Box::new(metadata);
+        let message = PacketOutMessage { buffer_id: u32::MAX, metadata, actions: vec![], data: vec![0; 60] };
+        decode(&encode(&Message::PacketOut(message), 1, &settings).concat(), &settings)
+    };
+    assert!(packet(port_metadata(crate::flow::OfPort(1))).is_ok());
+    let mut other = crate::openflow::Match::any();
+    assert_eq!(packet(other), Err(OfError::BadRequestPort));
+    other.set(crate::flow::Field::Metadata, 5);
+    assert_eq!(packet(other), Err(OfError::BadRequestPort));
+}
+
+#[test]
+fn a_rule_that_went_with_its_meter_is_deleted_for_who_knows_no_other_reason() {
+    use flow_stats::removed_reason;
+    let told = Version::ALL.map(|version| removed_reason(4, version));
+    assert_eq!(told, [2, 2, 2, 2, 4, 4]);
+    assert_eq!(Version::ALL.map(|version| removed_reason(3, version)), [2, 3, 3, 3, 3, 3]);
+}

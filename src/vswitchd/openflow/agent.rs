@@ -19,9 +19,10 @@ use crate::ofproto::{
 };
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowModCommand, TableId};
+use crate::openflow::group::{GROUP_ALL, GROUP_ANY};
 use crate::openflow::message::{
-    FlowModMessage, FlowRemovedMessage, Message, MultipartRequest, PacketInMessage, PacketInReason,
-    PacketOutMessage, PortMod, Role, SwitchConfig, Version, metadata_of,
+    FlowModMessage, FlowRemovedMessage, Message, MultipartReply, MultipartRequest, PacketInMessage,
+    PacketInReason, PacketOutMessage, PortMod, Role, SwitchConfig, Version, metadata_of,
 };
 use crate::openflow::session::Incoming;
 use crate::sync::Nanos;
@@ -50,6 +51,8 @@ pub(super) struct Agent {
     pub(super) misses_set: BTreeSet<TableId>,
     /// Tables that controllers were told have too little room.
     pub(super) full_tables: BTreeSet<TableId>,
+    /// Controllers that the switch is to call, by their URIs.
+    pub(super) configured: Vec<String>,
     /// Somebody watches the rules.
     pub(super) is_watching: bool,
     /// Packet-ins that each connection gets at most.
@@ -70,6 +73,7 @@ impl Agent {
             sends_misses: false,
             misses_set: BTreeSet::new(),
             full_tables: BTreeSet::new(),
+            configured: Vec::new(),
             is_watching: false,
             rate_limit: None,
         }
@@ -219,6 +223,15 @@ impl Agent {
                             Telling::new(xid, is_nicira, What::FlowLight, request),
                             switch,
                         );
+                    }
+                    MultipartRequest::ControllerStatus => {
+                        MultipartReply::ControllerStatus(self.statuses(sessions))
+                    }
+                    MultipartRequest::GroupStats(GROUP_ALL) => {
+                        return self.tell(token, Telling::of_groups(xid, is_nicira, true), switch);
+                    }
+                    MultipartRequest::GroupDesc(GROUP_ALL | GROUP_ANY) => {
+                        return self.tell(token, Telling::of_groups(xid, is_nicira, false), switch);
                     }
                     body => multipart::answer(self, body, more, version, switch)?,
                 };

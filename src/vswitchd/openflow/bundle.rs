@@ -11,7 +11,7 @@
 //!
 //! # Bounds
 //! [`BUNDLES_MAX`] bundles of a connection; in all bundles of a bridge, [`MESSAGES_MAX`] messages of [`MESSAGES_SIZE_MAX`]
-//! bytes; in those of a connection, [`CONNECTION_SIZE_MAX`] bytes.
+//! bytes; in those of a connection, [`CONNECTION_SIZE_MAX`] bytes; [`PACKETS_MAX`] packet-outs in each.
 
 use super::Sessions;
 use super::agent::Agent;
@@ -39,11 +39,18 @@ const MESSAGES_SIZE_MAX: usize = if cfg!(test) { 4 << 20 } else { 256 << 20 };
 /// Bytes of them in the bundles of a connection: whatever one does, there is room for others.
 const CONNECTION_SIZE_MAX: usize = MESSAGES_SIZE_MAX / 4 * 3;
 
+/// Packet-outs of a bundle: its commit works all of them out before it sends the first, so there may be as many as may wait
+/// for workers else. What they come to together is bounded there ([`crate::ofproto::Ofproto::transaction`]).
+const PACKETS_MAX: usize = super::WAITING_COMMANDS_MAX;
+
 /// Time without a message after which a bundle is discarded: as in Open vSwitch.
 const IDLE_TIME_MAX: Nanos = Nanos::from_secs(10);
 
 /// `ofp_bundle_flags`: atomic and ordered. A commit here is always both.
 const FLAGS_KNOWN: u16 = 0b11;
+
+/// OFPBF_TIME: it is to be committed at a time.
+const FLAG_TIME: u16 = 0b100;
 
 /// A connection's bundles, by id.
 pub(super) type Bundles = BTreeMap<u32, Bundle>;
@@ -56,13 +63,15 @@ pub(super) struct Bundle {
     messages: Vec<Queued>,
     /// Bytes of the messages, as they came.
     size: usize,
+    /// How many of them send a packet.
+    packets: usize,
     /// When it was used last, and the transaction id of that.
     used: (Nanos, u32),
 }
 
 impl Bundle {
     fn new(flags: u16, used: (Nanos, u32)) -> Bundle {
-        Bundle { flags, is_closed: false, messages: Vec::new(), size: 0, used }
+        Bundle { flags, is_closed: false, messages: Vec::new(), size: 0, packets: 0, used }
     }
 }
 
@@ -107,7 +116,21 @@ const PACKED_LEN_MAX: usize = 512;
 /// Bytes of a message that an error about it quotes.
 const HEAD_LEN: usize = 64;
 
+/// Whether there are such bundles. That of a time is 1.5's; older versions have no such flag.
+fn check_flags(flags: u16, version: Version) -> Result<(), OfError> {
+    if flags & FLAG_TIME != 0 && version == Version::V15 {
+        return Err(OfError::BundleSchedUnsupported);
+    }
+    if flags & !FLAGS_KNOWN == 0 { Ok(()) } else { Err(OfError::BundleBadFlags) }
+}
+
 impl Agent {
+    /// Whether a bundle of a connection sends packets when it is committed.
+    pub(super) fn sends_packets(&self, token: usize, bundle: u32) -> bool {
+        let controller = self.controllers.get(&token);
+        controller.and_then(|it| it.bundles.get(&bundle)).is_some_and(|bundle| bundle.packets > 0)
+    }
+
     /// OFPT_BUNDLE_CONTROL.
     pub(super) fn bundle_control(
         &mut self,
@@ -120,12 +143,11 @@ impl Agent {
         use BundleControlType as Type;
         let BundleControl { bundle: id, control_type, flags } = control;
         let used = (switch.clock.now(), xid);
+        let version = sessions.get(token).and_then(|session| session.version()).unwrap_or(Version::V14);
         let bundles = &mut self.controller_mut(token).ok_or(OfError::BundleUnknown)?.bundles;
         let reply = match control_type {
             Type::OpenRequest => {
-                if flags & !FLAGS_KNOWN != 0 {
-                    return Err(OfError::BundleBadFlags);
-                }
+                check_flags(flags, version)?;
                 if bundles.contains_key(&id) {
                     // The one that was there is of no more use (OpenFlow 1.5.1 section 7.3.9.2).
                     bundles.remove(&id);
@@ -153,6 +175,7 @@ impl Agent {
             }
             Type::CommitRequest => {
                 let bundle = bundles.remove(&id).ok_or(OfError::BundleBadId)?;
+                check_flags(flags, version)?;
                 if bundle.flags != flags {
                     return Err(OfError::BundleBadFlags);
                 }
@@ -199,9 +222,7 @@ impl Agent {
         if !is_taken {
             return Err(OfError::BundleMsgUnsupported);
         }
-        if flags & !FLAGS_KNOWN != 0 {
-            return Err(OfError::BundleBadFlags);
-        }
+        check_flags(flags, settings.version)?;
         let kept = self.controllers.values().flat_map(|controller| controller.bundles.values());
         let (count, size) =
             kept.fold((0, 0), |(count, size), bundle| (count + bundle.messages.len(), size + bundle.size));
@@ -224,9 +245,11 @@ impl Agent {
             return Err(fault);
         }
         bundle.used = (now, xid);
-        if is_full {
+        let is_packet = matches!(message, Message::PacketOut(_));
+        if is_full || (is_packet && bundle.packets >= PACKETS_MAX) {
             return Err(OfError::BundleMsgTooMany);
         }
+        bundle.packets += usize::from(is_packet);
         bundle.size += frame.len();
         bundle.messages.push(Queued::new(message, frame, settings));
         Ok(())

@@ -24,7 +24,12 @@ pub(super) struct Controller {
     pub(super) is_service: bool,
     pub(super) role: Role,
     pub(super) asynchronous: AsyncConfig,
+    /// For who packets are: Nicira's, which several may share.
     pub(super) controller_id: u16,
+    /// What 1.5 calls it by, 0 if it has not said. It has no say in who gets packets.
+    pub(super) short_id: u16,
+    /// It came by the management socket: a tool, of which controllers are not told.
+    pub(super) is_management: bool,
     pub(super) packet_in_format: PacketInFormat,
     pub(super) miss_send_len: u16,
     /// What holds its packet-ins to their rate, if anything does.
@@ -46,6 +51,8 @@ impl Controller {
             role: Role::Equal,
             asynchronous: DEFAULT_ASYNCHRONOUS,
             controller_id: 0,
+            short_id: 0,
+            is_management: false,
             packet_in_format: PacketInFormat::Standard,
             miss_send_len: if is_service { 0 } else { MISS_SEND_LEN },
             rate_limit: None,
@@ -54,6 +61,11 @@ impl Controller {
             gathering: None,
             telling: None,
         }
+    }
+
+    /// The number by which other controllers are told of it.
+    pub(super) fn known_as(&self) -> u16 {
+        if self.short_id != 0 { self.short_id } else { self.controller_id }
     }
 
     /// Holds its packet-ins to a rate, or to none.
@@ -93,7 +105,7 @@ const DEFAULT_ASYNCHRONOUS: AsyncConfig = AsyncConfig {
     role_status: [0b111, 0b111],
     table_status: [0b1_1000, 0],
     request_forward: [0, 0],
-    controller_status: [0b10_0110, 0],
+    controller_status: [0b11_1110, 0],
 };
 
 /// Bits of the masks that mean something.

@@ -16,7 +16,8 @@
 //! A connection gets [`MESSAGES_PER_TURN_MAX`] messages a turn of the control thread; packets are looked after in between.
 //! What waits for a slow peer is bounded by [`crate::openflow::session`]; connections by [`CONNECTIONS_PER_BRIDGE_MAX`],
 //! those at the management socket by [`MANAGEMENT_CONNECTIONS_MAX`]; packets that controllers send and workers have not
-//! taken yet by [`WAITING_COMMANDS_MAX`].
+//! taken yet by [`WAITING_COMMANDS_MAX`]: beyond it a packet-out waits where it is, and what follows it on its connection.
+//! Who is served first goes round, so that room is shared.
 //!
 //! # Threads
 //! The control thread.
@@ -43,6 +44,7 @@ use crate::config::{FailMode, OpenFlowConfig};
 use crate::ofproto::{BridgeId, FlowRemoved, Ofproto, PacketIn, SampledPacket};
 use crate::openflow::endpoint::{Listen, Remote};
 use crate::openflow::session::{Backoff, Session, SessionStats};
+use crate::openflow::wire::Work;
 use crate::sync::{Nanos, RateLimit};
 use agent::Agent;
 use controller::Controller;
@@ -58,9 +60,19 @@ use tls::TlsParts;
 /// Messages of one connection handled in one turn of the control thread.
 const MESSAGES_PER_TURN_MAX: usize = 256;
 
-/// Commands that may wait for the datapath's workers before no more messages are handled: a controller that sends packets
-/// faster than workers do waits for them.
+/// Commands that may wait for the datapath's workers before no more packet-outs are handled: a controller that sends packets
+/// faster than workers do waits for them, and only such a one.
 const WAITING_COMMANDS_MAX: usize = 4096;
+
+/// What the packets among them may come to, by their actions and 64 bytes each: a packet may come to 16 384 actions.
+const WAITING_WORK_MAX: usize = 256 << 10;
+
+/// Commands that may wait before no more changes are handled. Packet-outs alone do not bring it there: what does are
+/// megaflows that follow changes faster than workers take them.
+const WAITING_CHANGES_MAX: usize = 64 << 10;
+
+/// Notices of rules that went that may wait before no more changes are handled: some turns' worth.
+const WAITING_REMOVED_MAX: usize = 4 * NOTICES_PER_TURN_MAX;
 
 /// Time after which a turn takes no further message of a connection: packets have waited long enough.
 const TURN_TIME_MAX: Nanos = Nanos::from_millis(2);
@@ -104,6 +116,8 @@ pub struct OpenFlow {
     bridges: Vec<Bridge>,
     /// Connections that can go on without an event.
     ready: BTreeSet<usize>,
+    /// Who is served first in the next turn.
+    first: usize,
     next_watch: Nanos,
     buffer: Vec<u8>,
     accept_log: RateLimit,
@@ -196,6 +210,7 @@ impl Default for OpenFlow {
             run_dir: PathBuf::new(),
             bridges: Vec::new(),
             ready: BTreeSet::new(),
+            first: 0,
             next_watch: Nanos(0),
             buffer: Vec::new(),
             accept_log: RateLimit::new(5, Nanos::from_secs(60)),
@@ -243,6 +258,9 @@ impl OpenFlow {
         for token in gone {
             self.close(index, token, "the configuration does not name it any more", now);
         }
+        let bridge = &mut self.bridges[index];
+        let uris = bridge.callers.iter().map(|caller| caller.remote.to_string()).collect();
+        bridge.agent.set_configured(uris, &mut bridge.sockets);
         self.next_watch = Nanos(0);
     }
 
@@ -264,7 +282,7 @@ impl OpenFlow {
     /// Does what is due for all bridges. Returns whether anything was done.
     pub(super) fn run(&mut self, switch: &mut Switch, now: Nanos) -> bool {
         let mut worked = false;
-        for token in std::mem::take(&mut self.ready) {
+        for token in self.take_ready() {
             worked = true;
             self.serve(token, switch, now);
         }
@@ -290,6 +308,16 @@ impl OpenFlow {
     /// After such steps: nobody was listened to meanwhile, so none is taken for silent before it can be heard.
     pub(super) fn note_heard_nobody(&mut self, now: Nanos) {
         self.next_watch = self.next_watch.max(now.plus(WATCH_INTERVAL));
+    }
+
+    /// Who is to be served, in an order that goes round: where there is not room for all, everybody is the first in turn.
+    fn take_ready(&mut self) -> Vec<usize> {
+        let ready = std::mem::take(&mut self.ready);
+        let order: Vec<usize> = ready.range(self.first..).chain(ready.range(..self.first)).copied().collect();
+        if let Some(first) = order.first() {
+            self.first = first + 1;
+        }
+        order
     }
 
     fn new_token(&mut self) -> usize {
@@ -390,8 +418,9 @@ impl OpenFlow {
             }
             Who::Peer { peer, place } => (peer, Some(place)),
         };
+        let is_management = place.as_ref() == Some(&bridge.management);
+        bridge.agent.add(token, Controller { is_management, ..Controller::new(uri, !is_called) });
         bridge.sockets.insert(token, Socket::new(stream, session, place, !is_called, now));
-        bridge.agent.add(token, Controller::new(uri, !is_called));
         self.ready.insert(token);
     }
 
@@ -430,8 +459,11 @@ impl OpenFlow {
                 }
                 continue;
             }
-            let is_choked = switch.ofproto.dpif().waiting_commands() > WAITING_COMMANDS_MAX;
-            if is_choked || handled >= MESSAGES_PER_TURN_MAX {
+            let is_held = Backlog::of(switch).holds(work(token, &bridge.agent, &socket.session));
+            if is_held {
+                socket.session.excuse(now);
+            }
+            if is_held || handled >= MESSAGES_PER_TURN_MAX {
                 self.ready.insert(token);
                 break;
             }
@@ -666,6 +698,51 @@ impl OpenFlow {
             }
         }
     }
+}
+
+/// What waits to be done on behalf of controllers.
+struct Backlog {
+    commands: usize,
+    packet_work: usize,
+    removed: usize,
+}
+
+impl Backlog {
+    fn of(switch: &Switch) -> Backlog {
+        let ofproto = &switch.ofproto;
+        Backlog {
+            commands: ofproto.dpif().waiting_commands(),
+            packet_work: ofproto.packet_work_waiting(),
+            removed: ofproto.flow_removed_waiting(),
+        }
+    }
+
+    /// Whether a message that has this done, and whether that sends packets, waits until less does. Only what adds to the
+    /// backlog waits, with what comes after it on its connection: nobody else is kept from being heard.
+    fn holds(&self, (work, sends_packets): (Work, bool)) -> bool {
+        let is_full = self.commands > WAITING_CHANGES_MAX || self.removed > WAITING_REMOVED_MAX;
+        let is_crowded = self.commands > WAITING_COMMANDS_MAX || self.packet_work > WAITING_WORK_MAX;
+        match work {
+            Work::Little => false,
+            Work::Change => is_full,
+            Work::Packet => is_crowded,
+            Work::Commit(_) => is_full || (sends_packets && is_crowded),
+        }
+    }
+}
+
+/// What a connection's next message has done, and whether it sends packets.
+fn work(token: usize, agent: &Agent, session: &Session) -> (Work, bool) {
+    let (Some(frame), Some(version)) = (session.peek(), session.version()) else {
+        return (Work::Little, false);
+    };
+    let work = Work::of(frame, version);
+    let sends_packets = match work {
+        Work::Packet => true,
+        Work::Commit(bundle) => agent.sends_packets(token, bundle),
+        Work::Little | Work::Change => false,
+    };
+    (work, sends_packets)
 }
 
 /// Whether the log is to have what happens so many times in a row.

@@ -8,7 +8,7 @@ use crate::ofproto::Ofproto;
 use crate::ofproto::groups::GROUP_COUNT_MAX;
 use crate::openflow::OfError;
 use crate::openflow::flow_mod::{FlowStatsRequest, TABLE_ALL};
-use crate::openflow::group::{GROUP_ALL, GROUP_ANY, GroupType};
+use crate::openflow::group::GroupType;
 use crate::openflow::message::{
     FlowMonitorRequest, GroupFeatures, MeterFeatures, MultipartReply, MultipartRequest, TableFeatureProperty,
     TableFeatures, TableStatsEntry, Version,
@@ -126,9 +126,7 @@ pub(super) fn answer(
         }
         MultipartRequest::GroupStats(group) => MultipartReply::GroupStats(ofproto.group_stats(bridge, group)),
         MultipartRequest::GroupDesc(group) => {
-            let mut groups = ofproto.group_desc(bridge);
-            groups.retain(|desc| group == GROUP_ALL || group == GROUP_ANY || desc.group == group);
-            MultipartReply::GroupDesc(groups)
+            MultipartReply::GroupDesc(ofproto.group_desc_of(bridge, group).into_iter().collect())
         }
         MultipartRequest::GroupFeatures => MultipartReply::GroupFeatures(group_features(version)),
         MultipartRequest::MeterStats(meter) => {
@@ -161,14 +159,14 @@ pub(super) fn answer(
             MultipartReply::PortDesc(ports.filter(|desc| port == OfPort::NONE || desc.port == port).collect())
         }
         MultipartRequest::TableDesc => MultipartReply::TableDesc(agent.table_descs(switch)),
-        // The agent has these done elsewhere.
+        // The agent has these done elsewhere, and what is about all groups.
         MultipartRequest::Flow(_)
         | MultipartRequest::FlowLight(_)
         | MultipartRequest::FlowMonitor(_)
-        | MultipartRequest::Aggregate(_) => {
+        | MultipartRequest::Aggregate(_)
+        | MultipartRequest::ControllerStatus => {
             return Err(OfError::BadRequestMultipart);
         }
-        MultipartRequest::ControllerStatus => MultipartReply::ControllerStatus(agent.statuses()),
         MultipartRequest::BundleFeatures(_) => {
             MultipartReply::BundleFeatures { capabilities: BUNDLE_CAPABILITIES }
         }

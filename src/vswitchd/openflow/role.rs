@@ -13,6 +13,10 @@ pub(super) enum StatusReason {
     Channel = 1,
     /// It has another role.
     Role = 2,
+    /// The configuration names it from now on.
+    Added = 3,
+    /// The configuration does not name it any more.
+    Removed = 4,
     /// It has another number.
     ShortId = 5,
 }
@@ -44,6 +48,12 @@ impl Agent {
         request: RoleMessage,
         sessions: &mut dyn Sessions,
     ) -> Answer {
+        // No two have the same (OpenFlow 1.5.1 section 7.3.8); to give none is to keep what there is.
+        let short_id = request.short_id;
+        let has_it = |(it, other): (&usize, &Controller)| *it != token && other.known_as() == short_id;
+        if short_id != 0 && self.controllers.iter().any(has_it) {
+            return Err(OfError::RoleIdInUse);
+        }
         if matches!(request.role, Role::Master | Role::Slave)
             && let Some(id) = request.generation_id
         {
@@ -59,8 +69,8 @@ impl Agent {
             for (other, controller) in others.filter(|(_, controller)| controller.role == Role::Master) {
                 controller.role = Role::Slave;
                 changed.push(*other);
-                let role =
-                    RoleMessage { is_nicira: false, role: Role::Slave, generation_id: self.generation_id };
+                let generation_id = self.generation_id;
+                let role = RoleMessage { is_nicira: false, role: Role::Slave, short_id: 0, generation_id };
                 if let Some(session) = sessions.get(*other)
                     && session.version() >= Some(Version::V13)
                     && controller.wants(controller.asynchronous.role_status, 0)
@@ -74,37 +84,76 @@ impl Agent {
             controller.role = request.role;
             changed.push(token);
         }
-        let (is_nicira, role) = (request.is_nicira, controller.role);
+        let has_new_id = short_id != 0 && short_id != controller.known_as();
+        if short_id != 0 {
+            controller.short_id = short_id;
+        }
+        let (is_nicira, role, short_id) = (request.is_nicira, controller.role, controller.known_as());
         changed.into_iter().for_each(|token| self.tell_status(token, StatusReason::Role, sessions));
-        Ok(vec![Message::RoleReply(RoleMessage { is_nicira, role, generation_id: self.generation_id })])
+        if has_new_id {
+            self.tell_status(token, StatusReason::ShortId, sessions);
+        }
+        let generation_id = self.generation_id;
+        Ok(vec![Message::RoleReply(RoleMessage { is_nicira, role, short_id, generation_id })])
     }
 
-    /// What OFPMP_CONTROLLER_STATUS tells.
-    pub(super) fn statuses(&self) -> Vec<ControllerStatus> {
-        self.controllers.values().map(|controller| status(controller, 0, true)).collect()
+    /// Takes note of which controllers the configuration names, and tells of those that are new or gone.
+    pub(super) fn set_configured(&mut self, uris: Vec<String>, sessions: &mut dyn Sessions) {
+        let old = std::mem::replace(&mut self.configured, uris);
+        let added = self.configured.iter().filter(|uri| !old.contains(uri));
+        let added = added.map(|uri| (uri, StatusReason::Added));
+        let gone = old.iter().filter(|uri| !self.configured.contains(uri));
+        let gone = gone.map(|uri| (uri, StatusReason::Removed));
+        for (uri, reason) in gone.chain(added) {
+            self.tell_others(None, away(uri, reason as u8), sessions);
+        }
+    }
+
+    /// What OFPMP_CONTROLLER_STATUS tells: of controllers that are to be called, there or not, and of those who called
+    /// (OpenFlow 1.5.1 section 7.3.5.19). Tools at the management socket are none.
+    pub(super) fn statuses(&self, sessions: &mut dyn Sessions) -> Vec<ControllerStatus> {
+        let mut is_up = |token: usize| sessions.get(token).is_some_and(|session| session.version().is_some());
+        let (called, peers): (Vec<_>, Vec<_>) =
+            self.controllers.iter().partition(|(_, controller)| !controller.is_service);
+        let mut all = Vec::new();
+        for uri in &self.configured {
+            let found = called.iter().find(|(_, controller)| controller.uri == *uri);
+            all.push(match found {
+                Some((token, controller)) => status(controller, 0, is_up(**token)),
+                None => away(uri, 0),
+            });
+        }
+        let others = called.into_iter().filter(|(_, controller)| !self.configured.contains(&controller.uri));
+        for (token, controller) in others.chain(peers) {
+            if !controller.is_management && is_up(*token) {
+                all.push(status(controller, 0, true));
+            }
+        }
+        all
     }
 
     /// Tells the other controllers that one is there, or changed.
     pub(super) fn tell_status(&self, token: usize, reason: StatusReason, sessions: &mut dyn Sessions) {
-        let Some(controller) = self.controllers.get(&token) else { return };
-        self.tell_others(token, status(controller, reason as u8, true), sessions);
+        let found = self.controllers.get(&token);
+        let Some(controller) = found.filter(|controller| !controller.is_management) else { return };
+        self.tell_others(Some(token), status(controller, reason as u8, true), sessions);
     }
 
     /// Forgets a controller whose connection is over, and tells the others if it `was_up`.
     pub(super) fn remove(&mut self, token: usize, was_up: bool, sessions: &mut dyn Sessions) {
         let Some(controller) = self.controllers.remove(&token) else { return };
-        if was_up {
-            self.tell_others(token, status(&controller, StatusReason::Channel as u8, false), sessions);
+        if was_up && !controller.is_management {
+            self.tell_others(Some(token), status(&controller, StatusReason::Channel as u8, false), sessions);
         }
     }
 
     /// Sends OFPT_CONTROLLER_STATUS to all who want it but the one that it is about (OpenFlow 1.5.1 section 7.4.7).
-    fn tell_others(&self, token: usize, status: ControllerStatus, sessions: &mut dyn Sessions) {
+    fn tell_others(&self, token: Option<usize>, status: ControllerStatus, sessions: &mut dyn Sessions) {
         let reason = status.reason;
         let message = Message::ControllerStatus(status);
         let wants =
             |controller: &Controller| controller.wants(controller.asynchronous.controller_status, reason);
-        for (other, _) in self.controllers.iter().filter(|(it, other)| **it != token && wants(other)) {
+        for (other, _) in self.controllers.iter().filter(|(it, other)| Some(**it) != token && wants(other)) {
             if let Some(session) = sessions.get(*other).filter(|it| it.version() >= Some(Version::V15)) {
                 session.notify(&message);
             }
@@ -112,9 +161,14 @@ impl Agent {
     }
 }
 
+/// Of one that is not there.
+fn away(uri: &str, reason: u8) -> ControllerStatus {
+    ControllerStatus { short_id: 0, role: Role::Equal, reason, is_up: false, uri: uri.to_owned() }
+}
+
 fn status(controller: &Controller, reason: u8, is_up: bool) -> ControllerStatus {
     ControllerStatus {
-        short_id: controller.controller_id,
+        short_id: controller.known_as(),
         role: controller.role,
         reason,
         is_up,

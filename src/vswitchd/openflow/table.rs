@@ -40,7 +40,13 @@ impl Agent {
             Some(_) => return Err(OfError::TableModBadConfig),
         };
         let stats = switch.ofproto.table_stats(self.bridge());
-        for table in describe::tables().filter(|it| table == TABLE_ALL || *it == table) {
+        let meant = || describe::tables().filter(|it| table == TABLE_ALL || *it == table);
+        // OFPTC_VACANCY_EVENTS without bounds keeps those that there are.
+        let has_bounds = |table| switch.ofproto.table_settings(self.bridge(), table).vacancy.is_some();
+        if version >= Version::V14 && vacancy.is_none() && !meant().all(has_bounds) {
+            return Err(OfError::TableModBadConfig);
+        }
+        for table in meant() {
             // Which of the two events comes first is settled when they are asked for (OpenFlow 1.5.1 section 7.3.4.1).
             if let Some(Some((_, up))) = vacancy {
                 if describe::vacancy(&stats, table) < up {

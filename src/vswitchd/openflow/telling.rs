@@ -1,4 +1,4 @@
-//! Answers that tell of rules, one part after the other, as fast as the controller reads.
+//! Answers that tell of rules, or of all groups, one part after the other, as fast as the controller reads.
 //!
 //! A table may hold a million rules, which written out are hundreds of megabytes. So no more is written than
 //! [`crate::openflow::session`] lets wait for a controller, and its next message is handled when all is told: a barrier
@@ -6,8 +6,10 @@
 //! for the end of it.
 
 use super::agent::{Agent, Answer};
+use super::monitor::Monitors;
 use super::{Sessions, multipart};
-use crate::ofproto::{FlowCursor, FlowSums, Ofproto};
+use crate::ofproto::groups::GroupCursor;
+use crate::ofproto::{BridgeId, FlowCursor, FlowSums, Ofproto};
 use crate::openflow::flow_mod::FlowStatsRequest;
 use crate::openflow::message::{Message, MultipartReply};
 use crate::vswitchd::switch::Switch;
@@ -23,9 +25,14 @@ pub(super) const PARTS_PER_GO: usize = 4;
 pub(super) struct Telling {
     xid: u32,
     is_nicira: bool,
-    what: What,
-    request: Box<FlowStatsRequest>,
-    cursor: FlowCursor,
+    about: About,
+}
+
+/// What it is about, and how far it is.
+#[derive(Debug)]
+enum About {
+    Rules { what: What, request: Box<FlowStatsRequest>, cursor: FlowCursor },
+    Groups { has_counters: bool, cursor: GroupCursor },
 }
 
 /// What there is to tell of rules.
@@ -42,17 +49,65 @@ pub(super) enum What {
 }
 
 impl Telling {
-    /// An answer of which nothing is told yet.
+    /// An answer about rules of which nothing is told yet.
     pub(super) fn new(xid: u32, is_nicira: bool, what: What, request: Box<FlowStatsRequest>) -> Telling {
         let cursor = FlowCursor::new(&request);
-        Telling { xid, is_nicira, what, request, cursor }
+        Telling { xid, is_nicira, about: About::Rules { what, request, cursor } }
+    }
+
+    /// An answer about all groups: what they are, or their counters.
+    pub(super) fn of_groups(xid: u32, is_nicira: bool, has_counters: bool) -> Telling {
+        Telling { xid, is_nicira, about: About::Groups { has_counters, cursor: GroupCursor::START } }
+    }
+
+    /// The next part, whether it says nothing, and whether more are to come.
+    fn next(
+        &mut self,
+        bridge: BridgeId,
+        monitors: &mut Monitors,
+        ofproto: &mut dyn Ofproto,
+    ) -> (MultipartReply, bool, bool) {
+        let (what, request, cursor) = match &mut self.about {
+            About::Rules { what, request, cursor } => (what, request, cursor),
+            About::Groups { has_counters: true, cursor } => {
+                let stats = ofproto.group_stats_part(bridge, cursor);
+                return (MultipartReply::GroupStats(stats), false, !cursor.is_done());
+            }
+            About::Groups { has_counters: false, cursor } => {
+                let groups = ofproto.group_desc_part(bridge, cursor);
+                return (MultipartReply::GroupDesc(groups), false, !cursor.is_done());
+            }
+        };
+        let mut rules = Vec::new();
+        match what {
+            What::Aggregate(sums) => {
+                ofproto.flow_sums_part(bridge, request, cursor, RULES_PER_PART, sums);
+            }
+            _ => rules = ofproto.flow_stats_part(bridge, request, cursor, RULES_PER_PART),
+        }
+        let (is_empty, body) = match what {
+            What::Flow => (rules.is_empty(), MultipartReply::Flow(rules)),
+            What::FlowLight => (rules.is_empty(), MultipartReply::FlowLight(rules)),
+            What::Aggregate(FlowSums { packets, bytes, flows }) => {
+                let (packets, bytes, flows) = (*packets, *bytes, *flows);
+                // Told once, at the end.
+                (true, MultipartReply::Aggregate { packets, bytes, flows })
+            }
+            What::Initial(fresh) => {
+                let updates = monitors.initial(fresh, rules);
+                (updates.is_empty(), MultipartReply::FlowMonitor(updates))
+            }
+        };
+        (body, is_empty, !cursor.is_done())
     }
 }
 
 impl Agent {
     /// Begins to answer a request.
     pub(super) fn tell(&mut self, token: usize, telling: Telling, switch: &mut Switch) -> Answer {
-        multipart::check_table(&telling.request)?;
+        if let About::Rules { request, .. } = &telling.about {
+            multipart::check_table(request)?;
+        }
         // Packets that were handed up before the request count in its answer.
         switch.ofproto.run(switch.clock.now());
         if let Some(controller) = self.controllers.get_mut(&token) {
@@ -73,29 +128,7 @@ impl Agent {
             let Some(controller) = self.controllers.get_mut(&token) else { return };
             let Some(session) = sessions.get(token).filter(|session| !session.is_behind()) else { return };
             let Some(telling) = &mut controller.telling else { return };
-            let Telling { request, cursor, what, .. } = telling;
-            let ofproto = &mut switch.ofproto;
-            let mut rules = Vec::new();
-            match what {
-                What::Aggregate(sums) => {
-                    ofproto.flow_sums_part(bridge, request, cursor, RULES_PER_PART, sums);
-                }
-                _ => rules = ofproto.flow_stats_part(bridge, request, cursor, RULES_PER_PART),
-            }
-            let more = !cursor.is_done();
-            let (is_empty, body) = match what {
-                What::Flow => (rules.is_empty(), MultipartReply::Flow(rules)),
-                What::FlowLight => (rules.is_empty(), MultipartReply::FlowLight(rules)),
-                What::Aggregate(FlowSums { packets, bytes, flows }) => {
-                    let (packets, bytes, flows) = (*packets, *bytes, *flows);
-                    // Told once, at the end.
-                    (true, MultipartReply::Aggregate { packets, bytes, flows })
-                }
-                What::Initial(monitors) => {
-                    let updates = controller.monitors.initial(monitors, rules);
-                    (updates.is_empty(), MultipartReply::FlowMonitor(updates))
-                }
-            };
+            let (body, is_empty, more) = telling.next(bridge, &mut controller.monitors, &mut switch.ofproto);
             if !more || !is_empty {
                 let is_nicira = telling.is_nicira;
                 session.reply(&Message::MultipartReply { is_nicira, more, body }, telling.xid);

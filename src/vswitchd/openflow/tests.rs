@@ -249,5 +249,5 @@ fn answer(body: MultipartReply) -> Message {
 }
 
 fn role(role: Role, generation_id: Option<u64>) -> RoleMessage {
-    RoleMessage { is_nicira: false, role, generation_id }
+    RoleMessage { is_nicira: false, role, short_id: 0, generation_id }
 }

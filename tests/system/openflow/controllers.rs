@@ -8,12 +8,14 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::UdpSocket;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const HELLO: [u8; 8] = [4, 0, 0, 8, 0, 0, 0, 1];
 const ECHO_REQUEST: u8 = 2;
 const ECHO_REPLY: u8 = 3;
 const PACKET_IN: u8 = 10;
+const PACKET_OUT: u8 = 13;
 const FLOW_MOD: u8 = 14;
 const BARRIER_REQUEST: u8 = 20;
 const BARRIER_REPLY: u8 = 21;
@@ -269,6 +271,73 @@ fn a_controller_that_floods_waits_for_itself_and_nobody_else_does() {
     assert_eq!(ofctl(&lab, "OpenFlow13", &["dump-flows", "br0"]).matches("priority=5").count(), 100);
     assert_cheap(&switch, before);
     a.pings(b.address, 2);
+    switch.assert_conserved();
+    switch.stop();
+}
+
+/// A packet-out's body: a packet of 60 bytes, sent so many times by port 1.
+fn packet_out(times: usize) -> Vec<u8> {
+    let mut body = vec![0xff; 4];
+    body.extend(0xffff_fffd_u32.to_be_bytes());
+    body.extend(((16 * times) as u16).to_be_bytes());
+    body.extend([0; 6]);
+    (0..times).for_each(|_| body.extend([0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]));
+    body.extend([2; 12]);
+    body.extend([0x08, 0]);
+    body.extend([0; 46]);
+    body
+}
+
+#[test]
+fn who_sends_more_packets_than_workers_take_waits_for_itself_and_stays() {
+    const FLOODS: usize = 4;
+    const COUNT: usize = 3_000;
+    // What waits in the switch for its worker, and in sockets: from then on more waits than the switch takes.
+    const TAKEN: usize = 6_000;
+    let lab = Lab::new();
+    // Each keeps a worker busy for some tenths of a millisecond.
+    let one = message(PACKET_OUT, 7, &packet_out(60));
+    let flood = one.repeat(COUNT);
+    let seats: Vec<Seat> = (0..=FLOODS).map(|n| Seat::new(&lab, &format!("c{n}.sock"))).collect();
+    // They are asked for a sign of life after a second, which does not come: their packets do.
+    let settings = openflow(&seats.iter().collect::<Vec<_>>());
+    let settings = settings.replace("probe_interval_s: 0", "probe_interval_s: 1");
+    let switch = switch(&lab, &settings, "['priority=0,actions=NORMAL']");
+    let mut flooding: Vec<Controller> = seats[..FLOODS].iter().map(|seat| seat.take().greet()).collect();
+    // It is the last that the switch has called.
+    let mut neighbour = seats[FLOODS].take().greet();
+    let written = AtomicUsize::new(0);
+    let mut heard = 0;
+    std::thread::scope(|scope| {
+        let writing: Vec<_> = flooding
+            .iter()
+            .map(|controller| {
+                let mut stream = controller.stream.try_clone().expect("a descriptor");
+                let (flood, written, size) = (&flood, &written, one.len());
+                scope.spawn(move || {
+                    for part in flood.chunks(size) {
+                        stream.write_all(part)?;
+                        written.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok::<_, std::io::Error>(())
+                })
+            })
+            .collect();
+        let mut changes = 0;
+        while !writing.iter().all(|writing| writing.is_finished()) {
+            let is_full = written.load(Ordering::Relaxed) > TAKEN;
+            neighbour.ask(ECHO_REQUEST, ECHO_REPLY);
+            neighbour.send(FLOW_MOD, &flow_mod(0, 7, changes % 100));
+            (heard, changes) = (heard + usize::from(is_full), changes + 1);
+        }
+        for writing in writing {
+            writing.join().expect("it does not panic").expect("the switch reads all, and does not hang up");
+        }
+    });
+    assert!(heard > 10, "the neighbour was heard {heard} times");
+    assert!(!switch.log().contains("not connected"), "{}", switch.log());
+    neighbour.is_served();
+    flooding[0].ask(BARRIER_REQUEST, BARRIER_REPLY);
     switch.assert_conserved();
     switch.stop();
 }

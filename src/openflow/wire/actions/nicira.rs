@@ -120,7 +120,7 @@ pub(super) fn decode(
             let (clause, clause_count) = (body.u8()?, body.u8()?);
             let id = body.u32()?;
             if clause >= clause_count || !(2..=CLAUSE_COUNT_MAX).contains(&clause_count) {
-                return Err(OfError::BadActionArgument);
+                return Err(OfError::NiciraActionConjunction);
             }
             Action::Conjunction { id, clause, clause_count }
         }

@@ -174,7 +174,7 @@ fn faulty_actions_are_told_by_name() {
         (v10, "0000 0008 ffff0000", OfError::BadActionOutPort),
         (v13, "0000 0010 0000ff01 0000 000000000000", OfError::BadActionOutPort),
         (v13, "001a 0008 81000000", OfError::BadActionArgument),
-        (v13, "ffff 0010 00002320 0022 0303 00000005", OfError::BadActionArgument),
+        (v13, "ffff 0010 00002320 0022 0303 00000005", OfError::NiciraActionConjunction),
         (v13, "ffff 0018 00002320 001d 0000 00000001 00000001 00000001", OfError::BadActionArgument),
         (v13, "ffff 0010 00002320 000e 0003 05 000001", OfError::BadActionArgument),
         (v13, "ffff 0018 00002320 0020 01c0 0000 00010204 000000000001", OfError::NiciraActionMustBeZero),

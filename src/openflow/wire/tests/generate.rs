@@ -455,7 +455,7 @@ fn queue_desc(random: &mut Rng, port: OfPort) -> QueueDesc {
 fn role(random: &mut Rng, is_nicira: bool) -> RoleMessage {
     let roles = [Role::Equal, Role::Master, Role::Slave];
     let generation_id = if is_nicira || random.bool() { None } else { Some(random.u64(..u64::MAX)) };
-    RoleMessage { is_nicira, role: roles[random.usize(..3)], generation_id }
+    RoleMessage { is_nicira, role: roles[random.usize(..3)], short_id: 0, generation_id }
 }
 
 fn controller(random: &mut Rng) -> ControllerStatus {
@@ -594,8 +594,9 @@ pub(super) fn random_messages(random: &mut Rng, settings: &WireSettings) -> Vec<
     }
     if since(Version::V12) {
         let generation_id = Some(random.u64(..));
-        all.push(Message::RoleRequest(RoleMessage { generation_id, ..role(random, false) }));
-        all.push(Message::RoleReply(role(random, false)));
+        let short_id = if version == Version::V15 { random.u16(..) } else { 0 };
+        all.push(Message::RoleRequest(RoleMessage { generation_id, short_id, ..role(random, false) }));
+        all.push(Message::RoleReply(RoleMessage { short_id, ..role(random, false) }));
     }
     if since(Version::V13) {
         all.push(Message::MeterMod(random_meter_mod(random)));

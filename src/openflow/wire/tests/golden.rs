@@ -136,7 +136,8 @@ fn messages() -> Vec<(Version, Message)> {
     let error = |error: OfError| {
         Message::Error(ErrorMessage { error: ErrorKind::Known(error), data: vec![1, 5, 0, 8, 0, 0, 0, 9] })
     };
-    let role = |is_nicira, generation_id| RoleMessage { is_nicira, role: Role::Master, generation_id };
+    let role =
+        |is_nicira, generation_id| RoleMessage { is_nicira, role: Role::Master, short_id: 0, generation_id };
     let bundle = BundleControl { bundle: 7, control_type: BundleControlType::OpenRequest, flags: 3 };
     let monitor = |flags| {
         MultipartRequest::FlowMonitor(vec![FlowMonitorRequest {

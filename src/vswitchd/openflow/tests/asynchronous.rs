@@ -11,7 +11,10 @@ fn is_packet_in(message: &Message) -> bool {
 
 impl Lab {
     fn role(&mut self, token: usize, role: Role) {
-        self.ask(token, &Message::RoleRequest(RoleMessage { is_nicira: true, role, generation_id: None }));
+        self.ask(
+            token,
+            &Message::RoleRequest(RoleMessage { is_nicira: true, role, short_id: 0, generation_id: None }),
+        );
     }
 
     /// Has a packet go to controllers, for that reason.

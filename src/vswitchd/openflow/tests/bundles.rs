@@ -144,10 +144,15 @@ fn a_closed_bundle_takes_no_more_and_is_gone_if_it_should() {
 #[test]
 fn flags_are_those_of_the_opening() {
     let mut lab = Lab::new();
-    let one = lab.join(Version::V15);
-    // To a time is not possible here.
+    let one = lab.join(Version::V14);
     assert_eq!(lab.refused(one, &control(1, Type::OpenRequest, 4)), OfError::BundleBadFlags);
-    assert_eq!(lab.put(one, 1, 4, &add("actions=drop")), Some(OfError::BundleBadFlags));
+    let one = lab.join(Version::V15);
+    assert_eq!(lab.refused(one, &control(1, Type::OpenRequest, 8)), OfError::BundleBadFlags);
+    // To a time, which 1.5 has a flag for, is not possible here.
+    assert_eq!(lab.refused(one, &control(1, Type::OpenRequest, 4)), OfError::BundleSchedUnsupported);
+    assert_eq!(lab.put(one, 1, 4, &add("actions=drop")), Some(OfError::BundleSchedUnsupported));
+    lab.control(one, 4, Type::OpenRequest, 1);
+    assert_eq!(lab.refused(one, &control(4, Type::CommitRequest, 5)), OfError::BundleSchedUnsupported);
     lab.control(one, 1, Type::OpenRequest, 1);
     assert_eq!(lab.put(one, 1, 2, &add("actions=drop")), Some(OfError::BundleBadFlags));
     for control_type in [Type::CloseRequest, Type::CommitRequest] {
@@ -294,5 +299,41 @@ fn changes_of_groups_and_meters_are_forwarded_to_those_who_want_it() {
         assert_eq!(lab.notices(other), []);
         lab.control(one, 1, Type::CommitRequest, 0);
         assert_eq!(lab.notices(other), [Message::RequestForward { xid, request: Box::new(change) }]);
+    }
+}
+
+#[test]
+fn packets_of_a_bundle_are_bounded_by_number_and_by_what_they_come_to() {
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V14);
+    let packet = |actions| {
+        let metadata = Box::new(port_metadata(OfPort::CONTROLLER));
+        Message::PacketOut(PacketOutMessage { buffer_id: u32::MAX, metadata, actions, data: vec![0; 20] })
+    };
+    let small = packet(vec![]);
+    for _ in 0..4096 {
+        assert_eq!(lab.put(one, 1, 0, &small), None);
+    }
+    assert_eq!(lab.put(one, 1, 0, &small), Some(OfError::BundleMsgTooMany));
+    assert_eq!(lab.put(one, 1, 0, &add("actions=drop")), None, "there is room for what is no packet");
+    assert_eq!(lab.put(one, 2, 0, &small), None, "there is room in another");
+    lab.control(one, 1, Type::DiscardRequest, 0);
+    // Each is sent thousands of times: a few come to more than there may be.
+    let outputs = vec!["output:2"; 3_000].join(",");
+    lab.order(one, &add(&format!("priority=9,actions={outputs}")));
+    let large = packet(vec![crate::openflow::Action::Output(OfPort::TABLE)]);
+    for (bundle, count, is_refused) in [(3, 80, false), (4, 100, true)] {
+        for _ in 0..count {
+            assert_eq!(lab.put(one, bundle, 0, &large), None);
+        }
+        assert_eq!(lab.put(one, bundle, 0, &add("priority=1,actions=drop")), None);
+        let answers = lab.ask(one, &control(bundle, Type::CommitRequest, 0));
+        let errors = answers.iter().filter_map(|answer| match answer {
+            Message::Error(error) => Some(error.error),
+            _ => None,
+        });
+        let errors: Vec<_> = errors.collect();
+        let wanted = [OfError::BundleMsgTooMany, OfError::BundleMsgFailed].map(ErrorKind::Known);
+        assert_eq!(errors, &wanted[..if is_refused { 2 } else { 0 }]);
     }
 }

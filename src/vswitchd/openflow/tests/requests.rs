@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::ofproto::{MissHandling, TableSettings};
+use crate::openflow::flow_mod::TABLE_ALL;
+use crate::openflow::group::GROUP_ALL;
 use crate::openflow::message::{
     AsyncChange, FlowMonitorRequest, PacketOutMessage, SwitchConfig, TableMod, port_metadata,
 };
@@ -435,4 +437,70 @@ fn rules_are_summed_up_in_parts_with_what_comes_next_behind_them() {
     let other = FlowStatsRequest { table: 9, ..FlowStatsRequest::all() };
     let none = MultipartReply::Aggregate { packets: 0, bytes: 0, flows: 0 };
     assert_eq!(lab.ask(one, &multipart(MultipartRequest::Aggregate(Box::new(other)))), [answer(none)]);
+}
+
+#[test]
+fn groups_are_told_in_parts_as_fast_as_they_are_read() {
+    const GROUPS: u32 = 3_000;
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V15);
+    let bridge = lab.agent.bridge();
+    let buckets = ",bucket=output:1,output:2".repeat(20);
+    for number in 1..=GROUPS {
+        let Message::GroupMod(add) = group(&format!("group_id={number},type=all{buckets}")) else { panic!() };
+        lab.switch.ofproto.group_mod(bridge, &add).expect("a good group");
+    }
+    for has_counters in [false, true] {
+        let body = if has_counters {
+            MultipartRequest::GroupStats(GROUP_ALL)
+        } else {
+            MultipartRequest::GroupDesc(GROUP_ALL)
+        };
+        let xid = lab.send(one, &multipart(body));
+        let (mut numbers, mut is_over, mut goes) = (Vec::new(), false, 0);
+        while !is_over {
+            let size = lab.sessions[&one].output_slices(usize::MAX).map(<[u8]>::len).sum::<usize>();
+            assert!(size < 800 << 10, "{size} bytes wait");
+            for (of, message) in lab.hear(one) {
+                let Message::MultipartReply { more, body, .. } = message else { panic!("{message:?}") };
+                assert!(of == xid && !is_over);
+                match body {
+                    MultipartReply::GroupDesc(all) => numbers.extend(all.iter().map(|it| it.group)),
+                    MultipartReply::GroupStats(all) => numbers.extend(all.iter().map(|it| it.group)),
+                    other => panic!("{other:?}"),
+                }
+                is_over = !more;
+            }
+            lab.agent.tell_on(one, &mut lab.switch, &mut lab.sessions);
+            goes += 1;
+        }
+        assert_eq!(numbers, (1..=GROUPS).collect::<Vec<_>>());
+        assert!(has_counters || goes > 1, "it is told in one go");
+    }
+    // One is looked up by its number, and one that is not there is told of by nothing.
+    for (number, expected) in [(77, vec![77]), (GROUPS + 1, vec![])] {
+        let answers = lab.ask(one, &multipart(MultipartRequest::GroupDesc(number)));
+        let [Message::MultipartReply { body: MultipartReply::GroupDesc(all), .. }] = &answers[..] else {
+            panic!("{answers:?}")
+        };
+        assert_eq!(all.iter().map(|it| it.group).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn vacancy_events_need_bounds() {
+    let mut lab = Lab::new();
+    let one = lab.join(Version::V14);
+    // The flag without a property.
+    let on = table_mod(3, None);
+    assert_eq!(lab.refused(one, &on), OfError::TableModBadConfig);
+    lab.order(one, &table_mod(3, Some(Some((20, 80)))));
+    lab.order(one, &on);
+    let bridge = lab.agent.bridge();
+    assert_eq!(lab.switch.ofproto.table_settings(bridge, 3).vacancy, Some((20, 80)), "it keeps them");
+    assert_eq!(
+        lab.refused(one, &table_mod(TABLE_ALL, None)),
+        OfError::TableModBadConfig,
+        "not all have some"
+    );
 }

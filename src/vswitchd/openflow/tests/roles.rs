@@ -15,7 +15,7 @@ fn reply(role: Role, id: Option<u64>) -> Message {
 }
 
 fn nicira(role: Role) -> Message {
-    Message::RoleRequest(RoleMessage { is_nicira: true, role, generation_id: None })
+    Message::RoleRequest(RoleMessage { is_nicira: true, role, short_id: 0, generation_id: None })
 }
 
 #[test]
@@ -191,4 +191,75 @@ fn in_1_5_controllers_are_told_of_each_other() {
         [(Role::Equal, 0), (Role::Master, 0)]
     );
     assert!(lab.notices(older).iter().all(|it| matches!(it, Message::RoleStatus { .. })));
+}
+
+#[test]
+fn in_1_5_a_controller_has_a_number_that_no_other_has() {
+    let mut lab = Lab::new();
+    let (one, other) = (lab.join(Version::V15), lab.join(Version::V15));
+    let named =
+        |role, short_id, id| Message::RoleRequest(RoleMessage { short_id, ..super::role(role, Some(id)) });
+    let told = |role, short_id, id| Message::RoleReply(RoleMessage { short_id, ..super::role(role, id) });
+    assert_eq!(lab.ask(one, &named(Role::NoChange, 7, 0)), [told(Role::Equal, 7, None)]);
+    let Message::ControllerStatus(status) = lab.notices(other).remove(0) else { panic!() };
+    assert_eq!((status.reason, status.short_id), (5, 7));
+    // Another can't have it, and nothing of what it asked for is done.
+    assert_eq!(lab.refused(other, &named(Role::Master, 7, 9)), OfError::RoleIdInUse);
+    assert_eq!(lab.ask(other, &named(Role::NoChange, 0, 0)), [told(Role::Equal, 0, None)]);
+    assert_eq!(lab.ask(other, &named(Role::Slave, 8, 1)), [told(Role::Slave, 8, Some(1))]);
+    lab.hear(one);
+    // It keeps its own, by saying so or by saying none, and gets another.
+    assert_eq!(lab.ask(one, &named(Role::Master, 7, 2)), [told(Role::Master, 7, Some(2))]);
+    assert_eq!(lab.ask(one, &named(Role::NoChange, 0, 0)), [told(Role::Master, 7, Some(2))]);
+    lab.ask(one, &named(Role::NoChange, 9, 0));
+    assert_eq!(lab.ask(other, &named(Role::NoChange, 7, 0)), [told(Role::Slave, 7, Some(2))]);
+    // It says nothing of who gets packets, as Nicira's number does.
+    let Some(controller) = lab.agent.controller_mut(one) else { panic!() };
+    assert_eq!((controller.controller_id, controller.short_id), (0, 9));
+    // Before 1.5 there is none: what stands in its place is padding.
+    let older = lab.join(Version::V14);
+    assert_eq!(lab.ask(older, &named(Role::NoChange, 9, 0)), [reply(Role::Equal, Some(2))]);
+    lab.leave(one);
+    assert_eq!(lab.ask(other, &named(Role::NoChange, 9, 0)), [told(Role::Slave, 9, Some(2))]);
+}
+
+#[test]
+fn controllers_of_the_configuration_are_told_of_whether_they_are_there_or_not() {
+    let mut lab = Lab::new();
+    let watcher = lab.join(Version::V15);
+    let uris = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let told = |lab: &mut Lab| {
+        let statuses = lab.notices(watcher).into_iter().map(|message| match message {
+            Message::ControllerStatus(status) => (status.reason, status.is_up, status.uri),
+            other => panic!("{other:?}"),
+        });
+        statuses.collect::<Vec<_>>()
+    };
+    lab.agent.set_configured(uris(&["tcp:a", "tcp:b"]), &mut lab.sessions);
+    assert_eq!(told(&mut lab), [(3, false, "tcp:a".to_owned()), (3, false, "tcp:b".to_owned())]);
+    lab.agent.set_configured(uris(&["tcp:b", "tcp:c"]), &mut lab.sessions);
+    assert_eq!(told(&mut lab), [(4, false, "tcp:a".to_owned()), (3, false, "tcp:c".to_owned())]);
+    lab.agent.set_configured(uris(&["tcp:b", "tcp:c"]), &mut lab.sessions);
+    assert_eq!(told(&mut lab), []);
+    // One of them is being called, and has said nothing yet; one is there; and a tool has come.
+    let (calling, there, tool) =
+        (lab.join(Version::V13), lab.join(Version::V13), lab.join_as(Version::V13, true));
+    let silent = Session::new(VersionSet::of(&[Version::V13]), None, Nanos(0));
+    lab.sessions.insert(calling, silent);
+    lab.agent.controller_mut(calling).expect("it is there").uri = "tcp:b".to_owned();
+    lab.agent.controller_mut(there).expect("it is there").uri = "tcp:c".to_owned();
+    lab.agent.controller_mut(tool).expect("it is there").is_management = true;
+    told(&mut lab);
+    let asked = lab.ask(watcher, &multipart(MultipartRequest::ControllerStatus));
+    let Message::MultipartReply { body: MultipartReply::ControllerStatus(all), .. } = &asked[0] else {
+        panic!("{asked:?}")
+    };
+    let own = lab.agent.uri(watcher);
+    let all: Vec<_> = all.iter().map(|it| (it.uri.as_str(), it.is_up)).collect();
+    assert_eq!(all, [("tcp:b", false), ("tcp:c", true), (own, true)]);
+    // Tools come and go, and nobody is told.
+    lab.leave(tool);
+    assert_eq!(told(&mut lab), []);
+    lab.leave(there);
+    assert_eq!(told(&mut lab), [(1, false, "tcp:c".to_owned())]);
 }

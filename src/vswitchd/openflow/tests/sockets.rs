@@ -1,10 +1,13 @@
 use crate::config::Dummies;
 use crate::dpif::model::{ModelConfig, ModelDpif};
+use crate::flow::OfPort;
 use crate::metrics::MetricsServerError;
 use crate::netdev::dummy::DummyProvider;
 use crate::ofproto::Ofproto;
 use crate::openflow::flow_mod::{FlowMod, FlowStatsRequest};
-use crate::openflow::message::{Message, MultipartReply, MultipartRequest, Version, VersionSet};
+use crate::openflow::message::{
+    Message, MultipartReply, MultipartRequest, PacketOutMessage, Version, VersionSet, port_metadata,
+};
 use crate::openflow::session::Session;
 use crate::sync::{ManualClock, Nanos};
 use crate::vswitchd::api::{
@@ -19,6 +22,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
@@ -30,6 +34,8 @@ struct World {
     directory: tempfile::TempDir,
     /// Its configuration.
     text: String,
+    /// Commands that wait for workers, as the datapath says.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl World {
@@ -47,8 +53,10 @@ impl World {
         );
         let config = crate::config::parse("t.yaml", &text).unwrap_or_else(|faults| panic!("{faults}"));
         let clock = Arc::new(ManualClock::default());
+        let dpif = ModelDpif::new(ModelConfig::default());
+        let waiting = dpif.waiting();
         let parts = Parts {
-            dpif: Box::new(ModelDpif::new(ModelConfig::default())),
+            dpif: Box::new(dpif),
             devices: Box::new(DummyProvider::new()),
             clock: clock.clone(),
             process: ProcessInfo::default(),
@@ -57,17 +65,18 @@ impl World {
         let mut switch = Switch::new(&config, parts).unwrap_or_else(|error| panic!("{error}"));
         let poll = Poll::new().expect("a poll");
         switch.openflow_mut().register(poll.registry(), 10).expect("a registry is shared");
-        World { switch, poll, clock, directory, text }
+        World { switch, poll, clock, directory, text, waiting }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Turns until nothing is left to do.
+    /// Turns until nothing is left to do, or nothing but to wait.
     fn run(&mut self) {
         let mut events = Events::with_capacity(64);
-        loop {
+        let is_waiting = self.waiting.load(Ordering::Relaxed) > 0;
+        for _ in 0..if is_waiting { 20 } else { usize::MAX } {
             let worked = self.switch.turn(crate::sync::Clock::now(&*self.clock)).worked;
             self.poll.poll(&mut events, Some(Duration::from_millis(1))).expect("it polls");
             if !worked && events.is_empty() {
@@ -497,4 +506,90 @@ fn one_that_sends_no_more_gets_its_answer_to_the_end() {
     (0..3).for_each(|_| world.pass(Nanos::from_secs(1)));
     assert_eq!(connections(&mut world), 0);
     drop(peer);
+}
+
+#[test]
+fn others_are_heard_while_one_sends_more_packets_than_workers_take_and_it_stays() {
+    let mut world = World::new("fail_mode: secure, probe_interval_s: 5");
+    world.run();
+    let mut flooding = Peer::connect(&world.path("p.sock"));
+    let mut neighbour = Peer::connect(&world.path("p.sock"));
+    flooding.talk(&mut world);
+    neighbour.talk(&mut world);
+    let is_answered = |heard: &[Message]| heard.contains(&Message::BarrierReply);
+    let metadata = Box::new(port_metadata(OfPort::CONTROLLER));
+    let packet = PacketOutMessage { buffer_id: u32::MAX, metadata, actions: vec![], data: vec![0; 60] };
+    world.waiting.store(5_000, Ordering::Relaxed);
+    flooding.session.reply(&Message::PacketOut(packet), 7);
+    flooding.session.reply(&Message::BarrierRequest, 8);
+    assert!(!is_answered(&flooding.talk(&mut world)), "there is no room for its packet");
+    for _ in 0..5 {
+        neighbour.session.reply(&Message::BarrierRequest, 8);
+        assert!(is_answered(&neighbour.talk(&mut world)), "it asks for nothing that there is no room for");
+        world.pass(Nanos::from_secs(4));
+        assert!(!is_answered(&flooding.talk(&mut world)));
+    }
+    assert!(is_open(&mut flooding.stream), "what it said has not been read, which is not its fault");
+    world.waiting.store(0, Ordering::Relaxed);
+    assert!(is_answered(&flooding.talk(&mut world)), "there is room");
+}
+
+#[test]
+fn only_what_adds_to_a_backlog_waits_for_it() {
+    use crate::openflow::wire::Work;
+    use crate::vswitchd::openflow::{
+        Backlog, WAITING_CHANGES_MAX, WAITING_COMMANDS_MAX, WAITING_REMOVED_MAX, WAITING_WORK_MAX,
+    };
+    let works = [
+        (Work::Little, false),
+        (Work::Change, false),
+        (Work::Packet, true),
+        (Work::Commit(1), false),
+        (Work::Commit(2), true),
+    ];
+    let cases = [
+        (WAITING_COMMANDS_MAX, WAITING_WORK_MAX, 0, [false; 5]),
+        (0, WAITING_WORK_MAX + 1, 0, [false, false, true, false, true]),
+        (WAITING_COMMANDS_MAX + 1, 0, 0, [false, false, true, false, true]),
+        (WAITING_CHANGES_MAX + 1, 0, 0, [false, true, true, true, true]),
+        (0, 0, WAITING_REMOVED_MAX, [false; 5]),
+        (0, 0, WAITING_REMOVED_MAX + 1, [false, true, false, true, true]),
+    ];
+    for (commands, packet_work, removed, expected) in cases {
+        let backlog = Backlog { commands, packet_work, removed };
+        assert_eq!(works.map(|work| backlog.holds(work)), expected, "{commands} {packet_work} {removed}");
+    }
+}
+
+#[test]
+fn rules_that_went_wait_until_they_are_told_of_and_are_counted() {
+    let mut world = World::new("fail_mode: secure");
+    world.run();
+    let bridge = world.switch.ofproto().bridges()[0];
+    let mut flow_mod = FlowMod { table: 5, ..FlowMod::add() };
+    flow_mod.flags.send_flow_removed = true;
+    for priority in 1..=100 {
+        flow_mod.priority = priority;
+        world.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good rule");
+    }
+    flow_mod.command = crate::openflow::FlowModCommand::Delete;
+    world.switch.ofproto.flow_mod(bridge, &flow_mod).expect("a good change");
+    world.switch.ofproto.settle();
+    world.switch.ofproto.settle();
+    assert_eq!(world.switch.ofproto.flow_removed_waiting(), 100);
+    world.run();
+    assert_eq!(world.switch.ofproto.flow_removed_waiting(), 0);
+}
+
+#[test]
+fn who_is_served_first_goes_round() {
+    let mut openflow = crate::vswitchd::openflow::OpenFlow::default();
+    let mut firsts = Vec::new();
+    for _ in 0..6 {
+        openflow.ready = [3, 5, 9].into();
+        let order = openflow.take_ready();
+        firsts.push(order[0]);
+        assert_eq!(order.into_iter().collect::<std::collections::BTreeSet<_>>(), [3, 5, 9].into());
+    }
+    assert_eq!(firsts, [3, 5, 9, 3, 5, 9]);
 }

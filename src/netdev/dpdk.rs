@@ -77,6 +77,7 @@ use pmd::{
 };
 use std::fmt::{self, Display};
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -259,6 +260,7 @@ impl DpdkNetdevs {
                 Ok((port, Some(end)))
             }
             _ => {
+                look_for_interface(config)?;
                 let port = Port::attach(&self.eal, &devargs(config)?);
                 Ok((port.map_err(|error| open_error(config, error))?, None))
             }
@@ -438,6 +440,18 @@ fn set_mac(config: &NetdevConfig, port: &mut Port) -> Result<MacAddress, NetdevE
 fn open_error(config: &NetdevConfig, error: impl Display) -> NetdevError {
     let reason = error.to_string();
     NetdevError::Open { name: config.name.clone(), kind: config.kind.name(), reason }
+}
+
+/// Says that the kernel's interface is not there, which drivers say in other words.
+fn look_for_interface(config: &NetdevConfig) -> Result<(), NetdevError> {
+    let (NetdevKind::AfPacket { interface } | NetdevKind::AfXdp { interface, .. }) = &config.kind else {
+        return Ok(());
+    };
+    if Path::new("/sys/class/net").join(interface).exists() {
+        return Ok(());
+    }
+    let reason = format!("there is no interface `{interface}` in this network namespace: see `ip link`");
+    Err(open_error(config, reason))
 }
 
 fn setting_error(config: &NetdevConfig, setting: &'static str, error: impl Display) -> NetdevError {

@@ -39,12 +39,16 @@ Those of diff:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "penstockctl", version, after_help = EXIT_CODES)]
 pub struct Arguments {
-    /// Name of the switch, `switch: name` in its configuration: its socket is /run/penstock/NAME.sock.
-    #[arg(long, global = true, default_value = "penstock")]
-    pub name: String,
-    /// The switch's control socket, if it is elsewhere.
-    #[arg(long, global = true, value_name = "PATH", env = "PENSTOCK_SOCKET")]
+    /// Name of the switch, `switch: name` in its configuration: its socket is /run/penstock/NAME.sock. Without this and
+    /// --socket the one at PENSTOCK_SOCKET, or else `penstock`.
+    #[arg(long, global = true)]
+    pub name: Option<String>,
+    /// The switch's control socket, if it is elsewhere: where its `run_dir` is.
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "name")]
     pub socket: Option<PathBuf>,
+    /// Where the environment says that it is, unless one of those does.
+    #[arg(long, global = true, hide = true, env = "PENSTOCK_SOCKET")]
+    pub usual_socket: Option<PathBuf>,
     /// Prints the reply as it came, as JSON, with exact values.
     #[arg(long, global = true)]
     pub json: bool,
@@ -385,8 +389,14 @@ fn ask_and_print(arguments: Arguments, output: &mut dyn Write, errors: &mut dyn 
 }
 
 fn ask(arguments: Arguments, request: &Request) -> Result<(serde_json::Value, Reply), ClientError> {
-    let path = arguments.socket.unwrap_or_else(|| control::socket_path(&arguments.name));
-    Client::connect(&path, arguments.timeout)?.call(request)
+    Client::connect(&socket_of(&arguments), arguments.timeout)?.call(request)
+}
+
+/// The socket of the switch that is meant. What is said with the command goes before what the environment says.
+fn socket_of(arguments: &Arguments) -> PathBuf {
+    let usual = arguments.usual_socket.as_ref().filter(|_| arguments.name.is_none());
+    let socket = arguments.socket.as_ref().or(usual).cloned();
+    socket.unwrap_or_else(|| control::socket_path(arguments.name.as_deref().unwrap_or("penstock")))
 }
 
 fn tell(errors: &mut dyn Write, message: &str) {

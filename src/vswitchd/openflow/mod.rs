@@ -974,6 +974,11 @@ impl Bridge {
             tracing::error!(bridge = self.agent.name(), "fail mode: {error}");
         } else if is_standalone {
             tracing::warn!(bridge = self.agent.name(), "no controller: forwarding as a learning switch");
+        } else if self.callers.is_empty() {
+            tracing::info!(
+                bridge = self.agent.name(),
+                "it has no controllers any more: forwarding by its rules"
+            );
         } else {
             tracing::info!(bridge = self.agent.name(), "a controller is there: forwarding by its rules");
         }

@@ -1,9 +1,10 @@
 //! A plan in words: what `penstockctl diff` prints and what the log says.
 
-use super::{BridgeSettings, Change, Placement, Plan, Step};
+use super::{BridgeSettings, Change, Placement, Plan, Step, place_on_host};
 use crate::config::{Collector, FailMode, IpfixConfig, PortConfig, WorkerPlacement};
 use crate::dpif::PlacementRules;
 use crate::flow::OfPort;
+use crate::netdev::NetdevKind;
 use crate::ofproto::{
     ControllerRate, FragmentPolicy, MirrorConfig, MirrorOutput, PortFlags, PriorityTags, StpState, VlanMode,
     VlanSet,
@@ -261,7 +262,7 @@ pub(in crate::vswitchd) fn mirror_text(mirror: &MirrorConfig) -> String {
 fn port_facts(port: &PortConfig) -> Vec<(&'static str, String)> {
     let number = if port.number == OfPort::LOCAL { "LOCAL".to_owned() } else { port.number.0.to_string() };
     vec![
-        ("type", port.netdev.kind.name().to_owned()),
+        ("type", kind_text(&port.netdev.kind)),
         ("number", number),
         ("mtu", port.netdev.mtu.to_string()),
         ("vlan", vlan_text(&port.settings.vlan)),
@@ -272,6 +273,16 @@ fn port_facts(port: &PortConfig) -> Vec<(&'static str, String)> {
         ("flags", list_or_none(flag_words(port.settings.flags).map(str::to_owned))),
         ("stp", stp_word(port.settings.stp).to_owned()),
     ]
+}
+
+/// A kind of device, and what it is on the host or in the switch.
+fn kind_text(kind: &NetdevKind) -> String {
+    let place = match kind {
+        NetdevKind::Dpdk { devargs } => Some(devargs.as_str()),
+        NetdevKind::Patch { peer } => Some(peer.as_str()),
+        _ => place_on_host(kind),
+    };
+    place.map_or(kind.name().to_owned(), |place| format!("{} {place}", kind.name()))
 }
 
 /// The words of `penstockctl mod-port` for the flags that are set.

@@ -49,7 +49,7 @@ fn every_method_has_a_command_of_the_same_name() {
     ];
     for (line, method) in lines.into_iter().zip(Request::METHODS) {
         let arguments = parse(&format!("--name x {line} --json")).expect(line);
-        assert!(arguments.json && arguments.name == "x");
+        assert!(arguments.json && arguments.name.as_deref() == Some("x"));
         assert_eq!(arguments.command.request().method(), method);
     }
 }
@@ -228,4 +228,21 @@ fn a_reader_that_has_gone_is_no_failure() {
         run(arguments, &mut Gone, &mut Vec::new())
     });
     assert_eq!(code, 0);
+}
+
+#[test]
+fn a_switch_that_is_named_goes_before_the_one_that_the_environment_says() {
+    let socket = |words: &[&str], usual: Option<&str>| {
+        let words = ["penstockctl"].iter().chain(words).chain(&["show"]).copied();
+        let mut arguments = Arguments::try_parse_from(words).expect("it is right");
+        arguments.usual_socket = usual.map(PathBuf::from);
+        socket_of(&arguments)
+    };
+    let usual = Some("/usual.sock");
+    assert_eq!(socket(&[], None), control::socket_path("penstock"));
+    assert_eq!(socket(&[], usual), PathBuf::from("/usual.sock"));
+    assert_eq!(socket(&["--name", "x"], usual), control::socket_path("x"));
+    assert_eq!(socket(&["--socket", "/a.sock"], usual), PathBuf::from("/a.sock"));
+    let both = ["penstockctl", "--name", "x", "--socket", "/a.sock", "show"];
+    assert!(Arguments::try_parse_from(both).is_err());
 }

@@ -469,7 +469,7 @@ impl OpenFlow {
             }
             handled += 1;
             let is_up = socket.session.version().is_some();
-            if let Some(incoming) = socket.session.next_message() {
+            if let Some(incoming) = socket.session.next_frame() {
                 bridge.agent.handle(token, incoming, switch, &mut bridge.sockets);
             } else if !is_up && socket.session.version().is_some() {
                 // Before its first message, so that a barrier is true of what follows from its being there.

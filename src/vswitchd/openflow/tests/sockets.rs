@@ -520,9 +520,18 @@ fn others_are_heard_while_one_sends_more_packets_than_workers_take_and_it_stays(
     let metadata = Box::new(port_metadata(OfPort::CONTROLLER));
     let packet = PacketOutMessage { buffer_id: u32::MAX, metadata, actions: vec![], data: vec![0; 60] };
     world.waiting.store(5_000, Ordering::Relaxed);
-    flooding.session.reply(&Message::PacketOut(packet), 7);
+    // What the connection deals with itself brings nothing past.
+    for _ in 0..2 {
+        flooding.session.reply(&Message::EchoReply(vec![]), 6);
+        flooding.session.reply(&Message::PacketOut(packet.clone()), 7);
+    }
     flooding.session.reply(&Message::BarrierRequest, 8);
     assert!(!is_answered(&flooding.talk(&mut world)), "there is no room for its packet");
+    let received = |world: &mut World| {
+        let peers = world.info().connections.into_iter().filter(|it| it.kind == ConnectionKind::Peer);
+        peers.map(|it| it.messages_received).max()
+    };
+    assert_eq!(received(&mut world), Some(2), "the hello and the first echo");
     for _ in 0..5 {
         neighbour.session.reply(&Message::BarrierRequest, 8);
         assert!(is_answered(&neighbour.talk(&mut world)), "it asks for nothing that there is no room for");

@@ -16,7 +16,7 @@
 //! A connection gets [`MESSAGES_PER_TURN_MAX`] messages a turn of the control thread; packets are looked after in between.
 //! What waits for a slow peer is bounded by [`crate::openflow::session`]; connections by [`CONNECTIONS_PER_BRIDGE_MAX`],
 //! those at the management socket by [`MANAGEMENT_CONNECTIONS_MAX`]; packets that controllers send and workers have not
-//! taken yet by [`WAITING_COMMANDS_MAX`]: beyond it a packet-out waits where it is, and what follows it on its connection.
+//! sent yet by [`WAITING_COMMANDS_MAX`]: beyond it a packet-out waits where it is, and what follows it on its connection.
 //! Who is served first goes round, so that room is shared.
 //!
 //! # Threads
@@ -708,8 +708,8 @@ struct Backlog {
 }
 
 impl Backlog {
-    fn of(switch: &Switch) -> Backlog {
-        let ofproto = &switch.ofproto;
+    fn of(switch: &mut Switch) -> Backlog {
+        let ofproto = &mut switch.ofproto;
         Backlog {
             commands: ofproto.dpif().waiting_commands(),
             packet_work: ofproto.packet_work_waiting(),

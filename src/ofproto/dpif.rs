@@ -694,8 +694,11 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn group_desc_part(&self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupDesc> {
-        let groups = self.bridges.get(bridge).map(|bridge| &bridge.groups);
-        groups.map_or_else(Vec::new, |groups| groups.desc_part(cursor))
+        let Some(bridge) = self.bridges.get(bridge) else {
+            cursor.end();
+            return Vec::new();
+        };
+        bridge.groups.desc_part(cursor)
     }
 
     fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats> {
@@ -704,9 +707,14 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn group_stats_part(&mut self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupStats> {
-        self.push_stats();
-        let bridge = self.bridges.get(bridge);
-        bridge.map_or_else(Vec::new, |bridge| bridge.group_stats_part(cursor, self.now))
+        if !cursor.is_begun() {
+            self.push_stats();
+        }
+        let Some(bridge) = self.bridges.get(bridge) else {
+            cursor.end();
+            return Vec::new();
+        };
+        bridge.group_stats_part(cursor, self.now)
     }
 
     fn meter_mod(&mut self, bridge: BridgeId, meter_mod: &MeterMod) -> Result<(), FlowModError> {

@@ -263,9 +263,10 @@ impl Session {
         input.get(..usize::from(Header::parse(input)?.length))
     }
 
-    /// Notes that the peer is not listened to now: its silence says nothing.
+    /// Notes that the peer is not listened to now: its silence says nothing, and its time for a hello begins anew.
     pub fn excuse(&mut self, now: Nanos) {
         self.last_received = now;
+        self.begun = now;
         self.probed = None;
     }
 

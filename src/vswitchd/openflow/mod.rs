@@ -298,16 +298,21 @@ impl OpenFlow {
     }
 
     /// The part of [`OpenFlow::run`] that goes on while the steps of a change are carried out: packets for controllers
-    /// leave. What connections ask for, and are told of the switch, waits.
+    /// leave. What connections ask for, and are told of the switch, waits, and none is given up meanwhile.
     pub(super) fn run_in_change(&mut self, switch: &mut Switch, now: Nanos) -> bool {
         let count = self.pass_packet_ins_on(switch, now);
-        (0..self.bridges.len()).for_each(|index| self.flush(index, now));
+        for index in 0..self.bridges.len() {
+            self.write_to_snoopers(index, now);
+            self.write(index, now);
+        }
         count > 0
     }
 
     /// After such steps: nobody was listened to meanwhile, so none is taken for silent before it can be heard.
     pub(super) fn note_heard_nobody(&mut self, now: Nanos) {
         self.next_watch = self.next_watch.max(now.plus(WATCH_INTERVAL));
+        let sockets = self.bridges.iter_mut().flat_map(|bridge| bridge.sockets.values_mut());
+        sockets.filter(|socket| socket.session.version().is_none()).for_each(|socket| socket.begin_anew(now));
     }
 
     /// Who is to be served, in an order that goes round: where there is not room for all, everybody is the first in turn.
@@ -499,12 +504,9 @@ impl OpenFlow {
         }
     }
 
-    /// Sends what waits on all connections of a bridge, and closes those that are over.
-    fn flush(&mut self, index: usize, now: Nanos) {
-        self.flush_snoopers(index, now);
-        let mut over = Vec::new();
-        let bridge = &mut self.bridges[index];
-        for (&token, socket) in &mut bridge.sockets {
+    /// Sends what waits on all connections of a bridge, snoopers apart.
+    fn write(&mut self, index: usize, now: Nanos) {
+        for (&token, socket) in &mut self.bridges[index].sockets {
             let was_behind = socket.session.is_behind();
             if socket.is_connected && socket.error.is_none() {
                 socket.write(now);
@@ -512,6 +514,16 @@ impl OpenFlow {
             if was_behind && !socket.session.is_behind() {
                 self.ready.insert(token);
             }
+        }
+    }
+
+    /// Sends what waits on all connections of a bridge, and closes those that are over.
+    fn flush(&mut self, index: usize, now: Nanos) {
+        self.flush_snoopers(index, now);
+        self.write(index, now);
+        let mut over = Vec::new();
+        let bridge = &self.bridges[index];
+        for (&token, socket) in &bridge.sockets {
             if let Some(reason) = socket.over(bridge.agent.is_telling(token), now) {
                 over.push((token, reason));
             }
@@ -790,6 +802,12 @@ impl Socket {
             is_flushed: false,
             error: None,
         }
+    }
+
+    /// Gives one that has said no hello yet the time for it anew.
+    fn begin_anew(&mut self, now: Nanos) {
+        self.begun = now;
+        self.session.excuse(now);
     }
 
     /// Reads once. Returns whether there may be more.

@@ -204,12 +204,12 @@ fn a_controller_is_told_of_from_the_first_failure_to_the_end_of_a_connection() {
     }
 }
 
-/// A process in which the first step of a change takes a second.
-struct Slow(Arc<ManualClock>);
+/// A process in which the first step of a change takes so long.
+struct Slow(Arc<ManualClock>, Nanos);
 
 impl Surroundings for Slow {
     fn set_log_level(&mut self, _level: LevelFilter) {
-        self.0.advance(Nanos::from_secs(1));
+        self.0.advance(self.1);
     }
 
     fn set_metrics_listen(&mut self, listen: Option<SocketAddr>) -> Result<(), MetricsServerError> {
@@ -241,12 +241,30 @@ fn what_a_controller_asks_for_while_the_configuration_changes_is_done_afterwards
     events.iter().for_each(|event| world.switch.openflow_mut().handle(event.token()));
     let text = world.text.replace("switch: {", "switch: {log_level: debug, ");
     let wanted = Wanted::Text { name: "new.yaml".to_owned(), text };
-    let applied = world.switch.apply(&wanted, &mut Slow(Arc::clone(&world.clock))).expect("it is good");
+    let applied = world.switch.apply(&wanted, &mut Slow(Arc::clone(&world.clock), Nanos::from_secs(1))).expect("it is good");
     assert_eq!(applied.plan.steps.len(), 1);
     let heard = peer.stream.read(&mut [0; 64]).map_err(|error| error.kind());
     assert_eq!(heard, Err(ErrorKind::WouldBlock), "no barrier is answered between two steps");
     let heard = peer.talk(&mut world);
     assert!(heard.iter().any(|it| matches!(it, Message::BarrierReply)), "{heard:?}");
+}
+
+#[test]
+fn a_change_that_takes_long_is_no_ones_fault_who_connects_meanwhile() {
+    let mut world = World::new("fail_mode: secure");
+    world.switch.set_origin(Origin { dummies: Dummies::Taken, ..Origin::default() });
+    let listener = UnixListener::bind(world.path("c.sock")).expect("bound");
+    world.switch.turn(crate::sync::Clock::now(&*world.clock));
+    assert_eq!(world.controller().state, ConnectionState::Connecting);
+    let text = world.text.replace("switch: {", "switch: {log_level: debug, ");
+    let wanted = Wanted::Text { name: "new.yaml".to_owned(), text };
+    let mut slow = Slow(Arc::clone(&world.clock), Nanos::from_secs(20));
+    world.switch.apply(&wanted, &mut slow).expect("it is good");
+    world.pass(Nanos::from_millis(200));
+    let mut peer = Peer::new(listener.accept().expect("it is called").0);
+    peer.talk(&mut world);
+    let there = world.controller();
+    assert_eq!((there.state, there.failures), (ConnectionState::Active, 0), "{there:?}");
 }
 
 #[test]

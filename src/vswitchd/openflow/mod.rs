@@ -467,6 +467,7 @@ impl OpenFlow {
             let is_held = Backlog::of(switch).holds(work(token, &bridge.agent, &socket.session));
             if is_held {
                 socket.session.excuse(now);
+                bridge.agent.excuse_bundles(token, now);
             }
             if is_held || handled >= MESSAGES_PER_TURN_MAX {
                 self.ready.insert(token);

@@ -6,7 +6,7 @@ use crate::netdev::dummy::DummyProvider;
 use crate::ofproto::Ofproto;
 use crate::openflow::flow_mod::{FlowMod, FlowStatsRequest};
 use crate::openflow::message::{
-    Message, MultipartReply, MultipartRequest, PacketOutMessage, Version, VersionSet, port_metadata,
+    BundleControl, BundleControlType, Message, MultipartReply, MultipartRequest, PacketOutMessage, Version, VersionSet, port_metadata,
 };
 use crate::openflow::session::Session;
 use crate::sync::{ManualClock, Nanos};
@@ -559,6 +559,26 @@ fn others_are_heard_while_one_sends_more_packets_than_workers_take_and_it_stays(
     assert!(is_open(&mut flooding.stream), "what it said has not been read, which is not its fault");
     world.waiting.store(0, Ordering::Relaxed);
     assert!(is_answered(&flooding.talk(&mut world)), "there is room");
+}
+
+#[test]
+fn a_bundle_stays_while_its_commit_waits_for_room() {
+    let mut world = World::new("fail_mode: secure");
+    world.run();
+    let stream = UnixStream::connect(world.path("p.sock")).expect("somebody listens");
+    let mut peer = Peer::of(stream, Version::V14);
+    peer.talk(&mut world);
+    let control = |control_type| Message::BundleControl(BundleControl { bundle: 1, control_type, flags: 0 });
+    peer.session.reply(&control(BundleControlType::OpenRequest), 7);
+    assert_eq!(peer.talk(&mut world), [control(BundleControlType::OpenReply)]);
+    world.waiting.store(crate::vswitchd::openflow::WAITING_CHANGES_MAX + 1, Ordering::Relaxed);
+    peer.session.reply(&control(BundleControlType::CommitRequest), 8);
+    for _ in 0..4 {
+        assert_eq!(peer.talk(&mut world), []);
+        world.pass(Nanos::from_secs(4));
+    }
+    world.waiting.store(0, Ordering::Relaxed);
+    assert_eq!(peer.talk(&mut world), [control(BundleControlType::CommitReply)]);
 }
 
 #[test]

@@ -367,7 +367,9 @@ fn who_names_a_group_is_counted_once_for_each_group_through_every_change() {
     let modify = group_mod(GroupModCommand::Modify, 3, GroupType::All, once);
     groups.group_mod(&modify, Nanos(0)).expect("a good group");
     assert_eq!(counts(&groups, 0), [0, 2, 0, 0, 0]);
-    groups.group_mod(&group_mod(GroupModCommand::Delete, 4, GroupType::All, vec![]), Nanos(0)).expect("it can go");
+    groups
+        .group_mod(&group_mod(GroupModCommand::Delete, 4, GroupType::All, vec![]), Nanos(0))
+        .expect("it can go");
     assert_eq!(counts(&groups, 0), [0, 1, 0, 0]);
     let all = group_mod(GroupModCommand::Delete, crate::openflow::group::GROUP_ALL, GroupType::All, vec![]);
     groups.group_mod(&all, Nanos(0)).expect("they can go");

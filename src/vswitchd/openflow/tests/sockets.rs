@@ -6,7 +6,8 @@ use crate::netdev::dummy::DummyProvider;
 use crate::ofproto::Ofproto;
 use crate::openflow::flow_mod::{FlowMod, FlowStatsRequest};
 use crate::openflow::message::{
-    BundleControl, BundleControlType, Message, MultipartReply, MultipartRequest, PacketOutMessage, Version, VersionSet, port_metadata,
+    BundleControl, BundleControlType, Message, MultipartReply, MultipartRequest, PacketOutMessage, Version,
+    VersionSet, port_metadata,
 };
 use crate::openflow::session::Session;
 use crate::sync::{ManualClock, Nanos};
@@ -241,7 +242,10 @@ fn what_a_controller_asks_for_while_the_configuration_changes_is_done_afterwards
     events.iter().for_each(|event| world.switch.openflow_mut().handle(event.token()));
     let text = world.text.replace("switch: {", "switch: {log_level: debug, ");
     let wanted = Wanted::Text { name: "new.yaml".to_owned(), text };
-    let applied = world.switch.apply(&wanted, &mut Slow(Arc::clone(&world.clock), Nanos::from_secs(1))).expect("it is good");
+    let applied = world
+        .switch
+        .apply(&wanted, &mut Slow(Arc::clone(&world.clock), Nanos::from_secs(1)))
+        .expect("it is good");
     assert_eq!(applied.plan.steps.len(), 1);
     let heard = peer.stream.read(&mut [0; 64]).map_err(|error| error.kind());
     assert_eq!(heard, Err(ErrorKind::WouldBlock), "no barrier is answered between two steps");

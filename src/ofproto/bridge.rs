@@ -25,7 +25,7 @@ use crate::openflow::group::{Bucket, GROUP_ALL, GroupMod, GroupModCommand, Group
 use crate::openflow::meter::{METER_ALL, MeterMod, MeterStats};
 use crate::openflow::{Action, FlowMod, FlowModCommand, OfError};
 use crate::sync::Nanos;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// A bridge of this switch, counted from 0; a removed bridge's number is not used again.

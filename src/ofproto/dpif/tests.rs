@@ -432,7 +432,7 @@ fn what_packets_of_controllers_come_to_waits_until_each_is_sent() {
         let planned = ofproto.packet_xlate(BRIDGE, out).expect("valid");
         ofproto.packet_execute(planned);
     }
-    for (still, expected) in [(3, 13), (2, 12), (1, 10), (0, 0)] {
+    for (still, expected) in [(3, 16), (2, 14), (1, 11), (0, 0)] {
         waiting.store(still, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(ofproto.packet_work_waiting(), expected, "{still}");
     }

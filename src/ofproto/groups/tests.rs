@@ -360,7 +360,8 @@ fn who_names_a_group_is_counted_once_for_each_group_through_every_change() {
     for (number, buckets) in
         [(1, vec![bucket(1, &[TO_1])]), (2, vec![]), (3, twice), (4, once.clone()), (5, watch)]
     {
-        add(&mut groups, number, GroupType::All, buckets).expect("a good group");
+        let group_type = if number == 5 { GroupType::FastFailover } else { GroupType::All };
+        add(&mut groups, number, group_type, buckets).expect("a good group");
     }
     assert_eq!(counts(&groups, 0), [1, 2, 0, 0, 0]);
     assert_eq!(counts(&groups, 7), [8, 9, 7, 7, 7]);

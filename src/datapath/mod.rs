@@ -182,6 +182,7 @@ impl Datapath {
     pub fn manual(config: DatapathConfig, clock: Arc<dyn Clock>, doorbell: Arc<Doorbell>) -> Datapath {
         assert!(!config.cores.is_empty(), "a datapath has a worker");
         let cores = config.cores.clone();
+        let programs = Programs::new(config.seed);
         let mut datapath = Datapath {
             workers: Vec::new(),
             config,
@@ -194,7 +195,7 @@ impl Datapath {
             numbers_used: 0,
             megaflows: BTreeMap::new(),
             next_megaflow: 0,
-            programs: Programs::default(),
+            programs,
             copied: Vec::new(),
             metering: Vec::new(),
             meters: BTreeMap::new(),

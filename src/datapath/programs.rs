@@ -14,8 +14,9 @@ use ahash::RandomState;
 use hashbrown::hash_table::{Entry, HashTable};
 use std::sync::Arc;
 
-/// Programs that nobody uses are looked for when there are this many, or twice those that stayed the last time.
-const SWEEP_LEN_MIN: usize = 256;
+/// Programs that nobody uses are looked for when all have this many actions together, each program counting as one more, or
+/// twice what stayed the last time.
+const SWEEP_WEIGHT_MIN: usize = 4096;
 
 /// The programs that are in use, and some that were.
 #[derive(Debug)]
@@ -23,24 +24,26 @@ pub(super) struct Programs {
     by_actions: HashTable<Arc<Program>>,
     /// The one that was asked for last: the next is often the same.
     last: Option<Arc<Program>>,
-    sweep_len: usize,
+    /// Their number, and that of the actions in their lists.
+    weight: usize,
+    sweep_weight: usize,
     hasher: RandomState,
 }
 
-impl Default for Programs {
-    fn default() -> Programs {
-        let (by_actions, hasher) = (HashTable::new(), RandomState::new());
-        Programs { by_actions, last: None, sweep_len: SWEEP_LEN_MIN, hasher }
-    }
-}
-
 impl Programs {
+    /// None; `seed` makes what controllers can have hashed here unpredictable.
+    pub(super) fn new(seed: u64) -> Programs {
+        let hasher = RandomState::with_seeds(seed, !seed, seed.rotate_left(32), 1);
+        let (by_actions, sweep_weight) = (HashTable::new(), SWEEP_WEIGHT_MIN);
+        Programs { by_actions, last: None, weight: 0, sweep_weight, hasher }
+    }
+
     /// The program that does this.
     pub(super) fn get(&mut self, actions: &[Action]) -> Arc<Program> {
         if let Some(last) = self.last.as_ref().filter(|last| *last.actions == *actions) {
             return Arc::clone(last);
         }
-        if self.by_actions.len() >= self.sweep_len {
+        if self.weight >= self.sweep_weight {
             self.sweep();
         }
         let hash = self.hasher.hash_one(actions);
@@ -50,6 +53,7 @@ impl Programs {
             Entry::Occupied(found) => Arc::clone(found.get()),
             Entry::Vacant(place) => {
                 let program = Arc::new(Program::compile(actions, true));
+                self.weight += weight(&program);
                 place.insert(Arc::clone(&program));
                 program
             }
@@ -58,18 +62,36 @@ impl Programs {
         program
     }
 
+    /// Throws out what nobody uses, if there is much for so many users. To be called now and then: of what comes no more no
+    /// other call takes note.
+    pub(super) fn rest(&mut self, user_count: usize) {
+        if self.by_actions.len() > 2 * user_count && self.weight >= SWEEP_WEIGHT_MIN {
+            self.sweep();
+        }
+    }
+
     /// Throws out what nobody uses. Nobody can come to use it meanwhile: references are given here alone.
     fn sweep(&mut self) {
         self.last = None;
         self.by_actions.retain(|program| Arc::strong_count(program) > 1);
-        self.sweep_len = (2 * self.by_actions.len()).max(SWEEP_LEN_MIN);
+        self.weight = self.by_actions.iter().map(weight).sum();
+        self.sweep_weight = (2 * self.weight).max(SWEEP_WEIGHT_MIN);
     }
+}
 
-    /// Programs that are kept.
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.by_actions.len()
-    }
+/// A program's part of what all come to.
+fn weight(program: &Arc<Program>) -> usize {
+    1 + action_count(&program.actions)
+}
+
+/// Actions of a list, with those in lists within it.
+fn action_count(actions: &[Action]) -> usize {
+    let inner = |action: &Action| match action {
+        Action::Sample { actions, .. } | Action::Clone(actions) => action_count(actions),
+        Action::CheckPktLen { greater, less_equal, .. } => action_count(greater) + action_count(less_equal),
+        _ => 0,
+    };
+    actions.iter().map(|action| 1 + inner(action)).sum()
 }
 
 #[cfg(test)]
@@ -79,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_list_is_compiled_once_while_somebody_uses_it_and_kept_no_longer() {
-        let mut programs = Programs::default();
+        let mut programs = Programs::new(1);
         let output = |n: usize| [Action::PopVlan, Action::Output(DpPort(n as u16))];
         let used: Vec<Arc<Program>> = (0..100).map(|n| programs.get(&output(n))).collect();
         for n in (0..100).rev() {
@@ -87,8 +109,14 @@ mod tests {
         }
         for n in 0..50_000 {
             drop(programs.get(&output(n)));
-            assert!(programs.len() <= SWEEP_LEN_MIN, "{} programs are kept", programs.len());
+            assert!(programs.weight <= SWEEP_WEIGHT_MIN + 3, "{} is kept", programs.weight);
         }
+        let many: Vec<Arc<Program>> = (1_000..9_000).map(|n| programs.get(&output(n))).collect();
+        programs.rest(many.len() + used.len());
+        assert!(programs.weight >= 3 * 8_100);
+        drop(many);
+        programs.rest(used.len());
+        assert_eq!((programs.by_actions.len(), programs.weight), (100, 300));
         for (n, program) in used.iter().enumerate() {
             assert_eq!(*program.actions, output(n));
             assert!(Arc::ptr_eq(&programs.get(&output(n)), program));

@@ -694,6 +694,7 @@ impl Datapath {
             return;
         }
         self.next_measurement = now.plus(LOAD_INTERVAL);
+        self.programs.rest(self.megaflows.len());
         for side in &mut self.workers {
             side.measure();
         }

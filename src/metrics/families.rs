@@ -145,7 +145,7 @@ families! {
     PORT_DROPS: Counter "penstock_port_dropped_packets_total" ["bridge", "port", "reason"]
         "Packets that died, by reason; on the port they were to leave by if they died at the output.";
     PORT_RX_MISSED: Counter "penstock_port_device_rx_missed_packets_total" ["bridge", "port"]
-        "Packets that the device lost because nobody took them in time, or no buffer was free.";
+        "Packets that the device lost because nobody took them in time, no buffer was free, or the port is down.";
     PORT_RX_ERRORS: Counter "penstock_port_device_rx_errors_total" ["bridge", "port"]
         "Packets that the device received broken.";
     PORT_TX_ERRORS: Counter "penstock_port_device_tx_errors_total" ["bridge", "port"]

@@ -230,7 +230,8 @@ pub struct NetdevStats {
     pub rx_packets: u64,
     /// Bytes in them.
     pub rx_bytes: u64,
-    /// Packets that the device lost because no worker took them in time, or no buffer was free.
+    /// Packets that the device lost because no worker took them in time, no buffer was free, or it is
+    /// administratively down.
     pub rx_missed: u64,
     /// Packets that the device received broken.
     pub rx_errors: u64,

@@ -6,7 +6,8 @@
 //! two, as give the smallest share [`SHARE_PLACES_MIN`] of them: so no bucket's share is off by more than one place, a
 //! sixteenth of the smallest share. With the weights that there can be, that takes 30 bits of the hash at most.
 //!
-//! A megaflow should match few bits of the hash, so that a few dozen serve any number of connections. The hash is read
+//! A megaflow should match few bits of the hash, so that a few dozen serve any number of connections (some
+//! thousand where there are hundreds of buckets with uneven weights). The hash is read
 //! from its highest bit on, [`STEP_BITS`] at a time, until what is known of the point lies in one stretch: four bits do
 //! for all points but those near the end of a stretch, where buckets are few.
 //!

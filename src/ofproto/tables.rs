@@ -641,15 +641,14 @@ impl FlowTables {
         let chosen = self.chosen(flow_mod);
         // The actions have been checked already with the match of the only rule that a strict one in one table is about.
         let is_checked = flow_mod.command == FlowModCommand::ModifyStrict && flow_mod.table != TABLE_ALL;
+        if !self.has_room_to_modify(&chosen, &flow_mod.actions) {
+            return Err(OfError::FlowModTableFull);
+        }
         for &id in chosen.iter().filter(|_| !is_checked) {
             let rule = self.rules.get(id).expect("the index holds only rules in the store");
             check_actions(&flow_mod.actions, &rule.matching.unpack(), rule.table)?;
         }
         let actions = self.shared(&flow_mod.actions);
-        let added = chosen.len().saturating_mul(actions_size(&actions));
-        if self.bytes.saturating_add(added) > self.rule_bytes_max {
-            return Err(OfError::FlowModTableFull);
-        }
         for &id in &chosen {
             let rule = self.rules.get(id).expect("the index holds only rules in the store");
             let cookie = flow_mod.new_cookie.unwrap_or(rule.cookie);
@@ -667,6 +666,17 @@ impl FlowTables {
         let mut change = Change { touched: chosen.len(), ..Change::default() };
         self.remove_orphans(&mut change.removed);
         Ok(change)
+    }
+
+    /// Whether rules may have these actions instead of theirs, by [`RULE_BYTES_MAX`].
+    fn has_room_to_modify(&self, chosen: &[RuleId], actions: &[Action]) -> bool {
+        let added = chosen.len().saturating_mul(actions_size(actions));
+        if self.bytes.saturating_add(added) <= self.rule_bytes_max {
+            return true;
+        }
+        let rules = chosen.iter().filter_map(|&id| self.rules.get(id));
+        let given_up: usize = rules.map(|rule| actions_size(&rule.actions)).sum();
+        (self.bytes - given_up).saturating_add(added) <= self.rule_bytes_max
     }
 
     /// Gives a rule other actions, cookie and counters; returns what it had.

@@ -177,6 +177,8 @@ fn the_bytes_of_all_rules_together_are_bounded() {
     let longer = FlowMod { table: TABLE_ALL, ..with(FlowModCommand::Modify, &long(1, 30_000)) };
     assert_eq!(tables.flow_mod(&longer, Nanos(0)), full);
     assert_eq!(dump(&tables), before);
+    let as_long = FlowMod { table: TABLE_ALL, ..with(FlowModCommand::Modify, &long(1, 9_999)) };
+    tables.flow_mod(&FlowMod { matching: Match::any(), ..as_long }, Nanos(0)).expect("no more than before");
     tables.flow_mod(&FlowMod { table: 1, ..long(1, 15_000) }, Nanos(0)).expect("in the place of the other");
     tables
         .flow_mod(&with(FlowModCommand::Delete, &FlowMod { table: 2, ..add(0, &[], 1) }), Nanos(0))

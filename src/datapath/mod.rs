@@ -50,9 +50,10 @@ pub use actions::EXPORTER_COUNT_MAX;
 pub use thread::{IdlePolicy, PlainThreads, Spawn, SpawnError, ThreadBody, WorkerThread};
 
 use crate::dpif::{
-    Action, CopiedMegaflow, Dpif, DpifError, Execute, FlowPut, FlowRecord, METER_COUNT_MAX, MegaflowId,
-    MegaflowInfo, MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig, PORT_COUNT_MAX,
-    PlacementRules, PortStats, RemovedPort, RetiredMegaflow, RxQueueStats, Upcall, WorkerId, WorkerStats,
+    Action, CommandProgress, CopiedMegaflow, Dpif, DpifError, Execute, FlowPut, FlowRecord, METER_COUNT_MAX,
+    MegaflowId, MegaflowInfo, MegaflowStats, MeterConfig, MeterId, MeterStats, MeteringConfig,
+    PORT_COUNT_MAX, PlacementRules, PortStats, RemovedPort, RetiredMegaflow, RxQueueStats, Upcall, WorkerId,
+    WorkerStats,
 };
 use crate::flow::{DpPort, FlowKey, FlowMask};
 use crate::netdev::Netdev;
@@ -410,7 +411,13 @@ impl Dpif for Datapath {
     }
 
     fn waiting_commands(&self) -> usize {
-        self.workers.iter().map(|side| side.backlog.len()).sum()
+        let progress = self.workers.iter().map(WorkerSide::progress);
+        progress.map(|it| it.given.saturating_sub(it.done) as usize).sum()
+    }
+
+    fn progress(&self, worker: WorkerId) -> CommandProgress {
+        let side = self.workers.iter().find(|side| side.id == worker);
+        side.map_or_else(CommandProgress::default, WorkerSide::progress)
     }
 
     fn execute(&mut self, execute: Execute) {

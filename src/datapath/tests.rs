@@ -779,13 +779,17 @@ fn what_the_ring_had_no_room_for_follows_as_soon_as_more_is_given() {
         bed.datapath.waiting_commands()
     };
     let waiting = (0..link::COMMAND_RING_LEN + 100).map(|_| give(&mut bed)).last();
-    assert_eq!(waiting, Some(100));
+    assert_eq!(waiting, Some(link::COMMAND_RING_LEN + 100), "what is in the ring waits too");
+    assert_eq!(bed.datapath.workers[0].backlog.len(), 100);
     let now = bed.clock.now();
     bed.datapath.workers[0].worker.as_mut().expect("there is no thread").run_commands(now);
     let done = bed.datapath.workers[0].acknowledged();
     let waiting = give(&mut bed);
-    assert!(done > 0 && waiting < 100, "{waiting} still wait after {done} were carried out");
+    let behind = bed.datapath.workers[0].backlog.len();
+    assert!(done > 0 && behind < 100, "{behind} still wait after {done} were carried out");
+    assert_eq!(waiting as u64, bed.datapath.workers[0].given - done);
     bed.datapath.synchronize();
+    assert_eq!(bed.datapath.waiting_commands(), 0);
     assert_eq!(bed.datapath.workers[0].acknowledged(), bed.datapath.workers[0].given);
 }
 

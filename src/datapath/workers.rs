@@ -31,8 +31,8 @@ use super::worker::{Worker, WorkerSizes};
 use super::{Datapath, PortEntry, SpawnError, WorkerThread};
 use crate::dpif::placement::{self, QueuePlace, WorkerPlace};
 use crate::dpif::{
-    CopiedMegaflow, Dpif, DpifError, DropReason, FlowPut, MegaflowId, MegaflowStats, PORT_COUNT_MAX,
-    PlacementReason, PortStats, RetiredMegaflow, Upcall, WORKER_COUNT_MAX, WorkerId,
+    CommandProgress, CopiedMegaflow, Dpif, DpifError, DropReason, FlowPut, MegaflowId, MegaflowStats,
+    PORT_COUNT_MAX, PlacementReason, PortStats, RetiredMegaflow, Upcall, WORKER_COUNT_MAX, WorkerId,
 };
 use crate::flow::DpPort;
 use crate::netdev::{Netdev, NetdevError, TxQueue};
@@ -172,6 +172,10 @@ impl WorkerSide {
     /// Commands that the worker has carried out: their effects are visible after this.
     pub(super) fn acknowledged(&self) -> u64 {
         self.link.commands.done()
+    }
+
+    pub(super) fn progress(&self) -> CommandProgress {
+        CommandProgress { given: self.given, done: self.acknowledged() }
     }
 
     /// Returns when the worker has carried out all that it was given, or has died.

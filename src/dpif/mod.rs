@@ -408,6 +408,15 @@ pub enum DpifError {
     },
 }
 
+/// How far a worker is with its commands, which it carries out in order.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CommandProgress {
+    /// The number of the command that it was given last; they count from 1 on.
+    pub given: u64,
+    /// The number of that which it has carried out last.
+    pub done: u64,
+}
+
 /// A datapath, as the control thread sees it. See the module for the rules.
 pub trait Dpif: fmt::Debug {
     /// Adds a started device and begins to poll it. The number is the lowest free one.
@@ -510,9 +519,15 @@ pub trait Dpif: fmt::Debug {
     /// All installed megaflows, in the order of their ids.
     fn flow_dump(&self) -> Vec<MegaflowInfo>;
 
-    /// Commands that wait until a worker has room for them: whoever gives more on behalf of others waits with that.
+    /// Commands that workers have not carried out yet, wherever they are: whoever gives more on behalf of others waits with
+    /// that.
     fn waiting_commands(&self) -> usize {
         0
+    }
+
+    /// How far a worker is with its commands; none were given to one that is not there.
+    fn progress(&self, _worker: WorkerId) -> CommandProgress {
+        CommandProgress::default()
     }
 
     /// Has a worker carry out actions on packets; another, if it is gone.

@@ -30,9 +30,9 @@ mod edit;
 
 use super::placement::{self, QueuePlace, WorkerPlace};
 use super::{
-    Action, Actions, CopiedMegaflow, Dpif, DpifError, DropReason, Execute, FlowPut, FlowRecord,
-    METER_COUNT_MAX, MegaflowId, MegaflowInfo, MegaflowStats, Meter, MeterConfig, MeterId, MeterStats,
-    MeterVerdict, MeteringConfig, PORT_COUNT_MAX, PlacementReason, PlacementRules, PortStats,
+    Action, Actions, CommandProgress, CopiedMegaflow, Dpif, DpifError, DropReason, Execute, FlowPut,
+    FlowRecord, METER_COUNT_MAX, MegaflowId, MegaflowInfo, MegaflowStats, Meter, MeterConfig, MeterId,
+    MeterStats, MeterVerdict, MeteringConfig, PORT_COUNT_MAX, PlacementReason, PlacementRules, PortStats,
     RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX, RemovedPort, RetiredMegaflow, RxQueueStats,
     UPCALL_PACKETS_MAX, UPCALLS_WAITING_MAX, Upcall, UpcallKind, UserspaceCookie, WORKER_COUNT_MAX, WorkerId,
     WorkerStats, is_nested_within_bounds,
@@ -136,6 +136,8 @@ pub struct ModelDpif {
     config: ModelConfig,
     /// See [`ModelDpif::waiting`].
     waiting: Arc<AtomicUsize>,
+    /// Calls of [`Dpif::execute`].
+    executed: u64,
     ports: BTreeMap<DpPort, ModelPort>,
     workers: BTreeMap<WorkerId, ModelWorker>,
     rules: PlacementRules,
@@ -273,6 +275,7 @@ impl ModelDpif {
         assert!(config.worker_count > 0, "a datapath has a worker");
         ModelDpif {
             waiting: Arc::default(),
+            executed: 0,
             ports: BTreeMap::new(),
             workers: (0..config.worker_count)
                 .map(WorkerId)
@@ -734,6 +737,11 @@ impl Dpif for ModelDpif {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    fn progress(&self, _worker: WorkerId) -> CommandProgress {
+        let waiting = self.waiting.load(Ordering::Relaxed) as u64;
+        CommandProgress { given: self.executed, done: self.executed.saturating_sub(waiting) }
+    }
+
     fn port_add(&mut self, mut netdev: Box<dyn Netdev>) -> Result<DpPort, DpifError> {
         let mut numbers = (0..PORT_COUNT_MAX as u16).map(DpPort);
         let port = numbers.find(|port| !self.ports.contains_key(port)).ok_or(DpifError::TooManyPorts)?;
@@ -862,6 +870,7 @@ impl Dpif for ModelDpif {
 
     fn execute(&mut self, execute: Execute) {
         let Execute { worker, packets, actions, is_made } = execute;
+        self.executed += 1;
         for (key, _) in packets.iter().filter(|_| is_made) {
             self.stats_of(key.in_port).made += 1;
         }

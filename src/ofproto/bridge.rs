@@ -25,7 +25,7 @@ use crate::openflow::group::{Bucket, GROUP_ALL, GroupMod, GroupModCommand, Group
 use crate::openflow::meter::{METER_ALL, MeterMod, MeterStats};
 use crate::openflow::{Action, FlowMod, FlowModCommand, OfError};
 use crate::sync::Nanos;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// A bridge of this switch, counted from 0; a removed bridge's number is not used again.
@@ -585,23 +585,8 @@ impl Bridge {
     }
 
     fn group_stats_of(&self, numbers: RangeInclusive<u32>, now: Nanos) -> Vec<GroupStats> {
-        let is_wanted = |id: u32| numbers.contains(&id);
-        let mut references: BTreeMap<u32, u32> = BTreeMap::new();
-        for other in self.groups.iter() {
-            let mut named = BTreeSet::new();
-            for bucket in &other.buckets {
-                for_each_action(&bucket.actions, &mut |action| match action {
-                    Action::Group(id) if is_wanted(*id) => drop(named.insert(*id)),
-                    _ => {}
-                });
-            }
-            named.into_iter().for_each(|id| *references.entry(id).or_insert(0) += 1);
-        }
-        for wanted in self.groups.iter().map(|group| group.number).filter(|id| is_wanted(*id)) {
-            let count = self.tables.references().count(Named::Group(wanted));
-            *references.entry(wanted).or_insert(0) += count as u32;
-        }
-        self.groups.stats(numbers, &references, now)
+        let rules = |group| self.tables.references().count(Named::Group(group));
+        self.groups.stats(numbers, rules, now)
     }
 
     /// What is asked of the meters' counters; `counted` knows those of the datapath.

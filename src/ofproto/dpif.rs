@@ -28,8 +28,8 @@ use super::{
     PatchStats, PortConfig, PortInfo, RuleEvent, SampledPacket, TableSettings, TableStats, take,
 };
 use crate::dpif::{
-    Actions, CopiedMegaflow, Dpif, DpifError, Execute, ExporterId, FlowRecord, MegaflowStats, MeterId,
-    MeteringConfig, PlacementRules, PortStats, RemovedPort, WorkerId,
+    Actions, CommandProgress, CopiedMegaflow, Dpif, DpifError, Execute, ExporterId, FlowRecord,
+    MegaflowStats, MeterId, MeteringConfig, PlacementRules, PortStats, RemovedPort, WorkerId,
 };
 use crate::flow::extract::extract_packet;
 use crate::flow::{DpPort, FlowKey, FlowMask, OfPort};
@@ -128,6 +128,34 @@ pub struct OfprotoCounters {
     pub megaflows: u64,
 }
 
+/// What packets of controllers come to that workers have not sent yet: no more entries than commands wait.
+#[derive(Default, Debug)]
+struct PacketWork {
+    /// Who is to send each, the number of the command, and what it comes to.
+    waiting: VecDeque<(WorkerId, u64, usize)>,
+    sum: usize,
+}
+
+impl PacketWork {
+    fn add(&mut self, worker: WorkerId, number: u64, work: usize) {
+        self.waiting.push_back((worker, number, work));
+        self.sum += work;
+    }
+
+    fn take_done(&mut self, dpif: &dyn Dpif) {
+        // All go to the first worker: another one's are in front only when that has changed.
+        while let Some(&(worker, number, work)) = self.waiting.front() {
+            let CommandProgress { given, done } = dpif.progress(worker);
+            // What one was never given was another's that is gone, and done.
+            if (done + 1..=given).contains(&number) {
+                break;
+            }
+            self.waiting.pop_front();
+            self.sum -= work;
+        }
+    }
+}
+
 /// The switch over a datapath. See the module.
 #[derive(Debug)]
 pub struct OfprotoDpif {
@@ -148,7 +176,7 @@ pub struct OfprotoDpif {
     /// Whether rules, ports or settings have changed since the last revalidation.
     pub(super) config_changed: bool,
     /// See [`OfprotoDpif::packet_work_waiting`].
-    packet_work: usize,
+    packet_work: PacketWork,
     /// Whether addresses have moved since the last revalidation.
     pub(super) macs_changed: bool,
     /// How often all upcalls that waited have been handled.
@@ -182,7 +210,7 @@ impl OfprotoDpif {
             last_link_look: Nanos(0),
             pass: 0,
             config_changed: false,
-            packet_work: 0,
+            packet_work: PacketWork::default(),
             macs_changed: false,
             drains: 0,
             controller_limits: BTreeMap::new(),
@@ -207,10 +235,10 @@ impl OfprotoDpif {
         &*self.dpif
     }
 
-    /// What packets of controllers come to that were sent since no command waited for workers last, by actions and by 64
-    /// bytes of packet; nothing if none waits.
-    pub fn packet_work_waiting(&self) -> usize {
-        if self.dpif.waiting_commands() == 0 { 0 } else { self.packet_work }
+    /// What packets of controllers come to that workers have not sent yet, by actions and by 64 bytes of packet.
+    pub fn packet_work_waiting(&mut self) -> usize {
+        self.packet_work.take_done(&*self.dpif);
+        self.packet_work.sum
     }
 
     /// Notices of rules that went, which nobody has taken yet: each holds on to its rule.
@@ -293,6 +321,7 @@ impl OfprotoDpif {
     /// The datapath's; nothing is changed then.
     pub fn set_workers(&mut self, cores: &[Option<u16>]) -> Result<(), DpifError> {
         self.dpif.set_workers(cores)?;
+        self.packet_work.take_done(&*self.dpif);
         self.take_copies();
         let workers = self.dpif.workers();
         for id in self.megaflows.of_others(&workers) {
@@ -665,8 +694,11 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn group_desc_part(&self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupDesc> {
-        let groups = self.bridges.get(bridge).map(|bridge| &bridge.groups);
-        groups.map_or_else(Vec::new, |groups| groups.desc_part(cursor))
+        let Some(bridge) = self.bridges.get(bridge) else {
+            cursor.end();
+            return Vec::new();
+        };
+        bridge.groups.desc_part(cursor)
     }
 
     fn group_stats(&mut self, bridge: BridgeId, group: u32) -> Vec<GroupStats> {
@@ -675,9 +707,14 @@ impl Ofproto for OfprotoDpif {
     }
 
     fn group_stats_part(&mut self, bridge: BridgeId, cursor: &mut GroupCursor) -> Vec<GroupStats> {
-        self.push_stats();
-        let bridge = self.bridges.get(bridge);
-        bridge.map_or_else(Vec::new, |bridge| bridge.group_stats_part(cursor, self.now))
+        if !cursor.is_begun() {
+            self.push_stats();
+        }
+        let Some(bridge) = self.bridges.get(bridge) else {
+            cursor.end();
+            return Vec::new();
+        };
+        bridge.group_stats_part(cursor, self.now)
     }
 
     fn meter_mod(&mut self, bridge: BridgeId, meter_mod: &MeterMod) -> Result<(), FlowModError> {
@@ -725,9 +762,11 @@ impl Ofproto for OfprotoDpif {
         let delta = Delta { packets: 1, bytes: packet.size() as u64 };
         self.macs_changed |= apply_credits(&mut self.bridges, &credits, delta, self.now);
         self.note_learned();
-        self.packet_work = self.packet_work_waiting() + action_count(&actions) + packet.size() / 64;
+        let work = action_count(&actions) + packet.size() / 64;
         let worker = self.dpif.workers().first().copied().unwrap_or(WorkerId(0));
         self.dpif.execute(Execute { worker, packets: vec![(key, packet)], actions, is_made: true });
+        self.packet_work.take_done(&*self.dpif);
+        self.packet_work.add(worker, self.dpif.progress(worker).given, work);
     }
 
     fn set_ipfix(&mut self, bridge: BridgeId, ipfix: Option<BridgeIpfix>) -> Result<(), OfprotoError> {

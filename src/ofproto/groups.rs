@@ -88,8 +88,7 @@ pub struct Group {
 
 /// Weight of groups whose descriptions are told at once: written out, some 100 KiB.
 const DESC_PART_WEIGHT: usize = 4096;
-/// Weight of groups whose counters are told at once: written out, less than 1 MiB. Each part looks at all groups, for who
-/// names them.
+/// Weight of groups whose counters are told at once: written out, less than 1 MiB.
 pub const STATS_PART_WEIGHT: usize = 16_384;
 
 /// How far the groups of a bridge have been told of.
@@ -102,6 +101,11 @@ pub struct GroupCursor {
 impl GroupCursor {
     /// Nothing has been told yet.
     pub const START: GroupCursor = GroupCursor { next: Some(0) };
+
+    /// Whether anything has been told: the number 0 is in the first part.
+    pub fn is_begun(&self) -> bool {
+        self.next != Some(0)
+    }
 
     /// Whether all has been told.
     pub fn is_done(&self) -> bool {
@@ -343,6 +347,8 @@ pub struct Groups {
     groups: BTreeMap<u32, Group>,
     /// The groups that name or watch each.
     above: BTreeMap<u32, BTreeSet<u32>>,
+    /// How many groups name each that some do.
+    named_by: BTreeMap<u32, u32>,
     /// The bridge's ports that live.
     live_ports: BTreeSet<OfPort>,
     weight_sum: usize,
@@ -395,17 +401,18 @@ impl Groups {
         from..=cursor.next.map_or(u32::MAX, |next| next.saturating_sub(1))
     }
 
-    /// Counters of the groups with these numbers.
+    /// Counters of the groups with these numbers; `rules` tells how many rules name one.
     pub fn stats(
         &self,
         numbers: RangeInclusive<u32>,
-        references: &BTreeMap<u32, u32>,
+        rules: impl Fn(u32) -> usize,
         now: Nanos,
     ) -> Vec<GroupStats> {
+        let references = |group| rules(group) as u32 + self.named_by.get(&group).copied().unwrap_or(0);
         let wanted = self.groups.range(numbers).map(|(_, group)| group);
         let stats = |group: &Group| GroupStats {
             group: group.number,
-            reference_count: references.get(&group.number).copied().unwrap_or(0),
+            reference_count: references(group.number),
             packets: group.counted.packets,
             bytes: group.counted.bytes,
             duration_ns: now.since(group.created).0,
@@ -505,11 +512,22 @@ impl Groups {
                     }
                 }
             }
+            for named in old.named() {
+                if let Some(count) = self.named_by.get_mut(&named) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.named_by.remove(&named);
+                    }
+                }
+            }
         }
         if let Some(group) = group {
             self.weight_sum += group.weight;
             for reached in group.reached() {
                 self.above.entry(reached).or_default().insert(number);
+            }
+            for named in group.named() {
+                *self.named_by.entry(named).or_insert(0) += 1;
             }
             self.groups.insert(number, group);
         }
@@ -573,6 +591,7 @@ impl Groups {
     fn delete(&mut self, group: u32) -> Result<BTreeSet<u32>, OfError> {
         if group == GROUP_ALL {
             self.above.clear();
+            self.named_by.clear();
             self.weight_sum = 0;
             return Ok(std::mem::take(&mut self.groups).into_keys().collect());
         }

@@ -263,9 +263,10 @@ impl Session {
         input.get(..usize::from(Header::parse(input)?.length))
     }
 
-    /// Notes that the peer is not listened to now: its silence says nothing.
+    /// Notes that the peer is not listened to now: its silence says nothing, and its time for a hello begins anew.
     pub fn excuse(&mut self, now: Nanos) {
         self.last_received = now;
+        self.begun = now;
         self.probed = None;
     }
 
@@ -273,31 +274,40 @@ impl Session {
     /// the version has just been agreed on: whatever hangs on that can be done before the first message.
     pub fn next_message(&mut self) -> Option<Incoming> {
         while self.has_input() {
-            let Some(header) = Header::parse(&self.input[self.input_start..]) else { break };
-            if usize::from(header.length) < HEADER_LEN {
-                let frame = self.input[self.input_start..].to_vec();
-                self.error(OfError::BadRequestLen, header.xid, &frame);
-                self.end = Some(SessionEnd::BadLength(header.length));
-                break;
-            }
-            let end = self.input_start + usize::from(header.length);
-            let frame = self.input[self.input_start..end].to_vec();
-            self.input_start = end;
-            self.stats.received += 1;
-            self.copy(&frame);
-            match self.settings {
-                None => {
-                    self.handshake(&frame);
-                    break;
-                }
-                Some(settings) => {
-                    if let Some(incoming) = self.sort(header, frame, &settings) {
-                        return Some(incoming);
-                    }
-                }
+            let was_up = self.settings.is_some();
+            let incoming = self.next_frame();
+            if incoming.is_some() || !was_up {
+                return incoming;
             }
         }
         None
+    }
+
+    /// As [`Session::next_message`], but for one message and no more: none if that was for the connection itself. So who
+    /// judges by [`Session::peek`] whether to go on has judged all that is taken.
+    pub fn next_frame(&mut self) -> Option<Incoming> {
+        if !self.has_input() {
+            return None;
+        }
+        let header = Header::parse(&self.input[self.input_start..])?;
+        if usize::from(header.length) < HEADER_LEN {
+            let frame = self.input[self.input_start..].to_vec();
+            self.error(OfError::BadRequestLen, header.xid, &frame);
+            self.end = Some(SessionEnd::BadLength(header.length));
+            return None;
+        }
+        let end = self.input_start + usize::from(header.length);
+        let frame = self.input[self.input_start..end].to_vec();
+        self.input_start = end;
+        self.stats.received += 1;
+        self.copy(&frame);
+        match self.settings {
+            None => {
+                self.handshake(&frame);
+                None
+            }
+            Some(settings) => self.sort(header, frame, &settings),
+        }
     }
 
     fn handshake(&mut self, frame: &[u8]) {

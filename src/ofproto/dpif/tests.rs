@@ -419,6 +419,26 @@ fn a_packet_out_is_done_or_forgotten() {
 }
 
 #[test]
+fn what_packets_of_controllers_come_to_waits_until_each_is_sent() {
+    let dpif = ModelDpif::new(ModelConfig::default());
+    let waiting = dpif.waiting();
+    let config = OfprotoDpifConfig { is_parallel: false, ..Default::default() };
+    let mut ofproto = OfprotoDpif::new(Box::new(dpif), config);
+    assert_eq!(ofproto.bridge_add(BridgeConfig::new("br0", 1)), Ok(BRIDGE));
+    waiting.store(3, std::sync::atomic::Ordering::Relaxed);
+    for len in [64, 128, 640] {
+        let packet = Packet::from_bytes(&vec![0; len]);
+        let out = PacketOut { in_port: OfPort::CONTROLLER, packet, actions: vec![] };
+        let planned = ofproto.packet_xlate(BRIDGE, out).expect("valid");
+        ofproto.packet_execute(planned);
+    }
+    for (still, expected) in [(3, 16), (2, 14), (1, 11), (0, 0)] {
+        waiting.store(still, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(ofproto.packet_work_waiting(), expected, "{still}");
+    }
+}
+
+#[test]
 fn parallel_translation_comes_out_as_sequential_does() {
     let run = |is_parallel| {
         let config = OfprotoDpifConfig { is_parallel, ..Default::default() };

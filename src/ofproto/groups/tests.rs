@@ -302,7 +302,7 @@ fn a_modified_group_goes_on_and_its_buckets_begin_anew() {
     groups.credit_bucket(1, 0, 2, 128);
     let modify = group_mod(GroupModCommand::Modify, 1, GroupType::All, vec![bucket(0, &[])]);
     groups.group_mod(&modify, Nanos::from_secs(5)).expect("good");
-    let stats = groups.stats(1..=1, &BTreeMap::new(), Nanos::from_secs(7)).remove(0);
+    let stats = groups.stats(1..=1, |_| 0, Nanos::from_secs(7)).remove(0);
     assert_eq!((stats.packets, stats.bytes, stats.buckets), (2, 128, vec![(0, 0)]));
     assert_eq!(stats.duration_ns, Nanos::from_secs(7).0);
     let after = serials(&groups);
@@ -344,4 +344,35 @@ fn a_group_grows_no_longer_than_can_be_told() {
     // Of 6 400 bytes and more, ten are too many.
     assert_eq!(count.count(), 9);
     assert_eq!(groups.get(1).map(|group| group.buckets.len()), Some(10), "nothing else has changed");
+}
+
+#[test]
+fn who_names_a_group_is_counted_once_for_each_group_through_every_change() {
+    let mut groups = Groups::default();
+    let counts = |groups: &Groups, rules| -> Vec<u32> {
+        groups.stats(1..=9, |_| rules, Nanos(0)).iter().map(|stats| stats.reference_count).collect()
+    };
+    let (first, second) = (Action::Group(1), Action::Group(2));
+    let twice = vec![bucket(1, &[first.clone(), second.clone()]), bucket(2, std::slice::from_ref(&first))];
+    let once = vec![bucket(1, std::slice::from_ref(&second))];
+    // Who watches a group does not name it.
+    let watch = vec![Bucket { watch_group: 1, ..bucket(1, &[TO_1]) }];
+    for (number, buckets) in
+        [(1, vec![bucket(1, &[TO_1])]), (2, vec![]), (3, twice), (4, once.clone()), (5, watch)]
+    {
+        let group_type = if number == 5 { GroupType::FastFailover } else { GroupType::All };
+        add(&mut groups, number, group_type, buckets).expect("a good group");
+    }
+    assert_eq!(counts(&groups, 0), [1, 2, 0, 0, 0]);
+    assert_eq!(counts(&groups, 7), [8, 9, 7, 7, 7]);
+    let modify = group_mod(GroupModCommand::Modify, 3, GroupType::All, once);
+    groups.group_mod(&modify, Nanos(0)).expect("a good group");
+    assert_eq!(counts(&groups, 0), [0, 2, 0, 0, 0]);
+    groups
+        .group_mod(&group_mod(GroupModCommand::Delete, 4, GroupType::All, vec![]), Nanos(0))
+        .expect("it can go");
+    assert_eq!(counts(&groups, 0), [0, 1, 0, 0]);
+    let all = group_mod(GroupModCommand::Delete, crate::openflow::group::GROUP_ALL, GroupType::All, vec![]);
+    groups.group_mod(&all, Nanos(0)).expect("they can go");
+    assert!(groups.named_by.is_empty() && groups.above.is_empty());
 }

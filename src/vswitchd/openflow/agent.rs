@@ -265,10 +265,12 @@ impl Agent {
                 Ok(vec![])
             }
             Message::SetControllerId(id) => {
-                if let Some(controller) = self.controllers.get_mut(&token) {
-                    controller.controller_id = id;
+                let Some(controller) = self.controllers.get_mut(&token) else { return Ok(vec![]) };
+                let before = controller.known_as();
+                controller.controller_id = id;
+                if controller.known_as() != before {
+                    self.tell_status(token, StatusReason::ShortId, sessions);
                 }
-                self.tell_status(token, StatusReason::ShortId, sessions);
                 Ok(vec![])
             }
             Message::FlowAge | Message::Hello(_) | Message::EchoRequest(_) | Message::EchoReply(_) => {

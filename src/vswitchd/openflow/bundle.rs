@@ -255,6 +255,12 @@ impl Agent {
         Ok(())
     }
 
+    /// Notes that a connection is not listened to now: that its bundles are not used says nothing.
+    pub(super) fn excuse_bundles(&mut self, token: usize, now: Nanos) {
+        let bundles = self.controller_mut(token).map(|controller| &mut controller.bundles);
+        bundles.into_iter().flat_map(|bundles| bundles.values_mut()).for_each(|bundle| bundle.used.0 = now);
+    }
+
     /// Discards bundles that were not used for too long (OpenFlow 1.5.1 section 6.9.5).
     pub(super) fn watch_bundles(&mut self, now: Nanos, sessions: &mut dyn Sessions) {
         for (token, controller) in &mut self.controllers {

@@ -16,7 +16,7 @@
 //! A connection gets [`MESSAGES_PER_TURN_MAX`] messages a turn of the control thread; packets are looked after in between.
 //! What waits for a slow peer is bounded by [`crate::openflow::session`]; connections by [`CONNECTIONS_PER_BRIDGE_MAX`],
 //! those at the management socket by [`MANAGEMENT_CONNECTIONS_MAX`]; packets that controllers send and workers have not
-//! taken yet by [`WAITING_COMMANDS_MAX`]: beyond it a packet-out waits where it is, and what follows it on its connection.
+//! sent yet by [`WAITING_COMMANDS_MAX`]: beyond it a packet-out waits where it is, and what follows it on its connection.
 //! Who is served first goes round, so that room is shared.
 //!
 //! # Threads
@@ -298,16 +298,21 @@ impl OpenFlow {
     }
 
     /// The part of [`OpenFlow::run`] that goes on while the steps of a change are carried out: packets for controllers
-    /// leave. What connections ask for, and are told of the switch, waits.
+    /// leave. What connections ask for, and are told of the switch, waits, and none is given up meanwhile.
     pub(super) fn run_in_change(&mut self, switch: &mut Switch, now: Nanos) -> bool {
         let count = self.pass_packet_ins_on(switch, now);
-        (0..self.bridges.len()).for_each(|index| self.flush(index, now));
+        for index in 0..self.bridges.len() {
+            self.write_to_snoopers(index, now);
+            self.write(index, now);
+        }
         count > 0
     }
 
     /// After such steps: nobody was listened to meanwhile, so none is taken for silent before it can be heard.
     pub(super) fn note_heard_nobody(&mut self, now: Nanos) {
         self.next_watch = self.next_watch.max(now.plus(WATCH_INTERVAL));
+        let sockets = self.bridges.iter_mut().flat_map(|bridge| bridge.sockets.values_mut());
+        sockets.filter(|socket| socket.session.version().is_none()).for_each(|socket| socket.begin_anew(now));
     }
 
     /// Who is to be served, in an order that goes round: where there is not room for all, everybody is the first in turn.
@@ -462,6 +467,7 @@ impl OpenFlow {
             let is_held = Backlog::of(switch).holds(work(token, &bridge.agent, &socket.session));
             if is_held {
                 socket.session.excuse(now);
+                bridge.agent.excuse_bundles(token, now);
             }
             if is_held || handled >= MESSAGES_PER_TURN_MAX {
                 self.ready.insert(token);
@@ -469,7 +475,7 @@ impl OpenFlow {
             }
             handled += 1;
             let is_up = socket.session.version().is_some();
-            if let Some(incoming) = socket.session.next_message() {
+            if let Some(incoming) = socket.session.next_frame() {
                 bridge.agent.handle(token, incoming, switch, &mut bridge.sockets);
             } else if !is_up && socket.session.version().is_some() {
                 // Before its first message, so that a barrier is true of what follows from its being there.
@@ -499,12 +505,9 @@ impl OpenFlow {
         }
     }
 
-    /// Sends what waits on all connections of a bridge, and closes those that are over.
-    fn flush(&mut self, index: usize, now: Nanos) {
-        self.flush_snoopers(index, now);
-        let mut over = Vec::new();
-        let bridge = &mut self.bridges[index];
-        for (&token, socket) in &mut bridge.sockets {
+    /// Sends what waits on all connections of a bridge, snoopers apart.
+    fn write(&mut self, index: usize, now: Nanos) {
+        for (&token, socket) in &mut self.bridges[index].sockets {
             let was_behind = socket.session.is_behind();
             if socket.is_connected && socket.error.is_none() {
                 socket.write(now);
@@ -512,6 +515,16 @@ impl OpenFlow {
             if was_behind && !socket.session.is_behind() {
                 self.ready.insert(token);
             }
+        }
+    }
+
+    /// Sends what waits on all connections of a bridge, and closes those that are over.
+    fn flush(&mut self, index: usize, now: Nanos) {
+        self.flush_snoopers(index, now);
+        self.write(index, now);
+        let mut over = Vec::new();
+        let bridge = &self.bridges[index];
+        for (&token, socket) in &bridge.sockets {
             if let Some(reason) = socket.over(bridge.agent.is_telling(token), now) {
                 over.push((token, reason));
             }
@@ -708,8 +721,8 @@ struct Backlog {
 }
 
 impl Backlog {
-    fn of(switch: &Switch) -> Backlog {
-        let ofproto = &switch.ofproto;
+    fn of(switch: &mut Switch) -> Backlog {
+        let ofproto = &mut switch.ofproto;
         Backlog {
             commands: ofproto.dpif().waiting_commands(),
             packet_work: ofproto.packet_work_waiting(),
@@ -790,6 +803,12 @@ impl Socket {
             is_flushed: false,
             error: None,
         }
+    }
+
+    /// Gives one that has said no hello yet the time for it anew.
+    fn begin_anew(&mut self, now: Nanos) {
+        self.begun = now;
+        self.session.excuse(now);
     }
 
     /// Reads once. Returns whether there may be more.

@@ -48,9 +48,12 @@ impl Agent {
         request: RoleMessage,
         sessions: &mut dyn Sessions,
     ) -> Answer {
-        // No two have the same (OpenFlow 1.5.1 section 7.3.8); to give none is to keep what there is.
+        // No two have the same (OpenFlow 1.5.1 section 7.3.8); to give none is to keep what there is. Nicira's number is not
+        // theirs alone, and of tools nobody is told.
         let short_id = request.short_id;
-        let has_it = |(it, other): (&usize, &Controller)| *it != token && other.known_as() == short_id;
+        let has_it = |(it, other): (&usize, &Controller)| {
+            *it != token && !other.is_management && other.short_id == short_id
+        };
         if short_id != 0 && self.controllers.iter().any(has_it) {
             return Err(OfError::RoleIdInUse);
         }

@@ -132,14 +132,13 @@ impl OpenFlow {
         }
     }
 
-    /// Sends to the snoopers of a bridge what waits for them, and ends with those that are gone.
-    pub(super) fn flush_snoopers(&mut self, index: usize, now: Nanos) {
+    /// Sends to the snoopers of a bridge what waits for them.
+    pub(super) fn write_to_snoopers(&mut self, index: usize, now: Nanos) {
         let bridge = &mut self.bridges[index];
         if bridge.snoopers.is_empty() {
             return;
         }
         self.snooped_lost += bridge.copy_to_snoopers();
-        let mut over = bridge.snoopers_without_controller();
         for (&token, snooper) in &mut bridge.snoopers {
             let was_behind = snooper.socket.session.is_behind();
             if snooper.socket.error.is_none() {
@@ -148,8 +147,16 @@ impl OpenFlow {
             if was_behind && !snooper.socket.session.is_behind() {
                 self.ready.insert(token);
             }
-            over.extend(snooper.socket.over(false, now).map(|_| token));
         }
+    }
+
+    /// Sends to the snoopers of a bridge what waits for them, and ends with those that are gone.
+    pub(super) fn flush_snoopers(&mut self, index: usize, now: Nanos) {
+        self.write_to_snoopers(index, now);
+        let bridge = &mut self.bridges[index];
+        let mut over = bridge.snoopers_without_controller();
+        let is_over = |(_, snooper): &(&usize, &Snooper)| snooper.socket.over(false, now).is_some();
+        over.extend(bridge.snoopers.iter().filter(is_over).map(|(token, _)| *token));
         if over.is_empty() {
             return;
         }

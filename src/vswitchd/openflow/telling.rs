@@ -48,6 +48,15 @@ pub(super) enum What {
     Initial(BTreeSet<u32>),
 }
 
+/// A part of an answer.
+struct Part {
+    body: MultipartReply,
+    /// It says nothing, so it need not be sent if more are to come.
+    is_empty: bool,
+    /// More are to come.
+    more: bool,
+}
+
 impl Telling {
     /// An answer about rules of which nothing is told yet.
     pub(super) fn new(xid: u32, is_nicira: bool, what: What, request: Box<FlowStatsRequest>) -> Telling {
@@ -60,22 +69,17 @@ impl Telling {
         Telling { xid, is_nicira, about: About::Groups { has_counters, cursor: GroupCursor::START } }
     }
 
-    /// The next part, whether it says nothing, and whether more are to come.
-    fn next(
-        &mut self,
-        bridge: BridgeId,
-        monitors: &mut Monitors,
-        ofproto: &mut dyn Ofproto,
-    ) -> (MultipartReply, bool, bool) {
+    /// The next part.
+    fn next(&mut self, bridge: BridgeId, monitors: &mut Monitors, ofproto: &mut dyn Ofproto) -> Part {
         let (what, request, cursor) = match &mut self.about {
             About::Rules { what, request, cursor } => (what, request, cursor),
             About::Groups { has_counters: true, cursor } => {
-                let stats = ofproto.group_stats_part(bridge, cursor);
-                return (MultipartReply::GroupStats(stats), false, !cursor.is_done());
+                let body = MultipartReply::GroupStats(ofproto.group_stats_part(bridge, cursor));
+                return Part { body, is_empty: false, more: !cursor.is_done() };
             }
             About::Groups { has_counters: false, cursor } => {
-                let groups = ofproto.group_desc_part(bridge, cursor);
-                return (MultipartReply::GroupDesc(groups), false, !cursor.is_done());
+                let body = MultipartReply::GroupDesc(ofproto.group_desc_part(bridge, cursor));
+                return Part { body, is_empty: false, more: !cursor.is_done() };
             }
         };
         let mut rules = Vec::new();
@@ -98,7 +102,7 @@ impl Telling {
                 (updates.is_empty(), MultipartReply::FlowMonitor(updates))
             }
         };
-        (body, is_empty, !cursor.is_done())
+        Part { body, is_empty, more: !cursor.is_done() }
     }
 }
 
@@ -128,7 +132,8 @@ impl Agent {
             let Some(controller) = self.controllers.get_mut(&token) else { return };
             let Some(session) = sessions.get(token).filter(|session| !session.is_behind()) else { return };
             let Some(telling) = &mut controller.telling else { return };
-            let (body, is_empty, more) = telling.next(bridge, &mut controller.monitors, &mut switch.ofproto);
+            let Part { body, is_empty, more } =
+                telling.next(bridge, &mut controller.monitors, &mut switch.ofproto);
             if !more || !is_empty {
                 let is_nicira = telling.is_nicira;
                 session.reply(&Message::MultipartReply { is_nicira, more, body }, telling.xid);

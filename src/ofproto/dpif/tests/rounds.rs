@@ -294,3 +294,22 @@ fn a_bridge_sends_no_more_to_its_controllers_than_it_is_told() {
     switch.send(1, &from_port(1));
     assert_eq!(switch.ofproto.recv_packet_ins(&mut packet_ins, 99), 1);
 }
+
+#[test]
+fn an_answer_about_groups_begins_with_what_is_counted_and_ends_where_there_is_no_bridge() {
+    use crate::ofproto::groups::GroupCursor;
+    let mut switch = switch();
+    switch.set_group(GroupType::All, vec![bucket(1, 0, 0, &[to(2)])]);
+    switch.add_rule(1, &[], &[Action::Group(1)]);
+    (0..3).for_each(|_| switch.send_flows(1));
+    let mut cursor = GroupCursor::START;
+    assert!(!cursor.is_begun());
+    let stats = switch.ofproto.group_stats_part(BRIDGE, &mut cursor);
+    assert_eq!((stats[0].packets, stats[0].reference_count), (3, 1));
+    assert!(cursor.is_begun() && cursor.is_done());
+    let nowhere = BridgeId(7);
+    let mut cursor = GroupCursor::START;
+    assert!(switch.ofproto.group_stats_part(nowhere, &mut cursor).is_empty() && cursor.is_done());
+    let mut cursor = GroupCursor::START;
+    assert!(switch.ofproto.group_desc_part(nowhere, &mut cursor).is_empty() && cursor.is_done());
+}

@@ -171,7 +171,8 @@ fn in_1_5_controllers_are_told_of_each_other() {
     };
     let other = lab.join_as(Version::V13, false);
     lab.ask(other, &request(Role::Master, 1));
-    lab.order(other, &Message::SetControllerId(5));
+    // Once is enough.
+    (0..2).for_each(|_| lab.order(other, &Message::SetControllerId(5)));
     assert_eq!(
         told(&mut lab),
         [(1, Role::Equal, 0, true), (2, Role::Master, 0, true), (5, Role::Master, 5, true)]
@@ -221,6 +222,17 @@ fn in_1_5_a_controller_has_a_number_that_no_other_has() {
     assert_eq!(lab.ask(older, &named(Role::NoChange, 9, 0)), [reply(Role::Equal, Some(2))]);
     lab.leave(one);
     assert_eq!(lab.ask(other, &named(Role::NoChange, 9, 0)), [told(Role::Slave, 9, Some(2))]);
+    // Nicira's number takes none away, nor does a tool's; and changes nothing for one that has the other.
+    lab.order(older, &Message::SetControllerId(3));
+    let tool = lab.join(Version::V15);
+    lab.agent.controller_mut(tool).expect("it is there").is_management = true;
+    assert_eq!(lab.ask(tool, &named(Role::NoChange, 4, 0)), [told(Role::Equal, 4, Some(2))]);
+    let watcher = lab.join(Version::V15);
+    for id in [3, 4] {
+        assert_eq!(lab.ask(other, &named(Role::NoChange, id, 0)), [told(Role::Slave, id, Some(2))]);
+    }
+    lab.order(other, &Message::SetControllerId(6));
+    assert_eq!(lab.notices(watcher).len(), 2, "one of each number that is new");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use crate::netdev::dummy::DummyProvider;
 use crate::ofproto::Ofproto;
 use crate::openflow::flow_mod::{FlowMod, FlowStatsRequest};
 use crate::openflow::message::{
-    Message, MultipartReply, MultipartRequest, PacketOutMessage, Version, VersionSet, port_metadata,
+    BundleControl, BundleControlType, Message, MultipartReply, MultipartRequest, PacketOutMessage, Version,
+    VersionSet, port_metadata,
 };
 use crate::openflow::session::Session;
 use crate::sync::{ManualClock, Nanos};
@@ -204,12 +205,12 @@ fn a_controller_is_told_of_from_the_first_failure_to_the_end_of_a_connection() {
     }
 }
 
-/// A process in which the first step of a change takes a second.
-struct Slow(Arc<ManualClock>);
+/// A process in which the first step of a change takes so long.
+struct Slow(Arc<ManualClock>, Nanos);
 
 impl Surroundings for Slow {
     fn set_log_level(&mut self, _level: LevelFilter) {
-        self.0.advance(Nanos::from_secs(1));
+        self.0.advance(self.1);
     }
 
     fn set_metrics_listen(&mut self, listen: Option<SocketAddr>) -> Result<(), MetricsServerError> {
@@ -241,12 +242,33 @@ fn what_a_controller_asks_for_while_the_configuration_changes_is_done_afterwards
     events.iter().for_each(|event| world.switch.openflow_mut().handle(event.token()));
     let text = world.text.replace("switch: {", "switch: {log_level: debug, ");
     let wanted = Wanted::Text { name: "new.yaml".to_owned(), text };
-    let applied = world.switch.apply(&wanted, &mut Slow(Arc::clone(&world.clock))).expect("it is good");
+    let applied = world
+        .switch
+        .apply(&wanted, &mut Slow(Arc::clone(&world.clock), Nanos::from_secs(1)))
+        .expect("it is good");
     assert_eq!(applied.plan.steps.len(), 1);
     let heard = peer.stream.read(&mut [0; 64]).map_err(|error| error.kind());
     assert_eq!(heard, Err(ErrorKind::WouldBlock), "no barrier is answered between two steps");
     let heard = peer.talk(&mut world);
     assert!(heard.iter().any(|it| matches!(it, Message::BarrierReply)), "{heard:?}");
+}
+
+#[test]
+fn a_change_that_takes_long_is_no_ones_fault_who_connects_meanwhile() {
+    let mut world = World::new("fail_mode: secure");
+    world.switch.set_origin(Origin { dummies: Dummies::Taken, ..Origin::default() });
+    let listener = UnixListener::bind(world.path("c.sock")).expect("bound");
+    world.switch.turn(crate::sync::Clock::now(&*world.clock));
+    assert_eq!(world.controller().state, ConnectionState::Connecting);
+    let text = world.text.replace("switch: {", "switch: {log_level: debug, ");
+    let wanted = Wanted::Text { name: "new.yaml".to_owned(), text };
+    let mut slow = Slow(Arc::clone(&world.clock), Nanos::from_secs(20));
+    world.switch.apply(&wanted, &mut slow).expect("it is good");
+    world.pass(Nanos::from_millis(200));
+    let mut peer = Peer::new(listener.accept().expect("it is called").0);
+    peer.talk(&mut world);
+    let there = world.controller();
+    assert_eq!((there.state, there.failures), (ConnectionState::Active, 0), "{there:?}");
 }
 
 #[test]
@@ -520,9 +542,18 @@ fn others_are_heard_while_one_sends_more_packets_than_workers_take_and_it_stays(
     let metadata = Box::new(port_metadata(OfPort::CONTROLLER));
     let packet = PacketOutMessage { buffer_id: u32::MAX, metadata, actions: vec![], data: vec![0; 60] };
     world.waiting.store(5_000, Ordering::Relaxed);
-    flooding.session.reply(&Message::PacketOut(packet), 7);
+    // What the connection deals with itself brings nothing past.
+    for _ in 0..2 {
+        flooding.session.reply(&Message::EchoReply(vec![]), 6);
+        flooding.session.reply(&Message::PacketOut(packet.clone()), 7);
+    }
     flooding.session.reply(&Message::BarrierRequest, 8);
     assert!(!is_answered(&flooding.talk(&mut world)), "there is no room for its packet");
+    let received = |world: &mut World| {
+        let peers = world.info().connections.into_iter().filter(|it| it.kind == ConnectionKind::Peer);
+        peers.map(|it| it.messages_received).max()
+    };
+    assert_eq!(received(&mut world), Some(2), "the hello and the first echo");
     for _ in 0..5 {
         neighbour.session.reply(&Message::BarrierRequest, 8);
         assert!(is_answered(&neighbour.talk(&mut world)), "it asks for nothing that there is no room for");
@@ -532,6 +563,26 @@ fn others_are_heard_while_one_sends_more_packets_than_workers_take_and_it_stays(
     assert!(is_open(&mut flooding.stream), "what it said has not been read, which is not its fault");
     world.waiting.store(0, Ordering::Relaxed);
     assert!(is_answered(&flooding.talk(&mut world)), "there is room");
+}
+
+#[test]
+fn a_bundle_stays_while_its_commit_waits_for_room() {
+    let mut world = World::new("fail_mode: secure");
+    world.run();
+    let stream = UnixStream::connect(world.path("p.sock")).expect("somebody listens");
+    let mut peer = Peer::of(stream, Version::V14);
+    peer.talk(&mut world);
+    let control = |control_type| Message::BundleControl(BundleControl { bundle: 1, control_type, flags: 0 });
+    peer.session.reply(&control(BundleControlType::OpenRequest), 7);
+    assert_eq!(peer.talk(&mut world), [control(BundleControlType::OpenReply)]);
+    world.waiting.store(crate::vswitchd::openflow::WAITING_CHANGES_MAX + 1, Ordering::Relaxed);
+    peer.session.reply(&control(BundleControlType::CommitRequest), 8);
+    for _ in 0..4 {
+        assert_eq!(peer.talk(&mut world), []);
+        world.pass(Nanos::from_secs(4));
+    }
+    world.waiting.store(0, Ordering::Relaxed);
+    assert_eq!(peer.talk(&mut world), [control(BundleControlType::CommitReply)]);
 }
 
 #[test]

@@ -175,7 +175,9 @@ impl WorkerSide {
     }
 
     pub(super) fn progress(&self) -> CommandProgress {
-        CommandProgress { given: self.given, done: self.acknowledged() }
+        // Nobody need wait for what a worker that died was given.
+        let done = if self.is_alive() { self.acknowledged() } else { self.given };
+        CommandProgress { given: self.given, done }
     }
 
     /// Returns when the worker has carried out all that it was given, or has died.

@@ -2,9 +2,11 @@
 
 use clap::Parser;
 use penstock::vswitchd::ctl::command::{Arguments, run};
+use std::env;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    arguments.usual_socket = env::var_os("PENSTOCK_SOCKET").filter(|path| !path.is_empty()).map(Into::into);
     ExitCode::from(run(arguments, &mut std::io::stdout().lock(), &mut std::io::stderr().lock()))
 }

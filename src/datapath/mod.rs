@@ -365,6 +365,7 @@ impl Dpif for Datapath {
     fn flow_modify(&mut self, id: MegaflowId, actions: &[Action]) -> Result<MegaflowId, DpifError> {
         let installed = self.megaflows.get_mut(&id).ok_or(DpifError::NoSuchMegaflow(id))?;
         let program = self.programs.get(actions);
+        self.programs.note_given_up();
         let read = installed.counters.read();
         let counters = Arc::new(MegaflowCounters::new(read.last_used));
         installed.program = Arc::clone(&program);
@@ -381,6 +382,7 @@ impl Dpif for Datapath {
 
     fn flow_del(&mut self, id: MegaflowId) -> Result<(), DpifError> {
         let gone = self.megaflows.remove(&id).ok_or(DpifError::NoSuchMegaflow(id))?;
+        self.programs.note_given_up();
         let side = self.side(gone.worker).ok_or(DpifError::NoSuchMegaflow(id))?;
         let number = side.give(Command::Remove { slot: gone.slot });
         // The worker carries commands out in order, so whatever is given next may use the slot again.

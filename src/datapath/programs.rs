@@ -27,6 +27,8 @@ pub(super) struct Programs {
     /// Their number, and that of the actions in their lists.
     weight: usize,
     sweep_weight: usize,
+    /// References that were given up lately.
+    given_up: usize,
     hasher: RandomState,
 }
 
@@ -35,7 +37,7 @@ impl Programs {
     pub(super) fn new(seed: u64) -> Programs {
         let hasher = RandomState::with_seeds(seed, !seed, seed.rotate_left(32), 1);
         let (by_actions, sweep_weight) = (HashTable::new(), SWEEP_WEIGHT_MIN);
-        Programs { by_actions, last: None, weight: 0, sweep_weight, hasher }
+        Programs { by_actions, last: None, weight: 0, sweep_weight, given_up: 0, hasher }
     }
 
     /// The program that does this.
@@ -62,11 +64,18 @@ impl Programs {
         program
     }
 
-    /// Throws out what nobody uses, if there is much for so many users. To be called now and then: of what comes no more no
-    /// other call takes note.
-    pub(super) fn rest(&mut self, user_count: usize) {
-        if self.by_actions.len() > 2 * user_count && self.weight >= SWEEP_WEIGHT_MIN {
+    /// Notes that a megaflow has no use for its program any more.
+    pub(super) fn note_given_up(&mut self) {
+        self.given_up += 1;
+    }
+
+    /// Throws out what nobody uses, if it may be much. To be called now and then: of what comes no more no other call takes
+    /// note.
+    pub(super) fn rest(&mut self) {
+        if self.weight >= SWEEP_WEIGHT_MIN && self.given_up > self.by_actions.len() / 2 {
             self.sweep();
+            // A worker may have held some still: so it is looked once more, and less and less likely after that.
+            self.given_up /= 2;
         }
     }
 
@@ -112,10 +121,13 @@ mod tests {
             assert!(programs.weight <= SWEEP_WEIGHT_MIN + 3, "{} is kept", programs.weight);
         }
         let many: Vec<Arc<Program>> = (1_000..9_000).map(|n| programs.get(&output(n))).collect();
-        programs.rest(many.len() + used.len());
-        assert!(programs.weight >= 3 * 8_100);
+        let weight = programs.weight;
+        assert!(weight >= 3 * 8_100);
+        programs.rest();
+        assert_eq!(programs.weight, weight, "nobody has given anything up");
+        many.iter().for_each(|_| programs.note_given_up());
         drop(many);
-        programs.rest(used.len());
+        programs.rest();
         assert_eq!((programs.by_actions.len(), programs.weight), (100, 300));
         for (n, program) in used.iter().enumerate() {
             assert_eq!(*program.actions, output(n));

@@ -696,7 +696,7 @@ impl Datapath {
             return;
         }
         self.next_measurement = now.plus(LOAD_INTERVAL);
-        self.programs.rest(self.megaflows.len());
+        self.programs.rest();
         for side in &mut self.workers {
             side.measure();
         }

@@ -260,9 +260,8 @@ impl DpdkNetdevs {
                 Ok((port, Some(end)))
             }
             _ => {
-                look_for_interface(config)?;
                 let port = Port::attach(&self.eal, &devargs(config)?);
-                Ok((port.map_err(|error| open_error(config, error))?, None))
+                Ok((port.map_err(|error| attach_error(config, error))?, None))
             }
         }
     }
@@ -442,16 +441,16 @@ fn open_error(config: &NetdevConfig, error: impl Display) -> NetdevError {
     NetdevError::Open { name: config.name.clone(), kind: config.kind.name(), reason }
 }
 
-/// Says that the kernel's interface is not there, which drivers say in other words.
-fn look_for_interface(config: &NetdevConfig) -> Result<(), NetdevError> {
-    let (NetdevKind::AfPacket { interface } | NetdevKind::AfXdp { interface, .. }) = &config.kind else {
-        return Ok(());
-    };
-    if Path::new("/sys/class/net").join(interface).exists() {
-        return Ok(());
+/// Says first that the kernel's interface is not there, which drivers say in other words.
+fn attach_error(config: &NetdevConfig, error: impl Display) -> NetdevError {
+    if let NetdevKind::AfPacket { interface } | NetdevKind::AfXdp { interface, .. } = &config.kind
+        && !Path::new("/sys/class/net").join(interface).exists()
+    {
+        let reason =
+            format!("there seems to be no interface `{interface}` (see `ip link`); the driver says: {error}");
+        return open_error(config, reason);
     }
-    let reason = format!("there is no interface `{interface}` in this network namespace: see `ip link`");
-    Err(open_error(config, reason))
+    open_error(config, error)
 }
 
 fn setting_error(config: &NetdevConfig, setting: &'static str, error: impl Display) -> NetdevError {

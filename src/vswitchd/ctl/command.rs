@@ -43,11 +43,11 @@ pub struct Arguments {
     /// --socket the one at PENSTOCK_SOCKET, or else `penstock`.
     #[arg(long, global = true)]
     pub name: Option<String>,
-    /// The switch's control socket, if it is elsewhere: where its `run_dir` is.
-    #[arg(long, global = true, value_name = "PATH", conflicts_with = "name")]
+    /// The switch's control socket, if it is elsewhere: where its `run_dir` is. Goes before a name.
+    #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Where the environment says that it is, unless one of those does.
-    #[arg(long, global = true, hide = true, env = "PENSTOCK_SOCKET")]
+    /// Where the environment says that it is, unless one of those does: not an argument.
+    #[arg(skip)]
     pub usual_socket: Option<PathBuf>,
     /// Prints the reply as it came, as JSON, with exact values.
     #[arg(long, global = true)]

@@ -255,10 +255,14 @@ impl Agent {
         Ok(())
     }
 
-    /// Notes that a connection is not listened to now: that its bundles are not used says nothing.
-    pub(super) fn excuse_bundles(&mut self, token: usize, now: Nanos) {
-        let bundles = self.controller_mut(token).map(|controller| &mut controller.bundles);
-        bundles.into_iter().flat_map(|bundles| bundles.values_mut()).for_each(|bundle| bundle.used.0 = now);
+    /// Notes that a connection is not listened to now: that its bundles are not used, and that the rest of a request does
+    /// not come, says nothing.
+    pub(super) fn excuse(&mut self, token: usize, now: Nanos) {
+        let Some(controller) = self.controller_mut(token) else { return };
+        controller.bundles.values_mut().for_each(|bundle| bundle.used.0 = now);
+        if let Some(gathering) = &mut controller.gathering {
+            gathering.since = now;
+        }
     }
 
     /// Discards bundles that were not used for too long (OpenFlow 1.5.1 section 6.9.5).

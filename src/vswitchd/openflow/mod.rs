@@ -311,8 +311,14 @@ impl OpenFlow {
     /// After such steps: nobody was listened to meanwhile, so none is taken for silent before it can be heard.
     pub(super) fn note_heard_nobody(&mut self, now: Nanos) {
         self.next_watch = self.next_watch.max(now.plus(WATCH_INTERVAL));
-        let sockets = self.bridges.iter_mut().flat_map(|bridge| bridge.sockets.values_mut());
-        sockets.filter(|socket| socket.session.version().is_none()).for_each(|socket| socket.begin_anew(now));
+        for bridge in &mut self.bridges {
+            for (&token, socket) in &mut bridge.sockets {
+                bridge.agent.excuse(token, now);
+                if socket.session.version().is_none() {
+                    socket.begin_anew(now);
+                }
+            }
+        }
     }
 
     /// Who is to be served, in an order that goes round: where there is not room for all, everybody is the first in turn.
@@ -467,7 +473,7 @@ impl OpenFlow {
             let is_held = Backlog::of(switch).holds(work(token, &bridge.agent, &socket.session));
             if is_held {
                 socket.session.excuse(now);
-                bridge.agent.excuse_bundles(token, now);
+                bridge.agent.excuse(token, now);
             }
             if is_held || handled >= MESSAGES_PER_TURN_MAX {
                 self.ready.insert(token);
@@ -635,7 +641,9 @@ impl OpenFlow {
                 // That nothing was heard of one that is not listened to says nothing, while it reads.
                 let is_unheard = bridge.agent.is_telling(token) || socket.session.is_behind();
                 let is_stalled = now.since(socket.last_sent) >= STALL_TIME_MAX;
-                if socket.at_end.is_none() && (!is_unheard || is_stalled) {
+                if is_unheard && !is_stalled {
+                    bridge.agent.excuse(token, now);
+                } else if socket.at_end.is_none() {
                     socket.session.watch(now);
                 }
             }
@@ -993,13 +1001,9 @@ impl Bridge {
             tracing::error!(bridge = self.agent.name(), "fail mode: {error}");
         } else if is_standalone {
             tracing::warn!(bridge = self.agent.name(), "no controller: forwarding as a learning switch");
-        } else if self.callers.is_empty() {
-            tracing::info!(
-                bridge = self.agent.name(),
-                "it has no controllers any more: forwarding by its rules"
-            );
         } else {
-            tracing::info!(bridge = self.agent.name(), "a controller is there: forwarding by its rules");
+            let why = if is_connected { "a controller is there" } else { "it is to do without a controller" };
+            tracing::info!(bridge = self.agent.name(), "{why}: forwarding by its rules");
         }
     }
 }

@@ -42,7 +42,7 @@ const GATHERING_TIME_MAX: Nanos = Nanos::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Gathering {
     xid: u32,
-    since: Nanos,
+    pub(super) since: Nanos,
     requests: Vec<FlowMonitorRequest>,
 }
 

@@ -33,7 +33,7 @@ pub(super) const COMMAND_RING_LEN: usize = 1024;
 /// Receive queues that may be on their way back. The control thread asks for no more at a time.
 pub(super) const RETURNED_RING_LEN: usize = 64;
 
-/// Things to free that may wait: four of each command of a full ring, and some. The control thread takes them whenever it
+/// Things to free that may wait: more than the commands of a full ring leave. The control thread takes them whenever it
 /// hands a command on, so that a worker finds room whatever it is told. If not it frees them itself: slower, never wrong.
 const GARBAGE_RING_LEN: usize = 5 * COMMAND_RING_LEN;
 

@@ -9,7 +9,7 @@
 //! thrown out has no reference left but the one here.
 
 use super::program::Program;
-use crate::dpif::Action;
+use crate::dpif::{Action, action_count};
 use ahash::RandomState;
 use hashbrown::hash_table::{Entry, HashTable};
 use std::sync::Arc;
@@ -91,16 +91,6 @@ impl Programs {
 /// A program's part of what all come to.
 fn weight(program: &Arc<Program>) -> usize {
     1 + action_count(&program.actions)
-}
-
-/// Actions of a list, with those in lists within it.
-fn action_count(actions: &[Action]) -> usize {
-    let inner = |action: &Action| match action {
-        Action::Sample { actions, .. } | Action::Clone(actions) => action_count(actions),
-        Action::CheckPktLen { greater, less_equal, .. } => action_count(greater) + action_count(less_equal),
-        _ => 0,
-    };
-    actions.iter().map(|action| 1 + inner(action)).sum()
 }
 
 #[cfg(test)]

@@ -25,6 +25,16 @@ pub const RECIRCULATION_DEPTH_MAX: u8 = 8;
 /// go round again must end.
 pub const RECIRCULATION_COUNT_MAX: u16 = 256;
 
+/// Actions in a list and in those within it, but for what a sample is for: one action, mostly.
+pub fn action_count(actions: &[Action]) -> usize {
+    let inner = |action: &Action| match action {
+        Action::Clone(actions) => action_count(actions),
+        Action::CheckPktLen { greater, less_equal, .. } => action_count(greater) + action_count(less_equal),
+        _ => 0,
+    };
+    actions.len() + actions.iter().map(inner).sum::<usize>()
+}
+
 /// Whether lists in `actions` are nested no deeper than [`ACTION_DEPTH_MAX`].
 pub fn is_nested_within_bounds(actions: &[Action]) -> bool {
     is_nested_within(actions, ACTION_DEPTH_MAX)

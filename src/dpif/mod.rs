@@ -25,7 +25,7 @@ pub mod placement;
 
 pub use actions::{
     ACTION_DEPTH_MAX, Action, Actions, ControllerReason, RECIRCULATION_COUNT_MAX, RECIRCULATION_DEPTH_MAX,
-    SlowPathReason, UserspaceCookie, is_nested_within_bounds,
+    SlowPathReason, UserspaceCookie, action_count, is_nested_within_bounds,
 };
 pub use drop_reason::DropReason;
 pub use meter::{

@@ -21,7 +21,7 @@ use super::revalidate::{Dying, Released, apply_credits};
 use super::transaction::{BundleOp, PACKET_WORK_MAX, Transaction};
 use super::upcall::installed_actions;
 use super::validate::check_packet_out;
-use super::xlate::{Origin, XlateIn, XlateOut, action_count, xlate};
+use super::xlate::{Origin, XlateIn, XlateOut, xlate};
 use super::{
     BridgeConfig, BridgeId, BridgeIpfix, FdbEntry, FlowCursor, FlowModError, FlowRemoved, FlowRemovedReason,
     FlowSums, IpfixStats, MirrorStats, Ofproto, OfprotoError, PacketIn, PacketOut, PacketPlan, PacketXlate,
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::dpif::{
     Actions, CommandProgress, CopiedMegaflow, Dpif, DpifError, Execute, ExporterId, FlowRecord,
-    MegaflowStats, MeterId, MeteringConfig, PlacementRules, PortStats, RemovedPort, WorkerId,
+    MegaflowStats, MeterId, MeteringConfig, PlacementRules, PortStats, RemovedPort, WorkerId, action_count,
 };
 use crate::flow::extract::extract_packet;
 use crate::flow::{DpPort, FlowKey, FlowMask, OfPort};

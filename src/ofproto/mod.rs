@@ -71,7 +71,7 @@ pub use tables::{FlowCursor, FlowSums, MissHandling, TableSettings};
 pub use transaction::BundleOp;
 
 use self::groups::GroupCursor;
-use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie};
+use crate::dpif::{ControllerReason, DpifError, FlowRecord, RemovedPort, UserspaceCookie, action_count};
 use crate::flow::{DpPort, Flow, FlowKey, OfPort};
 use crate::netdev::{MacAddress, Netdev};
 use crate::openflow::flow_mod::TableId;
@@ -480,7 +480,7 @@ impl PacketXlate {
     /// What is kept of it until it is sent, its bytes not counted: actions, and rules and groups to credit.
     fn work(&self) -> usize {
         match &self.plan {
-            PacketPlan::Datapath(out) => xlate::action_count(&out.actions) + out.credits.len(),
+            PacketPlan::Datapath(out) => action_count(&out.actions) + out.credits.len(),
             PacketPlan::Interpret { actions, .. } => actions.len(),
         }
     }

@@ -52,7 +52,7 @@ use super::learn::Learned;
 use super::mirrors::MirrorMask;
 use super::rules::RuleId;
 use crate::dpif::{
-    Action as DpAction, Actions, ControllerReason, DropReason, RECIRCULATION_DEPTH_MAX,
+    Action as DpAction, Actions, ControllerReason, DropReason, RECIRCULATION_DEPTH_MAX, action_count,
     is_nested_within_bounds,
 };
 use crate::flow::{FlowKey, FlowMask, OfPort};
@@ -151,16 +151,6 @@ impl XlateOut {
             is_lost,
         }
     }
-}
-
-/// Actions in a list and in those within it.
-pub(super) fn action_count(actions: &[DpAction]) -> usize {
-    let inner = |action: &DpAction| match action {
-        DpAction::Clone(actions) => action_count(actions),
-        DpAction::CheckPktLen { greater, less_equal, .. } => action_count(greater) + action_count(less_equal),
-        _ => 0,
-    };
-    actions.len() + actions.iter().map(inner).sum::<usize>()
 }
 
 /// Something that packets of a translation count for.

@@ -278,9 +278,7 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.refusals.is_empty()
     }
-}
 
-impl Plan {
     /// Notes that ports on the PCI bus take a restart, since the switch was started without one.
     pub(super) fn refuse_pci(&mut self, new: &Config) {
         let ports = new.bridges.iter().flat_map(|bridge| &bridge.ports);

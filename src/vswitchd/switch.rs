@@ -387,10 +387,8 @@ impl Switch {
     fn converse(&mut self, now: Nanos) -> bool {
         // It changes the switch, of which it is a part.
         let mut openflow = std::mem::take(&mut self.openflow);
-        let worked = match self.is_changing {
-            true => openflow.run_in_change(self, now),
-            false => openflow.run(self, now),
-        };
+        let worked =
+            if self.is_changing { openflow.run_in_change(self, now) } else { openflow.run(self, now) };
         self.openflow = openflow;
         worked
     }
